@@ -1,0 +1,1 @@
+"""From segments to kinds: a kind and a grade of evidence for each segment."""

@@ -1,0 +1,1 @@
+"""Commands: parse, call, render; one thin file each."""

@@ -1,0 +1,69 @@
+"""One way to compile a kernel: numba in nopython mode, cached per user in a directory that can be written.
+
+The cache is keyed by kacap's version and by the text of its kernels, because numba itself does not notice when a
+kernel that another one calls has changed. numba is imported here and nowhere else, so that commands without a
+kernel start fast.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PACKAGE = Path(__file__).parent
+
+
+def _fingerprint() -> str:
+    """Return a digest over every module that holds a kernel, and over numba's and Python's versions."""
+    digest = hashlib.sha256(f"{numba.__version__} {sys.version}".encode())
+    for path in sorted([*PACKAGE.glob("*.py"), *PACKAGE.glob("wire/*.py"), *PACKAGE.glob("classify/*.py"),
+                        *PACKAGE.glob("capture/*.py")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _writable(directory: Path) -> bool:
+    """Return whether a file can be made in ``directory`` (made on the way if it is absent)."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            return True
+    except OSError:
+        return False
+
+
+def cache_directory() -> Path:
+    """Return the directory of the compiled kernels: $KACAP_CACHE, the user's cache, else a temporary one."""
+    named = os.environ.get("KACAP_CACHE")
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kacap"
+    temporary = Path(tempfile.gettempdir()) / f"kacap-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+    for base in (Path(named) if named else user, temporary):
+        directory = base / _fingerprint()
+        if _writable(directory):
+            return directory
+    return Path(tempfile.mkdtemp(prefix="kacap-"))
+
+
+CACHE = cache_directory()
+FIRST_USE = not any(CACHE.iterdir())
+numba.config.CACHE_DIR = str(CACHE)
+
+
+def kernel(function: F) -> F:
+    """Compile ``function`` on first use (nopython, no GIL) and keep the machine code in the cache."""
+    return numba.njit(cache=True, nogil=True)(function)  # type: ignore[no-any-return]
+
+
+def announce_compilation() -> None:
+    """Tell a waiting user on stderr that the first use compiles; silent when the cache is warm."""
+    if FIRST_USE:
+        print("kacap: compiling its kernels once, about ten seconds (cached afterwards)", file=sys.stderr, flush=True)

@@ -1,0 +1,155 @@
+"""What an analysis is made of: a few plain objects for what is few. Times are integer nanoseconds, UTC.
+
+A frame is written ``FrameRef(file, number)``; kinds and grades are the values of the table in ``classify/kinds.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class FrameRef(NamedTuple):
+    """A frame: the index of its file in the capture, and its number within that file, from 1."""
+
+    file: int
+    number: int
+
+
+class Endpoint(NamedTuple):
+    """One side of a connection, numeric."""
+
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        """Return ``10.0.0.1:5432`` or ``[fd00::1]:5432``."""
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
+@dataclass(slots=True)
+class SegmentRecord:
+    """What one segment is, how sure that is, and why, in words."""
+
+    frame: FrameRef
+    time_ns: int
+    connection: int
+    source: Endpoint
+    destination: Endpoint
+    kind: str
+    grade: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Probe:
+    """One keepalive probe and what came of it. ``reply_frame`` and ``reply_after_ns`` are None: no reply came."""
+
+    connection: int
+    frame: FrameRef
+    time_ns: int
+    prober: Endpoint
+    peer: Endpoint
+    grade: str
+    payload_bytes: int
+    reply_frame: FrameRef | None = None
+    reply_after_ns: int | None = None
+
+
+@dataclass(slots=True)
+class Episode:
+    """A run of probes with one ending; an answered probe is an episode of its own.
+
+    ``silent_since_ns`` is when the prober last accepted a segment from the peer (None: before the capture's view);
+    ``first_gap_ns`` from there to the first probe; ``gaps_ns`` between the probes, and from the last to an abort.
+    """
+
+    connection: int
+    prober: Endpoint
+    probes: list[Probe]
+    silent_since_ns: int | None
+    first_gap_ns: int | None
+    gaps_ns: list[int]
+    ending: str
+    ending_frame: FrameRef | None
+
+
+@dataclass(slots=True)
+class Setting:
+    """idle, interval or count of one prober: what was seen, what could have produced it, what was expected.
+
+    ``observed`` is (min, max) in nanoseconds, for count in probes; ``candidates`` are whole seconds, or counts.
+    """
+
+    observed: tuple[int, int] | None = None
+    n: int = 0
+    candidates: list[int] | None = None
+    expected: int | None = None
+    source: str | None = None
+    verdict: str = "not observable"
+    why: str = ""
+
+
+@dataclass(slots=True)
+class Prober:
+    """One side that probes: numbers, and the three settings of ``tcp(7)``."""
+
+    side: Endpoint
+    peer: Endpoint
+    probes: int = 0
+    replies: int = 0
+    missed: int = 0
+    idle: Setting = field(default_factory=Setting)
+    interval: Setting = field(default_factory=Setting)
+    count: Setting = field(default_factory=Setting)
+    ending: str = "open"
+    grade: str = "proven"  # the weakest grade among its probes
+    payload_bytes: int = 0
+    first_probe_ns: int = 0
+    last_probe_ns: int = 0
+    reply_after_ns: tuple[int, int] | None = None  # fastest and slowest reply
+    gaps_ns: tuple[int, int] | None = None  # shortest and longest gap between consecutive probes
+    episodes: list[Episode] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Connection:
+    """Both directions of a 4-tuple, one incarnation. ``probers`` is empty where nobody probes."""
+
+    connection: int
+    a: Endpoint
+    b: Endpoint
+    first_ns: int
+    last_ns: int
+    longest_silence_ns: int
+    segments: int = 0
+    began_in_capture: bool = False  # its SYN was seen
+    window_probes: int = 0
+    retransmissions: int = 0
+    probers: list[Prober] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Finding:
+    """One thing worth telling, with its evidence."""
+
+    id: str
+    connection: int | None
+    sentence: str
+    frames: list[FrameRef]
+    remedy: str
+
+
+@dataclass(slots=True)
+class CaptureSummary:
+    """How much of the capture was understood; ``skipped`` maps a reason to a count of frames."""
+
+    files: list[str] = field(default_factory=list)
+    link_types: list[int] = field(default_factory=list)
+    frames: int = 0
+    segments: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    dropped_kernel: int | None = None
+    dropped_interface: int | None = None
+    first_ns: int | None = None
+    last_ns: int | None = None

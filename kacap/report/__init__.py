@@ -1,0 +1,1 @@
+"""An analysis as text, JSON lines or a chart: one contract for all."""

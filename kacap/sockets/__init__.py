@@ -1,0 +1,1 @@
+"""Live sockets: keepalive applied and read back on each operating system."""

@@ -1,0 +1,1 @@
+"""From kinds to episodes, and from gaps to the settings that could have produced them."""
