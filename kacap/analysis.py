@@ -1,0 +1,69 @@
+"""The result of one analysis: what a capture or a live interface held, ready for every report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kacap.errors import Damage
+from kacap.model import CaptureSummary, Connection, Episode, Finding, FrameRef, Probe
+
+# One row per segment of interest to a timeline (kinds other than ack), kept only when asked for.
+MARK = np.dtype(
+    [
+        ("time_ns", "<i8"),
+        ("frame", "<i8"),
+        ("connection", "<i4"),
+        ("payload_len", "<u4"),
+        ("file", "<u2"),
+        ("kind", "u1"),  # the value of classify.kinds.Kind
+        ("from_a", "u1"),  # 1: sent by the connection's side a
+    ],
+    align=True,
+)
+
+
+@dataclass(slots=True)
+class Quiet:
+    """What is left of the connections on which nobody probes: how many, and the longest silence among them."""
+
+    connections: int = 0
+    longest_silence_ns: int = 0
+    longest: Connection | None = None
+    window_probing: int = 0  # of those, how many had zero-window probes
+    retransmitting: int = 0  # of those, how many had retransmissions
+
+
+@dataclass(slots=True)
+class Analysis:
+    """Everything that one pass over a capture found.
+
+    ``connections`` holds those with a prober (all of them when they were asked for), in order of their first
+    segment; ``probes`` and ``episodes`` are flattened views of them.
+    """
+
+    capture: CaptureSummary = field(default_factory=CaptureSummary)
+    connections: list[Connection] = field(default_factory=list)
+    quiet: Quiet = field(default_factory=Quiet)
+    findings: list[Finding] = field(default_factory=list)
+    damages: list[Damage] = field(default_factory=list)
+    marks: NDArray[np.void] = field(default_factory=lambda: np.empty(0, MARK))
+
+    @property
+    def episodes(self) -> list[Episode]:
+        """Every episode of every prober, in time order."""
+        found = [episode for c in self.connections for prober in c.probers for episode in prober.episodes]
+        return sorted(found, key=lambda episode: episode.probes[0].time_ns)
+
+    @property
+    def probes(self) -> list[Probe]:
+        """Every probe, in time order."""
+        return sorted((p for episode in self.episodes for p in episode.probes), key=lambda probe: probe.time_ns)
+
+    def frame_name(self, frame: FrameRef | None) -> int | str | None:
+        """Return a frame as records write it: its number, or ``"name:12"`` where there are several files."""
+        if frame is None:
+            return None
+        return frame.number if len(self.capture.files) < 2 else f"{self.capture.files[frame.file]}:{frame.number}"
