@@ -1,1 +1,6 @@
-"""From frames to segments: where each field sits, and the kernels that read it."""
+"""From frames to segments: link, network and TCP headers, and ICMP errors with the segment they quote."""
+
+from kacap.wire.decode import decode
+from kacap.wire.reasons import Reason
+
+__all__ = ["Reason", "decode"]

@@ -1,0 +1,111 @@
+"""Frames to segments: one walk over each frame's headers, and a counted reason for each frame left out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kacap.kernels import kernel
+from kacap.segments import SEGMENT
+from kacap.wire import cursor as c
+from kacap.wire.cursor import CURSOR, Bytes
+from kacap.wire.icmp import icmp, icmpv6
+from kacap.wire.internet import ipv4, ipv6, protocol
+from kacap.wire.link import ethernet, ethertype, first_layer, ip, llc
+from kacap.wire.reasons import Reason
+from kacap.wire.tcp import tcp
+
+if TYPE_CHECKING:
+    from kacap.capture.frames import FrameBatch
+
+
+T = TypeVar("T", bound=np.generic)
+
+
+def decode(batch: FrameBatch, skipped: NDArray[np.int64]) -> NDArray[np.void]:
+    """Return the batch's segments in frame order: dtype ``SEGMENT``, freshly allocated, the caller's to keep.
+
+    ``skipped`` (length ``len(Reason)``) grows by one for each frame without a segment, so that always
+    frames = segments + growth of ``skipped``. Bytes outside a frame's captured length are never read.
+    """
+    out = np.empty(batch.frames.size, SEGMENT)
+    count = decode_frames(_constant(batch.buffer), _constant(batch.frames), out, skipped, np.zeros(1, CURSOR))
+    return out[:count]
+
+
+def _constant(array: NDArray[T]) -> NDArray[T]:
+    """Return a read-only view, so that kernels are compiled for one kind of array and not for two."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+@kernel
+def decode_frames(
+    data: Bytes, frames: NDArray[np.void], out: NDArray[np.void], skipped: NDArray[np.int64], cursors: NDArray[np.void]
+) -> int:
+    """Fill ``out`` from its start and return how many segments there are; ``cursors`` is one row to work in."""
+    count = 0
+    for i in range(frames.size):
+        state = walk(data, frames[i], cursors[0], out[count])
+        if state == c.SEGMENT_DONE:
+            count += 1
+        else:
+            skipped[state] += 1
+    return count
+
+
+@kernel
+def walk(data: Bytes, frame: np.void, cursor: np.void, row: np.void) -> int:
+    """Go from header to header until a segment is in ``row`` or a reason says why there is none."""
+    begin(data, frame, cursor, row)
+    state = first_layer(data, cursor, np.int64(frame["link_type"]))
+    while state > c.SEGMENT_DONE:
+        cursor["layers"] += 1
+        if cursor["layers"] > c.MAX_LAYERS:
+            return Reason.TOO_DEEP
+        state = step(data, cursor, row, state)
+    if cursor["quote"] and (state == Reason.NOT_TCP or state == Reason.NOT_IP):
+        return Reason.OTHER_ICMP
+    return state
+
+
+@kernel
+def begin(data: Bytes, frame: np.void, cursor: np.void, row: np.void) -> None:
+    """Put the cursor on the frame's first byte and clear the row."""
+    size = np.int64(data.size)
+    start = min(max(np.int64(frame["offset"]), np.int64(0)), size)
+    cursor["pos"] = start
+    cursor["end"] = min(start + np.int64(frame["captured_len"]), size)
+    cursor["limit"] = start + np.int64(frame["wire_len"])
+    cursor["layers"], cursor["quote"], cursor["lane"] = 0, 0, np.uint64(0)
+    row["time_ns"], row["frame"], row["file"] = frame["time_ns"], frame["frame"], frame["file"]
+    row["by_hi"], row["by_lo"] = np.uint64(0), np.uint64(0)
+    row["ack"], row["tsval"], row["tsecr"], row["sack_left"], row["sack_right"] = 0, 0, 0, 0, 0
+    row["window"], row["flags"], row["has"], row["last_byte"], row["icmp_type"], row["icmp_code"] = 0, 0, 0, 0, 0, 0
+
+
+@kernel
+def step(data: Bytes, cursor: np.void, row: np.void, state: int) -> int:
+    """Read one header; the commonest come first."""
+    if state == c.ETHERNET:
+        return ethernet(data, cursor, row)
+    if state == c.ETHERTYPE:
+        return ethertype(data, cursor, row)
+    if state == c.IPV4:
+        return ipv4(data, cursor, row)
+    if state == c.PROTOCOL:
+        return protocol(data, cursor, row)
+    if state == c.TCP:
+        return tcp(data, cursor, row)
+    if state == c.IPV6:
+        return ipv6(data, cursor, row)
+    if state == c.IP:
+        return ip(data, cursor, row)
+    if state == c.LLC:
+        return llc(data, cursor, row)
+    if state == c.ICMP:
+        return icmp(data, cursor, row)
+    return icmpv6(data, cursor, row)

@@ -1,0 +1,121 @@
+"""Link headers: from the first byte of a frame to the network protocol it carries."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kacap.kernels import kernel
+from kacap.wire import fields as f
+from kacap.wire.cursor import ETHERNET, ETHERTYPE, IP, IPV4, IPV6, LLC, Bytes, advance, enter, left, u8, u16, u32
+from kacap.wire.reasons import Reason
+from kacap.wire.sequence import Int
+
+VLAN_LANE = 1
+
+
+@kernel
+def first_layer(data: Bytes, cursor: np.void, link_type: Int) -> int:
+    """Return the layer with which a frame of ``link_type`` begins; moves past headers that name only the next."""
+    if link_type == f.LINK_ETHERNET:
+        return ETHERNET
+    if link_type == f.LINK_SLL:
+        return cooked(data, cursor, f.SLL_PROTOCOL, f.SLL_LEN)
+    if link_type == f.LINK_SLL2:
+        return cooked(data, cursor, f.SLL2_PROTOCOL, f.SLL2_LEN)
+    if link_type == f.LINK_NULL or link_type == f.LINK_LOOP:
+        return family(data, cursor)
+    if link_type == f.LINK_RAW or link_type == f.LINK_RAW_BSD or link_type == f.LINK_RAW_OPENBSD:
+        return IP
+    if link_type == f.LINK_IPV4:
+        return IPV4
+    if link_type == f.LINK_IPV6:
+        return IPV6
+    return Reason.UNKNOWN_LINK_TYPE
+
+
+@kernel
+def ethernet(data: Bytes, cursor: np.void, row: np.void) -> int:
+    """Ethernet II or 802.3 with LLC: the type field decides (IEEE 802.3 section 3.2.6)."""
+    if left(cursor) < f.ETHERNET_LEN:
+        return Reason.CUT_LINK
+    cursor["next"] = u16(data, cursor["pos"] + f.ETHERNET_TYPE)
+    advance(cursor, f.ETHERNET_LEN)
+    return LLC if cursor["next"] < f.FIRST_ETHERTYPE else ETHERTYPE
+
+
+@kernel
+def cooked(data: Bytes, cursor: np.void, protocol: int, length: int) -> int:
+    """LINUX_SLL and LINUX_SLL2: a header of ``length`` bytes with an EtherType at ``protocol``."""
+    if left(cursor) < length:
+        return Reason.CUT_LINK
+    cursor["next"] = u16(data, cursor["pos"] + protocol)
+    advance(cursor, length)
+    return LLC if cursor["next"] == f.SLL_LLC else ETHERTYPE
+
+
+@kernel
+def family(data: Bytes, cursor: np.void) -> int:
+    """NULL and LOOP: an address family in either byte order; IPv6 has five numbers, one per system."""
+    if left(cursor) < f.FAMILY_LEN:
+        return Reason.CUT_LINK
+    number = u32(data, cursor["pos"])
+    if number > 0xFFFF:
+        number = number >> 24 | (number >> 8 & 0xFF00)
+    advance(cursor, f.FAMILY_LEN)
+    if number == f.FAMILY_IPV4:
+        return IPV4
+    if number in (f.FAMILY_IPV6_LINUX, f.FAMILY_IPV6_WINDOWS, f.FAMILY_IPV6_BSD, f.FAMILY_IPV6_FREEBSD,
+                  f.FAMILY_IPV6_DARWIN):
+        return IPV6
+    return Reason.NOT_IP
+
+
+@kernel
+def llc(data: Bytes, cursor: np.void, row: np.void) -> int:
+    """LLC with SNAP in front of an EtherType (RFC 1042)."""
+    if left(cursor) < f.LLC_LEN:
+        return Reason.CUT_LINK
+    pos = cursor["pos"]
+    oui = u32(data, pos + f.LLC_OUI) >> 8
+    if u32(data, pos) >> 8 != f.LLC_SNAP or (oui != 0 and oui != f.LLC_OUI_BRIDGED):
+        return Reason.NOT_IP
+    cursor["next"] = u16(data, pos + f.LLC_TYPE)
+    advance(cursor, f.LLC_LEN)
+    return ETHERTYPE
+
+
+@kernel
+def ethertype(data: Bytes, cursor: np.void, row: np.void) -> int:
+    """What an EtherType announces: IP, or one more header in between."""
+    number = cursor["next"]
+    if number == f.TYPE_IPV4:
+        return IPV4
+    if number == f.TYPE_IPV6:
+        return IPV6
+    if number in (f.TYPE_VLAN, f.TYPE_VLAN_AD, f.TYPE_VLAN_9100, f.TYPE_VLAN_9200):
+        return vlan(data, cursor)
+    return Reason.NOT_IP
+
+
+@kernel
+def vlan(data: Bytes, cursor: np.void) -> int:
+    """One tag of 802.1Q or 802.1ad. Its VLAN goes into the lane; 0 is a priority tag, the same as none."""
+    if left(cursor) < f.VLAN_LEN:
+        return Reason.CUT_LINK
+    number = u16(data, cursor["pos"] + f.VLAN_TAG) & f.VLAN_ID_MASK
+    if number:
+        enter(cursor, VLAN_LANE, number)
+    cursor["next"] = u16(data, cursor["pos"] + f.VLAN_TYPE)
+    advance(cursor, f.VLAN_LEN)
+    return LLC if cursor["next"] < f.FIRST_ETHERTYPE else ETHERTYPE
+
+
+@kernel
+def ip(data: Bytes, cursor: np.void, row: np.void) -> int:
+    """IP without an announcement: the version is the first four bits."""
+    if left(cursor) < 1:
+        return Reason.CUT_IP
+    version = u8(data, cursor["pos"]) >> 4
+    if version == 4:
+        return IPV4
+    return IPV6 if version == 6 else Reason.BAD_IP_VERSION
