@@ -1,0 +1,86 @@
+"""Which reader a file needs, by its first bytes and never by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kacap.capture.blocks import BLOCK_BYTES, Stream, StreamDamage, Window
+from kacap.capture.compressed import GZIP_MAGIC, ZSTD_MAGIC, GzipStream, ZstdStream
+from kacap.capture.pcap import MAGICS, PcapReader
+from kacap.capture.pcapng import SECTION_MAGIC, PcapngReader
+from kacap.capture.records import RecordReader
+from kacap.capture.streams import open_stream
+from kacap.errors import CaptureError
+
+PCAP_MAGICS = {magic.to_bytes(4, order) for magic in MAGICS for order in ("little", "big")}  # type: ignore[arg-type]
+
+# What else people have, and how to turn it into a capture.
+FOREIGN = {
+    b"\xfd7zX": "is compressed with xz; decompress it first: xz -dc FILE | kacap read -",
+    b"BZh": "is compressed with bzip2; decompress it first: bzip2 -dc FILE | kacap read -",
+    b"\x04\x22\x4d\x18": "is compressed with lz4; decompress it first: lz4 -dc FILE | kacap read -",
+    b"PK\x03\x04": "is a zip archive; unpack it first",
+    b"snoop\0": "is a snoop capture; convert it first: editcap -F pcapng FILE out.pcapng",
+    b"GMBU": "is a Microsoft Network Monitor capture; convert it first: editcap -F pcapng FILE out.pcapng",
+}
+ADVICE = "name a pcap or pcapng file, as tcpdump -w writes it (gzip and zstd are fine)"
+
+
+def never() -> bool:
+    """Return False: nobody asks to stop."""
+    return False
+
+
+def open_reader(
+    name: str, index: int, *, follow: bool = False, stop: Callable[[], bool] = never, size: int = BLOCK_BYTES
+) -> RecordReader:
+    """Open the capture called ``name`` (``-``: standard input), number ``index``, with buffers of ``size`` bytes.
+
+    Raises CaptureError where nothing of it can be read.
+    """
+    stream: Stream = open_stream(name, follow, stop)
+    try:
+        return _recognise(stream, name, index, size, follow)
+    except BaseException:
+        stream.close()
+        raise
+
+
+def _recognise(stream: Stream, name: str, index: int, size: int, follow: bool) -> RecordReader:
+    """Return the reader that the first bytes of ``stream`` ask for."""
+    head = _read_head(stream, name, 6)
+    if head.startswith((GZIP_MAGIC, ZSTD_MAGIC)):
+        stream = GzipStream(stream, head) if head.startswith(GZIP_MAGIC) else ZstdStream(stream, head)
+        head = _read_head(stream, name, 6)
+    reader: RecordReader
+    if head[:4] in PCAP_MAGICS:
+        reader = PcapReader(Window(stream, head, size), name, index)
+    elif head[:4] == SECTION_MAGIC:
+        reader = PcapngReader(Window(stream, head, size), name, index)
+    else:
+        raise CaptureError(f"{name}: {_what_else(head)}")
+    reader.growing = follow
+    return reader
+
+
+def _read_head(stream: Stream, name: str, count: int) -> bytes:
+    """Return the first ``count`` bytes, fewer where the stream is shorter. Raises CaptureError."""
+    head = bytearray(count)
+    have = 0
+    try:
+        while have < count and (got := stream.readinto(memoryview(head)[have:])):
+            have += got
+    except (StreamDamage, OSError) as error:
+        raise CaptureError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    return bytes(head[:have])
+
+
+def _what_else(head: bytes) -> str:
+    """Say what a file that is no capture is, and what to do."""
+    if not head:
+        return f"is empty; {ADVICE}"
+    for magic, what in FOREIGN.items():
+        if head.startswith(magic):
+            return what
+    text = all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head)
+    return f"is {'text' if text else 'of an unknown format'}, not a capture; {ADVICE}"

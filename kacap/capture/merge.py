@@ -1,0 +1,115 @@
+"""Frames of several files in time order, with memory for one block of each file that is open at the moment.
+
+A file is opened when the others have come to its first frame, so that rotated files are read one after the other,
+and closed at its end. Files that overlap are merged up to a horizon: the smallest last time of the batches at hand,
+up to which no file can come with anything new. Frames of one file keep their order, whatever their times say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kacap.capture.frames import FrameBatch
+from kacap.capture.records import RecordReader
+
+# Where a file stands: the time of its frame (never less than that of the frames before it), then its index.
+Place = tuple[int, int]
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A file not opened yet: the time of its first frame, and how to open it."""
+
+    first_ns: int
+    index: int
+    open: Callable[[], RecordReader | None]
+
+
+class Lane:
+    """The frames of one open file that are still to be handed out."""
+
+    def __init__(self, reader: RecordReader):
+        """Take ``reader``'s first batch."""
+        self.index = reader.index
+        self._reader, self._batches = reader, reader.batches()
+        self._latest = np.iinfo(np.int64).min
+        self.alive = self.advance()
+
+    def advance(self) -> bool:
+        """Fetch the next batch; return False, with the file closed, at the end."""
+        batch = next(self._batches, None)
+        if batch is None:
+            self._reader.close()
+            self.alive = False
+            return False
+        self._buffer, self._frames = batch.buffer, batch.frames
+        # Sorting by the running maximum keeps a file's own order where its clock was set back.
+        self._keys = np.maximum(np.maximum.accumulate(batch.frames["time_ns"]), self._latest)
+        self._latest = int(self._keys[-1])
+        return True
+
+    @property
+    def last(self) -> Place:
+        """The place of the last frame at hand."""
+        return int(self._keys[-1]), self.index
+
+    def take(self, horizon: Place) -> tuple[FrameBatch, NDArray[np.int64]]:
+        """Hand out the frames up to and including ``horizon``, with their keys."""
+        side = "right" if self.index <= horizon[1] else "left"
+        count = int(np.searchsorted(self._keys, horizon[0], side))  # type: ignore[call-overload]
+        taken, keys = FrameBatch(self._buffer, self._frames[:count]), self._keys[:count]
+        self._frames, self._keys = self._frames[count:], self._keys[count:]
+        return taken, keys
+
+    @property
+    def spent(self) -> bool:
+        """Whether everything at hand was handed out."""
+        return len(self._frames) == 0
+
+
+def merge(waiting: list[Waiting]) -> Iterator[FrameBatch]:
+    """Yield the frames of all files in time order: by time, then file, then position in the file."""
+    waiting = sorted(waiting, key=lambda file: (file.first_ns, file.index))
+    lanes: list[Lane] = []
+    while lanes or waiting:
+        if not lanes or (waiting and (waiting[0].first_ns, waiting[0].index) <= min(lane.last for lane in lanes)):
+            _open(waiting.pop(0), lanes)
+            continue
+        horizon = min(lane.last for lane in lanes)
+        yield _interleave([lane.take(horizon) for lane in lanes])
+        for lane in lanes:
+            if lane.spent:
+                lane.advance()
+        lanes = [lane for lane in lanes if lane.alive]
+
+
+def _open(file: Waiting, lanes: list[Lane]) -> None:
+    """Add ``file`` to the open ones, unless it holds no frame."""
+    reader = file.open()
+    if reader is not None:
+        lane = Lane(reader)
+        if lane.alive:
+            lanes.append(lane)
+
+
+def _interleave(parts: list[tuple[FrameBatch, NDArray[np.int64]]]) -> FrameBatch:
+    """Join the parts into one batch, ordered by key, then file, then position."""
+    parts = [part for part in parts if len(part[0].frames)]
+    if len(parts) == 1:
+        return parts[0][0]
+    pieces, rows, base = [], [], 0
+    for batch, _ in parts:
+        frames = batch.frames.copy()
+        first = int(frames["offset"][0])
+        piece = batch.buffer[first : int(frames["offset"][-1]) + int(frames["captured_len"][-1])]
+        frames["offset"] += base - first
+        pieces.append(piece)
+        rows.append(frames)
+        base += len(piece)
+    frames = np.concatenate(rows)
+    order = np.lexsort((frames["file"], np.concatenate([keys for _, keys in parts])))
+    return FrameBatch(np.concatenate(pieces), frames[order])

@@ -1,0 +1,109 @@
+"""Classic pcap to frames (draft-ietf-opsawg-pcap): either byte order, micro- or nanoseconds, and Kuznetzov's variant."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kacap.capture.blocks import Window
+from kacap.capture.records import FRAME_LIMIT, RecordReader, u32
+from kacap.errors import CaptureError
+from kacap.kernels import kernel
+
+# Magic as read little-endian: (nanoseconds per unit of the fraction, bytes of a record header).
+MAGICS = {0xA1B2C3D4: (1000, 16), 0xA1B23C4D: (1, 16), 0xA1B2CD34: (1000, 24)}
+HEADER_BYTES = 24
+
+# Link types whose records libpcap lets grow to 128 MiB: D-Bus, USB, EBHSCR. None of them carries TCP.
+LARGE_LINK_TYPES = {189, 220, 231, 249, 266, 279}
+LARGE_FRAME_LIMIT = 128 << 20
+
+# What stays the same for all records of a file.
+LAYOUT = np.dtype(
+    [
+        ("fraction_ns", "<i8"),
+        ("header", "<i8"),
+        ("limit", "<i8"),
+        ("link_type", "<u2"),
+        ("file", "<u2"),
+        ("big_endian", "?"),
+    ],
+    align=True,
+)
+
+TOO_LONG = 1
+
+
+@kernel
+def walk_pcap(
+    data: NDArray[np.uint8],
+    end: int,
+    rows: NDArray[np.void],
+    layout: NDArray[np.void],
+    cursor: NDArray[np.void],
+) -> int:
+    """Fill ``rows`` (FRAME) with the whole records of ``data[position:end]``; return how many; move ``cursor``."""
+    fixed, state = layout[0], cursor[0]
+    big, header, fraction_ns = fixed["big_endian"], fixed["header"], fixed["fraction_ns"]
+    at, frame, count, need = state["position"], state["frame"], 0, np.int64(0)
+    while count < len(rows):
+        need = header
+        if end - at < need:
+            break
+        captured = u32(data, at + 8, big)
+        if captured > fixed["limit"]:
+            state["stop"] = TOO_LONG
+            break
+        need = header + captured
+        if end - at < need:
+            break
+        row = rows[count]
+        row["offset"] = at + header
+        row["time_ns"] = u32(data, at, big) * 1_000_000_000 + u32(data, at + 4, big) * fraction_ns
+        row["frame"] = frame + 1
+        row["captured_len"] = captured
+        row["wire_len"] = u32(data, at + 12, big)
+        row["link_type"] = fixed["link_type"]
+        row["file"] = fixed["file"]
+        at, frame, count, need = at + need, frame + 1, count + 1, np.int64(0)
+    state["position"], state["frame"], state["need"] = at, frame, need
+    return count
+
+
+class PcapReader(RecordReader):
+    """A classic pcap file."""
+
+    def __init__(self, window: Window, name: str, index: int):
+        """Read the file header. Raises CaptureError when it is cut or of a version that nobody writes."""
+        super().__init__(window, name, index)
+        header = window.take(HEADER_BYTES)
+        if len(header) < HEADER_BYTES:
+            raise CaptureError(
+                f"{name}: the pcap header is cut ({len(header)} of {HEADER_BYTES} bytes): nothing to read; "
+                "capture again, or copy the file again"
+            )
+        big = struct.unpack("<I", header[:4])[0] not in MAGICS
+        magic, major, minor, _, _, _, network = struct.unpack(">IHHiIII" if big else "<IHHiIII", header)
+        if major != 2:
+            raise CaptureError(f"{name}: pcap version {major}.{minor} is unknown; convert it with editcap")
+        fraction_ns, record_header = MAGICS[magic]
+        link_type = network & 0xFFFF  # the bits above tell the length of a frame check sequence
+        limit = LARGE_FRAME_LIMIT if link_type in LARGE_LINK_TYPES else FRAME_LIMIT
+        self.layout = np.array([(fraction_ns, record_header, limit, link_type, index, big)], LAYOUT)
+
+    @property
+    def link_types(self) -> list[int]:
+        """The one link type of the file."""
+        return [int(self.layout[0]["link_type"])]
+
+    def walk(self, rows: NDArray[np.void]) -> int:
+        """Fill ``rows`` with the next whole frames of the window."""
+        return int(walk_pcap(self.window.buffer, self.window.end, rows, self.layout, self.cursor))
+
+    def resolve(self, stop: int) -> bool:
+        """A record that claims an impossible length ends the file."""
+        at, fixed = self.window.start + 8, self.layout[0]
+        claimed = int.from_bytes(self.window.buffer[at : at + 4], "big" if fixed["big_endian"] else "little")
+        return self.damaged(f"a record claims {claimed:,} captured bytes, more than any frame ({fixed['limit']:,})")

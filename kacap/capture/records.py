@@ -1,0 +1,108 @@
+"""What the readers of record formats share: a kernel walks the records in a window, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kacap.capture.blocks import Window
+from kacap.capture.frames import FRAME, FrameBatch
+from kacap.errors import Damage
+from kacap.kernels import kernel
+
+BATCH_FRAMES = 8192  # so that a batch and the segments made of it stay in the processor's cache
+
+# libpcap's MAXIMUM_SNAPLEN: a record that claims more than this is damage, not a frame.
+FRAME_LIMIT = 262_144
+
+# How a walk over the records of a window left off. ``need``: bytes from ``position`` on that must be in the window
+# before the walk can go on; 0: it can go on at once.
+CURSOR = np.dtype(
+    [
+        ("position", "<i8"),
+        ("need", "<i8"),
+        ("frame", "<i8"),  # number of the last whole frame
+        ("time_ns", "<i8"),  # its time
+        ("untimed", "<i8"),  # frames whose record carries no time
+        ("stop", "<i8"),  # 0, or why the walk cannot go on by itself: a value of the format's own
+    ],
+    align=True,
+)
+
+
+@kernel
+def u32(data: NDArray[np.uint8], at: int, big_endian: bool) -> int:
+    """Return the unsigned 32-bit number at ``at`` as int64."""
+    a, b = np.int64(data[at]), np.int64(data[at + 1])
+    c, d = np.int64(data[at + 2]), np.int64(data[at + 3])
+    if big_endian:
+        return a << 24 | b << 16 | c << 8 | d
+    return d << 24 | c << 16 | b << 8 | a
+
+
+@kernel
+def u16(data: NDArray[np.uint8], at: int, big_endian: bool) -> int:
+    """Return the unsigned 16-bit number at ``at`` as int64."""
+    a, b = np.int64(data[at]), np.int64(data[at + 1])
+    return a << 8 | b if big_endian else b << 8 | a
+
+
+class RecordReader:
+    """The frames of one file, batch by batch. Formats say how to ``walk`` and what to do when the walk stops."""
+
+    def __init__(self, window: Window, name: str, index: int):
+        """Read the file called ``name``, number ``index`` of the capture, through ``window``."""
+        self.window, self.name, self.index = window, name, index
+        self.cursor: NDArray[np.void] = np.zeros(1, CURSOR)
+        self.damage: Damage | None = None
+        self.dropped_kernel: int | None = None
+        self.dropped_interface: int | None = None
+        self.growing = False  # a cut tail is no damage: the file was still being written
+
+    def walk(self, rows: NDArray[np.void]) -> int:
+        """Fill ``rows`` with the next whole frames of the window, move the cursor, return how many."""
+        raise NotImplementedError
+
+    def resolve(self, stop: int) -> bool:
+        """Deal with what stopped the walk; return False at damage."""
+        raise NotImplementedError
+
+    @property
+    def link_types(self) -> list[int]:
+        """Link types that the file has declared so far."""
+        raise NotImplementedError
+
+    def batches(self) -> Iterator[FrameBatch]:
+        """Yield the frames up to the end of the file or its damage."""
+        cursor = self.cursor[0]
+        while True:
+            rows = np.empty(BATCH_FRAMES, FRAME)
+            cursor["position"] = self.window.start
+            cursor["stop"] = cursor["need"] = 0
+            count = self.walk(rows)
+            self.window.start = int(cursor["position"])
+            if count:
+                yield FrameBatch(self.window.buffer, rows[:count])
+            if cursor["stop"] and not self.resolve(int(cursor["stop"])):
+                return
+            if cursor["need"] and not self.window.fill(int(cursor["need"])):
+                self.end_within(int(cursor["need"]))
+                return
+
+    def damaged(self, what: str) -> bool:
+        """Note that the record at the window's start makes no sense; return False for ``resolve``."""
+        self.damage = Damage(self.name, self.window.offset, int(self.cursor[0]["frame"]), what)
+        return False
+
+    def end_within(self, need: int) -> None:
+        """Judge the end of the stream where ``need`` bytes were asked for: clean between records, damage within one."""
+        if self.window.fault is not None:
+            self.damaged(self.window.fault)
+        elif self.window.unread and not self.growing:
+            self.damaged(f"the file ends within a record: {self.window.unread:,} of {need:,} bytes are there")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.window.stream.close()

@@ -1,0 +1,168 @@
+"""Several files, globs, a pipe or a growing file as one capture: frame batches in time order, and what went wrong."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kacap.capture.filters import Filter
+from kacap.capture.formats import never, open_reader
+from kacap.capture.frames import FrameBatch
+from kacap.capture.merge import Waiting, merge
+from kacap.capture.records import RecordReader
+from kacap.errors import CaptureError, Damage
+
+PEEK_BYTES = 1 << 16
+EARLIEST = int(np.iinfo(np.int64).min)
+
+
+def open_captures(
+    paths: Sequence[str],
+    *,
+    filter: str | None = None,
+    follow: bool = False,
+    stop: Callable[[], bool] | None = None,
+) -> Captures:
+    """Open the captures named by ``paths`` (files, patterns, ``-`` for standard input) as one capture.
+
+    A file named twice is read once. ``filter`` is a BPF expression. ``follow`` waits for more at the end of the
+    file that begins last, until ``stop()`` returns True. Raises CaptureError when any of them cannot be opened or is
+    no capture, FilterError when libpcap refuses the expression.
+    """
+    return Captures(expand(paths), Filter(filter) if filter else None, follow, stop or never)
+
+
+def expand(paths: Sequence[str]) -> list[str]:
+    """Return the files that ``paths`` name, each once: a pattern is expanded when no file has that very name."""
+    found: dict[str, str] = {}
+    for path in paths:
+        literal = path == "-" or Path(path).exists()
+        names = [path] if literal else sorted(glob.glob(path, recursive=True)) if glob.has_magic(path) else [path]  # noqa: PTH207
+        if not names:
+            raise CaptureError(f"{path}: no file matches this pattern; check the path")
+        for name in names:
+            found.setdefault(name if name == "-" else str(Path(name).resolve()), name)
+    if not found:
+        raise CaptureError("no capture named; name a pcap or pcapng file, or - for standard input")
+    return list(found.values())
+
+
+class Captures:
+    """Frames of all files in time order. Iterate once; ``files`` gives the names behind each frame's ``file``."""
+
+    def __init__(self, files: list[str], filter: Filter | None, follow: bool, stop: Callable[[], bool]):
+        """Open ``files``; see ``open_captures``."""
+        self.files = files
+        self.frames = 0  # handed out or filtered out so far
+        self.filtered_out = 0
+        self._filter, self._follow, self._stop = filter, follow, stop
+        self._late_damages: list[Damage] = []
+        self._readers: dict[int, RecordReader] = {}
+        try:
+            self._waiting = [self._only()] if len(files) == 1 else self._peek()
+        except BaseException:
+            self.close()
+            raise
+
+    def __iter__(self) -> Iterator[FrameBatch]:
+        """Yield batches of at least one frame; a batch's buffer is valid until the next is asked for."""
+        try:
+            for batch in merge(self._waiting):
+                kept = self._sieve(batch)
+                if len(kept.frames):
+                    yield kept
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close every file that is still open."""
+        for reader in self._readers.values():
+            reader.close()
+
+    @property
+    def link_types(self) -> list[int]:
+        """Link types that the files have declared so far, each once."""
+        return list(dict.fromkeys(link for index in sorted(self._readers) for link in self._readers[index].link_types))
+
+    @property
+    def damages(self) -> list[Damage]:
+        """Where files stopped making sense, in the order of the files."""
+        found = [reader.damage for reader in self._readers.values() if reader.damage is not None]
+        return sorted([*found, *self._late_damages], key=lambda damage: self.files.index(damage.file))
+
+    @property
+    def notes(self) -> list[str]:
+        """Other things to tell about the files, one line each: frames without a time."""
+        return [
+            f"{reader.name}: {untimed:,} frames in Simple Packet Blocks carry no time; each has its predecessor's"
+            for _, reader in sorted(self._readers.items())
+            if (untimed := int(reader.cursor[0]["untimed"]))
+        ]
+
+    @property
+    def dropped_kernel(self) -> int | None:
+        """Packets that the kernel dropped, by the files' Interface Statistics Blocks; None: they do not say."""
+        return _total(reader.dropped_kernel for reader in self._readers.values())
+
+    @property
+    def dropped_interface(self) -> int | None:
+        """Packets that the interfaces dropped, by the files' Interface Statistics Blocks; None: they do not say."""
+        return _total(reader.dropped_interface for reader in self._readers.values())
+
+    def _sieve(self, batch: FrameBatch) -> FrameBatch:
+        """Count the frames and leave out those that the filter rejects."""
+        self.frames += len(batch.frames)
+        if self._filter is None:
+            return batch
+        kept = batch.frames[self._filter.matches(batch)]
+        self.filtered_out += len(batch.frames) - len(kept)
+        return FrameBatch(batch.buffer, kept)
+
+    def _only(self) -> Waiting:
+        """Open the one file there is."""
+        reader = self._open(0, self._follow)
+        return Waiting(EARLIEST, 0, lambda: reader)
+
+    def _peek(self) -> list[Waiting]:
+        """Look at each file's first frame for the order; standard input can be opened only once, so it comes first."""
+        first = [self._first_ns(index) for index in range(len(self.files))]
+        last = max(range(len(first)), key=lambda index: (first[index], index))
+        return [Waiting(first[i], i, self._opener(i, self._follow and i == last)) for i in range(len(first))]
+
+    def _first_ns(self, index: int) -> int:
+        """Return the time of the file's first frame, before all others for standard input and where there is none."""
+        if self.files[index] == "-":
+            return EARLIEST
+        reader = self._open(index, False, PEEK_BYTES)
+        try:
+            return next((int(batch.frames["time_ns"][0]) for batch in reader.batches()), EARLIEST)
+        finally:
+            reader.close()
+
+    def _opener(self, index: int, follow: bool) -> Callable[[], RecordReader | None]:
+        """Return what opens the file again when its turn has come; a file gone since is damage."""
+
+        def open_again() -> RecordReader | None:
+            try:
+                return self._open(index, follow)
+            except CaptureError as error:
+                name = self.files[index]
+                self._late_damages.append(Damage(name, 0, 0, str(error).removeprefix(f"{name}: ")))
+                return None
+
+        return open_again
+
+    def _open(self, index: int, follow: bool, size: int | None = None) -> RecordReader:
+        """Open one file and remember its reader."""
+        options = {} if size is None else {"size": size}
+        self._readers[index] = open_reader(self.files[index], index, follow=follow, stop=self._stop, **options)
+        return self._readers[index]
+
+
+def _total(counts: Iterator[int | None]) -> int | None:
+    """Return the sum of the known ones; None when none is known."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
