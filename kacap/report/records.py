@@ -1,0 +1,189 @@
+"""An analysis as JSON Lines: one object as soon as it is final, its keys in the order of the published schema.
+
+``RecordWriter`` is the ``sink`` of ``kacap.read``; ``render`` writes an analysis that is already complete. The schema
+(JSON Schema 2020-12) lies beside this file and is what ``schema()`` returns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from importlib import resources
+from typing import Any, TextIO
+
+from kacap.analysis import Analysis
+from kacap.model import (
+    CaptureSummary,
+    Connection,
+    Episode,
+    Finding,
+    FrameRef,
+    Probe,
+    Prober,
+    SegmentRecord,
+    Setting,
+)
+
+VERSION = 1
+
+Record = SegmentRecord | Probe | Episode | Connection | Finding | CaptureSummary
+Name = Callable[[FrameRef | None], int | str | None]
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of one record."""
+    text = resources.files(__package__).joinpath("schema.json").read_text(encoding="utf-8")
+    return json.loads(text)  # type: ignore[no-any-return]
+
+
+class RecordWriter:
+    """Writes each record that it is called with as one line; ``files`` are the names that frames refer to.
+
+    ``flush`` hands every line on at once, for readers that follow.
+    """
+
+    def __init__(self, out: TextIO, files: Sequence[str], *, flush: bool = False) -> None:
+        self._out = out
+        self._flush = flush
+        self._frame_name = Analysis(capture=CaptureSummary(files=[_text(name) for name in files])).frame_name
+
+    def __call__(self, record: Record) -> None:
+        """Write one record."""
+        self._out.write(line(record, self._frame_name) + "\n")
+        if self._flush:
+            self._out.flush()
+
+
+def render(analysis: Analysis, out: TextIO) -> None:
+    """Write the records of a complete analysis: probes and episodes in time order, the capture last."""
+    write = RecordWriter(out, analysis.capture.files)
+    for records in (analysis.probes, analysis.episodes, analysis.connections, analysis.findings):
+        for record in records:
+            write(record)
+    write(analysis.capture)
+
+
+def line(record: Record, frame_name: Name) -> str:
+    """Return one record as a line of JSON, without the newline; ``frame_name`` as ``Analysis.frame_name``."""
+    kind, fields = _FIELDS[type(record)]
+    whole = {"v": VERSION, "type": kind, **fields(record, frame_name)}
+    return json.dumps(whole, separators=(",", ":"), default=int)  # int: integers that are still NumPy's
+
+
+def _text(name: str) -> str:
+    """Return a file name with bytes that are not text as ``?``: JSON cannot carry them."""
+    return name.encode("utf-8", "replace").decode()
+
+
+def _segment(record: SegmentRecord, frame_name: Name) -> dict[str, Any]:
+    return {
+        "frame": frame_name(record.frame),
+        "time_ns": record.time_ns,
+        "connection": record.connection,
+        "from": str(record.source),
+        "to": str(record.destination),
+        "kind": record.kind,
+        "grade": record.grade,
+        "reason": record.reason,
+    }
+
+
+def _probe(record: Probe, frame_name: Name) -> dict[str, Any]:
+    return {
+        "connection": record.connection,
+        "frame": frame_name(record.frame),
+        "time_ns": record.time_ns,
+        "prober": str(record.prober),
+        "peer": str(record.peer),
+        "grade": record.grade,
+        "payload_bytes": record.payload_bytes,
+        "reply_frame": frame_name(record.reply_frame),
+        "reply_after_ns": record.reply_after_ns,
+    }
+
+
+def _episode(record: Episode, frame_name: Name) -> dict[str, Any]:
+    return {
+        "connection": record.connection,
+        "prober": str(record.prober),
+        "probes": [frame_name(probe.frame) for probe in record.probes],
+        "silent_since_ns": record.silent_since_ns,
+        "first_gap_ns": record.first_gap_ns,
+        "gaps_ns": record.gaps_ns,
+        "ending": record.ending,
+        "ending_frame": frame_name(record.ending_frame),
+    }
+
+
+def _setting(value: Setting) -> dict[str, Any]:
+    return {
+        "observed_ns": value.observed and list(value.observed),
+        "n": value.n,
+        "candidates": value.candidates,
+        "expected": value.expected,
+        "source": value.source,
+        "verdict": value.verdict,
+        "why": value.why,
+    }
+
+
+def _count(value: Setting) -> dict[str, Any]:
+    """Return the count setting: its ``observed`` is a number of probes, not a time."""
+    return {"observed" if key == "observed_ns" else key: found for key, found in _setting(value).items()}
+
+
+def _prober(value: Prober) -> dict[str, Any]:
+    return {
+        "side": str(value.side),
+        "probes": value.probes,
+        "replies": value.replies,
+        "idle": _setting(value.idle),
+        "interval": _setting(value.interval),
+        "count": _count(value.count),
+        "ending": value.ending,
+    }
+
+
+def _connection(record: Connection, _: Name) -> dict[str, Any]:
+    return {
+        "connection": record.connection,
+        "a": str(record.a),
+        "b": str(record.b),
+        "first_ns": record.first_ns,
+        "last_ns": record.last_ns,
+        "probers": [_prober(prober) for prober in record.probers],
+        "longest_silence_ns": record.longest_silence_ns,
+    }
+
+
+def _finding(record: Finding, frame_name: Name) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "connection": record.connection,
+        "sentence": record.sentence,
+        "frames": [frame_name(frame) for frame in record.frames],
+        "remedy": record.remedy,
+    }
+
+
+def _capture(record: CaptureSummary, _: Name) -> dict[str, Any]:
+    return {
+        "files": [_text(name) for name in record.files],
+        "link_types": record.link_types,
+        "frames": record.frames,
+        "segments": record.segments,
+        "skipped": record.skipped,
+        "dropped": {"kernel": record.dropped_kernel, "interface": record.dropped_interface},
+        "first_ns": record.first_ns,
+        "last_ns": record.last_ns,
+    }
+
+
+_FIELDS: dict[type, tuple[str, Callable[[Any, Name], dict[str, Any]]]] = {
+    SegmentRecord: ("segment", _segment),
+    Probe: ("probe", _probe),
+    Episode: ("episode", _episode),
+    Connection: ("connection", _connection),
+    Finding: ("finding", _finding),
+    CaptureSummary: ("capture", _capture),
+}

@@ -1,0 +1,45 @@
+"""The three settings of ``tcp(7)`` in words: what was seen, what could have produced it, what was expected."""
+
+from __future__ import annotations
+
+from kacap.model import Setting
+from kacap.report.units import between
+
+
+def setting(name: str, value: Setting) -> str | None:
+    """Return idle, interval or count in words, or None when there is nothing to say about it."""
+    if value.observed is None and value.candidates is None and value.expected is None and not value.why:
+        return None
+    parts = [_could_be(name, value), _observed(name, value), _against(name, value)]
+    words = ", ".join(part for part in parts if part) or value.verdict
+    return f"{words}: {value.why}" if value.why else words
+
+
+def _unit(name: str) -> str:
+    """Return what a setting is counted in, for after a number."""
+    return "" if name == "count" else " s"
+
+
+def _could_be(name: str, value: Setting) -> str:
+    """Return the settings that could have produced what was seen: ``60 or 61 s``, ``56 to 60 s``."""
+    found = value.candidates or []
+    if len(found) > 2 and found[-1] - found[0] == len(found) - 1:
+        return f"{found[0]} to {found[-1]}{_unit(name)}"
+    return " or ".join(map(str, found)) + _unit(name) if found else ""
+
+
+def _observed(name: str, value: Setting) -> str:
+    """Return what was seen: ``observed 61.4 s (n=3)``."""
+    if value.observed is None:
+        return ""
+    low, high = value.observed
+    seen = between(low, high) if name != "count" else f"{low}" if low == high else f"{low} to {high}"
+    return f"observed {seen}" + (f" (n={value.n})" if value.n else "")
+
+
+def _against(name: str, value: Setting) -> str:
+    """Return the comparison with what was expected: ``expected 60 s (socket option) OK``."""
+    if value.expected is None:
+        return ""
+    source = f" ({value.source})" if value.source else ""
+    return f"expected {value.expected}{_unit(name)}{source} {value.verdict.upper()}"

@@ -1,0 +1,222 @@
+"""An analysis as plain text: what went wrong first, one block for each connection that probes.
+
+The lines are ASCII without borders, so that they survive mail, tickets and pipes; colour only repeats what the words
+say. The first line is the verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import TextIO
+
+from kacap.analysis import Analysis
+from kacap.classify.kinds import Ending
+from kacap.model import Connection, Episode, Finding, Prober
+from kacap.report.ranking import by_severity, gravest, totals
+from kacap.report.sentences import ENDINGS, GRADES, unanswered, verdict
+from kacap.report.settings import setting
+from kacap.report.units import between, clean, counted, duration, moment
+
+SHOWN = 20  # connections shown without --all
+STEPS = 12  # probes of one unanswered run written out
+KEY = 12  # width of the column of names
+
+COLOURS = {"bad": "\x1b[1;31m", "doubt": "\x1b[33m", "good": "\x1b[32m", "dim": "\x1b[2m"}
+PLAIN = "\x1b[0m"
+
+
+def render(
+    analysis: Analysis,
+    out: TextIO,
+    *,
+    all_connections: bool = False,
+    color: bool = False,
+    brief: bool = False,
+    verbose: bool = False,
+) -> None:
+    """Write the report to ``out``.
+
+    ``all_connections`` shows every connection that the analysis kept, not only the gravest twenty; ``brief`` one line
+    for each; ``verbose`` every run of unanswered probes, not only the last. ``color`` adds ANSI colours.
+    """
+    for line, mood in _lines(analysis, all_connections, brief, verbose):
+        text = clean(line)
+        out.write(f"{COLOURS[mood]}{text}{PLAIN}\n" if color and mood in COLOURS else f"{text}\n")
+
+
+Line = tuple[str, str]  # the words, and their mood ("" for none)
+
+
+def _lines(analysis: Analysis, everything: bool, brief: bool, verbose: bool) -> Iterator[Line]:
+    """Yield the whole report, line by line."""
+    probing = by_severity(analysis.connections)
+    shown = probing if everything else probing[:SHOWN]
+    if not probing:
+        yield _nothing(analysis), ""
+    elif len(probing) > 1:
+        yield f"{len(probing):,} connections probe: {totals(probing)}", ""
+    for connection in shown:
+        if not brief and len(probing) > 1:
+            yield "", ""
+        yield from _block(analysis, connection, brief, verbose)
+    if not brief and probing:
+        yield "", ""
+    if len(shown) < len(probing):
+        yield f"{len(probing) - len(shown):,} more: {totals(probing[len(shown):])} (--all shows every one)", "dim"
+    yield from _others(analysis, everything)
+    yield from _findings(analysis, None)
+    yield from _understood(analysis)
+
+
+def _nothing(analysis: Analysis) -> str:
+    """Return the verdict over a capture without a probe: it always says how long was watched."""
+    capture = analysis.capture
+    if capture.first_ns is None or capture.last_ns is None:
+        return "no keepalive probe: the capture holds no frame"
+    return f"no keepalive probe seen in {duration(capture.last_ns - capture.first_ns)}"
+
+
+def _block(analysis: Analysis, connection: Connection, brief: bool, verbose: bool) -> Iterator[Line]:
+    """Yield the block of one connection: the gravest prober first, then the other side."""
+    probers = gravest(connection)
+    for prober in probers:
+        said = verdict(prober)
+        yield f"{said.sentence} (peer {prober.peer})" if brief else said.sentence, said.mood
+        if not brief:
+            yield from ((f"  {key:<{KEY}}{words}", "") for key, words in _facts(analysis, prober, verbose))
+    if brief:
+        return
+    if len(probers) == 1:
+        watched = duration(connection.last_ns - connection.first_ns)
+        yield f"  {'other side':<{KEY}}{probers[0].peer}: no keepalive seen in {watched}", ""
+    yield f"  {'seen':<{KEY}}{_seen(connection)}", ""
+    yield from _findings(analysis, connection.connection)
+
+
+def _seen(connection: Connection) -> str:
+    """Return when a connection was seen, for how long, and from where on."""
+    began = "from its SYN" if connection.began_in_capture else "its start was not captured"
+    watched = duration(connection.last_ns - connection.first_ns)
+    return f"{moment(connection.first_ns)}, for {watched}, {began} (connection {connection.connection})"
+
+
+def _facts(analysis: Analysis, prober: Prober, verbose: bool) -> Iterator[tuple[str, str]]:
+    """Yield the named facts about one prober."""
+    yield "probes", f"to {prober.peer}: {_numbers(analysis, prober)}, {_payload(prober)}{_frames(analysis, prober)}"
+    if prober.gaps_ns is not None:
+        yield "gaps", between(*prober.gaps_ns)
+    if prober.reply_after_ns is not None:
+        yield "replies", f"after {between(*prober.reply_after_ns)}"
+    missed = [episode for episode in prober.episodes if unanswered(episode)]
+    for episode in missed if verbose else missed[-1:]:
+        yield "silence", _silence(analysis, episode)
+    yield "ending", f"{prober.ending}: {ENDINGS[Ending(prober.ending)].meaning}"
+    yield "evidence", GRADES.get(prober.grade, prober.grade)
+    for name in ("idle", "interval", "count"):
+        if (words := setting(name, getattr(prober, name))) is not None:
+            yield name, words
+
+
+def _numbers(analysis: Analysis, prober: Prober) -> str:
+    """Return ``412 sent, 409 answered, 3 missed``; with drops a miss may be a frame that was not captured."""
+    word = "missed or not captured" if _dropped(analysis) else "missed"
+    return f"{prober.probes:,} sent, {prober.replies:,} answered, {prober.missed:,} {word}"
+
+
+def _payload(prober: Prober) -> str:
+    """Return how many bytes each probe carries, in words."""
+    return "no payload" if prober.payload_bytes == 0 else f"{counted(prober.payload_bytes, 'byte')} each"
+
+
+def _frames(analysis: Analysis, prober: Prober) -> str:
+    """Return the first and the last probe's frame: `` (frames 11 to 17)``."""
+    probes = [probe for episode in prober.episodes for probe in episode.probes]
+    if not probes:
+        return ""
+    first, last = analysis.frame_name(probes[0].frame), analysis.frame_name(probes[-1].frame)
+    return f" (frame {first})" if len(probes) == 1 else f" (frames {first} to {last})"
+
+
+def _silence(analysis: Analysis, episode: Episode) -> str:
+    """Return a run of unanswered probes as a timeline: from the last sign of life to its ending."""
+    times = [probe.time_ns for probe in episode.probes]
+    heard = episode.silent_since_ns
+    start = times[0] if heard is None else heard
+    steps = [f"+{duration(time - start)}" for time in times]
+    if len(steps) > STEPS:
+        steps[STEPS - 1 : -1] = ["..."]
+    opening = "first probe" if heard is None else f"last heard {moment(heard)}"
+    line = f"{opening}; probes {', '.join(steps)}"
+    if len(episode.gaps_ns) >= len(times):
+        line += f"; ended +{duration(list(accumulate(episode.gaps_ns, initial=times[0]))[-1] - start)}"
+    frame = analysis.frame_name(episode.ending_frame)
+    return line if frame is None else f"{line} (frame {frame})"
+
+
+def _others(analysis: Analysis, everything: bool) -> Iterator[Line]:
+    """Yield what is to say about the connections on which nobody probes: one line, or each of them."""
+    kept = [c for c in analysis.connections if not c.probers] if everything else []
+    for connection in kept:
+        silence, watched = duration(connection.longest_silence_ns), duration(connection.last_ns - connection.first_ns)
+        yield f"{connection.a} - {connection.b}: no keepalive in {watched}, longest silence {silence}", ""
+    if analysis.quiet.connections:
+        yield _quiet(analysis), ""
+
+
+def _quiet(analysis: Analysis) -> str:
+    """Return the summary line over the connections without a probe."""
+    quiet = analysis.quiet
+    between_whom = f" ({quiet.longest.a} - {quiet.longest.b})" if quiet.longest else ""
+    line = (
+        f"{counted(quiet.connections, 'connection')} without a keepalive probe; "
+        f"longest silence {duration(quiet.longest_silence_ns)}{between_whom}"
+    )
+    if quiet.window_probing:
+        line += f"; {quiet.window_probing:,} with zero-window probes (not keepalives)"
+    if quiet.retransmitting:
+        line += f"; {quiet.retransmitting:,} with retransmissions"
+    return line
+
+
+def _findings(analysis: Analysis, connection: int | None) -> Iterator[Line]:
+    """Yield the findings of a connection, or those that belong to none."""
+    indent = "" if connection is None else "  "
+    for finding in (f for f in analysis.findings if f.connection == connection):
+        yield f"{indent}{'finding':<{KEY}}{finding.sentence}{_evidence(analysis, finding)}", "doubt"
+        if finding.remedy:
+            yield f"{indent}{'remedy':<{KEY}}{finding.remedy}", ""
+
+
+def _evidence(analysis: Analysis, finding: Finding) -> str:
+    """Return the frames a finding rests on, the first few of them."""
+    if not finding.frames:
+        return ""
+    names = [str(analysis.frame_name(frame)) for frame in finding.frames[:6]]
+    return f" (frames {', '.join(names)}{', ...' if len(finding.frames) > 6 else ''})"
+
+
+def _dropped(analysis: Analysis) -> int:
+    """Return how many frames were lost before they reached the capture, as far as it says."""
+    return (analysis.capture.dropped_kernel or 0) + (analysis.capture.dropped_interface or 0)
+
+
+def _understood(analysis: Analysis) -> Iterator[Line]:
+    """Yield how much of the capture was understood, and what weakens the verdicts."""
+    capture = analysis.capture
+    name = capture.files[0] if len(capture.files) == 1 else counted(len(capture.files), "file")
+    span = ""
+    if capture.first_ns is not None and capture.last_ns is not None:
+        span = f" in {duration(capture.last_ns - capture.first_ns)}"
+    line = f"{name}: {counted(capture.frames, 'frame')}{span}, {counted(capture.segments, 'TCP segment')}"
+    yield f"{line}; {_left_out(analysis)}", "dim"
+    if lost := _dropped(analysis):
+        yield f"{counted(lost, 'frame')} dropped while capturing: a miss may be a frame that was not captured", "doubt"
+
+
+def _left_out(analysis: Analysis) -> str:
+    """Return the frames that were not decoded, by reason, most frequent first."""
+    skipped = sorted(analysis.capture.skipped.items(), key=lambda item: (-item[1], item[0]))
+    if not skipped:
+        return "nothing left out"
+    return "left out: " + ", ".join(f"{count:,} {reason}" for reason, count in skipped)
