@@ -30,9 +30,14 @@ CURSOR = np.dtype(
 
 MAX_LAYERS = 24  # headers in one frame; a fragment of a tunnel in a tunnel in four VLANs needs half of that
 
-# What a step returns. Values below FIRST_STATE are reasons.
+# What a step returns. Values below SEGMENT_DONE are reasons.
 SEGMENT_DONE = 64
 ETHERNET, ETHERTYPE, LLC, IP, IPV4, IPV6, PROTOCOL, TCP, ICMP, ICMPV6 = 65, 66, 67, 68, 69, 70, 71, 72, 73, 74
+MPLS, PPPOE, PPP, GRE, UDP, RADIOTAP, WIFI, NFLOG = 80, 81, 82, 83, 84, 85, 86, 87
+
+# What ``enter`` mixes into the lane beside an identifier. Kernels take these as ``c.NAME``: a bare global is a
+# literal type of its own to numba, and the callee would be compiled once for each.
+VLAN_LANE, PPPOE_LANE, GRE_LANE, ERSPAN_LANE, VXLAN_LANE, GENEVE_LANE, GTPU_LANE, IP_LANE = 1, 2, 3, 4, 5, 6, 7, 8
 
 
 @kernel

@@ -15,7 +15,10 @@ from kacap.wire.icmp import icmp, icmpv6
 from kacap.wire.internet import ipv4, ipv6, protocol
 from kacap.wire.link import ethernet, ethertype, first_layer, ip, llc
 from kacap.wire.reasons import Reason
+from kacap.wire.sequence import Int
 from kacap.wire.tcp import tcp
+from kacap.wire.tunnels import gre, mpls, ppp, pppoe, udp
+from kacap.wire.wireless import nflog, radiotap, wifi
 
 if TYPE_CHECKING:
     from kacap.capture.frames import FrameBatch
@@ -31,7 +34,7 @@ def decode(batch: FrameBatch, skipped: NDArray[np.int64]) -> NDArray[np.void]:
     frames = segments + growth of ``skipped``. Bytes outside a frame's captured length are never read.
     """
     out = np.empty(batch.frames.size, SEGMENT)
-    count = decode_frames(_constant(batch.buffer), _constant(batch.frames), out, skipped, np.zeros(1, CURSOR))
+    count = int(decode_frames(_constant(batch.buffer), _constant(batch.frames), out, skipped, np.zeros(1, CURSOR)))
     return out[:count]
 
 
@@ -45,7 +48,7 @@ def _constant(array: NDArray[T]) -> NDArray[T]:
 @kernel
 def decode_frames(
     data: Bytes, frames: NDArray[np.void], out: NDArray[np.void], skipped: NDArray[np.int64], cursors: NDArray[np.void]
-) -> int:
+) -> Int:
     """Fill ``out`` from its start and return how many segments there are; ``cursors`` is one row to work in."""
     count = 0
     for i in range(frames.size):
@@ -58,7 +61,7 @@ def decode_frames(
 
 
 @kernel
-def walk(data: Bytes, frame: np.void, cursor: np.void, row: np.void) -> int:
+def walk(data: Bytes, frame: np.void, cursor: np.void, row: np.void) -> Int:
     """Go from header to header until a segment is in ``row`` or a reason says why there is none."""
     begin(data, frame, cursor, row)
     state = first_layer(data, cursor, np.int64(frame["link_type"]))
@@ -80,7 +83,7 @@ def begin(data: Bytes, frame: np.void, cursor: np.void, row: np.void) -> None:
     cursor["pos"] = start
     cursor["end"] = min(start + np.int64(frame["captured_len"]), size)
     cursor["limit"] = start + np.int64(frame["wire_len"])
-    cursor["layers"], cursor["quote"], cursor["lane"] = 0, 0, np.uint64(0)
+    cursor["next"], cursor["layers"], cursor["quote"], cursor["lane"] = 0, 0, 0, np.uint64(0)
     row["time_ns"], row["frame"], row["file"] = frame["time_ns"], frame["frame"], frame["file"]
     row["by_hi"], row["by_lo"] = np.uint64(0), np.uint64(0)
     row["ack"], row["tsval"], row["tsecr"], row["sack_left"], row["sack_right"] = 0, 0, 0, 0, 0
@@ -88,7 +91,7 @@ def begin(data: Bytes, frame: np.void, cursor: np.void, row: np.void) -> None:
 
 
 @kernel
-def step(data: Bytes, cursor: np.void, row: np.void, state: int) -> int:
+def step(data: Bytes, cursor: np.void, row: np.void, state: Int) -> Int:
     """Read one header; the commonest come first."""
     if state == c.ETHERNET:
         return ethernet(data, cursor, row)
@@ -108,4 +111,26 @@ def step(data: Bytes, cursor: np.void, row: np.void, state: int) -> int:
         return llc(data, cursor, row)
     if state == c.ICMP:
         return icmp(data, cursor, row)
-    return icmpv6(data, cursor, row)
+    if state == c.ICMPV6:
+        return icmpv6(data, cursor, row)
+    return tunnel_step(data, cursor, row, state)
+
+
+@kernel
+def tunnel_step(data: Bytes, cursor: np.void, row: np.void, state: Int) -> Int:
+    """Read one header of a tunnel, of UDP in search of one, or of what is not a wire."""
+    if state == c.UDP:
+        return udp(data, cursor, row)
+    if state == c.MPLS:
+        return mpls(data, cursor, row)
+    if state == c.PPPOE:
+        return pppoe(data, cursor, row)
+    if state == c.PPP:
+        return ppp(data, cursor, row)
+    if state == c.GRE:
+        return gre(data, cursor, row)
+    if state == c.RADIOTAP:
+        return radiotap(data, cursor, row)
+    if state == c.WIFI:
+        return wifi(data, cursor, row)
+    return nflog(data, cursor, row)

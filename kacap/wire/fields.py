@@ -135,3 +135,86 @@ OPTION_TIMESTAMPS = 8  # RFC 7323 section 3.2: TSval, TSecr
 OPTION_TIMESTAMPS_LEN = 10
 OPTION_SACK_MIN = 10
 ALIGNED_TIMESTAMPS = 0x0101080A  # NOP NOP TIMESTAMPS 10: RFC 7323 appendix A, what nearly all segments carry
+
+# MPLS label stack entry, RFC 3032 section 2.1: label 20, traffic class 3, bottom of stack 1, TTL 8 bits.
+MPLS_BOTTOM = 0x100
+MPLS_LEN = 4  # also the length of a pseudowire's control word, RFC 4385 section 3
+# PPPoE session stage, RFC 2516 section 4.
+PPPOE_VERSION_TYPE = 0
+PPPOE_11 = 0x11
+PPPOE_SESSION = 2
+PPPOE_LEN = 6
+# PPP, RFC 1661 section 2 and RFC 1662 section 3.1: ff 03 may stand in front; an odd first byte is a whole protocol.
+PPP_ADDRESS_CONTROL = 0xFF03
+PPP_IPV4 = 0x0021
+PPP_IPV6 = 0x0057
+PPP_MPLS = 0x0281
+CISCO_HDLC_UNICAST = 0x0F00
+CISCO_HDLC_MULTICAST = 0x8F00
+CISCO_HDLC_LEN = 4
+# GRE, RFC 2784 section 2 and RFC 2890 section 2.
+GRE_FLAGS = 0
+GRE_TYPE = 2
+GRE_LEN = 4
+GRE_CHECKSUM, GRE_ROUTING, GRE_KEY, GRE_SEQUENCE, GRE_VERSION = 0x8000, 0x4000, 0x2000, 0x1000, 0x0007
+GRE_FIELD = 4
+NVGRE_FLOW_BITS = 8  # RFC 7637 section 3.2: the key's low byte is a flow's hash
+ERSPAN2_LEN = 8  # draft-foschiano-erspan section 4.2; type I has no header, and no GRE sequence number
+# UDP, RFC 768, and the destination ports of tunnels (IANA; 8472: Linux's VXLAN before the assignment).
+UDP_DESTINATION_PORT = 2
+UDP_LEN = 8
+PORT_GTPU = 2152
+PORT_VXLAN = 4789
+PORT_VXLAN_LINUX = 8472
+PORT_GENEVE = 6081
+# VXLAN, RFC 7348 section 5.
+VXLAN_FLAGS = 0
+VXLAN_HAS_VNI = 0x08
+VXLAN_VNI = 4
+VXLAN_LEN = 8
+# GENEVE, RFC 8926 section 3.4: version 2 bits, option length 6 bits in 4-byte units.
+GENEVE_VERSION = 0
+GENEVE_TYPE = 2
+GENEVE_VNI = 4
+GENEVE_LEN = 8
+# GTP-U, 3GPP TS 29.281 section 5: version 1, protocol type 1; any of E, S and PN adds four bytes.
+GTPU_FLAGS = 0
+GTPU_TYPE = 1
+GTPU_GPDU = 255
+GTPU_VERSION_MASK, GTPU_VERSION_1 = 0xF0, 0x30
+GTPU_OPTIONAL = 0x07
+GTPU_EXTENSION = 0x04
+GTPU_LEN = 8
+GTPU_OPTIONAL_LEN = 4
+GTPU_NEXT = 3  # of the optional four bytes; an extension header ends with the type of the next as well
+
+# Radiotap, https://www.radiotap.org: little-endian; bit 31 of a presence word announces another word.
+RADIOTAP_VERSION = 0
+RADIOTAP_LENGTH = 2
+RADIOTAP_PRESENT = 4
+RADIOTAP_LEN = 8
+RADIOTAP_MORE = 0x80  # in the last byte of a presence word
+RADIOTAP_HAS_TSFT = 0x01
+RADIOTAP_HAS_FLAGS = 0x02
+RADIOTAP_TSFT_LEN = 8
+RADIOTAP_DATA_PAD = 0x20  # the 802.11 header is padded to a multiple of four bytes
+# 802.11, IEEE 802.11-2020 section 9.2.4.
+WIFI_CONTROL = 0
+WIFI_TYPE_MASK, WIFI_DATA = 0x0C, 0x08
+WIFI_NO_DATA, WIFI_QOS = 0x40, 0x80
+WIFI_CONTROL_FLAGS = 1
+WIFI_TO_AND_FROM_DS, WIFI_PROTECTED, WIFI_ORDER = 0x03, 0x40, 0x80
+WIFI_SEQUENCE = 22
+WIFI_FRAGMENT_MASK = 0x0F
+WIFI_LEN = 24
+WIFI_ADDRESS_LEN = 6
+WIFI_QOS_LEN = 2
+WIFI_QOS_AMSDU = 0x80
+WIFI_HT_LEN = 4
+
+# LINKTYPE_NFLOG: family, version, group; then attributes, length and type in the capturing host's byte order.
+NFLOG_LEN = 4
+NFLOG_ATTRIBUTE_LEN = 4
+NFLOG_TYPE = 2
+NFLOG_PAYLOAD = 9
+NFLOG_TYPE_MASK = 0x7FFF

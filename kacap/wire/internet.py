@@ -9,14 +9,35 @@ import numpy as np
 
 from kacap.kernels import kernel
 from kacap.segments import IS_FRAGMENT, IS_IPV6
+from kacap.wire import cursor as c
 from kacap.wire import fields as f
-from kacap.wire.cursor import ICMP, ICMPV6, PROTOCOL, TCP, Bytes, advance, left, u8, u16, u32, u64
+from kacap.wire.cursor import (
+    GRE,
+    ICMP,
+    ICMPV6,
+    IPV4,
+    IPV6,
+    MPLS,
+    PROTOCOL,
+    TCP,
+    UDP,
+    Bytes,
+    advance,
+    enter,
+    left,
+    u8,
+    u16,
+    u32,
+    u64,
+)
 from kacap.wire.reasons import Reason
 from kacap.wire.sequence import Int
 
+KEPT = 0xFF ^ IS_IPV6 ^ IS_FRAGMENT  # what an enclosing IP header left is void: the innermost counts
+
 
 @kernel
-def ipv4(data: Bytes, cursor: np.void, row: np.void) -> int:
+def ipv4(data: Bytes, cursor: np.void, row: np.void) -> Int:
     """IPv4 with options (RFC 791 section 3.1). Total length 0 is segmentation offload: the wire length holds."""
     pos = cursor["pos"]
     if left(cursor) < f.IPV4_LEN:
@@ -36,14 +57,15 @@ def ipv4(data: Bytes, cursor: np.void, row: np.void) -> int:
     row["src_hi"], row["dst_hi"] = np.uint64(0), np.uint64(0)
     row["src_lo"] = np.uint64(f.MAPPED | u32(data, pos + f.IPV4_SOURCE))
     row["dst_lo"] = np.uint64(f.MAPPED | u32(data, pos + f.IPV4_DESTINATION))
-    keep(cursor, row, u8(data, pos + f.IPV4_TTL), u16(data, pos + f.IPV4_ID), 0)
+    row["has"] = row["has"] & KEPT
+    keep(cursor, row, u8(data, pos + f.IPV4_TTL), u16(data, pos + f.IPV4_ID))
     cursor["next"] = u8(data, pos + f.IPV4_PROTOCOL)
     advance(cursor, header)
     return fragment_of(row, u16(data, pos + f.IPV4_FRAGMENT), f.IPV4_FRAGMENT_OFFSET, f.IPV4_MORE_FRAGMENTS)
 
 
 @kernel
-def ipv6(data: Bytes, cursor: np.void, row: np.void) -> int:
+def ipv6(data: Bytes, cursor: np.void, row: np.void) -> Int:
     """IPv6's fixed header (RFC 8200 section 3). Payload length 0 is a jumbogram or offload: the wire length holds."""
     pos = cursor["pos"]
     if left(cursor) < f.IPV6_LEN:
@@ -57,48 +79,59 @@ def ipv6(data: Bytes, cursor: np.void, row: np.void) -> int:
         return Reason.BAD_IP_LENGTH
     row["src_hi"], row["src_lo"] = u64(data, pos + f.IPV6_SOURCE), u64(data, pos + f.IPV6_SOURCE + 8)
     row["dst_hi"], row["dst_lo"] = u64(data, pos + f.IPV6_DESTINATION), u64(data, pos + f.IPV6_DESTINATION + 8)
-    keep(cursor, row, u8(data, pos + f.IPV6_HOP_LIMIT), 0, IS_IPV6)
+    row["has"] = row["has"] & KEPT | IS_IPV6
+    keep(cursor, row, u8(data, pos + f.IPV6_HOP_LIMIT), np.int64(0))
     cursor["next"] = u8(data, pos + f.IPV6_NEXT_HEADER)
     advance(cursor, f.IPV6_LEN)
     return PROTOCOL
 
 
 @kernel
-def keep(cursor: np.void, row: np.void, ttl: Int, ip_id: Int, version: int) -> None:
+def keep(cursor: np.void, row: np.void, ttl: Int, ip_id: Int) -> None:
     """Note what belongs to this IP header, and end the captured bytes where its length says.
 
-    Of a quoted header only version and addresses count: TTL and IP ID are those of the ICMP packet.
+    Of a quoted header only the addresses count: TTL and IP ID are those of the ICMP packet.
     """
     if cursor["end"] > cursor["limit"]:
         cursor["end"] = cursor["limit"]
-    row["has"] = np.uint8(np.int64(row["has"]) & ~(IS_IPV6 | IS_FRAGMENT) | version)
     if not cursor["quote"]:
         row["ttl"] = ttl
         row["ip_id"] = ip_id
 
 
 @kernel
-def fragment_of(row: np.void, field: Int, offset_mask: int, more_mask: int) -> int:
+def fragment_of(row: np.void, field: Int, offset_mask: int, more_mask: int) -> Int:
     """A first fragment holds the TCP header, a later one does not."""
     if field & offset_mask:
         return Reason.LATER_FRAGMENT
     if field & more_mask:
-        row["has"] = np.uint8(np.int64(row["has"]) | IS_FRAGMENT)
+        row["has"] |= IS_FRAGMENT
     return PROTOCOL
 
 
 @kernel
-def protocol(data: Bytes, cursor: np.void, row: np.void) -> int:
+def protocol(data: Bytes, cursor: np.void, row: np.void) -> Int:
     """What IPv4's protocol or IPv6's next header announces."""
     number = cursor["next"]
     if number == f.PROTOCOL_TCP:
         return TCP
     if number == f.PROTOCOL_AH:
         return extension(data, cursor, row)
+    if number == f.PROTOCOL_UDP:
+        return UDP
     if number == f.PROTOCOL_ESP:
         return Reason.ENCRYPTED
+    if number == f.PROTOCOL_GRE:
+        return GRE
+    if number == f.PROTOCOL_IPV4 or number == f.PROTOCOL_IPV6:
+        enter(cursor, c.IP_LANE, number)
+        return IPV4 if number == f.PROTOCOL_IPV4 else IPV6
+    if number == f.PROTOCOL_MPLS:
+        return MPLS
     if row["has"] & IS_IPV6:
-        if number in (f.PROTOCOL_HOP_BY_HOP, f.PROTOCOL_ROUTING, f.PROTOCOL_FRAGMENT, f.PROTOCOL_DESTINATION):
+        if number == f.PROTOCOL_HOP_BY_HOP or number == f.PROTOCOL_ROUTING or number == f.PROTOCOL_DESTINATION:
+            return extension(data, cursor, row)
+        if number == f.PROTOCOL_FRAGMENT:
             return extension(data, cursor, row)
         if number == f.PROTOCOL_ICMPV6 and not cursor["quote"]:
             return ICMPV6
@@ -108,7 +141,7 @@ def protocol(data: Bytes, cursor: np.void, row: np.void) -> int:
 
 
 @kernel
-def extension(data: Bytes, cursor: np.void, row: np.void) -> int:
+def extension(data: Bytes, cursor: np.void, row: np.void) -> Int:
     """One extension header (RFC 8200 section 4): counted in 8 bytes without the first, AH in 4 without two."""
     pos = cursor["pos"]
     if left(cursor) < f.EXTENSION_MIN:

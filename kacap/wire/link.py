@@ -5,16 +5,35 @@ from __future__ import annotations
 import numpy as np
 
 from kacap.kernels import kernel
+from kacap.wire import cursor as c
 from kacap.wire import fields as f
-from kacap.wire.cursor import ETHERNET, ETHERTYPE, IP, IPV4, IPV6, LLC, Bytes, advance, enter, left, u8, u16, u32
+from kacap.wire.cursor import (
+    ETHERNET,
+    ETHERTYPE,
+    IP,
+    IPV4,
+    IPV6,
+    LLC,
+    MPLS,
+    NFLOG,
+    PPP,
+    PPPOE,
+    RADIOTAP,
+    WIFI,
+    Bytes,
+    advance,
+    enter,
+    left,
+    u8,
+    u16,
+    u32,
+)
 from kacap.wire.reasons import Reason
 from kacap.wire.sequence import Int
 
-VLAN_LANE = 1
-
 
 @kernel
-def first_layer(data: Bytes, cursor: np.void, link_type: Int) -> int:
+def first_layer(data: Bytes, cursor: np.void, link_type: Int) -> Int:
     """Return the layer with which a frame of ``link_type`` begins; moves past headers that name only the next."""
     if link_type == f.LINK_ETHERNET:
         return ETHERNET
@@ -30,11 +49,19 @@ def first_layer(data: Bytes, cursor: np.void, link_type: Int) -> int:
         return IPV4
     if link_type == f.LINK_IPV6:
         return IPV6
+    if link_type == f.LINK_PPP or link_type == f.LINK_PPP_HDLC:
+        return PPP
+    if link_type == f.LINK_RADIOTAP:
+        return RADIOTAP
+    if link_type == f.LINK_80211:
+        return WIFI
+    if link_type == f.LINK_NFLOG:
+        return NFLOG
     return Reason.UNKNOWN_LINK_TYPE
 
 
 @kernel
-def ethernet(data: Bytes, cursor: np.void, row: np.void) -> int:
+def ethernet(data: Bytes, cursor: np.void, row: np.void) -> Int:
     """Ethernet II or 802.3 with LLC: the type field decides (IEEE 802.3 section 3.2.6)."""
     if left(cursor) < f.ETHERNET_LEN:
         return Reason.CUT_LINK
@@ -44,7 +71,7 @@ def ethernet(data: Bytes, cursor: np.void, row: np.void) -> int:
 
 
 @kernel
-def cooked(data: Bytes, cursor: np.void, protocol: int, length: int) -> int:
+def cooked(data: Bytes, cursor: np.void, protocol: int, length: int) -> Int:
     """LINUX_SLL and LINUX_SLL2: a header of ``length`` bytes with an EtherType at ``protocol``."""
     if left(cursor) < length:
         return Reason.CUT_LINK
@@ -54,7 +81,7 @@ def cooked(data: Bytes, cursor: np.void, protocol: int, length: int) -> int:
 
 
 @kernel
-def family(data: Bytes, cursor: np.void) -> int:
+def family(data: Bytes, cursor: np.void) -> Int:
     """NULL and LOOP: an address family in either byte order; IPv6 has five numbers, one per system."""
     if left(cursor) < f.FAMILY_LEN:
         return Reason.CUT_LINK
@@ -64,14 +91,13 @@ def family(data: Bytes, cursor: np.void) -> int:
     advance(cursor, f.FAMILY_LEN)
     if number == f.FAMILY_IPV4:
         return IPV4
-    if number in (f.FAMILY_IPV6_LINUX, f.FAMILY_IPV6_WINDOWS, f.FAMILY_IPV6_BSD, f.FAMILY_IPV6_FREEBSD,
-                  f.FAMILY_IPV6_DARWIN):
+    if number == f.FAMILY_IPV6_LINUX or number == f.FAMILY_IPV6_WINDOWS or number == f.FAMILY_IPV6_BSD:
         return IPV6
-    return Reason.NOT_IP
+    return IPV6 if number == f.FAMILY_IPV6_FREEBSD or number == f.FAMILY_IPV6_DARWIN else Reason.NOT_IP
 
 
 @kernel
-def llc(data: Bytes, cursor: np.void, row: np.void) -> int:
+def llc(data: Bytes, cursor: np.void, row: np.void) -> Int:
     """LLC with SNAP in front of an EtherType (RFC 1042)."""
     if left(cursor) < f.LLC_LEN:
         return Reason.CUT_LINK
@@ -85,33 +111,39 @@ def llc(data: Bytes, cursor: np.void, row: np.void) -> int:
 
 
 @kernel
-def ethertype(data: Bytes, cursor: np.void, row: np.void) -> int:
+def ethertype(data: Bytes, cursor: np.void, row: np.void) -> Int:
     """What an EtherType announces: IP, or one more header in between."""
     number = cursor["next"]
     if number == f.TYPE_IPV4:
         return IPV4
     if number == f.TYPE_IPV6:
         return IPV6
-    if number in (f.TYPE_VLAN, f.TYPE_VLAN_AD, f.TYPE_VLAN_9100, f.TYPE_VLAN_9200):
+    if number == f.TYPE_VLAN or number == f.TYPE_VLAN_AD or number == f.TYPE_VLAN_9100 or number == f.TYPE_VLAN_9200:
         return vlan(data, cursor)
-    return Reason.NOT_IP
+    if number == f.TYPE_MPLS or number == f.TYPE_MPLS_UPSTREAM:
+        return MPLS
+    if number == f.TYPE_PPPOE:
+        return PPPOE
+    if number == f.TYPE_ETHERNET:
+        return ETHERNET
+    return PPP if number == f.TYPE_PPP else Reason.NOT_IP
 
 
 @kernel
-def vlan(data: Bytes, cursor: np.void) -> int:
+def vlan(data: Bytes, cursor: np.void) -> Int:
     """One tag of 802.1Q or 802.1ad. Its VLAN goes into the lane; 0 is a priority tag, the same as none."""
     if left(cursor) < f.VLAN_LEN:
         return Reason.CUT_LINK
     number = u16(data, cursor["pos"] + f.VLAN_TAG) & f.VLAN_ID_MASK
     if number:
-        enter(cursor, VLAN_LANE, number)
+        enter(cursor, c.VLAN_LANE, number)
     cursor["next"] = u16(data, cursor["pos"] + f.VLAN_TYPE)
     advance(cursor, f.VLAN_LEN)
     return LLC if cursor["next"] < f.FIRST_ETHERTYPE else ETHERTYPE
 
 
 @kernel
-def ip(data: Bytes, cursor: np.void, row: np.void) -> int:
+def ip(data: Bytes, cursor: np.void, row: np.void) -> Int:
     """IP without an announcement: the version is the first four bits."""
     if left(cursor) < 1:
         return Reason.CUT_IP

@@ -13,7 +13,7 @@ from kacap.wire.sequence import Int
 
 
 @kernel
-def tcp(data: Bytes, cursor: np.void, row: np.void) -> int:
+def tcp(data: Bytes, cursor: np.void, row: np.void) -> Int:
     """A segment (RFC 9293 section 3.1). A quoted one may end after its sequence number."""
     pos = cursor["pos"]
     quoted = cursor["quote"] != 0
@@ -39,11 +39,11 @@ def tcp(data: Bytes, cursor: np.void, row: np.void) -> int:
     row["window"] = u16(data, pos + f.TCP_WINDOW)
     row["payload_len"] = max(0, extent - header)
     if header > f.TCP_LEN:
-        row["has"] = np.uint8(np.int64(row["has"]) | HAS_TCP_OPTIONS)
+        row["has"] |= HAS_TCP_OPTIONS
         options(data, row, pos + f.TCP_OPTIONS, min(pos + header, np.int64(cursor["end"])))
     if extent > header and np.int64(cursor["end"]) >= np.int64(cursor["limit"]):
         row["last_byte"] = data[pos + extent - 1]
-        row["has"] = np.uint8(np.int64(row["has"]) | HAS_LAST_BYTE)
+        row["has"] |= HAS_LAST_BYTE
     return SEGMENT_DONE
 
 
@@ -69,7 +69,7 @@ def options(data: Bytes, row: np.void, pos: Int, end: Int) -> None:
             timestamps(data, row, pos)
         elif kind == f.OPTION_SACK and length >= f.OPTION_SACK_MIN:
             row["sack_left"], row["sack_right"] = u32(data, pos + 2), u32(data, pos + 6)
-            row["has"] = np.uint8(np.int64(row["has"]) | HAS_SACK)
+            row["has"] |= HAS_SACK
         pos += length
 
 
@@ -77,4 +77,4 @@ def options(data: Bytes, row: np.void, pos: Int, end: Int) -> None:
 def timestamps(data: Bytes, row: np.void, pos: Int) -> None:
     """Note TSval and TSecr of the option at ``pos`` (RFC 7323 section 3.2)."""
     row["tsval"], row["tsecr"] = u32(data, pos + 2), u32(data, pos + 6)
-    row["has"] = np.uint8(np.int64(row["has"]) | HAS_TIMESTAMPS)
+    row["has"] |= HAS_TIMESTAMPS
