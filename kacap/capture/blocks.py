@@ -80,7 +80,7 @@ class Window:
         if self.fault is not None:
             return 0
         try:
-            return self.stream.readinto(memoryview(self.buffer)[self.end :])
+            return self.stream.readinto(memoryview(self.buffer.data)[self.end :])
         except StreamDamage as damage:
             self.fault = str(damage)
         except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.capture.records import u16, u32
+from kacap.capture.records import Number, Row, u16, u32
 from kacap.kernels import kernel
 
 # Block types (draft-ietf-opsawg-pcapng, section 11.1).
@@ -42,7 +42,7 @@ SECTION = np.dtype([("interfaces", "<i8"), ("file", "<u2"), ("big_endian", "?")]
 
 
 @kernel
-def binary_fraction(rest: int, exponent: int) -> int:
+def binary_fraction(rest: Number, exponent: Number) -> Number:
     """Return floor(rest * 10^9 / 2^exponent) for rest < 2^exponent, in uint64 without overflow."""
     billion, half = np.uint64(1_000_000_000), np.uint64(32)
     if exponent <= half:
@@ -54,7 +54,7 @@ def binary_fraction(rest: int, exponent: int) -> int:
 
 
 @kernel
-def to_ns(ticks: int, clock: NDArray[np.void]) -> int:
+def to_ns(ticks: Number, clock: Row) -> Number:
     """Return the time of ``ticks`` (uint64) of an interface's clock in nanoseconds, rounded down; or BEYOND."""
     seconds, rest = np.uint64(0), ticks
     if clock["binary"]:
@@ -80,7 +80,7 @@ def to_ns(ticks: int, clock: NDArray[np.void]) -> int:
 
 
 @kernel
-def options_overrun(data: NDArray[np.uint8], at: int, end: int, big: bool) -> bool:
+def options_overrun(data: NDArray[np.uint8], at: Number, end: Number, big: Number) -> Number:
     """Return whether an option of the list in ``data[at:end]`` claims bytes beyond ``end``."""
     while end - at >= 4:
         if u16(data, at, big) == 0:
@@ -92,12 +92,12 @@ def options_overrun(data: NDArray[np.uint8], at: int, end: int, big: bool) -> bo
 @kernel
 def read_packet(
     data: NDArray[np.uint8],
-    at: int,
-    row: NDArray[np.void],
+    at: Number,
+    row: Row,
     interfaces: NDArray[np.void],
-    section: NDArray[np.void],
-    state: NDArray[np.void],
-) -> int:
+    section: Row,
+    state: Row,
+) -> Number:
     """Fill ``row`` from the packet block at ``at``; return 0, or why it makes no sense (section 4.3, 4.4, A)."""
     big = section["big_endian"]
     kind, total = u32(data, at, big), u32(data, at + 4, big)
@@ -171,9 +171,9 @@ def walk_pcapng(
             break
         if u32(data, at + total - 4, big) != total:
             stop = np.int64(TRAILER)
-        elif kind == INTERFACE_DESCRIPTION or kind == INTERFACE_STATISTICS:
+        elif kind in (INTERFACE_DESCRIPTION, INTERFACE_STATISTICS):
             stop = np.int64(HEADER_BLOCK)
-        elif kind == ENHANCED_PACKET or kind == SIMPLE_PACKET or kind == OBSOLETE_PACKET:
+        elif kind in (ENHANCED_PACKET, SIMPLE_PACKET, OBSOLETE_PACKET):
             stop = np.int64(read_packet(data, at, rows[count], interfaces, section[0], state))
             if stop == 0:
                 state["frame"] += 1

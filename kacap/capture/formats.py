@@ -12,7 +12,7 @@ from kacap.capture.records import RecordReader
 from kacap.capture.streams import open_stream
 from kacap.errors import CaptureError
 
-PCAP_MAGICS = {magic.to_bytes(4, order) for magic in MAGICS for order in ("little", "big")}  # type: ignore[arg-type]
+PCAP_MAGICS = {magic.to_bytes(4, order) for magic in MAGICS for order in ("little", "big")}
 
 # What else people have, and how to turn it into a capture.
 FOREIGN = {

@@ -1,4 +1,4 @@
-"""Classic pcap to frames (draft-ietf-opsawg-pcap): either byte order, micro- or nanoseconds, and Kuznetzov's variant."""
+"""Classic pcap to frames (draft-ietf-opsawg-pcap): either byte order, micro or nano, and Kuznetzov's variant."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ class PcapngReader(RecordReader):
 def _interface(resolution: int, offset_s: int, snaplen: int, link_type: int) -> NDArray[np.void]:
     """Return the INTERFACES row for an if_tsresol byte, an if_tsoffset in seconds, and the rest."""
     exponent, binary = resolution & 0x7F, resolution > 0x7F
-    row = np.zeros(1, INTERFACES)[0]
+    row: NDArray[np.void] = np.zeros(1, INTERFACES)[0]
     if not binary:
         row["per_second"] = 10**exponent if exponent <= 19 else 0
         row["ns_per_unit"] = 10 ** (9 - exponent) if exponent <= 9 else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,10 @@ from kacap.capture.blocks import Window
 from kacap.capture.frames import FRAME, FrameBatch
 from kacap.errors import Damage
 from kacap.kernels import kernel
+
+# Inside a kernel: a NumPy integer of whatever width the value needs, and one row of a structured array.
+Number: TypeAlias = Any
+Row: TypeAlias = Any
 
 BATCH_FRAMES = 8192  # so that a batch and the segments made of it stay in the processor's cache
 
@@ -33,7 +38,7 @@ CURSOR = np.dtype(
 
 
 @kernel
-def u32(data: NDArray[np.uint8], at: int, big_endian: bool) -> int:
+def u32(data: NDArray[np.uint8], at: Number, big_endian: Number) -> Number:
     """Return the unsigned 32-bit number at ``at`` as int64."""
     a, b = np.int64(data[at]), np.int64(data[at + 1])
     c, d = np.int64(data[at + 2]), np.int64(data[at + 3])
@@ -43,7 +48,7 @@ def u32(data: NDArray[np.uint8], at: int, big_endian: bool) -> int:
 
 
 @kernel
-def u16(data: NDArray[np.uint8], at: int, big_endian: bool) -> int:
+def u16(data: NDArray[np.uint8], at: Number, big_endian: Number) -> Number:
     """Return the unsigned 16-bit number at ``at`` as int64."""
     a, b = np.int64(data[at]), np.int64(data[at + 1])
     return a << 8 | b if big_endian else b << 8 | a

@@ -55,7 +55,9 @@ def open_stream(name: str, follow: bool, stop: Callable[[], bool]) -> FileStream
     except FileNotFoundError:
         raise CaptureError(f"{name}: no such file; check the path") from None
     except IsADirectoryError:
-        raise CaptureError(f"{name}: is a directory; name the captures in it, as in '{name.rstrip('/')}/*.pcap*'") from None
+        raise CaptureError(
+            f"{name}: is a directory; name the captures in it, as in '{name.rstrip('/')}/*.pcap*'"
+        ) from None
     except PermissionError:
         raise CaptureError(f"{name}: permission denied; ask its owner for read access, or use sudo") from None
     except (OSError, ValueError) as error:
