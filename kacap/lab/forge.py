@@ -1,0 +1,53 @@
+"""Segments that no socket sent: a Windows-style probe, a reset by a box on the way. Scapy packs them."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Any
+
+from scapy.layers.inet import IP, TCP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import Ether
+
+from kacap.errors import KacapError
+
+
+def packet(
+    source: tuple[str, int], target: tuple[str, int], seq: int, ack: int, flags: str, payload: int = 0, ttl: int = 64
+) -> bytes:
+    """Return the IP packet of one segment; ``payload`` counts null bytes, ``flags`` are scapy's letters."""
+    network: Any = IPv6(src=source[0], dst=target[0], hlim=ttl)
+    if ":" not in source[0]:
+        network = IP(src=source[0], dst=target[0], ttl=ttl, id=0xBEEF)
+    window = 0 if "R" in flags else 502
+    segment = TCP(sport=source[1], dport=target[1], seq=seq, ack=ack, flags=flags, window=window)
+    return bytes(network / segment / bytes(payload))
+
+
+def send(**segment: Any) -> None:
+    """Send one segment, made by ``packet``, as this host's routes say."""
+    send_packet(packet(**segment), segment["target"][0])
+
+
+def send_packet(data: bytes, target: str) -> None:
+    """Send a ready IP packet; IPPROTO_RAW leaves the header as it is, in both families."""
+    family = socket.AF_INET6 if ":" in target else socket.AF_INET
+    with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as sock:
+        sock.sendto(data, (target, 0))
+
+
+def wait_for(interface: str, seq: int, seconds: float) -> None:
+    """Return as soon as a segment with sequence number ``seq`` passes ``interface``; raise after ``seconds``."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
+        sock.bind((interface, 3))
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            sock.settimeout(left)
+            try:
+                frame = Ether(sock.recv(65535))
+            except TimeoutError:
+                break
+            if TCP in frame and frame[TCP].seq == seq:
+                return
+    raise KacapError(f"no probe with sequence number {seq} came within {seconds} s")

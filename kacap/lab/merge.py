@@ -1,0 +1,51 @@
+"""Joins the captures of one run into one file with an interface for each, in the order of time."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+from kacap.lab.record import ETHERNET, PcapngWriter
+
+_FRAME = 6
+_SNAPLEN = 256
+
+
+def merge(directory: Path, captures: list[dict[str, Any]]) -> dict[str, Any]:
+    """Join what ``captures`` (as in the truth) name into ``capture.pcapng``; return the truth of that one."""
+    frames = []
+    for number, told in enumerate(captures):
+        for name in told["files"]:
+            frames += [(time_ns, number, data, length) for time_ns, data, length in _frames(directory / name)]
+    frames.sort()
+    names = [(f"{told['host']}:{told['interface']}", ETHERNET, _SNAPLEN) for told in captures]
+    writer = PcapngWriter(directory / "capture.pcapng", names)
+    for time_ns, number, data, length in frames:
+        writer.frame(number, time_ns, data, length)
+    writer.close([(told["frames"], told["dropped"]) for told in captures], captures[-1]["stopped_ns"])
+    for told in captures:
+        for name in told["files"]:
+            (directory / name).unlink()
+    return {
+        "host": ", ".join(told["host"] for told in captures),
+        "interface": ", ".join(name for name, _, _ in names),
+        "place": "both",
+        "files": ["capture.pcapng"],
+        "frames": len(frames),
+        "dropped": sum(told["dropped"] for told in captures),
+        "started_ns": min(told["started_ns"] for told in captures),
+        "stopped_ns": max(told["stopped_ns"] for told in captures),
+    }
+
+
+def _frames(path: Path) -> list[tuple[int, bytes, int]]:
+    """Read back what ``PcapngWriter`` wrote: (time in nanoseconds, bytes, length on the wire)."""
+    data, found, at = path.read_bytes(), [], 0
+    while at < len(data):
+        kind, size = struct.unpack_from("<II", data, at)
+        if kind == _FRAME:
+            _, high, low, kept, length = struct.unpack_from("<IIIII", data, at + 8)
+            found.append((high << 32 | low, data[at + 28 : at + 28 + kept], length))
+        at += size
+    return found

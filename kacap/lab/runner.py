@@ -1,0 +1,100 @@
+"""Runs stages, one or many at once, and passes on what they tell."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One run: which scenario, where its files go, and what differs from the scenario as written.
+
+    ``settings``: idle, interval (seconds) and count for the ends that probe; ``family`` 4 or 6; ``where`` a
+    ``kacap.lab.scenario.Place``. ``None``: as written.
+    """
+
+    scenario: str
+    directory: Path
+    settings: tuple[int | None, int | None, int | None] = (None, None, None)
+    family: int | None = None
+    where: str | None = None
+
+
+Listener = Callable[[Request, dict[str, Any]], None]
+
+
+def play(requests: Iterable[Request], jobs: int, tell: Listener) -> dict[str, str]:
+    """Run every request, at most ``jobs`` at once; return what failed: scenario to reason.
+
+    ``tell(request, step)`` hears ``{"step": "building" | "running" | "event" | "failed" | "done", ...}``. A
+    ``KeyboardInterrupt`` ends the runs early but properly (captures closed, truth written) and is raised again.
+    """
+    waiting, failed = list(requests), {}
+    running: dict[subprocess.Popen[str], Request] = {}
+    with selectors.DefaultSelector() as selector:
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    request = waiting.pop(0)
+                    stage = _start(request)
+                    running[stage] = request
+                    selector.register(_stdout(stage), selectors.EVENT_READ, stage)
+                for key, _ in selector.select():
+                    why = _hear(key.data, running, selector, tell)
+                    if why:
+                        failed[why[0]] = why[1]
+        except KeyboardInterrupt:
+            _end(list(running))
+            raise
+        except BaseException:
+            for stage in running:
+                stage.kill()
+            raise
+    return failed
+
+
+def _start(request: Request) -> subprocess.Popen[str]:
+    request.directory.mkdir(parents=True, exist_ok=True)
+    for old in (*request.directory.glob("*.pcapng"), *request.directory.glob("truth.toml")):
+        old.unlink()
+    asked = asdict(request) | {"directory": str(request.directory), "parent": os.getpid()}
+    command = [sys.executable, "-m", "kacap.lab.stage", json.dumps(asked)]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+
+
+def _stdout(stage: subprocess.Popen[str]) -> Any:
+    assert stage.stdout is not None
+    return stage.stdout
+
+
+def _hear(
+    stage: subprocess.Popen[str],
+    running: dict[subprocess.Popen[str], Request],
+    selector: selectors.BaseSelector,
+    tell: Listener,
+) -> tuple[str, str] | None:
+    """Pass on one line of a stage; when it has ended without "done", return (scenario, reason)."""
+    request = running[stage]
+    line = _stdout(stage).readline()
+    if not line:
+        selector.unregister(_stdout(stage))
+        del running[stage]
+        return (request.scenario, "it ended without a word") if stage.wait() > 1 or stage.returncode < 0 else None
+    step = json.loads(line)
+    tell(request, step)
+    return (request.scenario, step["why"]) if step["step"] == "failed" else None
+
+
+def _end(stages: list[subprocess.Popen[str]]) -> None:
+    for stage in stages:
+        stage.terminate()
+    for stage in stages:
+        stage.communicate(timeout=20)

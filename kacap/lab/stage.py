@@ -1,0 +1,195 @@
+"""Plays one scenario: network, recorders, connections, timeline, truth. A process of its own.
+
+``python -m kacap.lab.stage`` takes a request as JSON on its command line and tells its progress on stdout, one JSON
+object a line; ``kacap.lab.runner`` is the other end. It ends with everything it made when its parent ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kacap.errors import KacapError
+from kacap.lab import network as net
+from kacap.lab import truth
+from kacap.lab.actions import Actions
+from kacap.lab.process import die_with_parent, own_user_namespace
+from kacap.lab.record import Recording
+from kacap.lab.scenario import At, Scenario, View
+
+_SETTLE_S = 0.15  # the last frames reach the recorders
+
+
+class Stage:
+    """One run of ``scenario``: captures and ``truth.toml`` go into ``directory``; ``tell`` hears of each step."""
+
+    def __init__(self, scenario: Scenario, directory: Path, tell: Callable[[dict[str, Any]], None]) -> None:
+        self.scenario = scenario
+        self.directory = directory
+        self.tell = tell
+        self.events: list[dict[str, Any]] = []
+        self.captures: list[dict[str, Any]] = []
+        self.established_ns = 0
+        self.ended_early = False
+
+    def play(self) -> None:
+        """Play it from the first cable to the truth. Raises ``KacapError`` when a step fails."""
+        scenario = self.scenario
+        self.tell({"step": "building"})
+        self.network = net.Network(scenario.topology, scenario.family)
+        self.hosts = {host.name: host for host in self.network.hosts.values()}
+        self.missing = self.network.build(scenario.pins)
+        for host, text in scenario.firewall:
+            self.network.nft(host, text)
+        self._repin()
+        self._prepare()
+        before = self._counters()
+        for view in scenario.views:
+            if view.since is None:
+                self._record(view)
+        self._connect()
+        self._timeline()
+        time.sleep(_SETTLE_S)
+        after = self._counters()
+        self._stop()
+        self._write(before, after)
+        self.network.leave()
+
+    def _repin(self) -> None:
+        """Set connection-tracking pins, which exist only once a rule needs them."""
+        again = [pin for pin in self.scenario.pins if pin[1].startswith("net.netfilter.")]
+        for host, key, value in again:
+            if self.network.hosts[host].call("sysctl", key, value):
+                self.missing.remove(f"{host}: {key}") if f"{host}: {key}" in self.missing else None
+
+    def _prepare(self) -> None:
+        verbs = {event.verb for event in self.scenario.events}
+        for host in self.hosts.values():
+            if self.scenario.one_cpu:
+                host.call("stay_on_cpu")
+            if verbs & {"probe_by_hand", "forge_reset"}:
+                host.call("prepare_forging")
+
+    def _counters(self) -> dict[str, dict[str, int]]:
+        return {name: host.call("counters") for name, host in self.hosts.items()}
+
+    def _record(self, view: View) -> None:
+        host, interface = self.network.interface(view.place, self.scenario.prober)
+        path = self.directory / view.file
+        host.call("start_recording", Recording(str(path.resolve()), interface, rotate=view.rotate))
+        told = {"host": host.name, "interface": interface, "place": view.place, "started_ns": time.time_ns()}
+        self.captures.append(told)
+
+    def _stop(self) -> None:
+        """Stop every recorder; a host answers for its recorders in the order in which they started."""
+        for name, host in self.hosts.items():
+            mine = [told for told in self.captures if told["host"] == name]
+            for told, (files, frames, dropped) in zip(mine, host.call("stop_recording"), strict=True):
+                told |= {"files": files, "frames": frames, "dropped": dropped, "stopped_ns": time.time_ns()}
+
+    def _connect(self) -> None:
+        """Open a listener for each connection that differs, and connect them all."""
+        scenario, addresses = self.scenario, self.network.addresses
+        client, server = self.network.hosts["client"], self.network.hosts["server"]
+        inherited = scenario.pairs[0].server if scenario.on_listener else None
+        for name in {"second" if pair.lost else "server" for pair in scenario.pairs}:
+            server.call("listen", f"{name}-listener", addresses[name], net.PORT, inherited, scenario.receive_buffer)
+        for number, pair in enumerate(scenario.pairs):
+            name = "second" if pair.lost else "server"
+            local = (addresses["client"], net.FIRST_CLIENT_PORT + number)
+            client.call("connect", f"client-{number}", local, (addresses[name], net.PORT), pair.client)
+            own = None if scenario.on_listener else pair.server
+            server.call("accept", f"{name}-listener", f"server-{number}", own)
+        self.established_ns = time.time_ns()
+        self.tell({"step": "running", "seconds": scenario.seconds})
+
+    def _timeline(self) -> None:
+        """Do each event at its time, start late recorders, and stay until the end."""
+        start = time.monotonic()
+        actions = Actions(self.scenario, self.network)
+        late = [(view.since, view) for view in self.scenario.views if view.since is not None]
+        steps: list[tuple[float, At | View]] = [(event.seconds, event) for event in self.scenario.events]
+        for seconds, step in sorted([*steps, *late], key=lambda pair: pair[0]):
+            if self._ended_before(start + seconds):
+                return
+            if isinstance(step, View):
+                self._record(step)
+                continue
+            self.tell({"step": "event", "at": seconds, "what": str(step)})
+            begun_ns = time.time_ns()
+            getattr(actions, step.verb)(*step.words)
+            self.events.append({"time_ns": begun_ns, "done_ns": time.time_ns(), "what": str(step)})
+        self._ended_before(start + self.scenario.seconds)
+
+    def _ended_before(self, moment: float) -> bool:
+        """Sleep until ``moment`` (monotonic seconds); True at once when SIGTERM asks for an early end."""
+        left = max(0.0, moment - time.monotonic())
+        self.ended_early = signal.sigtimedwait({signal.SIGTERM}, left) is not None
+        return self.ended_early
+
+    def _write(self, before: dict[str, dict[str, int]], after: dict[str, dict[str, int]]) -> None:
+        scenario = self.scenario
+        facts: dict[str, dict[str, Any]] = {}
+        for host in self.hosts.values():
+            facts |= host.call("facts")
+        if scenario.merged:
+            from kacap.lab.merge import merge
+
+            self.captures = [merge(self.directory, self.captures)]
+        told: dict[str, Any] = {
+            "scenario": scenario.name,
+            "happens": scenario.happens,
+            "then": scenario.then,
+            "kernel": truth.kernel(),
+            "hz": truth.hz(),
+            "family": scenario.family,
+            "topology": scenario.topology,
+            "faults_by": sorted(self.network.faults_by),
+            "not_pinned": self.missing,
+            "ended_early": self.ended_early,
+            "established_ns": self.established_ns,
+            "capture": self.captures,
+            "connection": [truth.connection(facts, number) for number in range(len(scenario.pairs))],
+            "event": self.events,
+            "host": {name: truth.host(before[name], after[name]) for name in self.hosts},
+        }
+        truth.write(self.directory / "truth.toml", told)
+
+
+def _tell(step: dict[str, Any]) -> None:
+    print(json.dumps(step), flush=True)
+
+
+def main(request: dict[str, Any]) -> int:
+    """Play ``request`` (see ``kacap.lab.runner.Request``); return 0, or 1 after telling what failed."""
+    from kacap.lab.scenarios import find
+
+    parent = request["parent"]
+    die_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal: the parent decides
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # taken between two events, see Stage
+    os.environ["PATH"] = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    try:
+        scenario = find(request["scenario"]).with_settings(*request["settings"])
+        if request["family"]:
+            scenario = scenario.in_family(request["family"])
+        if request["where"]:
+            scenario = scenario.seen_from(request["where"])
+        if own_user_namespace():
+            die_with_parent(parent)  # forgotten when the credentials changed
+        Stage(scenario, Path(request["directory"]), _tell).play()
+    except (KacapError, OSError) as error:
+        _tell({"step": "failed", "why": str(error)})
+        return 1
+    _tell({"step": "done"})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(json.loads(sys.argv[1])))

@@ -1,0 +1,91 @@
+"""What was true in a run, from the sockets and the kernel alone, as TOML.
+
+The writer knows the few shapes that a truth has: text, whole numbers, switches, lists of them, tables and lists of
+tables. ``tomllib`` reads it back; a value that is not known is left out, because TOML has no null.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+
+def write(path: Path, truth: dict[str, Any]) -> None:
+    """Write ``truth`` as TOML; ``None`` is left out."""
+    path.write_text("\n".join(_table(truth, "")) + "\n")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a truth back."""
+    import tomllib
+
+    return tomllib.loads(path.read_text())
+
+
+def _table(table: dict[str, Any], prefix: str) -> list[str]:
+    """Return the lines of one table: plain values first, then what is nested."""
+    lines = [f"{key} = {_value(value)}" for key, value in table.items() if value is not None and not _nested(value)]
+    for key, value in table.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict) and _nested(value):
+            lines += ["", f"[{name}]", *_table(value, f"{name}.")]
+        elif isinstance(value, list) and _nested(value):
+            for entry in value:
+                lines += ["", f"[[{name}]]", *_table(entry, f"{name}.")]
+    return lines
+
+
+def _nested(value: Any) -> bool:
+    """Tell what needs lines of its own: a list of tables, and a table that holds tables."""
+    if isinstance(value, dict):
+        return any(isinstance(inner, dict) for inner in value.values())
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, dict):
+        inner = (f"{key} = {_value(plain)}" for key, plain in value.items() if plain is not None)
+        return f"{{ {', '.join(inner)} }}"
+    return json.dumps(value, ensure_ascii=False)  # TOML's text, numbers and switches are JSON's
+
+
+def kernel() -> str:
+    """Return the kernel's version without what its packager added: behaviour goes with the version."""
+    return re.split(r"[^0-9.]", os.uname().release)[0]
+
+
+def hz() -> int | None:
+    """Return the kernel's timer frequency where its configuration is readable, else None."""
+    for path in (Path("/proc/config.gz"), Path(f"/boot/config-{os.uname().release}")):
+        try:
+            text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        except OSError:
+            continue
+        for line in text.decode(errors="replace").splitlines():
+            if line.startswith("CONFIG_HZ="):
+                return int(line.removeprefix("CONFIG_HZ="))
+    return None
+
+
+def connection(facts: dict[str, dict[str, Any]], number: int) -> dict[str, Any]:
+    """Return the truth of connection ``number``: each end's address, options (before, set, at the end) and error."""
+    return {end: _end(facts[f"{end}-{number}"]) for end in ("client", "server")}
+
+
+def _end(facts: dict[str, Any]) -> dict[str, Any]:
+    host, port = facts["local"]
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    plain = {key: facts.get(key) for key in ("error", "error_ns", "end_of_stream_ns")}
+    options = {key: facts[key] for key in ("before", "after", "end") if key in facts}
+    return {"address": address, "keepalive": bool(facts["after"]["so_keepalive"])} | plain | options
+
+
+def host(before: dict[str, int], after: dict[str, int]) -> dict[str, Any]:
+    """Return a host's TcpExt counters before the connections and after the last event, and what they grew by."""
+    return {"before": before, "after": after, "grew": {name: after[name] - before[name] for name in after}}
