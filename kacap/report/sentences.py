@@ -37,7 +37,7 @@ ENDINGS = {
         0, "gave up", "the peer crashed or was cut off; the prober's application sees ETIMEDOUT"
     ),
     Ending.USER_TIMEOUT: EndingRow(
-        1, "gave up early", "given up before the count, as TCP_USER_TIMEOUT makes Linux do; the application sees ETIMEDOUT"
+        1, "gave up early", "given up before the count (TCP_USER_TIMEOUT); the prober's application sees ETIMEDOUT"
     ),
     Ending.RESET: EndingRow(
         2, "reset", "the peer restarted or closed, or a box in between forgot the connection and speaks for it"
@@ -107,12 +107,14 @@ def ended_ns(episode: Episode) -> int:
     return last + episode.gaps_ns[-1] if len(episode.gaps_ns) >= len(episode.probes) else last
 
 
-def _since_heard(prober: Prober) -> str:
-    """Return how long the prober had heard nothing when its last episode ended, in words."""
+def _silence(prober: Prober) -> str:
+    """Return how long the peer had been silent when the last episode ended, in words."""
+    if not prober.episodes:
+        return ""
     last = prober.episodes[-1]
     if last.silent_since_ns is not None:
-        return f"{duration(ended_ns(last) - last.silent_since_ns)} after last hearing from it"
-    return f"{duration(ended_ns(last) - last.probes[0].time_ns)} after the first of them"
+        return f" in {duration(ended_ns(last) - last.silent_since_ns)} of silence"
+    return f" in at least {duration(ended_ns(last) - last.probes[0].time_ns)} of silence"
 
 
 def _run(prober: Prober) -> str:
@@ -142,7 +144,7 @@ def _open(prober: Prober) -> Verdict:
 
 
 def _gave_up(prober: Prober) -> Verdict:
-    return Verdict(f"{prober.side} gave up on {prober.peer}: {_run(prober)}, {_since_heard(prober)}", "bad")
+    return Verdict(f"{prober.side} gave up on {prober.peer}: {_run(prober)}{_silence(prober)}", "bad")
 
 
 def _user_timeout(prober: Prober) -> Verdict:
@@ -156,7 +158,7 @@ def _reset(prober: Prober) -> Verdict:
 
 
 def _unreachable(prober: Prober) -> Verdict:
-    return Verdict(f"{prober.side} cannot reach {prober.peer}: {_run(prober)}, ICMP errors came back", "bad")
+    return Verdict(f"{prober.side} cannot reach {prober.peer}: {_run(prober)} and ICMP errors", "bad")
 
 
 _SENTENCES: dict[Ending, Callable[[Prober], Verdict]] = {

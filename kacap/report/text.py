@@ -82,7 +82,8 @@ def _block(analysis: Analysis, connection: Connection, brief: bool, verbose: boo
     probers = gravest(connection)
     for prober in probers:
         said = verdict(prober)
-        yield f"{said.sentence} (peer {prober.peer})" if brief else said.sentence, said.mood
+        named = not brief or str(prober.peer) in said.sentence
+        yield said.sentence if named else f"{said.sentence} (peer {prober.peer})", said.mood
         if not brief:
             yield from ((f"  {key:<{KEY}}{words}", "") for key, words in _facts(analysis, prober, verbose))
     if brief:

@@ -24,7 +24,7 @@ _SCALES = (
 )
 
 # From 1,000 s on, two units: (limit, large unit, its name, small unit, its name).
-_PAIRS = (
+_PAIRS: tuple[tuple[int | None, int, str, int, str], ...] = (
     (HOUR, MINUTE, "min", SECOND, "s"),
     (DAY, HOUR, "h", MINUTE, "min"),
     (None, DAY, "d", HOUR, "h"),
@@ -51,10 +51,10 @@ def duration(value_ns: int) -> str:
 
 def _two_units(value_ns: int) -> str:
     """Return a long duration in its two largest units, the smaller one left out when it is 0."""
-    for limit, large, large_name, small, small_name in _PAIRS:
-        shown = rounded(value_ns, small)
-        if limit is None or shown < limit:
-            break
+    _, large, large_name, small, small_name = next(
+        row for row in _PAIRS if row[0] is None or rounded(value_ns, row[3]) < row[0]
+    )
+    shown = rounded(value_ns, small)
     rest = shown % large // small
     return f"{shown // large} {large_name}" + (f" {rest} {small_name}" if rest else "")
 

@@ -1,0 +1,103 @@
+"""A time axis for people: long silences compressed by breaks that say their length, ticks at 10, 60, 300, 3600 s.
+
+Times in, positions out: integer nanoseconds become floating positions in which every linear piece keeps its scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kacap.report.units import HOUR, MINUTE, MS, SECOND, US
+
+MOST_BREAKS = 3
+BREAK_WIDTH = 0.12  # of what is drawn to scale
+DOMINATES = 3  # a silence this many times longer than all else is compressed
+MOST_TICKS = 12
+
+_STEPS = sorted(
+    [n * 10**power * US for power in range(6) for n in (1, 2, 5)]
+    + [n * SECOND for n in (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1_200, 1_800)]
+    + [n * HOUR for n in (1, 2, 4, 6, 12, 24, 48, 168, 720, 8_760)]
+)
+_UNITS = ((HOUR, 3 * HOUR, "hours"), (MINUTE, 180 * SECOND, "minutes"), (SECOND, 0, "seconds"))
+
+
+class TimeAxis:
+    """Places times between ``first_ns`` and ``last_ns``; ``breaks`` are the silences (start, end) to compress."""
+
+    def __init__(self, first_ns: int, last_ns: int, breaks: Sequence[tuple[int, int]] = ()) -> None:
+        self.first_ns, self.last_ns, self.breaks = first_ns, max(last_ns, first_ns + MS), sorted(breaks)
+        self.to_scale_ns = self.last_ns - self.first_ns - sum(end - start for start, end in self.breaks)
+        self._knots, self._places = self._pieces()
+
+    def _pieces(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the ends of the pieces: times since ``first_ns``, and their positions."""
+        knots, places = [0.0], [0.0]
+        for start, end in self.breaks:
+            places.append(places[-1] + (start - self.first_ns) - knots[-1])
+            places.append(places[-1] + BREAK_WIDTH * self.to_scale_ns)
+            knots += [float(start - self.first_ns), float(end - self.first_ns)]
+        places.append(places[-1] + (self.last_ns - self.first_ns) - knots[-1])
+        knots.append(float(self.last_ns - self.first_ns))
+        return np.array(knots), np.array(places)
+
+    @property
+    def width(self) -> float:
+        """The position of the last time; the first one's is 0."""
+        return float(self._places[-1])
+
+    def place(self, times_ns: ArrayLike) -> NDArray[np.float64]:
+        """Return the positions of times in nanoseconds, any shape."""
+        since = np.asarray(times_ns, np.int64) - np.int64(self.first_ns)
+        return np.interp(since.astype(np.float64), self._knots, self._places)
+
+    def ticks(self, origin_ns: int) -> tuple[list[float], list[str], str]:
+        """Return tick positions, their labels counted from ``origin_ns``, and the unit of the labels."""
+        unit, _, name = next(row for row in _UNITS if self.to_scale_ns >= row[1])
+        step = next((s for s in _STEPS if self.to_scale_ns <= MOST_TICKS * s), _STEPS[-1])
+        places: list[float] = []
+        labels: list[str] = []
+        for time in range(-(-(self.first_ns - origin_ns) // step) * step, self.last_ns - origin_ns + 1, step):
+            place = float(self.place(time + origin_ns))
+            if self._drawn(time + origin_ns) and (not places or place - places[-1] > self.width / 16):
+                places.append(place)
+                labels.append(f"{time / unit:.10g}")
+        return places, labels, name
+
+    def _drawn(self, time_ns: int) -> bool:
+        """Return whether a time lies on a piece drawn to scale."""
+        return not any(start < time_ns < end for start, end in self.breaks)
+
+
+def long_silences(times_ns: Sequence[int], anchors_ns: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the silences between events that would squeeze all else: at most three, as (start, end).
+
+    A silence counts when it is three times as long as everything else together, and when what it would squeeze has
+    a rhythm to show: at least two gaps between ``anchors_ns`` (probes and endings) elsewhere.
+    """
+    events = np.unique(np.asarray(times_ns, np.int64))
+    gaps = np.diff(events)
+    rest = int(gaps.sum())
+    found: list[tuple[int, int]] = []
+    for at in np.argsort(-gaps, kind="stable")[:MOST_BREAKS]:
+        start, end = int(events[at]), int(events[at + 1])
+        rest -= end - start
+        if end - start <= DOMINATES * rest or not _rhythm(anchors_ns, [*found, (start, end)]):
+            break
+        found.append((start, end))
+    return found
+
+
+def _rhythm(anchors_ns: Sequence[int], breaks: Sequence[tuple[int, int]]) -> bool:
+    """Return whether at least two gaps between anchors would remain outside the breaks."""
+    anchors = sorted(set(anchors_ns))
+    kept = [
+        1
+        for earlier, later in pairwise(anchors)
+        if not any(earlier <= start and end <= later for start, end in breaks)
+    ]
+    return len(kept) >= 2
