@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from typing import Any
 
@@ -24,10 +25,13 @@ class Decompressor:
         self._stream, self._input = stream, head
         self._output = memoryview(b"")
         self._codec: Any = None  # of the member or frame at hand; None between them
+        self._failure: StreamDamage | None = None  # raised once the output before it was handed out
 
     def readinto(self, view: memoryview) -> int:
         """Decompress some bytes into ``view``; 0 at the end. Raises StreamDamage."""
         while not self._output:
+            if self._failure is not None:
+                raise self._failure
             if not self._input and not self._more():
                 if self._codec is not None:
                     raise StreamDamage("the compressed file is cut")
@@ -63,15 +67,25 @@ class GzipStream(Decompressor):
             if not self._input:
                 return b""
             self._codec = zlib.decompressobj(wbits=31)
+        before = self._codec.copy()
         try:
             output: bytes = self._codec.decompress(self._input, wanted)
         except zlib.error as error:
-            raise StreamDamage(f"the gzip data is damaged ({error})") from None
+            self._failure = StreamDamage(f"the gzip data is damaged ({error})")
+            return self._salvage(before)
         if self._codec.eof:
             self._input, self._codec = self._codec.unused_data, None
         else:
             self._input = self._codec.unconsumed_tail
         return output
+
+    def _salvage(self, codec: Any) -> bytes:
+        """Return what precedes the damage in the input at hand: zlib gives back nothing of a step that fails."""
+        pieces: list[bytes] = []
+        with contextlib.suppress(zlib.error):
+            for byte in self._input:
+                pieces.append(codec.decompress(bytes([byte])))
+        return b"".join(pieces)
 
 
 class ZstdStream(Decompressor):
@@ -87,7 +101,8 @@ class ZstdStream(Decompressor):
         try:
             output: bytes = self._codec.decompress(step)
         except zstandard.ZstdError as error:
-            raise StreamDamage(f"the zstd data is damaged ({error})") from None
+            self._failure = StreamDamage(f"the zstd data is damaged ({error})")
+            return b""
         if self._codec.eof:
             self._input, self._codec = self._codec.unused_data + self._input, None
         return output
