@@ -1,0 +1,237 @@
+"""pcap and pcapng in all their forms: exact times, lengths, link types and bytes, from files that others wrote."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kacap.capture import Captures, open_captures
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from make_broken import FIRST_S, FRAME, block, interface, option, packet, section
+
+NS = 1_000_000_000
+
+
+def rows(captures: Captures) -> list[dict[str, Any]]:
+    """Return every frame with its bytes."""
+    found = []
+    for batch in captures:
+        for row in batch.frames:
+            frame = {name: int(row[name]) for name in row.dtype.names}
+            frame["bytes"] = batch.buffer[frame["offset"] : frame.pop("offset") + frame["captured_len"]].tobytes()
+            found.append(frame)
+    return found
+
+
+def read(tmp_path: Path, data: bytes) -> tuple[list[dict[str, Any]], Captures]:
+    """Return the frames of a file with these bytes, and the source after it was read."""
+    path = tmp_path / "capture"
+    path.write_bytes(data)
+    captures = open_captures([str(path)])
+    return rows(captures), captures
+
+
+def times(frames: list[dict[str, Any]]) -> list[int]:
+    return [frame["time_ns"] for frame in frames]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("magic", "fraction", "nanoseconds"), [(0xA1B2C3D4, 999_999, 999_999_000), (0xA1B23C4D, 999_999_999, 999_999_999)]
+)
+def test_pcap_of_either_byte_order_and_precision_gives_exact_nanoseconds(
+    order: str, magic: int, fraction: int, nanoseconds: int, tmp_path: Path
+) -> None:
+    data = struct.pack(order + "IHHiIII", magic, 2, 4, 0, 0, 96, 113)
+    data += struct.pack(order + "IIII", 0xFFFFFFFF, fraction, 5, 1500) + b"abcde"
+    frames, captures = read(tmp_path, data)
+    assert captures.damages == []
+    assert frames == [
+        {
+            "time_ns": 0xFFFFFFFF * NS + nanoseconds,
+            "frame": 1,
+            "captured_len": 5,
+            "wire_len": 1500,
+            "link_type": 113,
+            "file": 0,
+            "bytes": b"abcde",
+        }
+    ]
+
+
+def test_pcap_with_kuznetzovs_longer_record_headers_is_read(tmp_path: Path) -> None:
+    data = struct.pack("<IHHiIII", 0xA1B2CD34, 2, 4, 0, 0, 96, 1)
+    for second in (1, 2):
+        data += struct.pack("<IIIIIHBB", second, 7, 3, 60, 2, 0x0800, 4, 0) + b"xyz"
+    frames, _ = read(tmp_path, data)
+    assert [(f["time_ns"], f["bytes"]) for f in frames] == [(NS + 7000, b"xyz"), (2 * NS + 7000, b"xyz")]
+
+
+def test_bits_about_the_frame_check_sequence_are_no_part_of_the_link_type(tmp_path: Path) -> None:
+    data = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 96, 0x4400_0001) + struct.pack("<IIII", 1, 0, 1, 1) + b"x"
+    _, captures = read(tmp_path, data)
+    assert captures.link_types == [1]
+
+
+def test_each_interface_of_a_section_has_its_own_link_type_clock_and_offset(tmp_path: Path) -> None:
+    nano, binary = option(9, b"\x09"), option(9, b"\x94")
+    shifted = option(14, struct.pack("<q", -3600))
+    ticks = (FIRST_S << 20) + 3
+    data = (
+        section()
+        + interface(nano + option(0, b""), 276)
+        + interface(binary + option(2, b"eth0"), 1)
+        + interface(shifted, 101)
+        + packet(0, 0, micros=FIRST_S * NS + 123_456_789)
+        + packet(0, 1, micros=ticks)
+        + packet(0, 2)
+    )
+    frames, captures = read(tmp_path, data)
+    assert captures.link_types == [276, 1, 101]
+    assert [frame["link_type"] for frame in frames] == [276, 1, 101]
+    assert times(frames) == [FIRST_S * NS + 123_456_789, FIRST_S * NS + 3 * NS // 2**20, (FIRST_S - 3600) * NS]
+    assert all(frame["bytes"] == FRAME for frame in frames)
+
+
+@given(
+    resolution=st.integers(0, 255),
+    ticks=st.integers(0, 2**64 - 1) | st.integers(0, 2**40),
+    offset=st.integers(-(2**63), 2**63 - 1) | st.integers(-(10**6), 10**6),
+)
+def test_any_clock_gives_the_floor_of_the_exact_time_or_damage(
+    resolution: int, ticks: int, offset: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    base = 2 if resolution > 127 else 10
+    exact = Fraction(ticks * NS, base ** (resolution & 127)) + offset * NS
+    options = option(9, bytes([resolution])) + option(14, struct.pack("<q", offset))
+    body = struct.pack("<IIIII", 0, ticks >> 32, ticks & 0xFFFFFFFF, 0, 60)
+    frames, captures = read(tmp_path_factory.getbasetemp(), section() + interface(options) + block(6, body))
+    if abs(exact // NS) > 9_223_372_035:
+        assert (frames, captures.damages[0].frame) == ([], 0)
+        assert "time is beyond" in captures.damages[0].what
+    else:
+        assert times(frames) == [exact.numerator // exact.denominator]
+
+
+def test_a_new_section_may_have_the_other_byte_order_and_forgets_the_interfaces(tmp_path: Path) -> None:
+    big = struct.pack(">IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28)
+    big += struct.pack(">IIHHII", 1, 20, 101, 0, 0, 20)
+    ticks = FIRST_S * 1_000_000 + 1
+    big += struct.pack(">IIIIIII", 6, 36, 0, ticks >> 32, ticks & 0xFFFFFFFF, 2, 40) + b"hi\0\0" + struct.pack(">I", 36)
+    frames, captures = read(
+        tmp_path, section() + interface() + interface() + packet(0, 1) + big + section() + packet(5)
+    )
+    assert [(f["time_ns"], f["link_type"], f["frame"]) for f in frames] == [
+        (FIRST_S * NS, 1, 1),
+        (FIRST_S * NS + 1000, 101, 2),
+    ]
+    assert frames[1]["bytes"] == b"hi"
+    assert "not described" in captures.damages[0].what
+
+
+def test_simple_packets_take_the_time_before_them_and_that_is_said(tmp_path: Path) -> None:
+    snap = block(1, struct.pack("<HHI", 1, 0, 20))
+    simple = block(3, struct.pack("<I", 500) + FRAME[:20])
+    short = block(3, struct.pack("<I", 3) + b"abc")
+    frames, captures = read(tmp_path, section() + snap + packet(7) + simple + short)
+    assert times(frames) == [(FIRST_S + 7) * NS] * 3
+    assert [(f["captured_len"], f["wire_len"]) for f in frames] == [(54, 54), (20, 500), (3, 3)]
+    assert frames[1]["bytes"] == FRAME[:20]
+    assert captures.notes == [
+        f"{captures.files[0]}: 2 frames in Simple Packet Blocks carry no time; each has its predecessor's"
+    ]
+
+
+def test_obsolete_packet_blocks_are_read(tmp_path: Path) -> None:
+    ticks = FIRST_S * 1_000_000
+    old = block(
+        2, struct.pack("<HHIIII", 1, 9, ticks >> 32, ticks & 0xFFFFFFFF, 4, 60) + b"abcd" + option(2, b"\1\0\0\0")
+    )
+    frames, _ = read(tmp_path, section() + interface() + interface(link_type=12) + old)
+    assert [(f["time_ns"], f["link_type"], f["bytes"], f["wire_len"]) for f in frames] == [
+        (FIRST_S * NS, 12, b"abcd", 60)
+    ]
+
+
+def test_unknown_blocks_and_options_are_skipped(tmp_path: Path) -> None:
+    names = block(4, struct.pack("<HH", 1, 8) + b"\x0a\0\0\1abc\0" + bytes(4))
+    secrets = block(10, bytes(3000))
+    custom = block(0x40000BAD, b"\0\0\x7d\x7chello!!!")
+    commented = packet(1, options=option(1, b"a comment") + option(0, b""))
+    frames, captures = read(tmp_path, section() + names + interface() + secrets + packet(0) + custom + commented)
+    assert (times(frames), captures.damages) == ([FIRST_S * NS, (FIRST_S + 1) * NS], [])
+
+
+def test_interface_statistics_are_the_last_of_each_interface_summed(tmp_path: Path) -> None:
+    def statistics(number: int, interface_drops: int, kernel_drops: int) -> bytes:
+        values = option(5, struct.pack("<Q", interface_drops)) + option(7, struct.pack("<Q", kernel_drops))
+        return block(5, struct.pack("<III", number, 0, 0) + values)
+
+    data = section() + interface() + interface() + packet(0)
+    _, captures = read(tmp_path, data)
+    assert (captures.dropped_interface, captures.dropped_kernel) == (None, None)
+    data += statistics(0, 1, 10) + statistics(1, 2, 20) + statistics(0, 4, 40)
+    _, captures = read(tmp_path, data)
+    assert (captures.dropped_interface, captures.dropped_kernel) == (6, 60)
+
+
+def test_a_frame_larger_than_the_block_buffer_is_read_whole(tmp_path: Path) -> None:
+    large = bytes(range(256)) * 1024
+    data = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 0, 1)
+    data += (struct.pack("<IIII", 1, 0, len(large), len(large)) + large) * 9
+    frames, _ = read(tmp_path, data)
+    assert len(frames) == 9
+    assert all(frame["bytes"] == large for frame in frames)
+    body = struct.pack("<IIIII", 0, 0, 9, 8 << 20, 8 << 20) + bytes(8 << 20)
+    frames, _ = read(tmp_path, section() + interface() + block(6, body) + packet(1))
+    assert [frame["captured_len"] for frame in frames] == [8 << 20, 54]
+
+
+def scapy_packets() -> list[Any]:
+    """Return packets of odd sizes at odd times, made by scapy."""
+    from scapy.layers.inet import IP, TCP
+    from scapy.layers.l2 import Ether
+
+    packets = [Ether(bytes(Ether() / IP(dst="10.0.0.9") / TCP(seq=i) / (b"x" * (i % 1400)))) for i in range(9000)]
+    for i, made in enumerate(packets):
+        made.time = FIRST_S + i * 0.25
+    return packets
+
+
+def test_files_that_scapy_wrote_are_read_as_scapy_wrote_them(tmp_path: Path) -> None:
+    from scapy.utils import PcapNgWriter, PcapWriter, wrpcap
+
+    packets = scapy_packets()
+    expected = [((4 * FIRST_S + i) * NS // 4, bytes(made)) for i, made in enumerate(packets)]
+    wrpcap(str(tmp_path / "micro.pcap"), packets)
+    with PcapWriter(str(tmp_path / "nano.pcap"), nano=True, endianness=">", linktype=1) as writer:
+        writer.write(packets)
+    with PcapNgWriter(str(tmp_path / "scapy.pcapng")) as writer:
+        writer.write(packets)
+    for name in ("micro.pcap", "nano.pcap", "scapy.pcapng"):
+        frames = rows(open_captures([str(tmp_path / name)]))
+        assert [(frame["time_ns"], frame["bytes"]) for frame in frames] == expected
+        assert [frame["frame"] for frame in frames] == list(range(1, 9001))
+
+
+@pytest.mark.tool("editcap")
+@pytest.mark.skipif(shutil.which("editcap") is None, reason="editcap is not installed")
+@pytest.mark.parametrize("form", ["pcap", "nsecpcap", "modpcap", "pcapng"])
+def test_files_that_editcap_converts_keep_their_frames(form: str, tmp_path: Path) -> None:
+    source = tmp_path / "source.pcapng"
+    source.write_bytes(section() + interface() + b"".join(packet(second) for second in range(5)))
+    target = tmp_path / "target"
+    subprocess.run(["editcap", "-F", form, "-s", "40", source, target], check=True)
+    frames = rows(open_captures([str(target)]))
+    assert times(frames) == [(FIRST_S + second) * NS for second in range(5)]
+    assert {(f["captured_len"], f["wire_len"], f["link_type"], f["bytes"]) for f in frames} == {(40, 54, 1, FRAME[:40])}
