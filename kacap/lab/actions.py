@@ -51,7 +51,7 @@ class Actions:
         family = "ip" if self._network.family == 4 else "ip6"
         address = self._network.addresses[towards]
         chain = "chain out { type filter hook output priority 0; "
-        self._network.nft(host, f"table inet lab {{ {chain} {family} daddr {address} drop; }} }}")
+        self._network.nft(host, f"table inet lab {{ {chain} {family} daddr {address} drop; }}; }}")
 
     def unblock_output(self, host: str, towards: str) -> None:
         """Take that rule away again."""

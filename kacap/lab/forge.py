@@ -17,8 +17,10 @@ def packet(
     source: tuple[str, int], target: tuple[str, int], seq: int, ack: int, flags: str, payload: int = 0, ttl: int = 64
 ) -> bytes:
     """Return the IP packet of one segment; ``payload`` counts null bytes, ``flags`` are scapy's letters."""
-    network: Any = IPv6(src=source[0], dst=target[0], hlim=ttl)
-    if ":" not in source[0]:
+    network: Any
+    if ":" in source[0]:
+        network = IPv6(src=source[0], dst=target[0], hlim=ttl)
+    else:
         network = IP(src=source[0], dst=target[0], ttl=ttl, id=0xBEEF)
     window = 0 if "R" in flags else 502
     segment = TCP(sport=source[1], dport=target[1], seq=seq, ack=ack, flags=flags, window=window)

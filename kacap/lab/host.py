@@ -120,7 +120,10 @@ class Host:
     def start_recording(self, wanted: Recording) -> None:
         """Start a recorder; frames are kept when this returns."""
         pid, pipe = spawn(lambda there: record(wanted, there))
-        pipe.recv()
+        try:
+            pipe.recv()
+        except EOFError:
+            raise KacapError(f"nothing can be recorded on {wanted.interface}") from None
         self._recorders.append((pid, pipe))
 
     def stop_recording(self) -> list[tuple[list[str], int, int]]:

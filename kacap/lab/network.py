@@ -145,8 +145,8 @@ class Network:
     def interface(self, place: str, prober: str) -> tuple[Remote, str]:
         """Return where a view of ``place`` records: host and interface."""
         peer = "server" if prober == "client" else "client"
-        if place == "router":
-            return self.hosts["router"], "left"
+        if place.startswith("router"):
+            return self.hosts["router"], "any" if place == "router-any" else "left"
         host = self.hosts[peer if place == "peer" else prober]
         return host, "any" if place == "any" else ("lo" if self.topology == "lo" else "eth0")
 

@@ -93,6 +93,9 @@ def _run_child(work: Callable[[Connection], None], pipe: Connection, parent: int
         work(pipe)
     except (EOFError, BrokenPipeError):
         pass
+    except OSError as error:
+        print(f"kacap lab: {error}", file=sys.stderr)
+        code = 1
     except BaseException:  # the child must never run on into its parent's code
         traceback.print_exc()
         code = 1

@@ -126,13 +126,15 @@ class _Files:
 def _open(interface: str) -> socket.socket:
     """Open the packet socket; cooked (SOCK_DGRAM) on ``any``, where interfaces of several link types meet."""
     kind = socket.SOCK_DGRAM if interface == "any" else socket.SOCK_RAW
-    sock = socket.socket(socket.AF_PACKET, kind, 0)  # protocol 0: nothing arrives before bind
+    everything = socket.htons(_ETH_P_ALL) if interface == "any" else 0  # 0: nothing arrives before bind
+    sock = socket.socket(socket.AF_PACKET, kind, everything)
     sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
     try:
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
     except PermissionError:  # root of a user namespace only: the system's limit then
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
-    sock.bind(("" if interface == "any" else interface, _ETH_P_ALL))
+    if interface != "any":
+        sock.bind((interface, _ETH_P_ALL))
     sock.setblocking(False)
     return sock
 

@@ -12,7 +12,7 @@ from typing import Literal
 from kacap.sockets.keepalive import Keepalive
 
 Topology = Literal["chain", "lo"]
-Place = Literal["prober", "peer", "router", "any"]
+Place = Literal["prober", "peer", "router", "any", "router-any"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,8 @@ class Scenario:
     """One story of one or more connections. ``then`` says what must be true afterwards, in words.
 
     ``pins`` are sysctls beyond the usual ones (host, key, value); ``firewall`` is nftables text for the router or
-    another host (host, text) in place before the connection; ``on_listener`` sets the server's options on its listener;
+    another host (host, text) in place before the connection, ``without_nft`` the events that stand in for it where
+    nft is missing; ``on_listener`` sets the server's options on its listener;
     ``receive_buffer`` is the server's SO_RCVBUF in bytes; ``merged`` joins the captures into ``capture.pcapng``.
     """
 
@@ -73,6 +74,7 @@ class Scenario:
     family: Literal[4, 6] = 4
     pins: tuple[tuple[str, str, int], ...] = ()
     firewall: tuple[tuple[str, str], ...] = ()
+    without_nft: tuple[At, ...] = ()
     on_listener: bool = False
     receive_buffer: int = 0
     one_cpu: bool = False

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,7 @@ class Stage:
         self.network = net.Network(scenario.topology, scenario.family)
         self.hosts = {host.name: host for host in self.network.hosts.values()}
         self.missing = self.network.build(scenario.pins)
-        for host, text in scenario.firewall:
-            self.network.nft(host, text)
+        self._firewall()
         self._repin()
         self._prepare()
         before = self._counters()
@@ -60,6 +60,14 @@ class Stage:
         self._stop()
         self._write(before, after)
         self.network.leave()
+
+    def _firewall(self) -> None:
+        """Load the scenario's rules; without nft, leave them to the events that stand in for them, if there are any."""
+        if self.scenario.without_nft and not self.network.has_nft:
+            self.scenario = replace(self.scenario, events=(*self.scenario.events, *self.scenario.without_nft))
+            return
+        for host, text in self.scenario.firewall:
+            self.network.nft(host, text)
 
     def _repin(self) -> None:
         """Set connection-tracking pins, which exist only once a rule needs them."""

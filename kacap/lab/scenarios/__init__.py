@@ -6,9 +6,11 @@ import difflib
 
 from kacap.errors import UsageError
 from kacap.lab.scenario import Scenario
-from kacap.lab.scenarios import states
+from kacap.lab.scenarios import boxes, clocks, data, states, views
 
-SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in (*states.SCENARIOS,)}
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario for family in (states, clocks, data, boxes, views) for scenario in family.SCENARIOS
+}
 
 
 def find(name: str) -> Scenario:
