@@ -1,1 +1,79 @@
-"""kacap shows every TCP keepalive probe in a capture or on a live interface."""
+"""kacap shows every TCP keepalive probe in a capture or on a live interface.
+
+Words, one meaning each: a *frame* is link-layer bytes, a *segment* the TCP part of a frame, a *connection* both
+directions of a 4-tuple (one incarnation). A *prober* sends *probes* to a *peer*, who sends *replies*; a run of probes
+with one *ending* is an *episode*. A *finding* is one thing worth telling, with its evidence. *idle*, *interval* and
+*count* are the three settings of ``tcp(7)``; *lateness* is observed minus configured; an *expectation* is a configured
+value and where it came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from kacap.analysis import Analysis
+
+__version__ = "0.1.0"
+__all__ = ["Analysis", "Analyzer", "Keepalive", "read"]
+
+_HOMES = {
+    "Analysis": "kacap.analysis",
+    "Analyzer": "kacap.analyzer",
+    "Keepalive": "kacap.sockets.keepalive",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for: ``import kacap`` itself stays cheap."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'kacap' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def read(
+    paths: str | Sequence[str],
+    filter: str | None = None,
+    *,
+    keep_all: bool = False,
+    keep_episodes: bool = True,
+    marks: bool = False,
+    sink: Callable[[object], None] | None = None,
+    segments: Literal["events", "all", "none"] = "none",
+    follow: bool = False,
+    stop: Callable[[], bool] | None = None,
+) -> Analysis:
+    """Read one capture, possibly of several files, and return its analysis.
+
+    ``filter`` is a BPF expression. ``sink`` hears of each record (``kacap.model``) as soon as it is final;
+    ``segments`` chooses which segments get a record of their own. ``marks`` keeps what a timeline draws. With
+    ``follow`` a growing file is read until ``stop`` says so. Raises ``KacapError``; damage inside a capture does not
+    raise, it is listed in ``damages``.
+    """
+    from kacap.analyzer import Analyzer
+    from kacap.capture import open_captures
+
+    names = [paths] if isinstance(paths, str) else list(paths)
+    source = open_captures(names, filter=filter, follow=follow, stop=stop)
+    analyzer = Analyzer(sink=sink, segments=segments, keep_all=keep_all, keep_episodes=keep_episodes, marks=marks)
+    try:
+        for batch in source:
+            analyzer.feed(batch)
+    finally:
+        source.close()
+    analysis = analyzer.finish()
+    summary = analysis.capture
+    summary.files, summary.link_types = list(source.files), list(source.link_types)
+    summary.frames = source.frames
+    summary.dropped_kernel, summary.dropped_interface = source.dropped_kernel, source.dropped_interface
+    if source.filtered_out:
+        summary.skipped["excluded by the filter"] = source.filtered_out
+    analysis.damages = list(source.damages)
+    if sink is not None:
+        for finding in analysis.findings:
+            sink(finding)
+        sink(summary)
+    return analysis

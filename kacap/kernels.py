@@ -19,6 +19,8 @@ import numba
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+Row = Any  # inside kernels: a row of a structured array, one of its fields, or columns of them
+
 PACKAGE = Path(__file__).parent
 
 
@@ -55,12 +57,13 @@ def cache_directory() -> Path:
 
 CACHE = cache_directory()
 FIRST_USE = not any(CACHE.iterdir())
-numba.config.CACHE_DIR = str(CACHE)
+numba.config.CACHE_DIR = str(CACHE)  # type: ignore[attr-defined]
 
 
 def kernel(function: F) -> F:
     """Compile ``function`` on first use (nopython, no GIL) and keep the machine code in the cache."""
-    return numba.njit(cache=True, nogil=True)(function)  # type: ignore[no-any-return]
+    compiled: F = numba.njit(cache=True, nogil=True)(function)  # type: ignore[assignment]
+    return compiled
 
 
 def announce_compilation() -> None:

@@ -46,6 +46,10 @@ class Grade(IntEnum):
         return self.name.lower()
 
 
+GRADE_WORDS = tuple(grade.word for grade in Grade)
+KIND_WORDS = tuple(kind.word for kind in Kind)
+
+
 class Ending(StrEnum):
     """What closed an episode."""
 

@@ -1,0 +1,232 @@
+"""The one path: frame batches in, an analysis out. ``feed``, ``advance``, ``finish``; no clock, no I/O.
+
+Live and offline sources are the same to it. Results do not depend on how the frames were cut into batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kacap.addresses import address_text
+from kacap.analysis import MARK, Analysis
+from kacap.capture.frames import FrameBatch
+from kacap.classify.events import Event, events_of
+from kacap.classify.kinds import GRADE_WORDS, KIND_WORDS, Grade, Kind
+from kacap.classify.reasons import SENTENCES, Why
+from kacap.classify.resolve import Resolver
+from kacap.classify.tracker import Tracker
+from kacap.flows import BEGAN
+from kacap.model import Connection, Endpoint, Episode, FrameRef, Prober, SegmentRecord
+from kacap.timing.episodes import Gatherer
+from kacap.wire import Reason, decode
+
+Segments = Literal["events", "all", "none"]
+Sink = Callable[[object], None]
+
+
+def _ignore(record: object) -> None:
+    """Take a record and do nothing: who asked for no records."""
+
+
+class Watch:
+    """One connection on which somebody probes: its undecided events, its episodes, its record."""
+
+    __slots__ = ("connection", "gatherer", "resolver", "window_probes")
+
+    def __init__(self, connection: Connection, emit: Callable[[Prober, Episode], None]) -> None:
+        self.connection = connection
+        self.resolver = Resolver()
+        self.gatherer = Gatherer(connection, emit)
+        self.window_probes = 0
+
+
+def _connection(row: np.void) -> Connection:
+    """Turn a CONNECTION row into its record."""
+    return Connection(
+        int(row["id"]),
+        Endpoint(address_text(int(row["a_hi"]), int(row["a_lo"])), int(row["a_port"])),
+        Endpoint(address_text(int(row["b_hi"]), int(row["b_lo"])), int(row["b_port"])),
+        first_ns=int(row["first_ns"]),
+        last_ns=int(row["last_ns"]),
+        longest_silence_ns=int(row["longest_silence_ns"]),
+        segments=int(row["segments"]),
+        began_in_capture=bool(row["state"] & BEGAN),
+        window_probes=int(row["window_probes"]),
+        retransmissions=int(row["retransmissions"]),
+    )
+
+
+class Analyzer:
+    """Feed it frame batches in time order; it keeps what is few and forgets the rest.
+
+    ``sink`` hears of each record (``kacap.model``) as soon as it is final; ``segments`` chooses which SegmentRecords.
+    ``keep_all`` keeps connections without a prober too, ``keep_episodes`` every probe, ``marks`` a row per segment
+    for timelines.
+    """
+
+    def __init__(
+        self,
+        *,
+        sink: Sink | None = None,
+        segments: Segments = "none",
+        keep_all: bool = False,
+        keep_episodes: bool = True,
+        marks: bool = False,
+    ) -> None:
+        self.sink = sink or _ignore
+        self.segments = segments
+        self.keep_all = keep_all
+        self.keep_episodes = keep_episodes
+        self.keep_marks = marks
+        self.tracker = Tracker(all_segments=segments != "none")
+        self.skipped = np.zeros(len(Reason), np.int64)
+        self.watches: dict[int, Watch] = {}
+        self.held: dict[FrameRef, SegmentRecord] = {}  # plain ACKs that may yet prove to be probes
+        self.told: set[FrameRef] = set()  # frames that an event has spoken of before their row was looked at
+        self.marks: list[NDArray[np.void]] = []
+        self.analysis = Analysis()
+
+    def feed(self, batch: FrameBatch) -> None:
+        """Take some consecutive frames."""
+        if not len(batch.frames):
+            return
+        summary = self.analysis.capture
+        times = batch.frames["time_ns"]
+        summary.frames += len(times)
+        summary.first_ns = min(int(times.min()), summary.first_ns if summary.first_ns is not None else int(times[0]))
+        summary.last_ns = max(int(times.max()), summary.last_ns if summary.last_ns is not None else int(times[0]))
+        segments = decode(batch, self.skipped)
+        summary.segments += len(segments)
+        for row in self.tracker.sweep(len(segments)):
+            self._close(row)
+        for rows in self.tracker.take(segments):
+            for event in events_of(rows):
+                self._hear(event)
+        if self.keep_marks:
+            self._mark(segments)
+        if self.segments == "all":
+            self._tell_plain(segments)
+
+    def advance(self, now_ns: int) -> list[tuple[Connection, int]]:
+        """Say what time it is, in nanoseconds; return (connection, probe time) of the probes overdue by now."""
+        return [
+            (watch.connection, probe.time_ns)
+            for watch in self.watches.values()
+            for probe in watch.gatherer.waiting(now_ns)
+        ]
+
+    def finish(self) -> Analysis:
+        """The source has ended: close everything and return the analysis (its ``capture`` names no files yet)."""
+        for row in self.tracker.rest():
+            self._close(row)
+        for held in self.held.values():
+            self.sink(held)
+        self.held.clear()
+        analysis = self.analysis
+        analysis.connections.sort(key=lambda connection: connection.connection)
+        analysis.capture.skipped = {
+            Reason(i).text: int(count) for i, count in enumerate(self.skipped) if count
+        }
+        if self.marks:
+            analysis.marks = np.concatenate(self.marks)
+        return analysis
+
+    def _hear(self, event: Event) -> None:
+        """Pass an event to its connection's resolver and what is decided on to its gatherer."""
+        watch = self.watches.get(event.id)
+        if watch is None:
+            watch = Watch(_connection(self.tracker.connections[event.slot]), self._final)
+            self.watches[event.id] = watch
+        for decided in watch.resolver.take(event):
+            self._decided(watch, decided)
+
+    def _decided(self, watch: Watch, event: Event) -> None:
+        """An event has its kind: count it, tell of it, gather it."""
+        if event.kind == Kind.WINDOW_PROBE and not event.payload_len:
+            watch.window_probes += 1
+        if self.segments != "none":
+            self._tell(watch.connection, event)
+        if not event.dropped:
+            watch.gatherer.take(event)
+
+    def _final(self, prober: Prober, episode: Episode) -> None:
+        """An episode is final: keep it and tell of its probes and of itself."""
+        if self.keep_episodes:
+            prober.episodes.append(episode)
+        if self.sink is not _ignore:
+            for probe in episode.probes:
+                self.sink(probe)
+            self.sink(episode)
+
+    def _close(self, row: np.void) -> None:
+        """A connection has ended: finish what is open and keep its record, or only count it."""
+        connection = _connection(row)
+        watch = self.watches.pop(connection.connection, None)
+        if watch is not None:
+            for decided in watch.resolver.finish():
+                self._decided(watch, decided)
+            watch.gatherer.finish(self.tracker.now_ns)
+            connection.probers = [prober for prober in watch.gatherer.probers if prober is not None]
+            connection.window_probes += watch.window_probes
+        if connection.probers or self.keep_all:
+            self.analysis.connections.append(connection)
+        if not connection.probers:
+            self._count_quiet(connection)
+        self.sink(connection)
+
+    def _count_quiet(self, connection: Connection) -> None:
+        """Add a connection on which nobody probes to the summary of such."""
+        quiet = self.analysis.quiet
+        quiet.connections += 1
+        quiet.window_probing += connection.window_probes > 0
+        quiet.retransmitting += connection.retransmissions > 0
+        if quiet.longest is None or connection.longest_silence_ns > quiet.longest_silence_ns:
+            quiet.longest, quiet.longest_silence_ns = connection, connection.longest_silence_ns
+
+    def _tell(self, connection: Connection, event: Event) -> None:
+        """Tell of a segment that an event decided; ``held`` may hold it as a plain ACK."""
+        if event.kind in (Kind.ACK, Kind.DATA) and self.segments != "all":
+            return
+        ends = (connection.a, connection.b) if event.from_a else (connection.b, connection.a)
+        if self.held.pop(event.ref, None) is None and event.grade != Grade.PROVEN:
+            self.told.add(event.ref)
+        self.sink(
+            SegmentRecord(
+                event.ref, event.time_ns, connection.connection, *ends, KIND_WORDS[event.kind], GRADE_WORDS[event.grade],
+                SENTENCES[Why(event.why)],
+            )
+        )
+
+    def _tell_plain(self, segments: NDArray[np.void]) -> None:
+        """Tell of the segments that no event speaks of; those that may yet prove to be probes wait."""
+        labels = self.tracker.labels[: len(segments)]
+        for i in np.flatnonzero((labels["event"] == 0) & (labels["slot"] >= 0)).tolist():
+            seg, label = segments[i], labels[i]
+            source = Endpoint(address_text(int(seg["src_hi"]), int(seg["src_lo"])), int(seg["src_port"]))
+            target = Endpoint(address_text(int(seg["dst_hi"]), int(seg["dst_lo"])), int(seg["dst_port"]))
+            ref = FrameRef(int(seg["file"]), int(seg["frame"]))
+            record = SegmentRecord(
+                ref, int(seg["time_ns"]), int(label["id"]), source, target, KIND_WORDS[label["kind"]],
+                GRADE_WORDS[label["grade"]], SENTENCES[Why(label["why"])],
+            )
+            if ref in self.told:
+                continue
+            if label["held"]:
+                self.held[ref] = record
+            else:
+                self.sink(record)
+
+    def _mark(self, segments: NDArray[np.void]) -> None:
+        """Keep a row for each segment that a timeline shows."""
+        labels = self.tracker.labels[: len(segments)]
+        shown = np.flatnonzero(labels["kind"] != int(Kind.ACK))
+        marks = np.zeros(len(shown), MARK)
+        for name in ("time_ns", "frame", "file", "payload_len"):
+            marks[name] = segments[name][shown]
+        marks["connection"], marks["kind"] = labels["id"][shown], labels["kind"][shown]
+        marks["from_a"] = labels["from_a"][shown]
+        self.marks.append(marks)

@@ -1,0 +1,157 @@
+"""The rules as kernels: one segment from X to Y and what is known of both sides, to a kind, a grade and a reason.
+
+Nothing here changes state. ``una`` is the highest acknowledgement seen from the peer, ``nxt`` the next sequence
+number (own segments, and what the peer acknowledges). The rules are those of the table in ``kinds.py``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kacap.classify.kinds import Grade, Kind
+from kacap.classify.reasons import Why
+from kacap.flows import BYTE, NEVER, NXT, SEEN, SENT_ACK, STAMP, UNA, WINDOW
+from kacap.kernels import Row, kernel
+from kacap.segments import ACK, FIN, HAS_LAST_BYTE, HAS_TIMESTAMPS, PSH, RST, SYN
+from kacap.wire.sequence import seq_diff
+
+# A keepalive waits for at least a second wherever its unit is the second; sooner, a stray ACK has the same bytes.
+SHORT_SILENCE_NS = np.int64(200_000_000)
+LONG_SILENCE_NS = np.int64(900_000_000)
+# Segments of one flight that swapped places in the capture lie closer than this.
+REORDERED_NS = np.int64(3_000_000)
+# A late retransmission of an acknowledged byte comes on the scale of the RTO (RFC 6298), a keepalive does not.
+RTO_LIKE_NS = np.int64(1_000_000_000)
+
+_ACK, _DATA, _SYN, _FIN, _RST = int(Kind.ACK), int(Kind.DATA), int(Kind.SYN), int(Kind.FIN), int(Kind.RST)
+_PROBE, _RETRANSMISSION, _WINDOW_PROBE = int(Kind.PROBE), int(Kind.RETRANSMISSION), int(Kind.WINDOW_PROBE)
+_RESET, _ABORT = int(Kind.RESET), int(Kind.ABORT)
+_PROVEN, _AMBIGUOUS = int(Grade.PROVEN), int(Grade.AMBIGUOUS)
+_WHY = {why.name: int(why) for why in Why}
+W_PLAIN, W_DATA, W_OPENS, W_CLOSES = _WHY["PLAIN_ACK"], _WHY["NEW_DATA"], _WHY["OPENS"], _WHY["CLOSES"]
+W_RESETS, W_BEFORE, W_NO_ACK, W_OLD = _WHY["RESETS"], _WHY["SENT_BEFORE"], _WHY["NO_ACK_FLAG"], _WHY["OLD_ACK"]
+W_BELOW, W_SHORT, W_UNSEEN = _WHY["BELOW_ACKNOWLEDGED"], _WHY["SHORT_SILENCE"], _WHY["ACK_UNSEEN"]
+W_GARBAGE, W_LATER = _WHY["GARBAGE_BYTE"], _WHY["SAME_BYTE_LATER"]
+W_ZERO, W_NEW_BYTE = _WHY["ZERO_WINDOW_SHAPE"], _WHY["NEW_BYTE_AT_ZERO_WINDOW"]
+W_RST_PROBE, W_GAVE_UP, W_OUT_RST = _WHY["RST_AFTER_PROBE"], _WHY["GAVE_UP"], _WHY["OUT_OF_WINDOW_RST"]
+
+
+@kernel
+def verdict(kind: Row, grade: Row, why: Row) -> Row:
+    """Pack a kind, a grade and a reason into one number."""
+    return np.int64(kind | grade << 8 | why << 16)
+
+
+@kernel
+def is_idle(x: Row) -> Row:
+    """Return whether everything X sent is acknowledged, as far as the capture knows."""
+    return (x.known & (NXT | UNA)) == (NXT | UNA) and x.nxt == x.una
+
+
+@kernel
+def is_stale(seg: Row, x: Row) -> Row:
+    """Return whether a pure ACK is older than its sender's newest segment: it was overtaken on the way.
+
+    RFC 7323: timestamps never run back. An acknowledgement never does either, but for the 4.2BSD probe's, which is
+    one below (NetBSD tcp_compat_42).
+    """
+    if seg.has & HAS_TIMESTAMPS and x.known & STAMP:
+        return seq_diff(seg.tsval, x.tsval) < 0
+    if x.known & SENT_ACK and seq_diff(seg.ack, x.sent_ack) < -1:
+        return True
+    behind = np.int16(np.uint16(x.ip_id) - np.uint16(seg.ip_id))
+    near = seg.time_ns - x.sent_ns < REORDERED_NS
+    return near and seg.ip_id != 0 and x.ip_id != 0 and 0 < behind < 256
+
+
+@kernel
+def silence_before(seg: Row, x: Row, heard_ns: Row) -> Row:
+    """Return how long X had neither sent nor accepted anything: nanoseconds, large when unknown."""
+    last = max(x.sent_ns, heard_ns)
+    return seg.time_ns - last if last != NEVER else LONG_SILENCE_NS
+
+
+@kernel
+def rate_data(seg: Row, x: Row) -> Row:
+    """Rate a segment with two or more payload bytes: new, sent before, or captured out of order."""
+    end = np.uint32(seg.seq + seg.payload_len)
+    if x.known & SEEN and seq_diff(end, x.seen) <= 0 and seg.time_ns - x.data_ns >= REORDERED_NS:
+        return verdict(_RETRANSMISSION, _PROVEN, W_BEFORE)
+    return verdict(_DATA, _PROVEN, W_DATA)
+
+
+@kernel
+def _rate_acknowledged_byte(seg: Row, x: Row) -> Row:
+    """Rate one byte that lies one below what the peer has acknowledged: a keepalive or a late retransmission."""
+    newest = x.known & SEEN and x.seen == x.una
+    same = newest and x.known & BYTE and seg.has & HAS_LAST_BYTE and seg.last_byte == x.byte
+    if not seg.flags & PSH or (newest and not same):
+        return verdict(_PROBE, _PROVEN, W_GARBAGE)
+    if seg.time_ns - x.data_ns < RTO_LIKE_NS:
+        return verdict(_RETRANSMISSION, _PROVEN, W_BEFORE)
+    return verdict(_PROBE, _AMBIGUOUS, W_LATER)
+
+
+@kernel
+def rate_one_byte(seg: Row, x: Row, y: Row) -> Row:
+    """Rate a segment with one payload byte: probe, window probe, retransmission or data."""
+    if is_idle(x) and seq_diff(seg.seq, x.una) == -1:
+        return _rate_acknowledged_byte(seg, x)
+    at_edge = x.known & UNA and seg.seq == x.una
+    if at_edge and y.known & WINDOW and y.window == 0:
+        return verdict(_WINDOW_PROBE, _PROVEN, W_NEW_BYTE)
+    return rate_data(seg, x)
+
+
+@kernel
+def rate_pure_ack(seg: Row, x: Row, y: Row, heard_ns: Row) -> Row:
+    """Rate a segment without payload: probe, window probe, or an ACK (that may prove to be a probe later)."""
+    known = (x.known & (NXT | UNA)) == (NXT | UNA)
+    if not known or seq_diff(seg.seq, x.nxt) >= 0:
+        return verdict(_ACK, _PROVEN, W_PLAIN)
+    if is_stale(seg, x):
+        return verdict(_ACK, _PROVEN, W_OLD)
+    silence = silence_before(seg, x, heard_ns)
+    if x.nxt != x.una:
+        if seq_diff(seg.seq, x.nxt) == -1 and silence >= LONG_SILENCE_NS:
+            return verdict(_PROBE, _AMBIGUOUS, W_UNSEEN)
+        return verdict(_ACK, _PROVEN, W_OLD)
+    if seq_diff(seg.seq, x.una) != -1:
+        return verdict(_ACK, _PROVEN, W_OLD)
+    if y.known & WINDOW and y.window == 0:
+        return verdict(_WINDOW_PROBE, _AMBIGUOUS, W_ZERO)
+    if silence < SHORT_SILENCE_NS:
+        return verdict(_PROBE, _AMBIGUOUS, W_SHORT)
+    return verdict(_PROBE, _PROVEN, W_BELOW)
+
+
+@kernel
+def rate_reset(seg: Row, x: Row, y: Row) -> Row:
+    """Rate an RST from X: X gave up, X's address answers a probe of Y, or neither."""
+    expected = not x.known & NXT or seg.seq == x.nxt
+    if seg.flags & ACK and x.open_probes > 0 and expected:
+        return verdict(_ABORT, _PROVEN, W_GAVE_UP)
+    if seg.flags & ACK and x.held_n > 0 and seq_diff(seg.seq, x.held_seq) == 1:
+        return verdict(_ABORT, _PROVEN, W_GAVE_UP)
+    if y.open_probes > 0 and (expected or seg.seq == y.probe_ack):
+        return verdict(_RESET, _PROVEN, W_RST_PROBE)
+    return verdict(_RST, _PROVEN, W_RESETS if expected else W_OUT_RST)
+
+
+@kernel
+def rate(seg: Row, x: Row, y: Row, heard_ns: Row) -> Row:
+    """Return the packed verdict on one TCP segment from X to Y; ``heard_ns`` is when X's idle clock started."""
+    flags = seg.flags
+    if flags & SYN:
+        return verdict(_SYN, _PROVEN, W_OPENS)
+    if flags & RST:
+        return rate_reset(seg, x, y)
+    if flags & FIN:
+        return verdict(_FIN, _PROVEN, W_CLOSES)
+    if not flags & ACK:
+        return verdict(_DATA if seg.payload_len else _ACK, _PROVEN, W_NO_ACK)
+    if seg.payload_len >= 2:
+        return rate_data(seg, x)
+    if seg.payload_len == 1:
+        return rate_one_byte(seg, x, y)
+    return rate_pure_ack(seg, x, y, heard_ns)

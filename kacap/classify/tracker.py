@@ -1,0 +1,98 @@
+"""Holds the columns of all open connections, grows and sweeps them, and runs the classifier over batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kacap.classify.kernel import EVENT, LABEL, classify
+from kacap.flows import (
+    A_FIN,
+    B_FIN,
+    CONNECTION,
+    FINISHED,
+    HEADER,
+    LINGER_NS,
+    NEVER,
+    RECENT,
+    RECENT_ROWS,
+    SIDE,
+    WAS_RESET,
+    rebuild,
+)
+
+FIRST_ROWS = 4096
+EVENT_ROWS = 16384
+
+
+class Tracker:
+    """Connections across batches. Memory grows with open connections; finished ones are handed out and forgotten."""
+
+    def __init__(self, *, all_segments: bool = False) -> None:
+        self.header = np.zeros(1, HEADER)
+        self.header["next_id"] = 1
+        self.header["now_ns"] = NEVER
+        self.header["all_segments"] = all_segments
+        self.connections = np.zeros(FIRST_ROWS, CONNECTION)
+        self.sides = np.zeros(2 * FIRST_ROWS, SIDE)
+        self.table = np.full(4 * FIRST_ROWS, -1, np.int64)
+        self.recent = np.zeros(RECENT_ROWS, RECENT)
+        self.recent["time_ns"] = NEVER
+        self.events = np.zeros(EVENT_ROWS, EVENT)
+        self.labels = np.zeros(0, LABEL)
+
+    @property
+    def used(self) -> int:
+        """Rows of ``connections`` in use."""
+        return int(self.header["used"][0])
+
+    @property
+    def now_ns(self) -> int:
+        """The newest time seen, nanoseconds."""
+        return int(self.header["now_ns"][0])
+
+    def take(self, segments: NDArray[np.void]) -> Iterator[NDArray[np.void]]:
+        """Classify SEGMENT rows; yield EVENT rows in order. ``labels`` then holds a LABEL for each segment."""
+        if len(segments) > len(self.labels):
+            self.labels = np.zeros(len(segments), LABEL)
+        self.header["position"] = 0
+        while int(self.header["position"][0]) < len(segments):
+            self.header["events"] = 0
+            columns = (self.header, self.connections, self.sides, self.table, self.recent, self.events)
+            classify(segments, self.labels, columns)
+            yield self.events[: int(self.header["events"][0])]
+
+    def sweep(self, room: int) -> NDArray[np.void]:
+        """Make room for so many new connections; return the CONNECTION rows of those that have ended.
+
+        An ended connection's next segment would start another, so forgetting it changes no result.
+        """
+        if self.used + room <= len(self.connections):
+            return self.connections[:0]
+        rows = self.connections[: self.used]
+        closed = (rows["state"] & WAS_RESET != 0) | ((rows["state"] & (A_FIN | B_FIN)) == A_FIN | B_FIN)
+        rows["state"][closed & (rows["last_ns"] < self.now_ns - LINGER_NS)] |= FINISHED
+        ended = rows["state"] & FINISHED != 0
+        gone, kept = rows[ended].copy(), np.flatnonzero(~ended)
+        self._resize(kept, room)
+        return gone
+
+    def _resize(self, kept: NDArray[np.intp], room: int) -> None:
+        """Keep only the rows given, with room for more, at most half of the new capacity in use."""
+        size = len(self.connections)
+        while size < 2 * (len(kept) + room):
+            size *= 2
+        connections, sides = np.zeros(size, CONNECTION), np.zeros(2 * size, SIDE)
+        connections[: len(kept)] = self.connections[kept]
+        sides[: 2 * len(kept)] = self.sides.reshape(-1, 2)[kept].reshape(-1)
+        self.connections, self.sides = connections, sides
+        self.table = np.full(4 * size, -1, np.int64)
+        self.header["used"], self.header["finished"] = len(kept), 0
+        rebuild(self.table, connections, len(kept))
+
+    def rest(self) -> NDArray[np.void]:
+        """Return the CONNECTION rows that are still held, finished or not: what the end of a capture closes."""
+        rows: NDArray[np.void] = self.connections[: self.used]
+        return rows

@@ -1,0 +1,263 @@
+"""Connections across batches and files: who belongs to which, in which direction, in which incarnation.
+
+State is columns: one row per connection, two rows (side a, side b) of what is known of each direction. All of it is
+fixed in size per connection; the kernels here find the row of a segment and tell copies of a frame from new ones.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kacap.kernels import Row, kernel
+from kacap.segments import ACK, HAS_TIMESTAMPS, RST, SYN
+from kacap.wire.sequence import seq_diff
+
+NEVER = np.int64(-(2**62))  # a time that has not been
+SECOND_NS = np.int64(1_000_000_000)
+
+# CONNECTION["state"]
+BEGAN, A_FIN, B_FIN, WAS_RESET, WATCHED, FINISHED = 1, 2, 4, 8, 16, 32
+
+CONNECTION = np.dtype(
+    [
+        ("a_hi", "<u8"),
+        ("a_lo", "<u8"),
+        ("b_hi", "<u8"),
+        ("b_lo", "<u8"),
+        ("lane", "<u8"),
+        ("id", "<i8"),  # serial number, from 1, in order of the first segment
+        ("first_ns", "<i8"),
+        ("last_ns", "<i8"),
+        ("longest_silence_ns", "<i8"),
+        ("segments", "<i8"),
+        ("window_probes", "<i8"),
+        ("retransmissions", "<i8"),
+        ("a_port", "<u2"),
+        ("b_port", "<u2"),
+        ("state", "u1"),
+    ],
+    align=True,
+)
+
+# SIDE["known"]: what has been seen of a direction; nothing is assumed from a zero.
+NXT, UNA, SEEN, SENT_ACK, WINDOW, STAMP, ISN, BYTE = 1, 2, 4, 8, 16, 32, 64, 128
+
+SIDE = np.dtype(
+    [
+        ("sent_ns", "<i8"),  # its last segment
+        ("heard_ns", "<i8"),  # the last segment it received and accepted: where its idle clock starts
+        ("data_ns", "<i8"),  # when its newest byte was last sent
+        ("probe_ns", "<i8"),  # its last probe
+        ("dup_ns", "<i8"),  # its last ACK of nothing new that answered no probe
+        ("dup_frame", "<i8"),
+        ("dup_heard_ns", "<i8"),  # the other side's heard_ns before that ACK
+        ("held_ns", "<i8"),  # a pure ACK that may yet prove to be a probe: the first of a run
+        ("held_frame", "<i8"),
+        ("held_last_ns", "<i8"),  # ... and the last of the run
+        ("held_heard_ns", "<i8"),
+        ("nxt", "<u4"),  # next sequence number: own segments, and what the peer acknowledges
+        ("una", "<u4"),  # highest acknowledgement seen from the peer
+        ("seen", "<u4"),  # highest sequence end of bytes, SYN or FIN in the capture
+        ("sent_ack", "<u4"),  # highest acknowledgement it sent
+        ("tsval", "<u4"),
+        ("isn", "<u4"),
+        ("held_seq", "<u4"),
+        ("held_ack", "<u4"),
+        ("probe_seq", "<u4"),
+        ("probe_ack", "<u4"),
+        ("held_n", "<i4"),
+        ("open_probes", "<i4"),  # unanswered probes of the run
+        ("late_replies", "<i4"),  # misses of the last run that a late reply may still answer
+        ("window", "<u2"),
+        ("ip_id", "<u2"),
+        ("held_file", "<u2"),
+        ("dup_file", "<u2"),
+        ("ttl", "u1"),
+        ("known", "u1"),
+        ("byte", "u1"),  # its newest byte
+        ("held_payload", "u1"),
+        ("held_ttl", "u1"),
+    ],
+    align=True,
+)
+
+RECENT = np.dtype([("digest", "<u8"), ("time_ns", "<i8")], align=True)
+RECENT_ROWS = 1 << 16
+
+HEADER = np.dtype(
+    [
+        ("used", "<i8"),  # rows of CONNECTION in use
+        ("next_id", "<i8"),
+        ("finished", "<i8"),  # rows that only wait to be collected
+        ("position", "<i8"),  # next segment of the batch
+        ("events", "<i8"),  # rows of EVENT written
+        ("now_ns", "<i8"),  # newest time seen
+        ("all_segments", "<i8"),  # 1: events also for connections that nobody watches
+    ],
+    align=True,
+)
+
+LINGER_NS = np.int64(120 * 10**9)  # after this a closed connection's next segment starts another
+JUMP_SILENCE_NS = np.int64(10**9)
+LONE_JUMP = np.int64(1 << 26)  # sequence distance that no loss explains after a silence
+PAIRED_JUMP = np.int64(1 << 16)  # the same when sequence and acknowledgement jump together
+COPY_NS = np.int64(10_000_000)
+IDENTIFIED_COPY_NS = np.int64(500_000_000)
+
+
+@kernel
+def _mix(value: Row) -> Row:
+    """Scramble a 64-bit number (the finaliser of splitmix64)."""
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
+
+
+@kernel
+def _end_digest(hi: Row, lo: Row, port: Row) -> Row:
+    """Return a digest of one endpoint."""
+    return _mix(lo ^ (hi * np.uint64(0x9E3779B97F4A7C15)) ^ (np.uint64(port) << np.uint64(40)))
+
+
+@kernel
+def connection_digest(row: Row) -> Row:
+    """Return a digest of a CONNECTION row's key, the same for both directions."""
+    a = _end_digest(row.a_hi, row.a_lo, row.a_port)
+    b = _end_digest(row.b_hi, row.b_lo, row.b_port)
+    return _mix((a + b) ^ row.lane)
+
+
+@kernel
+def segment_digest(seg: Row) -> Row:
+    """Return the digest of the connection that a SEGMENT row belongs to."""
+    a = _end_digest(seg.src_hi, seg.src_lo, seg.src_port)
+    b = _end_digest(seg.dst_hi, seg.dst_lo, seg.dst_port)
+    return _mix((a + b) ^ seg.lane)
+
+
+@kernel
+def _from_a(seg: Row, row: Row) -> Row:
+    """Return whether a segment has side a's address as source and side b's as destination."""
+    return (
+        seg.src_lo == row.a_lo and seg.dst_lo == row.b_lo and seg.src_port == row.a_port and seg.dst_port == row.b_port
+        and seg.src_hi == row.a_hi and seg.dst_hi == row.b_hi and seg.lane == row.lane
+    )
+
+
+@kernel
+def _from_b(seg: Row, row: Row) -> Row:
+    """Return whether a segment has side b's address as source and side a's as destination."""
+    return (
+        seg.src_lo == row.b_lo and seg.dst_lo == row.a_lo and seg.src_port == row.b_port and seg.dst_port == row.a_port
+        and seg.src_hi == row.b_hi and seg.dst_hi == row.a_hi and seg.lane == row.lane
+    )
+
+
+@kernel
+def find(seg: Row, digest: Row, table: Row, connections: Row) -> Row:
+    """Return (place in the table, slot or -1, side 0 or 1) of a segment's connection; ``digest`` is of its key."""
+    mask = np.int64(len(table) - 1)
+    place = np.int64(digest & np.uint64(mask))
+    while True:
+        slot = table[place]
+        if slot < 0:
+            return place, np.int64(-1), 0
+        row = connections[slot]
+        if _from_a(seg, row):
+            return place, slot, 0
+        if _from_b(seg, row):
+            return place, slot, 1
+        place = (place + 1) & mask
+
+
+@kernel
+def rebuild(table: Row, connections: Row, used: Row) -> None:
+    """Fill an empty table with every unfinished connection."""
+    mask = np.int64(len(table) - 1)
+    table[:] = -1
+    for slot in range(used):
+        if connections[slot].state & FINISHED:
+            continue
+        place = np.int64(connection_digest(connections[slot]) & np.uint64(mask))
+        while table[place] >= 0:
+            place = (place + 1) & mask
+        table[place] = slot
+
+
+@kernel
+def is_copy(seg: Row, digest: Row, recent: Row) -> Row:
+    """Return whether the same packet was captured a moment before (``any``, ``lo``, veth, merged captures).
+
+    Equal addresses, ports, sequence numbers, flags, length, window, timestamps and IP ID; the TTL may differ. A
+    packet that its IP ID or its timestamp identifies may be half a second apart (clocks of merged captures).
+    """
+    digest = digest + seg.src_lo * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seg.src_port)
+    digest = _mix(digest ^ ((np.uint64(seg.seq) << np.uint64(32)) | np.uint64(seg.ack)))
+    digest = digest + ((np.uint64(seg.tsval) << np.uint64(32)) | np.uint64(seg.tsecr))
+    digest = _mix(digest ^ ((np.uint64(seg.payload_len) << np.uint64(32)) | (np.uint64(seg.window) << np.uint64(16))
+                            | np.uint64(seg.ip_id)) ^ (np.uint64(seg.flags) << np.uint64(56)))
+    row = recent[np.int64(digest & np.uint64(RECENT_ROWS - 1))]
+    limit = IDENTIFIED_COPY_NS if (seg.ip_id != 0 or seg.has & HAS_TIMESTAMPS) else COPY_NS
+    copy = row.digest == digest and abs(seg.time_ns - row.time_ns) <= limit
+    if not copy:
+        row.digest = digest
+        row.time_ns = seg.time_ns
+    return copy
+
+
+@kernel
+def _distance(known: Row, number: Row, reference: Row) -> Row:
+    """Return how far a sequence number is from a known one, 0 when nothing is known."""
+    return abs(seq_diff(number, reference)) if known else np.int64(0)
+
+
+@kernel
+def starts_another(seg: Row, row: Row, x: Row, y: Row) -> Row:
+    """Return whether a segment opens a new incarnation of its 4-tuple.
+
+    A SYN with another ISN; a segment long after the close; or, after a silence, a jump of the sequence space that no
+    loss explains (ports were reused and the SYN was not captured). An RST never does: it may be out of window.
+    """
+    silence = seg.time_ns - row.last_ns
+    if seg.flags & SYN and not seg.flags & ACK:
+        return not (x.known & ISN and x.isn == seg.seq)
+    closed = (row.state & WAS_RESET) != 0 or (row.state & (A_FIN | B_FIN)) == (A_FIN | B_FIN)
+    if closed and silence > LINGER_NS:
+        return True
+    if seg.flags & RST or silence < JUMP_SILENCE_NS:
+        return False
+    forward = _distance(x.known & NXT, seg.seq, x.nxt)
+    backward = _distance(y.known & NXT and seg.flags & ACK, seg.ack, y.nxt)
+    return forward > LONE_JUMP or (forward > PAIRED_JUMP and backward > PAIRED_JUMP)
+
+
+@kernel
+def open_connection(seg: Row, header: Row, connections: Row, sides: Row) -> Row:
+    """Write a fresh row for a segment's connection and return its slot; side a is who speaks first."""
+    slot = header.used
+    header.used += 1
+    row = connections[slot]
+    swap = (seg.flags & (SYN | ACK)) == (SYN | ACK)  # a SYN,ACK answers side a
+    row.a_hi, row.a_lo, row.a_port = seg.src_hi, seg.src_lo, seg.src_port
+    row.b_hi, row.b_lo, row.b_port = seg.dst_hi, seg.dst_lo, seg.dst_port
+    if swap:
+        row.a_hi, row.a_lo, row.a_port = seg.dst_hi, seg.dst_lo, seg.dst_port
+        row.b_hi, row.b_lo, row.b_port = seg.src_hi, seg.src_lo, seg.src_port
+    row.lane = seg.lane
+    row.id = header.next_id
+    header.next_id += 1
+    row.first_ns = seg.time_ns
+    row.last_ns = seg.time_ns
+    row.longest_silence_ns = 0
+    row.segments = 0
+    row.window_probes = 0
+    row.retransmissions = 0
+    row.state = BEGAN if seg.flags & SYN else 0
+    for i in range(2):
+        side = sides[2 * slot + i]
+        side.sent_ns = side.heard_ns = side.data_ns = side.probe_ns = side.dup_ns = NEVER
+        side.held_n = side.open_probes = side.late_replies = 0
+        side.known = 0
+        side.ttl = 0
+        side.ip_id = 0
+    return slot, (1 if swap else 0)

@@ -1,0 +1,191 @@
+"""Decided events to episodes: which probe was answered by what, the gaps between them, and what ended the run."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from kacap.classify.events import Event
+from kacap.classify.kinds import GRADE_WORDS, Ending, Kind
+from kacap.classify.reasons import Why
+from kacap.model import Connection, Endpoint, Episode, FrameRef, Probe, Prober
+from kacap.segments import FIN, RST, SYN
+
+# The least interval of tcp(7): an answer that takes longer than this is no answer to an earlier probe.
+ANSWER_WAIT_NS = 1_000_000_000
+
+_RANK = {word: rank for rank, word in enumerate(GRADE_WORDS)}
+
+
+@dataclass(slots=True)
+class Run:
+    """An episode under way: its record, and what is needed to go on with it."""
+
+    episode: Episode
+    replies: list[tuple[FrameRef, int]] = field(default_factory=list)
+    refused: FrameRef | None = None  # the first ICMP error that quoted one of its probes
+    spoken: bool = False  # the peer was heard after the last probe
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the newest probe still waits."""
+        return not self.spoken
+
+
+class Gatherer:
+    """The episodes of one connection, both sides; ``emit`` hears of each one that is final."""
+
+    def __init__(self, connection: Connection, emit: Callable[[Prober, Episode], None]) -> None:
+        self.connection = connection
+        self.emit = emit
+        self.runs: list[Run | None] = [None, None]
+        self.probers: list[Prober | None] = [None, None]
+
+    def take(self, event: Event) -> None:
+        """Take the next decided event of the connection."""
+        own, other = 1 - event.from_a, event.from_a
+        if event.kind == Kind.PROBE:
+            self._take_probe(event, own)
+        elif event.kind == Kind.UNREACHABLE:
+            self._take_unreachable(event, own)
+        elif event.kind == Kind.REPLY:
+            self._take_reply(event, other)
+        elif event.kind == Kind.ABORT:
+            self._take_abort(event, own)
+        elif event.kind == Kind.RESET:
+            self._end(other, Ending.RESET, event.ref)
+        elif event.answers:
+            self._take_speech(event, other)
+        elif event.kind != Kind.DUPLICATE_FRAME and event.flags & (RST | SYN | FIN):
+            self._close_open(event)
+
+    def finish(self, last_ns: int) -> None:
+        """The capture or the connection ended: what is still open stays so."""
+        for side in (0, 1):
+            run = self.runs[side]
+            if run is not None:
+                self._end(side, Ending.UNREACHABLE if run.refused else Ending.OPEN, run.refused, last_ns)
+
+    def waiting(self, now_ns: int) -> list[Probe]:
+        """Return the probes that wait for an answer longer than ``ANSWER_WAIT_NS`` at ``now_ns``."""
+        newest = [run.episode.probes[-1] for run in self.runs if run is not None and run.unanswered]
+        return [probe for probe in newest if now_ns - probe.time_ns >= ANSWER_WAIT_NS]
+
+    def _ends(self, side: int) -> tuple[Endpoint, Endpoint]:
+        """Return (prober, peer) of a side: 0 is a."""
+        a, b = self.connection.a, self.connection.b
+        return (a, b) if side == 0 else (b, a)
+
+    def _take_probe(self, event: Event, side: int) -> None:
+        """Another probe of a run, or the first of one."""
+        prober, peer = self._ends(side)
+        probe = Probe(
+            self.connection.connection, event.ref, event.time_ns, prober, peer, GRADE_WORDS[event.grade],
+            event.payload_len,
+        )
+        run = self.runs[side]
+        if run is not None and run.spoken:
+            self._end(side, None, None)
+            run = None
+        if run is None:
+            since = event.silent_since_ns
+            gap = None if since is None else event.time_ns - since
+            self.runs[side] = Run(Episode(probe.connection, prober, [probe], since, gap, [], Ending.OPEN, None))
+        else:
+            run.episode.gaps_ns.append(event.time_ns - run.episode.probes[-1].time_ns)
+            run.episode.probes.append(probe)
+
+    def _take_reply(self, event: Event, side: int) -> None:
+        """A reply to the newest probe; one more late reply shifts the pairing: the last k probes have k replies."""
+        run = self.runs[side]
+        if run is None:
+            return
+        run.replies.append((event.ref, event.time_ns))
+        run.spoken = True
+        probes = run.episode.probes
+        for probe, (frame, time_ns) in zip(probes[-len(run.replies) :], run.replies, strict=False):
+            probe.reply_frame, probe.reply_after_ns = frame, time_ns - probe.time_ns
+        if event.why != Why.ANSWERED_LATE:
+            run.episode.ending, run.episode.ending_frame = Ending.ANSWERED, event.ref
+        if len(run.replies) == len(probes):
+            self._end(side, None, None)
+
+    def _take_speech(self, event: Event, side: int) -> None:
+        """The peer sent something else that the prober accepts: an answer if it came soon, alive in any case."""
+        run = self.runs[side]
+        if run is None or run.spoken:
+            return
+        newest = run.episode.probes[-1]
+        if event.time_ns - newest.time_ns <= min([*run.episode.gaps_ns, ANSWER_WAIT_NS]):
+            newest.reply_frame, newest.reply_after_ns = event.ref, event.time_ns - newest.time_ns
+        ending = Ending.CLOSED if event.flags & (FIN | RST | SYN) else Ending.RESUMED
+        self._end(side, ending, event.ref)
+
+    def _take_abort(self, event: Event, side: int) -> None:
+        """The prober gave up: the gap from its last probe is one more interval."""
+        run = self.runs[side]
+        if run is None:
+            return
+        run.episode.gaps_ns.append(event.time_ns - run.episode.probes[-1].time_ns)
+        self._end(side, Ending.UNREACHABLE if run.refused else Ending.GAVE_UP, event.ref)
+
+    def _take_unreachable(self, event: Event, side: int) -> None:
+        """Somebody on the way says that the peer cannot be reached; the prober's stack goes on regardless."""
+        run = self.runs[side]
+        if run is not None and run.refused is None:
+            run.refused = event.ref
+
+    def _close_open(self, event: Event) -> None:
+        """A FIN, RST or SYN that answers no probe ends every run that still waits, on either side."""
+        for side in (0, 1):
+            run = self.runs[side]
+            if run is not None and run.unanswered:
+                self._end(side, Ending.CLOSED, event.ref)
+
+    def _end(self, side: int, ending: Ending | None, frame: FrameRef | None, last_ns: int | None = None) -> None:
+        """Close a side's run and tell of it; ``ending`` None keeps what a reply has set."""
+        run = self.runs[side]
+        if run is None:
+            return
+        self.runs[side] = None
+        episode = run.episode
+        if not run.spoken and ending is not None:
+            episode.ending, episode.ending_frame = ending, frame
+        prober = self.probers[side]
+        if prober is None:
+            prober = self.probers[side] = Prober(*self._ends(side), first_probe_ns=episode.probes[0].time_ns)
+        _count(prober, episode, last_ns)
+        self.emit(prober, episode)
+
+
+def _count(prober: Prober, episode: Episode, last_ns: int | None) -> None:
+    """Add a final episode to its prober's numbers; the newest probe is no miss before ``ANSWER_WAIT_NS``."""
+    before_ns = prober.last_probe_ns if prober.probes else None
+    for probe in episode.probes:
+        if before_ns is not None:
+            prober.gaps_ns = _widen(prober.gaps_ns, probe.time_ns - before_ns)
+        before_ns = probe.time_ns
+        if probe.reply_after_ns is None:
+            prober.missed += 1
+        else:
+            prober.replies += 1
+            prober.reply_after_ns = _widen(prober.reply_after_ns, probe.reply_after_ns)
+        if probe.payload_bytes:
+            prober.payload_bytes = probe.payload_bytes
+        if probe.grade != prober.grade and _RANK[probe.grade] > _RANK[prober.grade]:
+            prober.grade = probe.grade
+    newest = episode.probes[-1]
+    if newest.reply_after_ns is None and last_ns is not None and last_ns - newest.time_ns < ANSWER_WAIT_NS:
+        prober.missed -= 1
+    prober.probes += len(episode.probes)
+    prober.ending = episode.ending
+    prober.last_probe_ns = newest.time_ns
+
+
+def _widen(span: tuple[int, int] | None, value: int) -> tuple[int, int]:
+    """Return (min, max) of a span and one more value."""
+    if span is None:
+        return value, value
+    low, high = span
+    return (value, high) if value < low else (low, value) if value > high else span
