@@ -1,1 +1,111 @@
-"""Commands: parse, call, render; one thin file each."""
+"""Commands: parse, call, render; one thin file each, loaded only when it is asked for.
+
+``main`` is the program: it turns every failure into one line on stderr and an exit code (0 done, 1 failed, 2 usage,
+130 interrupted).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from kacap.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, KacapError
+
+INTERRUPTED = 130
+
+# name: (module:attribute, one line of help). The help of a command itself is its docstring.
+COMMANDS = {
+    "read": ("kacap.commands.read:read", "Show every keepalive probe in capture files, and how it ended."),
+    "explain": ("kacap.commands.explain:explain", "Say what one frame is, why, and what it could be mistaken for."),
+    "lab": ("kacap.commands.lab:lab", "Make real keepalive traffic on demand, and record it."),
+}
+
+
+class Program(click.Group):
+    """A group that knows its commands by name and loads only the one that runs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name][0].split(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table of commands without loading any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, words) for name, (_, words) in COMMANDS.items()])
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
+        """Run the program and exit; never returns."""
+        extra["standalone_mode"] = False
+        sys.exit(_run(lambda: super(Program, self).main(args, prog_name, **extra)))
+
+
+def _run(program: Any) -> int:
+    """Call ``program`` and return the exit code; every failure becomes one line on stderr."""
+    try:
+        code = program()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _forget_stdout()
+        return EXIT_DONE
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except KacapError as error:
+        return _fail(str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return EXIT_USAGE
+    except click.UsageError as error:
+        hint = f" (try: {error.ctx.command_path} --help)" if error.ctx else ""
+        return _fail(error.format_message() + hint, EXIT_USAGE)
+    except click.ClickException as error:
+        return _fail(error.format_message(), EXIT_FAILED)
+    except Exception as error:
+        if os.environ.get("KACAP_DEBUG"):
+            raise
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        return _fail(f"unexpected {what} (KACAP_DEBUG=1 shows where; please report it)", EXIT_FAILED)
+    return code if isinstance(code, int) else EXIT_DONE
+
+
+def _fail(message: str, code: int) -> int:
+    """Write one line on stderr, without control characters, and return ``code``."""
+    from kacap.report.units import clean
+
+    click.echo(f"kacap: {clean(' '.join(message.split()))}", err=True)
+    return code
+
+
+def _forget_stdout() -> None:
+    """Let the interpreter exit quietly although nobody reads its output any more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    """Print kacap's version and those of the parts that matter to it."""
+    if wanted and not ctx.resilient_parsing:
+        from kacap.commands.version import lines
+
+        click.echo("\n".join(lines()))
+        ctx.exit()
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "-V", "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
+    help="Show the version, and the parts found on this machine.",
+)  # fmt: skip
+def main() -> None:
+    """See every TCP keepalive probe, who sent it, whether it was answered, and how it ended."""

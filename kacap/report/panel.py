@@ -14,7 +14,7 @@ from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending, Kind
 from kacap.model import Connection, Endpoint, Probe, Prober
 from kacap.report.ranking import gravest
-from kacap.report.sentences import ended_ns, verdict
+from kacap.report.sentences import ended_ns, missed, verdict
 from kacap.report.timeaxis import TimeAxis, long_silences
 from kacap.report.units import between, counted, duration, moment
 
@@ -248,13 +248,6 @@ def title(connection: Connection) -> str:
     """Return the verdict on the gravest prober of a connection, in lines that fit the panel."""
     said = verdict(gravest(connection)[0]).sentence if connection.probers else "no keepalive probe seen"
     return textwrap.fill(said, 86)
-
-
-def missed(prober: Prober) -> list[Probe]:
-    """Return the probes that nothing answered: no reply, and no reset either."""
-    probes = [probe for episode in prober.episodes for probe in episode.probes if probe.reply_frame is None]
-    reset = {id(e.probes[-1]) for e in prober.episodes if e.ending == Ending.RESET}
-    return [probe for probe in probes if id(probe) not in reset]
 
 
 def _numbers(prober: Prober) -> str:

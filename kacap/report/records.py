@@ -26,7 +26,6 @@ from kacap.model import (
 
 VERSION = 1
 
-Record = SegmentRecord | Probe | Episode | Connection | Finding | CaptureSummary
 Name = Callable[[FrameRef | None], int | str | None]
 
 
@@ -47,8 +46,8 @@ class RecordWriter:
         self._flush = flush
         self._frame_name = Analysis(capture=CaptureSummary(files=[_text(name) for name in files])).frame_name
 
-    def __call__(self, record: Record) -> None:
-        """Write one record."""
+    def __call__(self, record: object) -> None:
+        """Write one record, an object of ``kacap.model``."""
         self._out.write(line(record, self._frame_name) + "\n")
         if self._flush:
             self._out.flush()
@@ -63,7 +62,7 @@ def render(analysis: Analysis, out: TextIO) -> None:
     write(analysis.capture)
 
 
-def line(record: Record, frame_name: Name) -> str:
+def line(record: object, frame_name: Name) -> str:
     """Return one record as a line of JSON, without the newline; ``frame_name`` as ``Analysis.frame_name``."""
     kind, fields = _FIELDS[type(record)]
     whole = {"v": VERSION, "type": kind, **fields(record, frame_name)}

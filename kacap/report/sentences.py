@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from kacap.classify.kinds import Ending, Grade
-from kacap.model import Episode, Prober
+from kacap.model import Episode, Probe, Prober
 from kacap.report.units import between, counted, duration
 
 # A cadence holds when this share of the gaps lies within this share of their median (the timer wheel is up to
@@ -82,9 +82,14 @@ def cadence(prober: Prober) -> str:
     idle = sorted(e.first_gap_ns for e in prober.episodes if e.first_gap_ns is not None)
     if (after := steady(idle)) is not None:
         return f"after {duration(after)} of silence"
-    if gaps:
-        return f"{between(gaps[0], gaps[-1])} apart"
+    if prober.gaps_ns is not None:
+        return f"{between(*prober.gaps_ns)} apart"
     return "once" if prober.probes == 1 else f"{prober.probes:,} times"
+
+
+def _probes(prober: Prober) -> str:
+    """Return how a sentence about a prober begins: ``10.0.0.1:5432 probes every 61.4 s``."""
+    return f"{prober.side} {'probed' if prober.probes == 1 else 'probes'} {cadence(prober)}"
 
 
 def share_answered(prober: Prober) -> str:
@@ -99,6 +104,13 @@ def share_answered(prober: Prober) -> str:
 def unanswered(episode: Episode) -> int:
     """Return how many probes of an episode got no reply."""
     return sum(probe.reply_frame is None for probe in episode.probes)
+
+
+def missed(prober: Prober) -> list[Probe]:
+    """Return the probes that nothing answered: no reply, and no reset either."""
+    probes = [probe for episode in prober.episodes for probe in episode.probes if probe.reply_frame is None]
+    reset = {id(e.probes[-1]) for e in prober.episodes if e.ending == Ending.RESET}
+    return [probe for probe in probes if id(probe) not in reset]
 
 
 def ended_ns(episode: Episode) -> int:
@@ -124,7 +136,7 @@ def _run(prober: Prober) -> str:
 
 def _answered(prober: Prober) -> Verdict:
     missed = prober.replies < prober.probes
-    return Verdict(f"{prober.side} probes {cadence(prober)}, {share_answered(prober)}", "doubt" if missed else "good")
+    return Verdict(f"{_probes(prober)}, {share_answered(prober)}", "doubt" if missed else "good")
 
 
 def _with_tail(tail: str) -> Callable[[Prober], Verdict]:

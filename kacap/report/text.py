@@ -7,14 +7,13 @@ say. The first line is the verdict.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import accumulate
 from typing import TextIO
 
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending
 from kacap.model import Connection, Episode, Finding, Prober
 from kacap.report.ranking import by_severity, gravest, totals
-from kacap.report.sentences import ENDINGS, GRADES, unanswered, verdict
+from kacap.report.sentences import ENDINGS, GRADES, ended_ns, missed, unanswered, verdict
 from kacap.report.settings import setting
 from kacap.report.units import between, clean, counted, duration, moment
 
@@ -73,7 +72,7 @@ def _nothing(analysis: Analysis) -> str:
     """Return the verdict over a capture without a probe: it always says how long was watched."""
     capture = analysis.capture
     if capture.first_ns is None or capture.last_ns is None:
-        return "no keepalive probe: the capture holds no frame"
+        return "no keepalive probe: no frame to look at" + (", the filter took none" if capture.frames else "")
     return f"no keepalive probe seen in {duration(capture.last_ns - capture.first_ns)}"
 
 
@@ -109,8 +108,8 @@ def _facts(analysis: Analysis, prober: Prober, verbose: bool) -> Iterator[tuple[
         yield "gaps", between(*prober.gaps_ns)
     if prober.reply_after_ns is not None:
         yield "replies", f"after {between(*prober.reply_after_ns)}"
-    missed = [episode for episode in prober.episodes if unanswered(episode)]
-    for episode in missed if verbose else missed[-1:]:
+    silent = [episode for episode in prober.episodes if unanswered(episode)]
+    for episode in silent if verbose else silent[-1:]:
         yield "silence", _silence(analysis, episode)
     yield "ending", f"{prober.ending}: {ENDINGS[Ending(prober.ending)].meaning}"
     yield "evidence", GRADES.get(prober.grade, prober.grade)
@@ -122,7 +121,10 @@ def _facts(analysis: Analysis, prober: Prober, verbose: bool) -> Iterator[tuple[
 def _numbers(analysis: Analysis, prober: Prober) -> str:
     """Return ``412 sent, 409 answered, 3 missed``; with drops a miss may be a frame that was not captured."""
     word = "missed or not captured" if _dropped(analysis) else "missed"
-    return f"{prober.probes:,} sent, {prober.replies:,} answered, {prober.missed:,} {word}"
+    lost = len(missed(prober))
+    reset = prober.probes - prober.replies - lost
+    more = f", {reset:,} answered with a reset" if reset and prober.ending == Ending.RESET else ""
+    return f"{prober.probes:,} sent, {prober.replies:,} answered, {lost:,} {word}{more}"
 
 
 def _payload(prober: Prober) -> str:
@@ -149,8 +151,8 @@ def _silence(analysis: Analysis, episode: Episode) -> str:
         steps[STEPS - 1 : -1] = ["..."]
     opening = "first probe" if heard is None else f"last heard {moment(heard)}"
     line = f"{opening}; probes {', '.join(steps)}"
-    if len(episode.gaps_ns) >= len(times):
-        line += f"; ended +{duration(list(accumulate(episode.gaps_ns, initial=times[0]))[-1] - start)}"
+    aborted = len(episode.gaps_ns) >= len(times)
+    line += f"; gave up +{duration(ended_ns(episode) - start)}" if aborted else f"; {episode.ending}"
     frame = analysis.frame_name(episode.ending_frame)
     return line if frame is None else f"{line} (frame {frame})"
 

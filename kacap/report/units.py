@@ -11,8 +11,10 @@ from datetime import UTC, datetime, timedelta
 US, MS, SECOND = 1_000, 1_000_000, 1_000_000_000
 MINUTE, HOUR, DAY = 60 * SECOND, 3_600 * SECOND, 86_400 * SECOND
 
+Scale = tuple[int, int, int, int, str]
+
 # Below `limit` a duration is written in `unit`, rounded to `step`, with so many decimals.
-_SCALES = (
+_SCALES: tuple[Scale, ...] = (
     (US, 1, 1, 0, "ns"),
     (100 * US, US, US, 0, "us"),
     (10 * MS, MS, 10 * US, 2, "ms"),
@@ -38,15 +40,23 @@ def rounded(value_ns: int, step_ns: int) -> int:
 
 def duration(value_ns: int) -> str:
     """Return a duration for people: ``15 us``, ``1.02 s``, ``61.4 s``, ``350 s``, ``2 h 2 min``."""
-    if value_ns < 0:
-        return "-" + duration(-value_ns)
     if value_ns == 0:
         return "0 s"
-    for limit, unit, step, places, name in _SCALES:
-        shown = rounded(value_ns, step)
-        if shown < limit:
-            return f"{shown / unit:.{places}f} {name}"
-    return _two_units(value_ns)
+    if value_ns < 0:
+        return "-" + duration(-value_ns)
+    scale = _scale(value_ns)
+    return f"{_number(value_ns, scale)} {scale[-1]}" if scale else _two_units(value_ns)
+
+
+def _scale(value_ns: int) -> Scale | None:
+    """Return the scale that suits a duration, None from 1,000 s on."""
+    return next((scale for scale in _SCALES if rounded(value_ns, scale[2]) < scale[0]), None)
+
+
+def _number(value_ns: int, scale: Scale) -> str:
+    """Return a duration as a number in a scale's unit."""
+    _, unit, step, places, _ = scale
+    return f"{rounded(value_ns, step) / unit:.{places}f}"
 
 
 def _two_units(value_ns: int) -> str:
@@ -59,14 +69,12 @@ def _two_units(value_ns: int) -> str:
     return f"{shown // large} {large_name}" + (f" {rest} {small_name}" if rest else "")
 
 
-def between(low_ns: int, high_ns: int, link: str = " to ") -> str:
-    """Return a range of durations, naming a common unit once: ``1.02 to 3.40 s``; equal ends are one duration."""
-    low, high = duration(low_ns), duration(high_ns)
-    if low == high:
-        return high
-    if low.count(" ") == 1 and low.split()[1] == high.split()[-1] and high.count(" ") == 1:
-        low = low.split()[0]
-    return low + link + high
+def between(low_ns: int, high_ns: int) -> str:
+    """Return a range of durations, in one unit where they are near: ``0.06 to 0.11 ms``; equal ends are one."""
+    low, high, scale = duration(low_ns), duration(high_ns), _scale(high_ns)
+    if scale and low_ns * 100 > high_ns:
+        low = _number(low_ns, scale)
+    return high if high in (low, f"{low} {scale[-1] if scale else ''}") else f"{low} to {high}"
 
 
 def moment(time_ns: int) -> str:
