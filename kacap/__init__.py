@@ -55,13 +55,13 @@ def read(
     """
     from kacap.analyzer import Analyzer
     from kacap.capture import open_captures
+    from kacap.pipeline import run
 
     names = [paths] if isinstance(paths, str) else list(paths)
     source = open_captures(names, filter=filter, follow=follow, stop=stop)
     analyzer = Analyzer(sink=sink, segments=segments, keep_all=keep_all, keep_episodes=keep_episodes, marks=marks)
     try:
-        for batch in source:
-            analyzer.feed(batch)
+        run(source, analyzer)
     finally:
         source.close()
     analysis = analyzer.finish()

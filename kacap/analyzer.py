@@ -18,7 +18,7 @@ from kacap.classify.events import Event, events_of
 from kacap.classify.kinds import GRADE_WORDS, KIND_WORDS, Grade, Kind
 from kacap.classify.reasons import SENTENCES, Why
 from kacap.classify.resolve import Resolver
-from kacap.classify.tracker import Tracker
+from kacap.classify.tracker import Tracked, Tracker
 from kacap.flows import BEGAN
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Prober, SegmentRecord
 from kacap.timing.episodes import Gatherer
@@ -91,25 +91,41 @@ class Analyzer:
         self.analysis = Analysis()
 
     def feed(self, batch: FrameBatch) -> None:
-        """Take some consecutive frames."""
-        if not len(batch.frames):
-            return
+        """Take some consecutive frames: both halves of the work, ``track`` and ``gather``."""
+        self.gather(self.track(batch))
+
+    def track(self, batch: FrameBatch) -> Tracked:
+        """Do the first half, columns only: decode and classify. May run one batch ahead in another thread."""
         summary = self.analysis.capture
-        times = batch.frames["time_ns"]
-        summary.frames += len(times)
-        summary.first_ns = min(int(times.min()), summary.first_ns if summary.first_ns is not None else int(times[0]))
-        summary.last_ns = max(int(times.max()), summary.last_ns if summary.last_ns is not None else int(times[0]))
-        segments = decode(batch, self.skipped)
-        summary.segments += len(segments)
-        for row in self.tracker.sweep(len(segments)):
+        if len(batch.frames):
+            first_ns, last_ns = int(batch.frames["time_ns"].min()), int(batch.frames["time_ns"].max())
+            summary.first_ns = first_ns if summary.first_ns is None else min(first_ns, summary.first_ns)
+            summary.last_ns = last_ns if summary.last_ns is None else max(last_ns, summary.last_ns)
+        summary.frames += len(batch.frames)
+        return self.track_segments(decode(batch, self.skipped))
+
+    def track_segments(self, segments: NDArray[np.void]) -> Tracked:
+        """Classify SEGMENT rows, whoever decoded them."""
+        self.analysis.capture.segments += len(segments)
+        tracked = self.tracker.take(segments)
+        if self.segments == "all" or self.keep_marks:
+            tracked.labels = tracked.labels.copy()
+        return tracked
+
+    def gather(self, tracked: Tracked) -> None:
+        """Do the second half, objects: resolve what was undecided, gather episodes, tell of what is final."""
+        for row in tracked.closed:
             self._close(row)
-        for rows in self.tracker.take(segments):
-            for event in events_of(rows):
-                self._hear(event)
+        for row in tracked.opened:
+            self.watches[int(row["id"])] = Watch(_connection(row), self._final)
+        for event in events_of(tracked.events):
+            watch = self.watches[event.id]
+            for decided in watch.resolver.take(event):
+                self._decided(watch, decided)
         if self.keep_marks:
-            self._mark(segments)
+            self._mark(tracked)
         if self.segments == "all":
-            self._tell_plain(segments)
+            self._tell_plain(tracked)
 
     def advance(self, now_ns: int) -> list[tuple[Connection, int]]:
         """Say what time it is, in nanoseconds; return (connection, probe time) of the probes overdue by now."""
@@ -134,15 +150,6 @@ class Analyzer:
         if self.marks:
             analysis.marks = np.concatenate(self.marks)
         return analysis
-
-    def _hear(self, event: Event) -> None:
-        """Pass an event to its connection's resolver and what is decided on to its gatherer."""
-        watch = self.watches.get(event.id)
-        if watch is None:
-            watch = Watch(_connection(self.tracker.connections[event.slot]), self._final)
-            self.watches[event.id] = watch
-        for decided in watch.resolver.take(event):
-            self._decided(watch, decided)
 
     def _decided(self, watch: Watch, event: Event) -> None:
         """An event has its kind: count it, tell of it, gather it."""
@@ -196,14 +203,14 @@ class Analyzer:
             self.told.add(event.ref)
         self.sink(
             SegmentRecord(
-                event.ref, event.time_ns, connection.connection, *ends, KIND_WORDS[event.kind], GRADE_WORDS[event.grade],
-                SENTENCES[Why(event.why)],
+                event.ref, event.time_ns, connection.connection, *ends, KIND_WORDS[event.kind],
+                GRADE_WORDS[event.grade], SENTENCES[Why(event.why)],
             )
         )
 
-    def _tell_plain(self, segments: NDArray[np.void]) -> None:
+    def _tell_plain(self, tracked: Tracked) -> None:
         """Tell of the segments that no event speaks of; those that may yet prove to be probes wait."""
-        labels = self.tracker.labels[: len(segments)]
+        segments, labels = tracked.segments, tracked.labels
         for i in np.flatnonzero((labels["event"] == 0) & (labels["slot"] >= 0)).tolist():
             seg, label = segments[i], labels[i]
             source = Endpoint(address_text(int(seg["src_hi"]), int(seg["src_lo"])), int(seg["src_port"]))
@@ -220,9 +227,9 @@ class Analyzer:
             else:
                 self.sink(record)
 
-    def _mark(self, segments: NDArray[np.void]) -> None:
+    def _mark(self, tracked: Tracked) -> None:
         """Keep a row for each segment that a timeline shows."""
-        labels = self.tracker.labels[: len(segments)]
+        segments, labels = tracked.segments, tracked.labels
         shown = np.flatnonzero(labels["kind"] != int(Kind.ACK))
         marks = np.zeros(len(shown), MARK)
         for name in ("time_ns", "frame", "file", "payload_len"):

@@ -16,7 +16,7 @@ NEVER = np.int64(-(2**62))  # a time that has not been
 SECOND_NS = np.int64(1_000_000_000)
 
 # CONNECTION["state"]
-BEGAN, A_FIN, B_FIN, WAS_RESET, WATCHED, FINISHED = 1, 2, 4, 8, 16, 32
+BEGAN, A_FIN, B_FIN, WAS_RESET, WATCHED, FINISHED, TOLD = 1, 2, 4, 8, 16, 32, 64
 
 CONNECTION = np.dtype(
     [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,25 @@ from kacap.flows import (
     RECENT,
     RECENT_ROWS,
     SIDE,
+    TOLD,
     WAS_RESET,
     rebuild,
 )
 
 FIRST_ROWS = 4096
-EVENT_ROWS = 16384
+EVENT_ROWS = 4096
+
+
+@dataclass(slots=True)
+class Tracked:
+    """What one batch of segments gave: rows of CONNECTION that ended before it and that are new to later stages,
+    rows of EVENT in order, and each segment with its LABEL (valid until the next batch)."""
+
+    closed: NDArray[np.void]
+    opened: NDArray[np.void]
+    events: NDArray[np.void]
+    segments: NDArray[np.void]
+    labels: NDArray[np.void]
 
 
 class Tracker:
@@ -53,16 +66,28 @@ class Tracker:
         """The newest time seen, nanoseconds."""
         return int(self.header["now_ns"][0])
 
-    def take(self, segments: NDArray[np.void]) -> Iterator[NDArray[np.void]]:
-        """Classify SEGMENT rows; yield EVENT rows in order. ``labels`` then holds a LABEL for each segment."""
+    def take(self, segments: NDArray[np.void]) -> Tracked:
+        """Classify SEGMENT rows that follow those taken before."""
+        closed = self.sweep(len(segments))
         if len(segments) > len(self.labels):
             self.labels = np.zeros(len(segments), LABEL)
         self.header["position"] = 0
+        events = []
         while int(self.header["position"][0]) < len(segments):
             self.header["events"] = 0
             columns = (self.header, self.connections, self.sides, self.table, self.recent, self.events)
             classify(segments, self.labels, columns)
-            yield self.events[: int(self.header["events"][0])]
+            events.append(self.events[: int(self.header["events"][0])].copy())
+        found = np.concatenate(events) if events else self.events[:0]
+        return Tracked(closed, self._introduce(found), found, segments, self.labels[: len(segments)])
+
+    def _introduce(self, events: NDArray[np.void]) -> NDArray[np.void]:
+        """Return the CONNECTION rows of the events' connections that no earlier batch has introduced."""
+        slots = np.unique(events["slot"])
+        fresh = slots[self.connections["state"][slots] & TOLD == 0]
+        self.connections["state"][fresh] |= TOLD
+        rows: NDArray[np.void] = self.connections[fresh]
+        return rows
 
     def sweep(self, room: int) -> NDArray[np.void]:
         """Make room for so many new connections; return the CONNECTION rows of those that have ended.
@@ -75,8 +100,8 @@ class Tracker:
         closed = (rows["state"] & WAS_RESET != 0) | ((rows["state"] & (A_FIN | B_FIN)) == A_FIN | B_FIN)
         rows["state"][closed & (rows["last_ns"] < self.now_ns - LINGER_NS)] |= FINISHED
         ended = rows["state"] & FINISHED != 0
-        gone, kept = rows[ended].copy(), np.flatnonzero(~ended)
-        self._resize(kept, room)
+        gone: NDArray[np.void] = rows[ended].copy()
+        self._resize(np.flatnonzero(~ended), room)
         return gone
 
     def _resize(self, kept: NDArray[np.intp], room: int) -> None:
