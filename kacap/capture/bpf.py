@@ -17,6 +17,7 @@ ADD, SUB, MUL, DIV, OR, AND, LSH, RSH, NEG, MOD, XOR = range(0x00, 0xB0, 0x10)  
 JA, JEQ, JGT, JGE, JSET = range(0x00, 0x50, 0x10)  # code & 0xf0
 FROM_X, RETURN_A, TXA = 0x08, 0x10, 0x80
 WORDS = 16  # of scratch memory
+STEPS = 1 << 16  # far more than any frame needs: libpcap's loops end with the headers that they follow
 U32 = 0xFFFFFFFF
 REJECT = -1  # in place of an unsigned value: the frame does not match
 
@@ -33,13 +34,25 @@ def fault_in(program: NDArray[np.void]) -> str | None:
             (kind in LOADS and (code & 0xE0) not in LOADS[kind])
             or (kind in LOADS and (code & 0xE0) == ABS and k > 0x7FFFFFFF)  # not packet data: the kernel's own fields
             or (kind == ALU and (operation > XOR or (operation in (DIV, MOD) and not code & FROM_X and k == 0)))
-            or (kind == JMP and (operation > JSET or at + 1 + (k if operation == JA else max(jt, jf)) >= len(program)))
+            or (kind == JMP and not _jump_is_within(operation, at + 1, (jt, jf, k), len(program)))
             or ((kind in (ST, STX) or (kind in LOADS and (code & 0xE0) == MEM)) and k >= WORDS)
             or code > 0xFF
         )
         if bad:
             return f"instruction {at} (code {code:#x}, k {k:#x}) is not one that can run here"
     return None
+
+
+def _jump_is_within(operation: int, after: int, distances: tuple[int, int, int], length: int) -> bool:
+    """Return whether a jump at ``after - 1`` stays in the program: back only by JA, as ``protochain`` does."""
+    forward = signed(distances[2]) if operation == JA else max(distances[:2])
+    return operation <= JSET and 0 <= after + forward < length
+
+
+@kernel
+def signed(k: Number) -> Number:
+    """Return the 32-bit two's complement number that the unsigned ``k`` stands for."""
+    return k - (1 << 32) if k > 0x7FFFFFFF else k
 
 
 @kernel
@@ -103,7 +116,7 @@ def run(
     """Return whether a valid program accepts the frame ``data[start:start + captured]`` of ``wire`` bytes."""
     end = start + captured
     a, x, at = np.int64(0), np.int64(0), np.int64(0)
-    while True:
+    for _ in range(STEPS):
         code, k = np.int64(program[at]["code"]), np.int64(program[at]["k"])
         kind, mode, operation = code & 0x07, code & 0xE0, code & 0xF0
         operand = x if code & FROM_X else k
@@ -129,7 +142,7 @@ def run(
                 x = value
         elif kind == JMP:
             if operation == JA:
-                at += k
+                at += signed(k)
             else:
                 at += np.int64(program[at - 1]["jt"] if jumps(operation, a, operand) else program[at - 1]["jf"])
         elif kind == ALU:
@@ -146,6 +159,7 @@ def run(
             a = x
         else:
             x = a
+    return False
 
 
 @kernel

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import struct
+import tempfile
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +18,8 @@ from kacap.errors import FilterError
 
 SNAPLEN = 262_144
 NETMASK_UNKNOWN = 0xFFFFFFFF
-
-# Where a file's link type has another number inside libpcap: ATM, and raw IP (12 and 14: written by old BSDs).
-DLT = {100: 11, 101: 12, 14: 12}
+RAW = 101
+OLD_RAW = 14  # written for raw IP by OpenBSD, and unknown to libpcap elsewhere
 
 
 class _Program(ctypes.Structure):
@@ -31,9 +34,7 @@ def compile_filter(expression: str, link_type: int, snaplen: int = SNAPLEN) -> N
     Raises FilterError with libpcap's words where it refuses the expression, or is not there.
     """
     library = load_libpcap()
-    library.pcap_open_dead.restype = ctypes.c_void_p
-    library.pcap_geterr.restype = ctypes.c_char_p
-    handle = ctypes.c_void_p(library.pcap_open_dead(DLT.get(link_type, link_type), snaplen))
+    handle = _open(library, RAW if link_type == OLD_RAW else link_type, snaplen)
     try:
         program = _compile(library, handle, expression, link_type)
     finally:
@@ -41,6 +42,24 @@ def compile_filter(expression: str, link_type: int, snaplen: int = SNAPLEN) -> N
     if (fault := fault_in(program)) is not None:
         raise FilterError(f"filter '{expression}' on link type {link_type}: {fault}")
     return program
+
+
+def _open(library: ctypes.CDLL, link_type: int, snaplen: int) -> ctypes.c_void_p:
+    """Return libpcap's handle of a file with this link type.
+
+    An empty file, not pcap_open_dead: only for a file does libpcap translate the link type's number and know that the
+    NULL header holds the address family of the system that wrote it.
+    """
+    library.pcap_open_offline.restype = ctypes.c_void_p
+    library.pcap_geterr.restype = ctypes.c_char_p
+    reason = ctypes.create_string_buffer(256)
+    with tempfile.TemporaryDirectory(prefix="kacap-") as directory:
+        path = Path(directory) / "header.pcap"
+        path.write_bytes(struct.pack("=IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, snaplen, link_type))
+        handle = library.pcap_open_offline(os.fsencode(path), reason)
+    if not handle:
+        raise FilterError(f"libpcap cannot filter link type {link_type}: {reason.value.decode(errors='replace')}")
+    return ctypes.c_void_p(handle)
 
 
 def _compile(library: ctypes.CDLL, handle: ctypes.c_void_p, expression: str, link_type: int) -> NDArray[np.void]:

@@ -30,7 +30,7 @@ def open_captures(
 
     A file named twice is read once. ``filter`` is a BPF expression. ``follow`` waits for more at the end of the
     file that begins last, until ``stop()`` returns True. Raises CaptureError when any of them cannot be opened or is
-    no capture, FilterError when libpcap refuses the expression.
+    no capture, FilterError when libpcap refuses the expression (for an interface of a pcapng: at its first frame).
     """
     return Captures(expand(paths), Filter(filter) if filter else None, follow, stop or never)
 
@@ -63,6 +63,9 @@ class Captures:
         self._readers: dict[int, RecordReader] = {}
         try:
             self._waiting = [self._only()] if len(files) == 1 else self._peek()
+            for link_type in self.link_types:
+                if filter is not None:
+                    filter.program(link_type)  # so that a mistake is told before anything is read
         except BaseException:
             self.close()
             raise
