@@ -46,6 +46,16 @@ class Program(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, words) for name, (_, words) in COMMANDS.items()])
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a reader of its output who goes away is no failure (click would exit 1)."""
+        try:
+            code = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _forget_stdout()
+            return EXIT_DONE
+        return code
+
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
         """Run the program and exit; never returns."""
         extra["standalone_mode"] = False
@@ -56,10 +66,6 @@ def _run(program: Any) -> int:
     """Call ``program`` and return the exit code; every failure becomes one line on stderr."""
     try:
         code = program()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _forget_stdout()
-        return EXIT_DONE
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except KacapError as error:

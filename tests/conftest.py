@@ -1,0 +1,54 @@
+"""Markers that skip with a reason, and the captures that tests share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared" / "captures"
+
+
+@cache
+def namespaces_forbidden() -> str:
+    """Return why network namespaces cannot be made here; empty when they can."""
+    if not sys.platform.startswith("linux") or not shutil.which("unshare"):
+        return "no unshare(1) on this machine"
+    options = ["--net"] if os.geteuid() == 0 else ["--net", "--user", "--map-root-user"]
+    tried = subprocess.run(["unshare", *options, "true"], capture_output=True, text=True, check=False)
+    return tried.stderr.strip() if tried.returncode else ""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip, with its reason, a test whose tool, namespaces or captures are absent.
+
+    With KACAP_REQUIRE_TOOLS=1 a missing tool is a failure: the machine was meant to have it.
+    """
+    missing = [mark.args[0] for mark in item.iter_markers("tool") if not shutil.which(mark.args[0])]
+    if missing:
+        reason = f"needs {', '.join(missing)}"
+        if os.environ.get("KACAP_REQUIRE_TOOLS") == "1":
+            pytest.fail(f"{reason}, and KACAP_REQUIRE_TOOLS=1", pytrace=False)
+        pytest.skip(reason)
+    if item.get_closest_marker("namespaces") and (reason := namespaces_forbidden()):
+        pytest.skip(f"needs network namespaces: {reason}")
+    if item.get_closest_marker("shared") and not SHARED.is_dir():
+        pytest.skip(f"needs the labelled public captures in {SHARED}")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The directory of the labelled public captures; mark the test ``shared`` as well."""
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def captures() -> Path:
+    """The directory of the captures that kacap ships."""
+    return ROOT / "captures"
