@@ -32,7 +32,7 @@ class Actions:
             self._network.unroute("router", end)
 
     def unreachable(self, end: str) -> None:
-        """The router answers for ``end`` with ICMP: host unreachable (ICMPv6: address unreachable)."""
+        """The router answers for ``end`` with ICMP: host unreachable (ICMPv6: no route to destination)."""
         self._network.route("router", "unreachable", end)
 
     def impersonate(self, end: str) -> None:

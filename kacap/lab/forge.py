@@ -22,7 +22,7 @@ def packet(
         network = IPv6(src=source[0], dst=target[0], hlim=ttl)
     else:
         network = IP(src=source[0], dst=target[0], ttl=ttl, id=0xBEEF)
-    window = 0 if "R" in flags else 502
+    window = 0 if "R" in flags else 64
     segment = TCP(sport=source[1], dport=target[1], seq=seq, ack=ack, flags=flags, window=window)
     return bytes(network / segment / bytes(payload))
 

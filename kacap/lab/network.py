@@ -130,12 +130,12 @@ class Network:
         self._greet()
 
     def _greet(self) -> None:
-        """Learn the neighbours, so that the links are up and no first packet waits for them."""
+        """Wait until every link and address is ready, so that no first packet waits for one."""
         deadline = time.monotonic() + 5
-        for end in ("client", "server"):
-            while "state UP" not in self.hosts[end].call("command", _ip("link show eth0")):
+        for host in self.hosts.values():
+            while not _ready(host.call("command", _ip("address show"))):
                 if time.monotonic() > deadline:
-                    raise KacapError(f"the link of {end} does not come up")
+                    raise KacapError(f"the links of {host.name} do not come up")
                 time.sleep(0.01)
 
     @property
@@ -174,6 +174,11 @@ class Network:
         """End all hosts, and so the whole network."""
         for host in set(self.hosts.values()):
             host.leave()
+
+
+def _ready(addresses: str) -> bool:
+    """Tell from what ``ip address`` shows whether every veth is up and no address is still tentative."""
+    return "tentative" not in addresses and "state DOWN" not in addresses and "LOWERLAYERDOWN" not in addresses
 
 
 def _ip(words: str) -> list[str]:

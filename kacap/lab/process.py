@@ -90,6 +90,7 @@ def _run_child(work: Callable[[Connection], None], pipe: Connection, parent: int
     try:
         die_with_parent(parent)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         work(pipe)
     except (EOFError, BrokenPipeError):
         pass

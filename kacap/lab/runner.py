@@ -18,7 +18,7 @@ class Request:
     """One run: which scenario, where its files go, and what differs from the scenario as written.
 
     ``settings``: idle, interval (seconds) and count for the ends that probe; ``family`` 4 or 6; ``where`` a
-    ``kacap.lab.scenario.Place``. ``None``: as written.
+    ``kacap.lab.scenario.Place``. ``None``: as written. ``population``: (sockets, seconds) of a population instead.
     """
 
     scenario: str
@@ -26,15 +26,20 @@ class Request:
     settings: tuple[int | None, int | None, int | None] = (None, None, None)
     family: int | None = None
     where: str | None = None
+    population: tuple[int, int] | None = None
 
 
 Listener = Callable[[Request, dict[str, Any]], None]
+_TICK_S = 0.1
 
 
-def play(requests: Iterable[Request], jobs: int, tell: Listener) -> dict[str, str]:
+def play(
+    requests: Iterable[Request], jobs: int, tell: Listener, tick: Callable[[], None] = lambda: None
+) -> dict[str, str]:
     """Run every request, at most ``jobs`` at once; return what failed: scenario to reason.
 
     ``tell(request, step)`` hears ``{"step": "building" | "running" | "event" | "failed" | "done", ...}``. A
+    ``tick()`` is called a few times a second. A
     ``KeyboardInterrupt`` ends the runs early but properly (captures closed, truth written) and is raised again.
     """
     waiting, failed = list(requests), {}
@@ -47,7 +52,8 @@ def play(requests: Iterable[Request], jobs: int, tell: Listener) -> dict[str, st
                     stage = _start(request)
                     running[stage] = request
                     selector.register(_stdout(stage), selectors.EVENT_READ, stage)
-                for key, _ in selector.select():
+                tick()
+                for key, _ in selector.select(_TICK_S):
                     why = _hear(key.data, running, selector, tell)
                     if why:
                         failed[why[0]] = why[1]

@@ -59,7 +59,8 @@ class Scenario:
     ``pins`` are sysctls beyond the usual ones (host, key, value); ``firewall`` is nftables text for the router or
     another host (host, text) in place before the connection, ``without_nft`` the events that stand in for it where
     nft is missing; ``on_listener`` sets the server's options on its listener;
-    ``receive_buffer`` is the server's SO_RCVBUF in bytes; ``merged`` joins the captures into ``capture.pcapng``.
+    ``receive_buffer`` is the server's SO_RCVBUF in bytes; ``merged`` joins the captures into ``capture.pcapng``;
+    ``spread`` seconds pass while the connections are opened one by one; ``table`` tells them in ``sockets.csv``.
     """
 
     name: str
@@ -79,6 +80,8 @@ class Scenario:
     receive_buffer: int = 0
     one_cpu: bool = False
     merged: bool = False
+    spread: float = 0.0
+    table: bool = False
 
     @property
     def prober(self) -> str:

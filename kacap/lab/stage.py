@@ -20,6 +20,7 @@ from kacap.errors import KacapError
 from kacap.lab import network as net
 from kacap.lab import truth
 from kacap.lab.actions import Actions
+from kacap.lab.merge import merge
 from kacap.lab.process import die_with_parent, own_user_namespace
 from kacap.lab.record import Recording
 from kacap.lab.scenario import At, Scenario, View
@@ -114,6 +115,7 @@ class Stage:
             client.call("connect", f"client-{number}", local, (addresses[name], net.PORT), pair.client)
             own = None if scenario.on_listener else pair.server
             server.call("accept", f"{name}-listener", f"server-{number}", own)
+            time.sleep(scenario.spread / len(scenario.pairs))
         self.established_ns = time.time_ns()
         self.tell({"step": "running", "seconds": scenario.seconds})
 
@@ -142,32 +144,39 @@ class Stage:
         return self.ended_early
 
     def _write(self, before: dict[str, dict[str, int]], after: dict[str, dict[str, int]]) -> None:
+        """Gather what the sockets and the kernel say, and write it beside the captures."""
         scenario = self.scenario
         facts: dict[str, dict[str, Any]] = {}
         for host in self.hosts.values():
             facts |= host.call("facts")
         if scenario.merged:
-            from kacap.lab.merge import merge
-
             self.captures = [merge(self.directory, self.captures)]
-        told: dict[str, Any] = {
-            "scenario": scenario.name,
-            "happens": scenario.happens,
-            "then": scenario.then,
+        connections = [truth.connection(facts, number) for number in range(len(scenario.pairs))]
+        if scenario.table:
+            truth.write_table(self.directory / "sockets.csv", connections)
+            connections = []
+        told = self._run_facts() | {
+            "capture": self.captures,
+            "connection": connections,
+            "event": [] if scenario.table else self.events,
+            "host": {name: truth.host(before[name], after[name]) for name in self.hosts},
+        }
+        truth.write(self.directory / "truth.toml", told)
+
+    def _run_facts(self) -> dict[str, Any]:
+        return {
+            "scenario": self.scenario.name,
+            "happens": self.scenario.happens,
+            "then": self.scenario.then,
             "kernel": truth.kernel(),
             "hz": truth.hz(),
-            "family": scenario.family,
-            "topology": scenario.topology,
+            "family": self.scenario.family,
+            "topology": self.scenario.topology,
             "faults_by": sorted(self.network.faults_by),
             "not_pinned": self.missing,
             "ended_early": self.ended_early,
             "established_ns": self.established_ns,
-            "capture": self.captures,
-            "connection": [truth.connection(facts, number) for number in range(len(scenario.pairs))],
-            "event": self.events,
-            "host": {name: truth.host(before[name], after[name]) for name in self.hosts},
         }
-        truth.write(self.directory / "truth.toml", told)
 
 
 def _tell(step: dict[str, Any]) -> None:
@@ -176,6 +185,7 @@ def _tell(step: dict[str, Any]) -> None:
 
 def main(request: dict[str, Any]) -> int:
     """Play ``request`` (see ``kacap.lab.runner.Request``); return 0, or 1 after telling what failed."""
+    from kacap.lab.population import population
     from kacap.lab.scenarios import find
 
     parent = request["parent"]
@@ -184,7 +194,10 @@ def main(request: dict[str, Any]) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # taken between two events, see Stage
     os.environ["PATH"] = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     try:
-        scenario = find(request["scenario"]).with_settings(*request["settings"])
+        if request.get("population"):
+            scenario = population(*request["population"])
+        else:
+            scenario = find(request["scenario"]).with_settings(*request["settings"])
         if request["family"]:
             scenario = scenario.in_family(request["family"])
         if request["where"]:

@@ -86,6 +86,21 @@ def _end(facts: dict[str, Any]) -> dict[str, Any]:
     return {"address": address, "keepalive": bool(facts["after"]["so_keepalive"])} | plain | options
 
 
+_COLUMNS = ("so_keepalive", "tcp_keepidle", "tcp_keepintvl", "tcp_keepcnt", "tcp_user_timeout")
+
+
+def write_table(path: Path, connections: list[dict[str, Any]]) -> None:
+    """Write one line for each end of each connection: addresses, options as set, error and its time."""
+    lines = [",".join(["connection", "end", "address", "peer", *_COLUMNS, "error", "error_ns"])]
+    for number, pair in enumerate(connections):
+        for end, other in (("client", "server"), ("server", "client")):
+            options = [pair[end]["after"][name] for name in _COLUMNS]
+            outcome = [pair[end]["error"] or "", pair[end]["error_ns"] or ""]
+            cells = [number, end, pair[end]["address"], pair[other]["address"], *options, *outcome]
+            lines.append(",".join(map(str, cells)))
+    path.write_text("\n".join(lines) + "\n")
+
+
 def host(before: dict[str, int], after: dict[str, int]) -> dict[str, Any]:
     """Return a host's TcpExt counters before the connections and after the last event, and what they grew by."""
     return {"before": before, "after": after, "grew": {name: after[name] - before[name] for name in after}}

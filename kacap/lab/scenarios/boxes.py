@@ -87,6 +87,6 @@ SCENARIOS = (
         then="The client gets ECONNRESET; the server never learns.",
         seconds=5,
         pairs=(USUAL,),
-        events=(_HELLO, at(1, "forge_reset", "client", 201)),
+        events=(_HELLO, at(1, "forge_reset", "client", 200)),
     ),
 )

@@ -1,0 +1,33 @@
+"""Says in a few lines what a run left behind, from its truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from kacap.lab import truth
+from kacap.lab.scenario import Scenario
+
+
+def lines(scenario: Scenario, directory: Path) -> list[str]:
+    """Return what happened, what the ends saw, the files, what to look for, and the next command."""
+    told = truth.read(directory / "truth.toml")
+    files = [str(directory / name) for capture in told["capture"] for name in capture["files"]]
+    counted = [f"{capture['frames']} frames, {capture['dropped']} dropped" for capture in told["capture"]]
+    ended = " (ended early)" if told["ended_early"] else ""
+    return [
+        f"{scenario.name}{ended}: {scenario.happens}",
+        f"  seen by the ends  {_ends(told)}",
+        f"  captured          {', '.join(files)} ({'; '.join(counted)})",
+        f"  look for          {scenario.look_for}",
+        f"  read it           kacap read {' '.join(files)}",
+    ]
+
+
+def _ends(told: dict[str, Any]) -> str:
+    if len(told["connection"]) > 1:
+        errors = [end["error"] for pair in told["connection"] for end in pair.values() if "error" in end]
+        counts = ", ".join(f"{errors.count(name)} {name}" for name in sorted(set(errors)))
+        return f"{len(told['connection'])} connections: {counts or 'no error'}"
+    (pair,) = told["connection"]
+    return ", ".join(f"{name} {end.get('error', 'no error')}" for name, end in pair.items())
