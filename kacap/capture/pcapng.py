@@ -32,8 +32,10 @@ SECTION_MAGIC = SECTION_HEADER.to_bytes(4, "big")
 BYTE_ORDER_MAGIC = bytes.fromhex("1a2b3c4d")
 SECTION_BYTES = 28  # the shortest section header
 
+INTERFACE_LIMIT = 65_536  # in a section; a bound for hostile files
+
 IF_TSRESOL, IF_TSOFFSET, ISB_IFDROP, ISB_OSDROP = 9, 14, 5, 7
-OPTION_BYTES = {INTERFACE_DESCRIPTION: {IF_TSRESOL: 1, IF_TSOFFSET: 8}}
+OPTION_BYTES = {IF_TSRESOL: 1, IF_TSOFFSET: 8}
 
 FAULTS = {
     TRAILER: "the two lengths of a block differ",
@@ -57,8 +59,8 @@ class PcapngReader(RecordReader):
         self._drops: dict[tuple[int, int, int], int] = {}  # section, interface, option: the last count
         self._sections = 0
         if not window.fill(SECTION_BYTES) or not self._begin_section():
-            what = f": {self.damage.what}" if self.damage else ""
-            raise CaptureError(f"{name}: the pcapng header is cut{what}; capture again, or copy the file again")
+            what = f"makes no sense: {self.damage.what}" if self.damage else "is cut"
+            raise CaptureError(f"{name}: the pcapng header {what}; capture again, or copy the file again")
 
     @property
     def link_types(self) -> list[int]:
@@ -133,7 +135,7 @@ class PcapngReader(RecordReader):
             return self._bad_length(total)
         resolution, offset_s = 6, 0
         for code, at, size in self._options(16, total):
-            if size == OPTION_BYTES[INTERFACE_DESCRIPTION].get(code):
+            if size == OPTION_BYTES.get(code):
                 if code == IF_TSRESOL:
                     resolution = self._number(at, 1)
                 else:
@@ -141,6 +143,8 @@ class PcapngReader(RecordReader):
         if self.damage is not None:
             return False
         count = int(self.section[0]["interfaces"])
+        if count == INTERFACE_LIMIT:
+            return self.damaged(f"a section describes more than {INTERFACE_LIMIT:,} interfaces")
         if count == len(self.interfaces):
             self.interfaces = np.concatenate([self.interfaces, np.zeros(count, INTERFACES)])
         link_type = self._number(8, 2)
@@ -155,7 +159,7 @@ class PcapngReader(RecordReader):
             return self._bad_length(total)
         interface = self._number(8, 4)
         for code, at, size in self._options(20, total):
-            if code in (ISB_IFDROP, ISB_OSDROP) and size == 8:
+            if code in (ISB_IFDROP, ISB_OSDROP) and size == 8 and interface < self.section[0]["interfaces"]:
                 self._drops[self._sections, interface, code] = self._number(at, 8)
         self.dropped_interface = self._dropped(ISB_IFDROP)
         self.dropped_kernel = self._dropped(ISB_OSDROP)

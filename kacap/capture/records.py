@@ -109,5 +109,6 @@ class RecordReader:
             self.damaged(f"the file ends within a record: {self.window.unread:,} of {need:,} bytes are there")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file and of its buffer; what was learned about it stays."""
         self.window.stream.close()
+        self.window.buffer = np.empty(0, np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -39,12 +40,12 @@ def expand(paths: Sequence[str]) -> list[str]:
     """Return the files that ``paths`` name, each once: a pattern is expanded when no file has that very name."""
     found: dict[str, str] = {}
     for path in paths:
-        literal = path == "-" or Path(path).exists()
+        literal = path == "-" or os.path.exists(path)  # noqa: PTH110 (Path.exists raises where access is denied)
         names = [path] if literal else sorted(glob.glob(path, recursive=True)) if glob.has_magic(path) else [path]  # noqa: PTH207
         if not names:
             raise CaptureError(f"{path}: no file matches this pattern; check the path")
         for name in names:
-            found.setdefault(name if name == "-" else str(Path(name).resolve()), name)
+            found.setdefault(name if name == "-" else os.path.realpath(name), name)
     if not found:
         raise CaptureError("no capture named; name a pcap or pcapng file, or - for standard input")
     return list(found.values())
@@ -62,7 +63,7 @@ class Captures:
         self._late_damages: list[Damage] = []
         self._readers: dict[int, RecordReader] = {}
         try:
-            self._waiting = [self._only()] if len(files) == 1 else self._peek()
+            self._waiting = [self._once(0, follow)] if len(files) == 1 else self._peek()
             for link_type in self.link_types:
                 if filter is not None:
                     filter.program(link_type)  # so that a mistake is told before anything is read
@@ -124,21 +125,21 @@ class Captures:
         self.filtered_out += len(batch.frames) - len(kept)
         return FrameBatch(batch.buffer, kept)
 
-    def _only(self) -> Waiting:
-        """Open the one file there is."""
-        reader = self._open(0, self._follow)
-        return Waiting(EARLIEST, 0, lambda: reader)
+    def _once(self, index: int, follow: bool) -> Waiting:
+        """Open for good what is alone, or cannot be opened twice: it begins at once."""
+        reader = self._open(index, follow)
+        return Waiting(EARLIEST, index, lambda: reader)
 
     def _peek(self) -> list[Waiting]:
-        """Look at each file's first frame for the order; standard input can be opened only once, so it comes first."""
-        first = [self._first_ns(index) for index in range(len(self.files))]
-        last = max(range(len(first)), key=lambda index: (first[index], index))
-        return [Waiting(first[i], i, self._opener(i, self._follow and i == last)) for i in range(len(first))]
+        """Look at the first frame of each file for the order; pipes come first."""
+        files = [index for index, name in enumerate(self.files) if name != "-" and Path(name).is_file()]
+        waiting = [self._once(index, False) for index in range(len(self.files)) if index not in files]
+        first_ns = {index: self._first_ns(index) for index in files}
+        last = max(files, key=lambda index: (first_ns[index], index), default=None)
+        return waiting + [Waiting(first_ns[i], i, self._opener(i, self._follow and i == last)) for i in files]
 
     def _first_ns(self, index: int) -> int:
-        """Return the time of the file's first frame, before all others for standard input and where there is none."""
-        if self.files[index] == "-":
-            return EARLIEST
+        """Return the time of the file's first frame, before all others where there is none."""
         reader = self._open(index, False, PEEK_BYTES)
         try:
             return next((int(batch.frames["time_ns"][0]) for batch in reader.batches()), EARLIEST)

@@ -49,6 +49,8 @@ class GrowingStream(FileStream):
 def open_stream(name: str, follow: bool, stop: Callable[[], bool]) -> FileStream:
     """Open the file called ``name``, or standard input for ``-``. Raises CaptureError saying why not."""
     if name == "-":
+        if sys.stdin is None:
+            raise CaptureError("-: standard input is closed; pipe a capture into it")
         return FileStream(sys.stdin.buffer, close=False)
     try:
         file = Path(name).open("rb", buffering=0)  # noqa: SIM115 (the stream closes it)

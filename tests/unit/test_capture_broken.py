@@ -7,16 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import make_broken
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from make_broken import BROKEN, DAMAGED, FIRST_S, NG_TWO, NOTHING, TWO, WHOLE, Case
 
 from kacap.capture import open_captures
 from kacap.errors import CaptureError
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-import make_broken
-from make_broken import BROKEN, DAMAGED, FIRST_S, NG_TWO, NOTHING, TWO, WHOLE, Case
 
 
 def read(path: Path | str) -> tuple[list[int], list[object]]:
@@ -77,6 +75,14 @@ def test_what_is_missing_forbidden_or_a_directory_is_refused_in_one_line(tmp_pat
             open_captures([name])
     with pytest.raises(CaptureError, match="no capture named"):
         open_captures([])
+
+
+def test_a_section_with_endless_interfaces_is_damage_not_memory(tmp_path: Path) -> None:
+    path = tmp_path / "interfaces.pcapng"
+    path.write_bytes(NG_TWO + make_broken.interface() * 65_537)
+    times, (damage,) = read(path)
+    assert times == [0, 1]
+    assert "more than 65,536 interfaces" in damage.what
 
 
 SEEDS = [TWO + make_broken.record(2), NG_TWO + make_broken.packet(2), NG_TWO + NG_TWO, make_broken.GZIP]

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import os
-import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,15 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from make_broken import BROKEN, FIRST_S, TWO, interface, packet, section
 
 from kacap.capture import FRAME, FrameBatch, open_captures
 from kacap.capture.bpf import INSTRUCTION, fault_in, match_frames
 from kacap.capture.filters import compile_filter
 from kacap.capture.library import load_libpcap, packaged
 from kacap.errors import FilterError
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from make_broken import BROKEN, FIRST_S, TWO, interface, packet, section
 
 EXPRESSIONS = [
     "port 12345",
@@ -117,9 +112,7 @@ def seconds(path: Path, expression: str | None) -> list[int]:
     return [int(t) // 1_000_000_000 - FIRST_S for batch in source for t in batch.frames["time_ns"]]
 
 
-@pytest.mark.skipif(
-    not shutil.which("tcpdump") and not os.environ.get("KACAP_REQUIRE_TOOLS"), reason="tcpdump is not installed"
-)
+@pytest.mark.tool("tcpdump")
 @pytest.mark.parametrize("link_type", LINKS)
 def test_expressions_select_the_frames_that_tcpdump_selects(link_type: int, tmp_path: Path) -> None:
     selected, refused = 0, 0

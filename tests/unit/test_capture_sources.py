@@ -16,12 +16,10 @@ import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
+from make_broken import FIRST_S, TWO, interface, packet, pcap_header, record, section
 
 from kacap.capture import Captures, open_captures
 from kacap.errors import CaptureError
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from make_broken import FIRST_S, TWO, interface, packet, pcap_header, record, section
 
 NS = 1_000_000_000
 
@@ -115,6 +113,20 @@ def test_standard_input_is_merged_with_files(tmp_path: Path, monkeypatch: pytest
     captures = open_captures([write(tmp_path / "a", 1, 3, 5), "-"])
     assert captures.files[1] == "-"
     assert places(captures) == [(1, 0, 1), (2, 1, 1), (3, 0, 2), (4, 1, 2), (5, 0, 3), (6, 1, 3)]
+
+
+def test_several_pipes_given_as_paths_are_opened_once_and_merged(tmp_path: Path) -> None:
+    pipes = [str(tmp_path / name) for name in ("a", "b")]
+    writers = []
+    for start, pipe in enumerate(pipes):
+        os.mkfifo(pipe)
+        data = pcap_header() + b"".join(record(t) for t in range(start, 2000, 2))
+        writers.append(threading.Thread(target=Path(pipe).write_bytes, args=(data,)))
+        writers[-1].start()
+    captures = open_captures([*pipes, write(tmp_path / "file", 5)])
+    assert seconds(captures) == sorted([*range(2000), 5])
+    for writer in writers:
+        writer.join()
 
 
 def test_a_growing_file_is_read_as_it_grows_even_in_the_middle_of_a_record(tmp_path: Path) -> None:
