@@ -230,3 +230,19 @@ def test_files_that_editcap_converts_keep_their_frames(form: str, tmp_path: Path
     frames = rows(open_captures([str(target)]))
     assert times(frames) == [(FIRST_S + second) * NS for second in range(5)]
     assert {(f["captured_len"], f["wire_len"], f["link_type"], f["bytes"]) for f in frames} == {(40, 54, 1, FRAME[:40])}
+
+
+def test_generated_captures_hold_the_same_frames_in_either_format_and_keep_to_the_snaplen(tmp_path: Path) -> None:
+    from bench.generate import generate
+
+    found = []
+    for form in ("pcap", "pcapng"):
+        path = tmp_path / form
+        generate(path, 70_000, 50, 300, 96, block=form == "pcapng")
+        captures = open_captures([str(path)])
+        frames = rows(captures)
+        assert captures.damages == []
+        assert (max(f["captured_len"] for f in frames), max(f["wire_len"] for f in frames)) == (96, 300)
+        found.append([(f["time_ns"] // 1000, f["wire_len"], f["bytes"]) for f in frames])
+    assert len(found[0]) == 70_000
+    assert found[0] == found[1]
