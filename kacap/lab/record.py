@@ -111,6 +111,7 @@ class _Files:
         return PcapngWriter(path, [(self.wanted.interface, LINUX_SLL2 if self.any else ETHERNET, self.wanted.snaplen)])
 
     def add(self, time_ns: int, data: bytes, length: int) -> None:
+        """Append one frame, in the next file if this one is full."""
         if self.wanted.rotate and self._in_file == self.wanted.rotate:
             self._writer.close([(self._in_file, 0)], time_ns)
             self._writer = self._next()
@@ -119,6 +120,7 @@ class _Files:
         self.frames += 1
 
     def close(self, dropped: int) -> tuple[list[str], int, int]:
+        """Close the last file; return (files, frames, dropped)."""
         self._writer.close([(self._in_file, dropped)], time.time_ns())
         return self.names, self.frames, dropped
 

@@ -82,28 +82,32 @@ class Keepalive:
         cannot set; nothing is set then. The options go in before SO_KEEPALIVE, so that its timer starts with them.
         """
         self.check()
-        numbers = _option_numbers()
-        if sys.platform == "win32" and None in numbers:
+        if sys.platform == "win32" and None in _option_numbers():
             self._apply_windows_control(sock)
             return
-        timeout = None if self.user_timeout is None else round(self.user_timeout * 1000)
-        wanted = [("idle", self.idle), ("interval", self.interval), ("count", self.count), ("user_timeout", timeout)]
-        options = [*numbers, getattr(socket, "TCP_USER_TIMEOUT", None)]
-        chosen = [
-            (name, number, value) for (name, value), number in zip(wanted, options, strict=True) if value is not None
-        ]
-        for name, number, _ in chosen:
-            if number is None:
-                raise UsageError(f"{name} cannot be set for one socket on {sys.platform}")
-        for _, number, value in chosen:
+        for number, value in self._chosen():
             sock.setsockopt(socket.IPPROTO_TCP, number, value)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    def _chosen(self) -> list[tuple[int, int]]:
+        """Return the option number and value of what is not ``None``; raise for what this system cannot set."""
+        timeout = None if self.user_timeout is None else round(self.user_timeout * 1000)
+        values = {"idle": self.idle, "interval": self.interval, "count": self.count, "user_timeout": timeout}
+        numbers = (*_option_numbers(), getattr(socket, "TCP_USER_TIMEOUT", None))
+        chosen = []
+        for (name, value), number in zip(values.items(), numbers, strict=True):
+            if value is None:
+                continue
+            if number is None:
+                raise UsageError(f"{name} cannot be set for one socket on {sys.platform}")
+            chosen.append((number, value))
+        return chosen
 
     def check(self) -> None:
         """Raise ``UsageError`` for the first value that no socket should be given; the message names it."""
         _check_seconds("idle", self.idle)
         _check_seconds("interval", self.interval)
-        if self.count is not None and not 1 <= self.count <= _MAX_COUNT:
+        if self.count is not None and (not isinstance(self.count, int) or not 1 <= self.count <= _MAX_COUNT):
             raise UsageError(f"count={self.count} is out of range: 1 to {_MAX_COUNT} probes")
         if self.user_timeout is None:
             return
@@ -161,6 +165,8 @@ def _read(sock: socket.socket, number: int | None) -> int | None:
 
 
 def _check_seconds(name: str, value: int | None) -> None:
+    if value is not None and not isinstance(value, int):
+        raise UsageError(f"{name}={value} is not a whole number of seconds")
     if value is None or (1 <= value <= _MAX_SECONDS and (value < 10_000 or value % 1000)):
         return
     if value >= 1000 and value % 1000 == 0:
