@@ -15,7 +15,7 @@ from kacap.addresses import address_text
 from kacap.analysis import MARK, Analysis
 from kacap.capture.frames import FrameBatch
 from kacap.classify.events import Event, events_of
-from kacap.classify.kinds import GRADE_WORDS, KIND_WORDS, Grade, Kind
+from kacap.classify.kinds import GRADE_WORDS, KIND_WORDS, Kind
 from kacap.classify.reasons import SENTENCES, Why
 from kacap.classify.resolve import Resolver
 from kacap.classify.tracker import Tracked, Tracker
@@ -199,7 +199,7 @@ class Analyzer:
         if event.kind in (Kind.ACK, Kind.DATA) and self.segments != "all":
             return
         ends = (connection.a, connection.b) if event.from_a else (connection.b, connection.a)
-        if self.held.pop(event.ref, None) is None and event.grade != Grade.PROVEN:
+        if self.held.pop(event.ref, None) is None and self.segments == "all":
             self.told.add(event.ref)
         self.sink(
             SegmentRecord(

@@ -48,6 +48,9 @@ SIDE = np.dtype(
         ("heard_ns", "<i8"),  # the last segment it received and accepted: where its idle clock starts
         ("data_ns", "<i8"),  # when its newest byte was last sent
         ("probe_ns", "<i8"),  # its last probe
+        ("gap_ns", "<i8"),  # between its last two probes
+        ("replied_ns", "<i8"),  # the last reply to one
+        ("closed_ns", "<i8"),  # when its window was seen to close; NEVER: open, or closed before the capture
         ("dup_ns", "<i8"),  # its last ACK of nothing new that answered no probe
         ("dup_frame", "<i8"),
         ("dup_heard_ns", "<i8"),  # the other side's heard_ns before that ACK
@@ -55,6 +58,11 @@ SIDE = np.dtype(
         ("held_frame", "<i8"),
         ("held_last_ns", "<i8"),  # ... and the last of the run
         ("held_heard_ns", "<i8"),
+        ("heard_0", "<i8"),  # when it heard something since its last probe, to a twentieth of a second: the first four
+        ("heard_1", "<i8"),
+        ("heard_2", "<i8"),
+        ("heard_3", "<i8"),
+        ("heard_n", "<i8"),  # ... and how many there were
         ("nxt", "<u4"),  # next sequence number: own segments, and what the peer acknowledges
         ("una", "<u4"),  # highest acknowledgement seen from the peer
         ("seen", "<u4"),  # highest sequence end of bytes, SYN or FIN in the capture
@@ -255,7 +263,10 @@ def open_connection(seg: Row, header: Row, connections: Row, sides: Row) -> Row:
     row.state = BEGAN if seg.flags & SYN else 0
     for i in range(2):
         side = sides[2 * slot + i]
-        side.sent_ns = side.heard_ns = side.data_ns = side.probe_ns = side.dup_ns = NEVER
+        side.sent_ns = side.heard_ns = side.data_ns = side.probe_ns = NEVER
+        side.dup_ns = side.closed_ns = side.replied_ns = NEVER
+        side.gap_ns = 0
+        side.heard_n = 0
         side.held_n = side.open_probes = side.late_replies = 0
         side.known = 0
         side.ttl = 0

@@ -6,7 +6,7 @@ A frame is written ``FrameRef(file, number)``; kinds and grades are the values o
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class FrameRef(NamedTuple):
@@ -110,6 +110,7 @@ class Prober:
     reply_after_ns: tuple[int, int] | None = None  # fastest and slowest reply
     gaps_ns: tuple[int, int] | None = None  # shortest and longest gap between consecutive probes
     episodes: list[Episode] = field(default_factory=list)
+    history: Any = None  # timing.history.History: what the settings are estimated from; in no record
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.classify.kernel import EVENT
+from kacap.classify.emit import EVENT
 from kacap.flows import NEVER
 from kacap.model import FrameRef
 
@@ -21,7 +21,12 @@ class Event:
     id: int
     slot: int
     heard_ns: int
-    sent_ns: int
+    closed_ns: int
+    heard_0: int
+    heard_1: int
+    heard_2: int
+    heard_3: int
+    heard_n: int
     by_hi: int
     by_lo: int
     seq: int
@@ -40,7 +45,6 @@ class Event:
     has: int
     stamped: int
     answers: int
-    peer_window_zero: int
     icmp_type: int
     icmp_code: int
     open: bool = False
@@ -55,6 +59,13 @@ class Event:
     def silent_since_ns(self) -> int | None:
         """When its sender had last accepted a segment from the peer; None: before the capture's view."""
         return None if self.heard_ns == int(NEVER) else self.heard_ns
+
+    @property
+    def heards_ns(self) -> tuple[int, ...] | None:
+        """When its sender heard something since its probe before; None: more often than is kept."""
+        if self.heard_n > 4:
+            return None
+        return (self.heard_0, self.heard_1, self.heard_2, self.heard_3)[: max(self.heard_n, 0)]
 
 
 def events_of(rows: NDArray[np.void]) -> list[Event]:

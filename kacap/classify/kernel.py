@@ -8,24 +8,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from kacap.classify.emit import EVENTS_PER_SEGMENT, emit, emit_held
 from kacap.classify.kinds import Grade, Kind
+from kacap.classify.learn import advance_row, hear, learn_numbers, learn_rest
 from kacap.classify.reasons import Why
 from kacap.classify.rules import LONG_SILENCE_NS, SHORT_SILENCE_NS, rate
 from kacap.flows import (
-    A_FIN,
-    B_FIN,
-    BYTE,
     FINISHED,
-    ISN,
     NEVER,
     NXT,
     SEEN,
-    SENT_ACK,
-    STAMP,
     UNA,
-    WAS_RESET,
     WATCHED,
-    WINDOW,
     find,
     is_copy,
     open_connection,
@@ -33,56 +27,8 @@ from kacap.flows import (
     starts_another,
 )
 from kacap.kernels import Row, kernel
-from kacap.segments import ACK, FIN, HAS_LAST_BYTE, HAS_TIMESTAMPS, IS_QUOTE, PSH, RST, SYN
+from kacap.segments import ACK, FIN, IS_QUOTE, PSH, RST, SYN
 from kacap.wire.sequence import seq_diff
-
-LABEL = np.dtype(
-    [
-        ("id", "<i8"),  # of the connection; 0: none (an ICMP error that quotes an unknown one)
-        ("slot", "<i8"),  # its row, -1: none
-        ("kind", "u1"),
-        ("grade", "u1"),
-        ("why", "u1"),
-        ("from_a", "u1"),
-        ("held", "u1"),  # 1: may still prove to be a probe
-        ("event", "u1"),  # 1: an event tells what it is
-    ],
-    align=True,
-)
-
-EVENT = np.dtype(
-    [
-        ("time_ns", "<i8"),
-        ("frame", "<i8"),
-        ("id", "<i8"),
-        ("slot", "<i8"),
-        ("heard_ns", "<i8"),  # when its sender had last accepted a segment from the peer (NEVER: unknown)
-        ("sent_ns", "<i8"),  # when its sender had last sent one
-        ("by_hi", "<u8"),
-        ("by_lo", "<u8"),
-        ("seq", "<u4"),
-        ("ack", "<u4"),
-        ("payload_len", "<u4"),
-        ("file", "<u2"),
-        ("window", "<u2"),
-        ("ip_id", "<u2"),
-        ("kind", "u1"),
-        ("grade", "u1"),
-        ("why", "u1"),
-        ("from_a", "u1"),
-        ("flags", "u1"),
-        ("ttl", "u1"),
-        ("usual_ttl", "u1"),  # of its sender's other segments; 0: none seen
-        ("has", "u1"),
-        ("stamped", "u1"),  # its sender's other segments carry timestamps
-        ("answers", "u1"),  # 1: accepted by a peer whose probes were unanswered
-        ("peer_window_zero", "u1"),
-        ("icmp_type", "u1"),
-        ("icmp_code", "u1"),
-    ],
-    align=True,
-)
-EVENTS_PER_SEGMENT = 4  # at most: a held run's first, this one, what it answers, and an early reply
 
 # The default interval of tcp(7): what comes later is no reply, whatever its shape.
 REPLY_LIMIT_NS = np.int64(75_000_000_000)
@@ -101,41 +47,6 @@ _W_QUOTED, _W_QUOTED_OTHER, _W_OUT_RST = _W["QUOTED"], _W["QUOTED_OTHER"], _W["O
 
 
 @kernel
-def _emit(state: Row, seg: Row, label: Row, x: Row) -> Row:
-    """Append an EVENT for the segment at hand and return it."""
-    header, events = state[0], state[5]
-    event = events[header.events]
-    header.events += 1
-    label.event = 1
-    event.time_ns, event.frame, event.file = seg.time_ns, seg.frame, seg.file
-    event.id, event.slot, event.from_a = label.id, label.slot, label.from_a
-    event.kind, event.grade, event.why = label.kind, label.grade, label.why
-    event.heard_ns, event.sent_ns = x.heard_ns, x.sent_ns
-    event.by_hi, event.by_lo, event.icmp_type, event.icmp_code = seg.by_hi, seg.by_lo, seg.icmp_type, seg.icmp_code
-    event.seq, event.ack, event.payload_len = seg.seq, seg.ack, seg.payload_len
-    event.window, event.ip_id, event.flags, event.has = seg.window, seg.ip_id, seg.flags, seg.has
-    event.ttl, event.usual_ttl = seg.ttl, x.ttl
-    event.stamped = 1 if x.known & STAMP else 0
-    event.answers = 0
-    event.peer_window_zero = 0
-    return event
-
-
-@kernel
-def _emit_held(state: Row, seg: Row, label: Row, y: Row) -> Row:
-    """Append an EVENT for the first segment of Y's held run, now that it is known for what it is."""
-    event = _emit(state, seg, label, y)
-    event.time_ns, event.frame, event.file = y.held_ns, y.held_frame, y.held_file
-    event.heard_ns = y.held_heard_ns
-    event.seq, event.ack, event.payload_len = y.held_seq, y.held_ack, y.held_payload
-    event.ttl = y.held_ttl
-    event.flags, event.ip_id, event.has, event.window = ACK, 0, 0, 0
-    event.kind, event.grade = _PROBE, _PATTERNED
-    event.why = _W_REPEATS
-    return event
-
-
-@kernel
 def _resolve_held(state: Row, seg: Row, label: Row, y: Row) -> None:
     """Turn Y's held ACK into a probe if X acknowledges one more than it carried; forget it otherwise.
 
@@ -146,13 +57,14 @@ def _resolve_held(state: Row, seg: Row, label: Row, y: Row) -> None:
     unseen = not (y.known & SEEN and seq_diff(y.seen, seg.ack) >= 0)
     lone_byte = y.held_payload == 1 and seg.payload_len == 0
     if one_higher and (unseen or lone_byte) and not seg.flags & RST and y.held_n == 1:
-        event = _emit_held(state, seg, label, y)
+        event = emit_held(state, seg, label, y)
         event.from_a = 1 - label.from_a
         event.grade, event.why = _ANSWERED, _W_LONE_BYTE if lone_byte else _W_HIGHER
         y.open_probes = 1
         y.probe_seq, y.probe_ack, y.probe_ns = y.held_seq, y.held_ack, y.held_ns
         state[1][label.slot].state |= WATCHED
         y.heard_ns = y.held_heard_ns
+        y.heard_n = 0
     y.held_n = 0
 
 
@@ -175,14 +87,15 @@ def _hold(state: Row, seg: Row, label: Row, x: Row, y: Row) -> None:
     unknown = (x.known & (NXT | UNA)) != (NXT | UNA)
     same = x.held_n > 0 and x.held_seq == seg.seq and x.held_ack == seg.ack and x.held_payload == seg.payload_len
     if same and y.sent_ns <= x.held_last_ns:
-        if seg.time_ns - x.held_last_ns >= SHORT_SILENCE_NS:
+        if unknown and seg.time_ns - x.held_last_ns >= SHORT_SILENCE_NS:
             if x.held_n == 1:
-                _emit_held(state, seg, label, x)
+                emit_held(state, seg, label, x)
                 x.open_probes += 1
             x.held_n += 1
             x.open_probes += 1
             x.held_last_ns = seg.time_ns
             x.probe_seq, x.probe_ack, x.probe_ns = seg.seq, seg.ack, seg.time_ns
+            x.heard_n = 0
             label.kind, label.grade, label.why = _PROBE, _PATTERNED, _W_REPEATS
         return
     if unknown or silence >= LONG_SILENCE_NS:
@@ -211,17 +124,30 @@ def _accepts(seg: Row, x: Row, y: Row, kind: Row) -> Row:
 
 
 @kernel
+def _comes_late(time_ns: Row, y: Row) -> Row:
+    """Return whether an ACK of nothing new answers one more probe of Y's last run.
+
+    Where replies take longer than the interval, they are spaced as their probes were; where the peer's data crossed
+    the probe, the reply follows soon.
+    """
+    if y.replied_ns < y.probe_ns:
+        return time_ns - y.probe_ns < LONG_SILENCE_NS
+    return abs(time_ns - y.replied_ns - y.gap_ns) <= y.gap_ns // 4
+
+
+@kernel
 def _rate_answer(seg: Row, label: Row, x: Row, y: Row, accepted: Row) -> Row:
     """Relabel a pure ACK that answers Y's probe as its reply; return whether it answers anything."""
     pure = label.kind == _ACK and seg.payload_len == 0 and accepted
     if y.open_probes > 0 and accepted:
-        if pure and seg.time_ns - y.probe_ns <= REPLY_LIMIT_NS:
+        if pure and seq_diff(seg.ack, y.probe_seq) == 1 and seg.time_ns - y.probe_ns <= REPLY_LIMIT_NS:
             label.kind, label.grade, label.why = _REPLY, _PROVEN, _W_ANSWERS
         return True
-    nothing_new = y.known & UNA and seg.ack == y.una
-    if pure and nothing_new and y.late_replies > 0 and y.sent_ns == y.probe_ns:
+    nothing_new = y.known & UNA and seg.ack == y.una and y.data_ns < y.probe_ns
+    if pure and nothing_new and y.late_replies > 0 and _comes_late(seg.time_ns, y):
         label.kind, label.grade, label.why = _REPLY, _PROVEN, _W_LATE
         y.late_replies -= 1
+        y.replied_ns = seg.time_ns
     return False
 
 
@@ -231,84 +157,23 @@ def _note_probe(state: Row, seg: Row, label: Row, x: Row, y: Row) -> None:
     early = y.dup_ns != NEVER and seg.time_ns - y.dup_ns <= EARLY_REPLY_NS and y.dup_ns > x.sent_ns
     if early:
         x.heard_ns = y.dup_heard_ns
-    event = _emit(state, seg, label, x)
-    event.peer_window_zero = 1 if y.known & WINDOW and y.window == 0 else 0
+        x.heard_n -= 1
+    event = emit(state, seg, label, x)
+    event.closed_ns = y.closed_ns
+    x.gap_ns = seg.time_ns - x.probe_ns
     x.open_probes += 1
     x.late_replies = 0
     x.probe_seq, x.probe_ack, x.probe_ns = seg.seq, seg.ack, seg.time_ns
     if early:
-        reply = _emit(state, seg, label, y)
+        reply = emit(state, seg, label, y)
         reply.time_ns, reply.frame, reply.file = y.dup_ns, y.dup_frame, y.dup_file
         reply.kind, reply.grade, reply.why = _REPLY, _PROVEN, _W_EARLY
         reply.from_a, reply.answers, reply.payload_len = 1 - label.from_a, 1, 0
         reply.ttl, reply.usual_ttl, reply.flags = y.ttl, y.ttl, ACK
         x.open_probes = 0
         x.heard_ns = y.dup_ns
+        x.heard_n = 0
         y.dup_ns = NEVER
-
-
-@kernel
-def _learn_numbers(seg: Row, x: Row, y: Row, kind: Row) -> None:
-    """Take a segment's sequence and acknowledgement numbers into what is known of both sides."""
-    length = seg.payload_len + (1 if seg.flags & SYN else 0) + (1 if seg.flags & FIN else 0)
-    if kind != _WINDOW_PROBE and kind != _PROBE and seg.flags & (ACK | SYN):
-        end = np.uint32(seg.seq + length)
-        if not x.known & NXT or seq_diff(end, x.nxt) > 0:
-            x.nxt = end
-        if length and (not x.known & SEEN or seq_diff(end, x.seen) > 0):
-            x.seen = end
-            x.known |= SEEN
-            x.known &= ~BYTE
-            if seg.has & HAS_LAST_BYTE:
-                x.byte = seg.last_byte
-                x.known |= BYTE
-        if length and end == x.seen:
-            x.data_ns = seg.time_ns
-        x.known |= NXT
-    if seg.flags & SYN:
-        x.isn = seg.seq
-        x.known |= ISN
-    if seg.flags & ACK:
-        if not y.known & UNA or seq_diff(seg.ack, y.una) > 0:
-            y.una = seg.ack
-        if not y.known & NXT or seq_diff(seg.ack, y.nxt) > 0:
-            y.nxt = seg.ack
-        y.known |= UNA | NXT
-        if not x.known & SENT_ACK or seq_diff(seg.ack, x.sent_ack) > 0:
-            x.sent_ack = seg.ack
-        x.known |= SENT_ACK
-
-
-@kernel
-def _learn_rest(seg: Row, x: Row, kind: Row) -> None:
-    """Take window, timestamp, IP ID and TTL of a segment into what is known of its sender."""
-    if seg.flags & ACK and not seg.flags & SYN:
-        x.window = seg.window
-        x.known |= WINDOW
-    if seg.has & HAS_TIMESTAMPS and (not x.known & STAMP or seq_diff(seg.tsval, x.tsval) > 0):
-        x.tsval = seg.tsval
-        x.known |= STAMP
-    x.ip_id = seg.ip_id
-    x.ttl = seg.ttl
-
-
-@kernel
-def _advance_row(seg: Row, row: Row, label: Row) -> None:
-    """Take a segment into its connection's row: times, counts, what closed it."""
-    row.longest_silence_ns = max(row.longest_silence_ns, seg.time_ns - row.last_ns)
-    row.last_ns = max(row.last_ns, seg.time_ns)
-    row.segments += 1
-    if label.kind == _WINDOW_PROBE and label.grade == _PROVEN:
-        row.window_probes += 1
-    if label.kind == _RETRANSMISSION:
-        row.retransmissions += 1
-    if seg.flags & RST:
-        if label.why != _W_OUT_RST:
-            row.state |= WAS_RESET
-    else:
-        row.state &= ~np.uint8(WAS_RESET)
-    if seg.flags & FIN:
-        row.state |= A_FIN if label.from_a else B_FIN
 
 
 @kernel
@@ -318,7 +183,13 @@ def _take_quote(state: Row, seg: Row, label: Row, x: Row) -> None:
     if x.open_probes == 0 or seg.seq != x.probe_seq:
         label.kind, label.why = _ACK, _W_QUOTED_OTHER
         return
-    _emit(state, seg, label, x)
+    emit(state, seg, label, x)
+
+
+@kernel
+def _is_told(seg: Row, label: Row, x: Row, answers: Row) -> Row:
+    """Return whether later stages hear of a segment: all but data and ACKs that change nothing for a probe."""
+    return label.kind > _DATA or answers or (seg.payload_len > 0 and x.open_probes > 0)
 
 
 @kernel
@@ -332,11 +203,12 @@ def _take_segment(state: Row, seg: Row, label: Row, x: Row, y: Row) -> None:
     if y.held_n > 0:
         _resolve_held(state, seg, label, y)
     if label.kind == _ABORT and x.held_n == 1:
-        _emit_held(state, seg, label, x)
+        emit_held(state, seg, label, x)
     answers = _rate_answer(seg, label, x, y, accepted)
     if _may_prove_a_probe(seg, label, x):
         _hold(state, seg, label, x, y)
         if accepted and label.kind == _ACK and y.known & UNA and seg.ack == y.una:
+            label.held = 1
             x.dup_ns, x.dup_frame, x.dup_file, x.dup_heard_ns = seg.time_ns, seg.frame, seg.file, y.heard_ns
     else:
         x.held_n = 0
@@ -345,17 +217,20 @@ def _take_segment(state: Row, seg: Row, label: Row, x: Row, y: Row) -> None:
         row.state |= WATCHED
     if shaped and not (label.grade == _PATTERNED or (label.kind == _WINDOW_PROBE and seg.payload_len)):
         _note_probe(state, seg, label, x, y)
-    elif (label.kind > _DATA or answers) and (row.state & WATCHED or state[0].all_segments):
-        _emit(state, seg, label, x).answers = 1 if answers else 0
+    elif _is_told(seg, label, x, answers) and (row.state & WATCHED or state[0].all_segments):
+        emit(state, seg, label, x).answers = 1 if answers else 0
     if answers:
-        y.late_replies = y.open_probes - 1 if label.kind == _REPLY else 0
+        y.late_replies = y.open_probes - (1 if label.kind == _REPLY else 0)
+        y.replied_ns = seg.time_ns if label.kind == _REPLY else NEVER
         y.open_probes = 0
     if accepted:
-        y.heard_ns = seg.time_ns
-    _learn_numbers(seg, x, y, label.kind)
-    _learn_rest(seg, x, label.kind)
+        hear(y, seg.time_ns)
+    if shaped:
+        x.heard_n = 0
+    learn_numbers(seg, x, y, label.kind)
+    learn_rest(seg, x, label.kind)
     x.sent_ns = seg.time_ns
-    _advance_row(seg, row, label)
+    advance_row(seg, row, label)
 
 
 @kernel
@@ -387,7 +262,7 @@ def _take(state: Row, seg: Row, label: Row) -> None:
     elif copy:
         label.kind, label.why = _COPY, _W_COPY
         if connections[slot].state & WATCHED or header.all_segments:
-            _emit(state, seg, label, x)
+            emit(state, seg, label, x)
     else:
         _take_segment(state, seg, label, x, y)
 

@@ -64,7 +64,7 @@ SENTENCES = {
     Why.REPEATS: "never answered: the same pure ACK repeats at constant gaps with nothing coming in, or a reset one "
     "higher follows",
     Why.GARBAGE_BYTE: "one byte, one below what the peer has acknowledged, nothing outstanding",
-    Why.SAME_BYTE_LATER: "one byte that was acknowledged before, resent with PSH: a keepalive or a late retransmission",
+    Why.SAME_BYTE_LATER: "the last byte, acknowledged before, once more: a keepalive or a late retransmission",
     Why.ZERO_WINDOW_SHAPE: "shaped like a keepalive, but the peer's window is 0",
     Why.NEW_BYTE_AT_ZERO_WINDOW: "one new byte while the peer's window is 0",
     Why.ANSWERS_PROBE: "a pure ACK of everything, after an unanswered probe",

@@ -13,11 +13,13 @@ from kacap.classify.events import Event
 from kacap.classify.kinds import Grade, Kind
 from kacap.classify.reasons import Why
 from kacap.flows import NEVER
+from kacap.wire.sequence import seq_diff
 
 SHORTEST_IDLE_NS = 950_000_000  # below the smallest idle and interval of tcp(7), a second, and a tick
 SAME_GAP = 1.2  # gaps of one timer differ by less, those of a back-off by more
 GROWING_GAP = 1.5
 CONSTANT_GAP = 1.3
+CERTAIN_REPEATS = 16  # from here on, what may follow is not waited for
 _PROBE = int(Kind.PROBE)
 # Reasons that one segment alone decides: nearly every event of a healthy connection.
 CLEAR = frozenset(int(why) for why in (Why.BELOW_ACKNOWLEDGED, Why.GARBAGE_BYTE, Why.ANSWERS_PROBE))
@@ -29,10 +31,13 @@ def _near_ceiling(gap_ns: int) -> bool:
     return any(abs(gap_ns - ceiling) <= 0.03 * ceiling for ceiling in PERSIST_CEILINGS_NS)
 
 
-def rate_closed_window(times_ns: list[int], heard_ns: int) -> tuple[Kind, Grade, Why] | None:
+def rate_closed_window(
+    times_ns: list[int], heard_ns: int, *, from_start: bool
+) -> tuple[Kind, Grade, Why] | None:
     """Tell keepalives from window probes by the times of a run in front of a closed window; None: not yet.
 
     RFC 9293 3.8.6.1: the first window probe comes after the RTO and the gaps double; a keepalive's never grow.
+    ``from_start``: the capture shows the window closing, so that the run cannot have reached its ceiling before.
     """
     window = (Kind.WINDOW_PROBE, Grade.PROVEN, Why.ZERO_WINDOW_GROWING)
     keepalive = (Kind.PROBE, Grade.PROVEN, Why.ZERO_WINDOW_CONSTANT)
@@ -41,12 +46,22 @@ def rate_closed_window(times_ns: list[int], heard_ns: int) -> tuple[Kind, Grade,
     gaps = [b - a for a, b in itertools.pairwise(clock)]
     if any(gap < SHORTEST_IDLE_NS for gap in gaps):
         return window
-    if len(gaps) < 2 or _near_ceiling(gaps[-1]):
+    if len(gaps) < 2 or (_near_ceiling(gaps[-1]) and not from_start):
         return None
     if gaps[-1] <= SAME_GAP * gaps[-2]:
         return keepalive
     grew_twice = len(times_ns) >= 3 and gaps[-1] >= GROWING_GAP * gaps[-2]
     return window if grew_twice else None
+
+
+def _gaps(events: list[Event]) -> list[int]:
+    """Return the times between events, nanoseconds."""
+    return [b.time_ns - a.time_ns for a, b in itertools.pairwise(events)]
+
+
+def _constant(gaps: list[int]) -> bool:
+    """Return whether there are two gaps or more, and all alike."""
+    return len(gaps) >= 2 and max(gaps) <= CONSTANT_GAP * min(gaps)
 
 
 class Side:
@@ -85,7 +100,10 @@ class Resolver:
         """Add an event of the connection; return what can be passed on, in order."""
         own, other = self.sides[1 - event.from_a], self.sides[event.from_a]
         if self.calm and event.why in CLEAR:
-            own.last = event if event.kind == _PROBE else own.last
+            if event.kind == _PROBE:
+                own.last = event
+            elif other.last is not None:
+                event.grade = other.last.grade
             return [event]
         self.queue.append(event)
         self._settle_lone(event)
@@ -131,6 +149,8 @@ class Resolver:
         """The peer of ``prober`` spoke while probes were unanswered."""
         if prober.repeats:
             self._end_repeats(prober, event)
+        if event.kind == Kind.REPLY and prober.last is not None:
+            event.grade = prober.last.grade
         if prober.closed:
             if prober.closed_rating and prober.closed_rating[0] == Kind.WINDOW_PROBE and event.kind == Kind.REPLY:
                 event.kind, event.dropped = int(Kind.ACK), True
@@ -146,9 +166,10 @@ class Resolver:
         elif event.kind == Kind.PROBE and event.grade == Grade.PATTERNED:
             self._take_repeat(event, own)
         elif event.kind == Kind.ABORT and own.repeats:
-            own.confirmed = True
-            _settle(own.repeats, Kind.PROBE, Grade.PATTERNED, Why.REPEATS)
-            own.repeats = []
+            event.grade = int(Grade.PATTERNED)
+            self._confirm(own)
+        elif event.kind in (Kind.DATA, Kind.RETRANSMISSION) and own.repeats:
+            self._drop(own) if event.seq == own.repeats[0].seq else self._confirm(own)
         elif event.kind == Kind.PROBE:
             self._end_closed(own)
             if event.why == Why.SHORT_SILENCE and own.last and own.last.seq == event.seq:
@@ -164,7 +185,8 @@ class Resolver:
         event.open = True
         own.closed.append(event)
         probes = [e for e in own.closed if e.kind == Kind.WINDOW_PROBE]
-        rating = rate_closed_window([e.time_ns for e in probes], probes[0].heard_ns)
+        from_start = probes[0].closed_ns != int(NEVER)
+        rating = rate_closed_window([e.time_ns for e in probes], probes[0].heard_ns, from_start=from_start)
         if rating is not None:
             self._decide_closed(own, rating)
 
@@ -172,9 +194,10 @@ class Resolver:
         """Settle a run in front of a closed window, and what answered it."""
         own.closed_rating = rating
         _settle([e for e in own.closed if e.kind == Kind.WINDOW_PROBE], *rating)
-        if rating[0] == Kind.WINDOW_PROBE:
-            for event in own.closed:
-                if event.kind == Kind.REPLY:
+        for event in own.closed:
+            if event.kind == Kind.REPLY:
+                event.grade = int(rating[1])
+                if rating[0] == Kind.WINDOW_PROBE:
                     event.kind, event.dropped = int(Kind.ACK), True
 
     def _end_closed(self, own: Side) -> None:
@@ -192,28 +215,36 @@ class Resolver:
         own.confirmed = False
         event.open = True
         own.repeats.append(event)
-        times = [e.time_ns for e in own.repeats]
-        gaps = [b - a for a, b in itertools.pairwise(times)]
-        if len(gaps) >= 2 and max(gaps) <= CONSTANT_GAP * min(gaps):
-            _settle(own.repeats, Kind.PROBE, Grade.PATTERNED, Why.REPEATS)
-            own.repeats, own.confirmed = [], True
+        gaps = _gaps(own.repeats)
+        if len(own.repeats) >= CERTAIN_REPEATS and _constant(gaps):
+            self._confirm(own)
         elif len(gaps) >= 2 and gaps[-1] >= GROWING_GAP * gaps[-2]:
             sent_before = event.payload_len > 0
             kind = Kind.RETRANSMISSION if sent_before else Kind.WINDOW_PROBE
             _settle(own.repeats, kind, Grade.PROVEN if sent_before else Grade.AMBIGUOUS, Why.GROWING_REPEATS)
             own.repeats = []
 
+    def _confirm(self, own: Side) -> None:
+        """A run of equal ACKs that nothing answered was a run of probes."""
+        _settle(own.repeats, Kind.PROBE, Grade.PATTERNED, Why.REPEATS)
+        own.repeats, own.confirmed = [], True
+
+    def _drop(self, own: Side) -> None:
+        """A run of equal ACKs was nothing else: the side's data goes on from their number, or its peer's does."""
+        for event in own.repeats:
+            event.kind, event.dropped, event.open = int(Kind.ACK), True, False
+        own.repeats = []
+
     def _end_repeats(self, own: Side, answer: Event | None) -> None:
         """What came after a run of equal ACKs: an answer one higher, an RST, something else, or nothing."""
         if not own.repeats:
             return
-        if answer is not None and answer.kind != Kind.RESET and (answer.ack - own.repeats[0].seq) & 0xFFFFFFFF == 1:
-            _settle(own.repeats, Kind.PROBE, Grade.ANSWERED, Why.ANSWERED_ONE_HIGHER)
-        elif answer is not None and answer.kind == Kind.RESET:
-            _settle(own.repeats, Kind.PROBE, Grade.PATTERNED, Why.REPEATS)
-        elif answer is not None:
-            for event in own.repeats:
-                event.kind, event.dropped, event.open = int(Kind.ACK), True, False
-        else:
+        if answer is None and not _constant(_gaps(own.repeats)):
             _settle(own.repeats, Kind.PROBE, Grade.AMBIGUOUS, Why.REPEATS_TOO_LITTLE)
+        elif answer is None or answer.kind == Kind.RESET:
+            self._confirm(own)
+        elif seq_diff(answer.ack, own.repeats[0].seq) == 1:
+            _settle(own.repeats, Kind.PROBE, Grade.ANSWERED, Why.ANSWERED_ONE_HIGHER)
+        else:
+            self._drop(own)
         own.repeats = []

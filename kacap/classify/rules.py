@@ -85,9 +85,10 @@ def _rate_acknowledged_byte(seg: Row, x: Row) -> Row:
     """Rate one byte that lies one below what the peer has acknowledged: a keepalive or a late retransmission."""
     newest = x.known & SEEN and x.seen == x.una
     same = newest and x.known & BYTE and seg.has & HAS_LAST_BYTE and seg.last_byte == x.byte
-    if not seg.flags & PSH or (newest and not same):
+    soon = seg.time_ns - x.data_ns < RTO_LIKE_NS
+    if (newest and not same) or not (seg.flags & PSH or soon):
         return verdict(_PROBE, _PROVEN, W_GARBAGE)
-    if seg.time_ns - x.data_ns < RTO_LIKE_NS:
+    if soon and seg.flags & PSH:
         return verdict(_RETRANSMISSION, _PROVEN, W_BEFORE)
     return verdict(_PROBE, _AMBIGUOUS, W_LATER)
 
@@ -133,8 +134,8 @@ def rate_reset(seg: Row, x: Row, y: Row) -> Row:
         return verdict(_ABORT, _PROVEN, W_GAVE_UP)
     if seg.flags & ACK and x.held_n > 0 and seq_diff(seg.seq, x.held_seq) == 1:
         return verdict(_ABORT, _PROVEN, W_GAVE_UP)
-    if y.open_probes > 0 and (expected or seg.seq == y.probe_ack):
-        return verdict(_RESET, _PROVEN, W_RST_PROBE)
+    if y.open_probes > 0:
+        return verdict(_RESET, _PROVEN, W_RST_PROBE if expected or seg.seq == y.probe_ack else W_OUT_RST)
     return verdict(_RST, _PROVEN, W_RESETS if expected else W_OUT_RST)
 
 

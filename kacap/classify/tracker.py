@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.classify.kernel import EVENT, LABEL, classify
+from kacap.classify.emit import EVENT, LABEL
+from kacap.classify.kernel import classify
 from kacap.flows import (
     A_FIN,
     B_FIN,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -11,6 +10,8 @@ from kacap.classify.kinds import GRADE_WORDS, Ending, Kind
 from kacap.classify.reasons import Why
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Probe, Prober
 from kacap.segments import FIN, RST, SYN
+from kacap.timing.history import History, widen
+from kacap.timing.socket_timer import Step
 
 # The least interval of tcp(7): an answer that takes longer than this is no answer to an earlier probe.
 ANSWER_WAIT_NS = 1_000_000_000
@@ -41,6 +42,7 @@ class Gatherer:
         self.emit = emit
         self.runs: list[Run | None] = [None, None]
         self.probers: list[Prober | None] = [None, None]
+        self.histories = (History(began=connection.began_in_capture), History(began=connection.began_in_capture))
 
     def take(self, event: Event) -> None:
         """Take the next decided event of the connection."""
@@ -54,7 +56,8 @@ class Gatherer:
         elif event.kind == Kind.ABORT:
             self._take_abort(event, own)
         elif event.kind == Kind.RESET:
-            self._end(other, Ending.RESET, event.ref)
+            if event.why != Why.OUT_OF_WINDOW_RST:
+                self._end(other, Ending.RESET, event.ref)
         elif event.answers:
             self._take_speech(event, other)
         elif event.kind != Kind.DUPLICATE_FRAME and event.flags & (RST | SYN | FIN):
@@ -84,6 +87,7 @@ class Gatherer:
             self.connection.connection, event.ref, event.time_ns, prober, peer, GRADE_WORDS[event.grade],
             event.payload_len,
         )
+        self.histories[side].add(Step(event.time_ns, event.heards_ns, event.silent_since_ns), probe=True)
         run = self.runs[side]
         if run is not None and run.spoken:
             self._end(side, None, None)
@@ -128,6 +132,10 @@ class Gatherer:
         if run is None:
             return
         run.episode.gaps_ns.append(event.time_ns - run.episode.probes[-1].time_ns)
+        if run.unanswered:
+            history = self.histories[side]
+            history.add(Step(event.time_ns, (), event.silent_since_ns), probe=False)
+            history.exhausted.append(len(run.episode.probes))
         self._end(side, Ending.UNREACHABLE if run.refused else Ending.GAVE_UP, event.ref)
 
     def _take_unreachable(self, event: Event, side: int) -> None:
@@ -155,6 +163,7 @@ class Gatherer:
         prober = self.probers[side]
         if prober is None:
             prober = self.probers[side] = Prober(*self._ends(side), first_probe_ns=episode.probes[0].time_ns)
+            prober.history = self.histories[side]
         _count(prober, episode, last_ns)
         self.emit(prober, episode)
 
@@ -164,13 +173,13 @@ def _count(prober: Prober, episode: Episode, last_ns: int | None) -> None:
     before_ns = prober.last_probe_ns if prober.probes else None
     for probe in episode.probes:
         if before_ns is not None:
-            prober.gaps_ns = _widen(prober.gaps_ns, probe.time_ns - before_ns)
+            prober.gaps_ns = widen(prober.gaps_ns, probe.time_ns - before_ns)
         before_ns = probe.time_ns
         if probe.reply_after_ns is None:
             prober.missed += 1
         else:
             prober.replies += 1
-            prober.reply_after_ns = _widen(prober.reply_after_ns, probe.reply_after_ns)
+            prober.reply_after_ns = widen(prober.reply_after_ns, probe.reply_after_ns)
         if probe.payload_bytes:
             prober.payload_bytes = probe.payload_bytes
         if probe.grade != prober.grade and _RANK[probe.grade] > _RANK[prober.grade]:
@@ -181,11 +190,3 @@ def _count(prober: Prober, episode: Episode, last_ns: int | None) -> None:
     prober.probes += len(episode.probes)
     prober.ending = episode.ending
     prober.last_probe_ns = newest.time_ns
-
-
-def _widen(span: tuple[int, int] | None, value: int) -> tuple[int, int]:
-    """Return (min, max) of a span and one more value."""
-    if span is None:
-        return value, value
-    low, high = span
-    return (value, high) if value < low else (low, value) if value > high else span

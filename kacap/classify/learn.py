@@ -1,0 +1,114 @@
+"""What a segment teaches about its sender, its receiver and their connection, once it is rated."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kacap.classify.kinds import Grade, Kind
+from kacap.classify.reasons import Why
+from kacap.flows import (
+    A_FIN,
+    B_FIN,
+    BYTE,
+    ISN,
+    NEVER,
+    NXT,
+    SEEN,
+    SENT_ACK,
+    STAMP,
+    UNA,
+    WAS_RESET,
+    WINDOW,
+)
+from kacap.kernels import Row, kernel
+from kacap.segments import ACK, FIN, HAS_LAST_BYTE, HAS_TIMESTAMPS, RST, SYN
+from kacap.wire.sequence import seq_diff
+
+SAME_MOMENT_NS = np.int64(50_000_000)
+
+_PROBE, _WINDOW_PROBE, _RETRANSMISSION = int(Kind.PROBE), int(Kind.WINDOW_PROBE), int(Kind.RETRANSMISSION)
+_PROVEN, _W_OUT_RST = int(Grade.PROVEN), int(Why.OUT_OF_WINDOW_RST)
+
+
+@kernel
+def hear(y: Row, time_ns: Row) -> None:
+    """Start Y's idle clock again, and keep when: times closer than a twentieth of a second count as one."""
+    again = y.heard_n > 0 and time_ns - y.heard_ns < SAME_MOMENT_NS
+    y.heard_ns = time_ns
+    y.heard_n += 0 if again else 1
+    if y.heard_n == 1:
+        y.heard_0 = time_ns
+    elif y.heard_n == 2:
+        y.heard_1 = time_ns
+    elif y.heard_n == 3:
+        y.heard_2 = time_ns
+    elif y.heard_n == 4:
+        y.heard_3 = time_ns
+
+
+@kernel
+def learn_numbers(seg: Row, x: Row, y: Row, kind: Row) -> None:
+    """Take a segment's sequence and acknowledgement numbers into what is known of both sides."""
+    length = seg.payload_len + (1 if seg.flags & SYN else 0) + (1 if seg.flags & FIN else 0)
+    if kind != _WINDOW_PROBE and kind != _PROBE and seg.flags & (ACK | SYN):
+        end = np.uint32(seg.seq + length)
+        if not x.known & NXT or seq_diff(end, x.nxt) > 0:
+            x.nxt = end
+        if length and (not x.known & SEEN or seq_diff(end, x.seen) > 0):
+            x.seen = end
+            x.known |= SEEN
+            x.known &= ~BYTE
+            if seg.has & HAS_LAST_BYTE:
+                x.byte = seg.last_byte
+                x.known |= BYTE
+        if length and end == x.seen:
+            x.data_ns = seg.time_ns
+        x.known |= NXT
+    if seg.flags & SYN:
+        x.isn = seg.seq
+        x.known |= ISN
+    if seg.flags & ACK:
+        if not y.known & UNA or seq_diff(seg.ack, y.una) > 0:
+            y.una = seg.ack
+        if not y.known & NXT or seq_diff(seg.ack, y.nxt) > 0:
+            y.nxt = seg.ack
+        y.known |= UNA | NXT
+        if not x.known & SENT_ACK or seq_diff(seg.ack, x.sent_ack) > 0:
+            x.sent_ack = seg.ack
+        x.known |= SENT_ACK
+
+
+@kernel
+def learn_rest(seg: Row, x: Row, kind: Row) -> None:
+    """Take window, timestamp, IP ID and TTL of a segment into what is known of its sender."""
+    if seg.flags & (ACK | SYN) and not seg.flags & RST:
+        if seg.window:
+            x.closed_ns = NEVER
+        elif x.known & WINDOW and x.window:
+            x.closed_ns = seg.time_ns
+        x.window = seg.window
+        x.known |= WINDOW
+    if seg.has & HAS_TIMESTAMPS and (not x.known & STAMP or seq_diff(seg.tsval, x.tsval) > 0):
+        x.tsval = seg.tsval
+        x.known |= STAMP
+    x.ip_id = seg.ip_id
+    x.ttl = seg.ttl
+
+
+@kernel
+def advance_row(seg: Row, row: Row, label: Row) -> None:
+    """Take a segment into its connection's row: times, counts, what closed it."""
+    row.longest_silence_ns = max(row.longest_silence_ns, seg.time_ns - row.last_ns)
+    row.last_ns = max(row.last_ns, seg.time_ns)
+    row.segments += 1
+    if label.kind == _WINDOW_PROBE and label.grade == _PROVEN:
+        row.window_probes += 1
+    if label.kind == _RETRANSMISSION:
+        row.retransmissions += 1
+    if seg.flags & RST:
+        if label.why != _W_OUT_RST:
+            row.state |= WAS_RESET
+    else:
+        row.state &= ~np.uint8(WAS_RESET)
+    if seg.flags & FIN:
+        row.state |= A_FIN if label.from_a else B_FIN
