@@ -25,7 +25,7 @@ def serve(
 ) -> None:
     """Listen, accept any number of connections, apply ``settings`` to each and tell how each ends; never returns.
 
-    ``say`` gets one line at a time, ``ready`` is called once the listener stands. Raises ``KacapError`` when the
+    ``say`` gets one or more whole lines at a time, ``ready`` is called once the listener stands. Raises ``KacapError`` when the
     address cannot be listened on; a signal ends it.
     """
     try:
@@ -89,7 +89,7 @@ def pair(address: str, port: int, settings: Keepalive, say: Say) -> None:
 def _server_child(address: str, port: int, settings: Keepalive, say: Say) -> Callable[[Connection], None]:
     def work(pipe: Connection) -> None:
         try:
-            serve(address, port, settings, lambda line: say(f"server  {line}"), lambda: pipe.send(""))
+            serve(address, port, settings, lambda text: say(_as("server", text)), lambda: pipe.send(""))
         except KacapError as error:
             pipe.send(str(error))
 
@@ -99,9 +99,13 @@ def _server_child(address: str, port: int, settings: Keepalive, say: Say) -> Cal
 def _client_child(address: str, port: int, say: Say) -> Callable[[Connection], None]:
     def work(pipe: Connection) -> None:
         pipe.send("")
-        connect(address, port, None, lambda line: say(f"client  {line}"))
+        connect(address, port, None, lambda text: say(_as("client", text)))
 
     return work
+
+
+def _as(end: str, text: str) -> str:
+    return "\n".join(f"{end}  {line}" for line in text.splitlines())
 
 
 def _apply(sock: socket.socket, before: dict[str, int], settings: Keepalive | None, say: Say) -> None:
@@ -109,10 +113,11 @@ def _apply(sock: socket.socket, before: dict[str, int], settings: Keepalive | No
     if settings:
         settings.apply(sock)
     after = options_of(sock)
-    say(f"connected {_shown(sock.getsockname())} to {_shown(sock.getpeername())}")
+    lines = [f"connected {_shown(sock.getsockname())} to {_shown(sock.getpeername())}"]
     for name, was in before.items():
         unit = _UNITS.get(name, "")
-        say(f"  {name.upper():<16} was {was}{unit}, is {after[name]}{unit}")
+        lines.append(f"  {name.upper():<16} was {was}{unit}, is {after[name]}{unit}")
+    say("\n".join(lines))  # in one piece: two ends may speak at once
 
 
 def _over(sock: socket.socket, say: Say) -> bool:
