@@ -25,8 +25,8 @@ def serve(
 ) -> None:
     """Listen, accept any number of connections, apply ``settings`` to each and tell how each ends; never returns.
 
-    ``say`` gets one or more whole lines at a time, ``ready`` is called once the listener stands. Raises ``KacapError`` when the
-    address cannot be listened on; a signal ends it.
+    ``say`` gets one or more whole lines at a time, ``ready`` is called once the listener stands. Raises ``KacapError``
+    when the address cannot be listened on; a signal ends it.
     """
     try:
         listener = socket.create_server((address, port), family=_family(address), reuse_port=False)
