@@ -21,19 +21,21 @@ CURSOR = np.dtype(
         ("end", "<i8"),  # index after the last byte that was captured and belongs to the current packet
         ("limit", "<i8"),  # index where the current packet ends by its own length, captured or not
         ("next", "<i8"),  # EtherType or protocol number of what comes next
-        ("layers", "<i8"),  # headers read so far
+        ("headers", "<i8"),  # read so far
         ("quote", "<i8"),  # 1: inside the packet that an ICMP error quotes
         ("lane", "<u8"),
     ],
     align=True,
 )
 
-MAX_LAYERS = 24  # headers in one frame; a fragment of a tunnel in a tunnel in four VLANs needs half of that
-
-# What a step returns. Values below SEGMENT_DONE are reasons.
+# What a step returns: a reason (below SEGMENT_DONE), the end, or a state. The first three only decide what comes next;
+# each of the others reads one header, and MAX_HEADERS of them are read in one frame.
 SEGMENT_DONE = 64
-ETHERNET, ETHERTYPE, LLC, IP, IPV4, IPV6, PROTOCOL, TCP, ICMP, ICMPV6 = 65, 66, 67, 68, 69, 70, 71, 72, 73, 74
+ETHERTYPE, PROTOCOL, IP = 65, 66, 67
+FIRST_HEADER = 70
+ETHERNET, VLAN, LLC, IPV4, IPV6, EXTENSION, TCP, ICMP, ICMPV6 = 70, 71, 72, 73, 74, 75, 76, 77, 78
 MPLS, PPPOE, PPP, GRE, UDP, RADIOTAP, WIFI, NFLOG = 80, 81, 82, 83, 84, 85, 86, 87
+MAX_HEADERS = 24  # a VXLAN in a VXLAN with four VLAN tags each needs 21
 
 # What ``enter`` mixes into the lane beside an identifier. Kernels take these as ``c.NAME``: a bare global is a
 # literal type of its own to numba, and the callee would be compiled once for each.

@@ -12,8 +12,8 @@ from kacap.segments import SEGMENT
 from kacap.wire import cursor as c
 from kacap.wire.cursor import CURSOR, Bytes
 from kacap.wire.icmp import icmp, icmpv6
-from kacap.wire.internet import ipv4, ipv6, protocol
-from kacap.wire.link import ethernet, ethertype, first_layer, ip, llc
+from kacap.wire.internet import extension, ipv4, ipv6, protocol
+from kacap.wire.link import ethernet, ethertype, first_layer, ip, llc, vlan
 from kacap.wire.reasons import Reason
 from kacap.wire.sequence import Int
 from kacap.wire.tcp import tcp
@@ -66,9 +66,10 @@ def walk(data: Bytes, frame: np.void, cursor: np.void, row: np.void) -> Int:
     begin(data, frame, cursor, row)
     state = first_layer(data, cursor, np.int64(frame["link_type"]))
     while state > c.SEGMENT_DONE:
-        cursor["layers"] += 1
-        if cursor["layers"] > c.MAX_LAYERS:
-            return Reason.TOO_DEEP
+        if state >= c.FIRST_HEADER:
+            cursor["headers"] += 1
+            if cursor["headers"] > c.MAX_HEADERS:
+                return Reason.TOO_DEEP
         state = step(data, cursor, row, state)
     if cursor["quote"] and (state == Reason.NOT_TCP or state == Reason.NOT_IP):
         return Reason.OTHER_ICMP
@@ -83,7 +84,7 @@ def begin(data: Bytes, frame: np.void, cursor: np.void, row: np.void) -> None:
     cursor["pos"] = start
     cursor["end"] = min(start + np.int64(frame["captured_len"]), size)
     cursor["limit"] = start + np.int64(frame["wire_len"])
-    cursor["next"], cursor["layers"], cursor["quote"], cursor["lane"] = 0, 0, 0, np.uint64(0)
+    cursor["next"], cursor["headers"], cursor["quote"], cursor["lane"] = 0, 0, 0, np.uint64(0)
     row["time_ns"], row["frame"], row["file"] = frame["time_ns"], frame["frame"], frame["file"]
     row["by_hi"], row["by_lo"] = np.uint64(0), np.uint64(0)
     row["ack"], row["tsval"], row["tsecr"], row["sack_left"], row["sack_right"] = 0, 0, 0, 0, 0
@@ -92,7 +93,7 @@ def begin(data: Bytes, frame: np.void, cursor: np.void, row: np.void) -> None:
 
 @kernel
 def step(data: Bytes, cursor: np.void, row: np.void, state: Int) -> Int:
-    """Read one header; the commonest come first."""
+    """Take one step; the commonest come first."""
     if state == c.ETHERNET:
         return ethernet(data, cursor, row)
     if state == c.ETHERTYPE:
@@ -107,6 +108,10 @@ def step(data: Bytes, cursor: np.void, row: np.void, state: Int) -> Int:
         return ipv6(data, cursor, row)
     if state == c.IP:
         return ip(data, cursor, row)
+    if state == c.VLAN:
+        return vlan(data, cursor, row)
+    if state == c.EXTENSION:
+        return extension(data, cursor, row)
     if state == c.LLC:
         return llc(data, cursor, row)
     if state == c.ICMP:

@@ -12,6 +12,7 @@ from kacap.segments import IS_FRAGMENT, IS_IPV6
 from kacap.wire import cursor as c
 from kacap.wire import fields as f
 from kacap.wire.cursor import (
+    EXTENSION,
     GRE,
     ICMP,
     ICMPV6,
@@ -116,7 +117,7 @@ def protocol(data: Bytes, cursor: np.void, row: np.void) -> Int:
     if number == f.PROTOCOL_TCP:
         return TCP
     if number == f.PROTOCOL_AH:
-        return extension(data, cursor, row)
+        return EXTENSION
     if number == f.PROTOCOL_UDP:
         return UDP
     if number == f.PROTOCOL_ESP:
@@ -130,9 +131,9 @@ def protocol(data: Bytes, cursor: np.void, row: np.void) -> Int:
         return MPLS
     if row["has"] & IS_IPV6:
         if number == f.PROTOCOL_HOP_BY_HOP or number == f.PROTOCOL_ROUTING or number == f.PROTOCOL_DESTINATION:
-            return extension(data, cursor, row)
+            return EXTENSION
         if number == f.PROTOCOL_FRAGMENT:
-            return extension(data, cursor, row)
+            return EXTENSION
         if number == f.PROTOCOL_ICMPV6 and not cursor["quote"]:
             return ICMPV6
     elif number == f.PROTOCOL_ICMP and not cursor["quote"]:

@@ -19,6 +19,7 @@ from kacap.wire.cursor import (
     PPP,
     PPPOE,
     RADIOTAP,
+    VLAN,
     WIFI,
     Bytes,
     advance,
@@ -87,7 +88,7 @@ def family(data: Bytes, cursor: np.void) -> Int:
         return Reason.CUT_LINK
     number = u32(data, cursor["pos"])
     if number > 0xFFFF:
-        number = number >> 24 | (number >> 8 & 0xFF00)
+        number = number >> 24 | number >> 8 & 0xFF00 | number << 8 & 0xFF0000 | number << 24 & 0xFF000000
     advance(cursor, f.FAMILY_LEN)
     if number == f.FAMILY_IPV4:
         return IPV4
@@ -119,7 +120,7 @@ def ethertype(data: Bytes, cursor: np.void, row: np.void) -> Int:
     if number == f.TYPE_IPV6:
         return IPV6
     if number == f.TYPE_VLAN or number == f.TYPE_VLAN_AD or number == f.TYPE_VLAN_9100 or number == f.TYPE_VLAN_9200:
-        return vlan(data, cursor)
+        return VLAN
     if number == f.TYPE_MPLS or number == f.TYPE_MPLS_UPSTREAM:
         return MPLS
     if number == f.TYPE_PPPOE:
@@ -130,7 +131,7 @@ def ethertype(data: Bytes, cursor: np.void, row: np.void) -> Int:
 
 
 @kernel
-def vlan(data: Bytes, cursor: np.void) -> Int:
+def vlan(data: Bytes, cursor: np.void, row: np.void) -> Int:
     """One tag of 802.1Q or 802.1ad. Its VLAN goes into the lane; 0 is a priority tag, the same as none."""
     if left(cursor) < f.VLAN_LEN:
         return Reason.CUT_LINK

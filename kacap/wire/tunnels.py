@@ -13,7 +13,7 @@ import numpy as np
 from kacap.kernels import kernel
 from kacap.wire import cursor as c
 from kacap.wire import fields as f
-from kacap.wire.cursor import ETHERNET, ETHERTYPE, IP, IPV4, IPV6, MPLS, Bytes, advance, enter, left, u8, u16, u32
+from kacap.wire.cursor import ETHERNET, ETHERTYPE, IP, IPV4, IPV6, MPLS, PPP, Bytes, advance, enter, left, u8, u16, u32
 from kacap.wire.reasons import Reason
 from kacap.wire.sequence import Int
 
@@ -45,7 +45,7 @@ def pppoe(data: Bytes, cursor: np.void, row: np.void) -> Int:
         return Reason.BAD_TUNNEL
     enter(cursor, c.PPPOE_LANE, u16(data, pos + f.PPPOE_SESSION))
     advance(cursor, f.PPPOE_LEN)
-    return ppp(data, cursor, row)
+    return PPP
 
 
 @kernel
