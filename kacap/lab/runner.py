@@ -41,6 +41,7 @@ def play(
     ``tell(request, step)`` hears ``{"step": "building" | "running" | "event" | "failed" | "done", ...}``. A
     ``tick()`` is called a few times a second. A
     ``KeyboardInterrupt`` ends the runs early but properly (captures closed, truth written) and is raised again.
+    Call it from a thread that outlives the runs: a stage ends with the thread that started it.
     """
     waiting, failed = list(requests), {}
     running: dict[subprocess.Popen[str], Request] = {}

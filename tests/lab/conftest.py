@@ -14,7 +14,6 @@ from kacap.lab.runner import Request, play
 from kacap.lab.scenarios import SCENARIOS
 
 JOBS = 14
-NAMESPACE_WORDS = "user namespaces are forbidden"
 
 
 def namespaces_missing() -> str:

@@ -155,6 +155,6 @@ def test_a_user_timeout_is_refused_where_there_is_none(monkeypatch: pytest.Monke
         Keepalive(user_timeout=5).apply(FakeSocket())  # type: ignore[arg-type]
 
 
-def test_it_reads_aloud() -> None:
+def test_it_reads_aloud_with_its_units() -> None:
     assert str(Keepalive(2, 1, 3, 5.5)) == "idle 2 s, interval 1 s, count 3, user timeout 5.5 s"
     assert str(Keepalive(idle=2)) == "idle 2 s, interval -, count -, user timeout -"
