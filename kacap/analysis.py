@@ -48,6 +48,7 @@ class Analysis:
     connections: list[Connection] = field(default_factory=list)
     quiet: Quiet = field(default_factory=Quiet)
     findings: list[Finding] = field(default_factory=list)
+    clocks: dict[str, set[int]] = field(default_factory=dict)  # host address to the jiffies per second it may have
     damages: list[Damage] = field(default_factory=list)
     marks: NDArray[np.void] = field(default_factory=lambda: np.empty(0, MARK))
 

@@ -22,6 +22,7 @@ from kacap.classify.tracker import Tracked, Tracker
 from kacap.flows import BEGAN
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Prober, SegmentRecord
 from kacap.timing.episodes import Gatherer
+from kacap.timing.settings import estimate
 from kacap.wire import Reason, decode
 
 Segments = Literal["events", "all", "none"]
@@ -64,7 +65,8 @@ class Analyzer:
     """Feed it frame batches in time order; it keeps what is few and forgets the rest.
 
     ``sink`` hears of each record (``kacap.model``) as soon as it is final; ``segments`` chooses which SegmentRecords.
-    ``keep_all`` keeps connections without a prober too, ``keep_episodes`` every probe, ``marks`` a row per segment
+    ``system`` names the timer model (``timing.settings.SYSTEMS``). A connection on which somebody probes is told of
+    at the end, when the clocks of all probers of its host have been compared. ``keep_all`` keeps connections without a prober too, ``keep_episodes`` every probe, ``marks`` a row per segment
     for timelines.
     """
 
@@ -76,7 +78,9 @@ class Analyzer:
         keep_all: bool = False,
         keep_episodes: bool = True,
         marks: bool = False,
+        system: str = "auto",
     ) -> None:
+        self.system = system
         self.sink = sink or _ignore
         self.segments = segments
         self.keep_all = keep_all
@@ -144,6 +148,10 @@ class Analyzer:
         self.held.clear()
         analysis = self.analysis
         analysis.connections.sort(key=lambda connection: connection.connection)
+        probing = [connection for connection in analysis.connections if connection.probers]
+        analysis.clocks = estimate(probing, self.system)
+        for connection in probing:
+            self.sink(connection)
         analysis.capture.skipped = {
             Reason(i).text: int(count) for i, count in enumerate(self.skipped) if count
         }
@@ -183,7 +191,7 @@ class Analyzer:
             self.analysis.connections.append(connection)
         if not connection.probers:
             self._count_quiet(connection)
-        self.sink(connection)
+            self.sink(connection)
 
     def _count_quiet(self, connection: Connection) -> None:
         """Add a connection on which nobody probes to the summary of such."""

@@ -11,7 +11,6 @@ from kacap.classify.reasons import Why
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Probe, Prober
 from kacap.segments import FIN, RST, SYN
 from kacap.timing.history import History, widen
-from kacap.timing.socket_timer import Step
 
 # The least interval of tcp(7): an answer that takes longer than this is no answer to an earlier probe.
 ANSWER_WAIT_NS = 1_000_000_000
@@ -87,7 +86,7 @@ class Gatherer:
             self.connection.connection, event.ref, event.time_ns, prober, peer, GRADE_WORDS[event.grade],
             event.payload_len,
         )
-        self.histories[side].add(Step(event.time_ns, event.heards_ns, event.silent_since_ns), probe=True)
+        self.histories[side].add(event.time_ns, event.heards_ns, event.silent_since_ns, probe=True)
         run = self.runs[side]
         if run is not None and run.spoken:
             self._end(side, None, None)
@@ -134,7 +133,7 @@ class Gatherer:
         run.episode.gaps_ns.append(event.time_ns - run.episode.probes[-1].time_ns)
         if run.unanswered:
             history = self.histories[side]
-            history.add(Step(event.time_ns, (), event.silent_since_ns), probe=False)
+            history.add(event.time_ns, (), event.silent_since_ns, probe=False)
             history.exhausted.append(len(run.episode.probes))
         self._end(side, Ending.UNREACHABLE if run.refused else Ending.GAVE_UP, event.ref)
 
@@ -168,9 +167,16 @@ class Gatherer:
         self.emit(prober, episode)
 
 
+def unanswered_in(episode: Episode) -> int:
+    """Return how many probes of an episode had to be sent again: all but the last, or all if that failed too."""
+    return sum(probe.reply_frame is None for probe in episode.probes)
+
+
 def _count(prober: Prober, episode: Episode, last_ns: int | None) -> None:
     """Add a final episode to its prober's numbers; the newest probe is no miss before ``ANSWER_WAIT_NS``."""
     before_ns = prober.last_probe_ns if prober.probes else None
+    if episode.ending not in (Ending.GAVE_UP, Ending.UNREACHABLE):
+        prober.history.longest_run = max(prober.history.longest_run, unanswered_in(episode))
     for probe in episode.probes:
         if before_ns is not None:
             prober.gaps_ns = widen(prober.gaps_ns, probe.time_ns - before_ns)

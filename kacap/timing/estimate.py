@@ -57,54 +57,64 @@ def _candidates(history: History, hz: int) -> Iterable[Settings]:
     return [Settings(idle, interval, hz) for idle in idles for interval in intervals]
 
 
-def _reversed_candidates(history: History, hz: int) -> list[Settings]:
-    """Return settings whose interval exceeds idle: answered probes then follow each other at the interval."""
+def _reversed_candidates(history: History, hz: int, spread: bool) -> list[Settings]:
+    """Return settings whose interval exceeds idle: answered probes then follow each other at the interval.
+
+    ``spread``: what was heard in between added up to idle to every gap.
+    """
     if history.idle_gap_ns is None:
         return []
-    gaps = [b.time_ns - a.time_ns for a, b in zip(history.steps, history.steps[1:], strict=False)]
+    gaps = [step.time_ns - step.before_ns for step in history.steps if step.before_ns is not None]
     if not gaps:
         return []
     idles = range(1, (history.idle_gap_ns[0] + EARLY_NS) // SECOND_NS + 1)
-    return [Settings(idle, interval, hz) for interval in whole_seconds(min(gaps), hz) for idle in idles]
+    intervals = whole_seconds(min(gaps), hz)
+    if spread:
+        intervals = range(max(intervals.start - 2 * idles.stop, 1), intervals.stop)
+    return [Settings(idle, interval, hz) for interval in intervals for idle in idles]
 
 
 def _fit(steps: list[Step], tried: list[Settings], hz: int, *, strict: bool) -> Fit | None:
     """Return the sets of the settings that explain a history best, None if nothing was tried."""
     if not tried or len(tried) > TRIED:
         return None
-    found = [(contradictions(steps, settings, strict=strict), settings) for settings in tried]
-    least = min(count for count, _ in found)
-    best = [settings for count, settings in found if count == least]
+    least, best = len(steps), list[Settings]()
+    for settings in tried:
+        count = contradictions(steps, settings, strict=strict, most=least)
+        if count < least:
+            least, best = count, []
+        if count == least:
+            best.append(settings)
     return Fit(hz, frozenset(s.idle for s in best), frozenset(s.interval for s in best), least)
 
 
-def fit(history: History, hz: int) -> Fit | None:
-    """Return what one clock rate allows for a history; None when it has no gap to judge by.
-
-    The first probe's lateness counts only where nothing else speaks for idle: keepalive may have been switched on
-    late. Settings whose interval exceeds idle are tried when no others explain the history.
-    """
-    steps = history.steps
-    if not steps:
-        return None
-    strict = history.idle_n < 2 and history.began
-    usual = _fit(steps, list(_candidates(history, hz)), hz, strict=strict)
-    if usual is not None and usual.contradictions == 0:
-        return usual
-    unusual = _fit(steps, _reversed_candidates(history, hz), hz, strict=strict)
-    fits = [found for found in (usual, unusual) if found is not None]
-    return min(fits, key=lambda found: found.contradictions, default=None)
-
-
-def tolerable(found: Fit, history: History) -> bool:
-    """Return whether a fit leaves few enough firings unexplained: a stolen processor now and then, no more."""
-    return found.contradictions <= len(history.steps) // 8
+def _better(a: Fit | None, b: Fit | None) -> Fit | None:
+    """Return the fit with fewer contradictions, the first of two equal ones."""
+    if a is None or b is None:
+        return a or b
+    return b if b.contradictions < a.contradictions else a
 
 
 def fits(history: History) -> dict[int, Fit]:
-    """Return the tolerable fits by clock rate."""
-    found = {hz: fit(history, hz) for hz in HZ_VALUES}
-    return {hz: one for hz, one in found.items() if one is not None and tolerable(one, history)}
+    """Return what each clock rate allows for a history: the tolerable fits by jiffies per second.
+
+    Settings whose interval exceeds idle are tried when no others explain the history. The first probe's lateness
+    counts only where nothing else speaks for idle: keepalive may have been switched on late.
+    """
+    steps = history.steps
+    if not steps:
+        return {}
+    strict = history.idle_n < 2 and history.began
+    found = {hz: _fit(steps, list(_candidates(history, hz)), hz, strict=strict) for hz in HZ_VALUES}
+    for spread in (False, True):
+        if any(one is not None and one.contradictions == 0 for one in found.values()) and spread:
+            break
+        for hz, one in found.items():
+            if one is None or one.contradictions:
+                tried = _reversed_candidates(history, hz, spread)
+                found[hz] = _better(one, _fit(steps, tried, hz, strict=history.began))
+    # Few firings may stay unexplained: a stolen processor now and then, no more.
+    return {hz: one for hz, one in found.items() if one is not None and one.contradictions <= len(steps) // 8}
 
 
 def common_hz(all_fits: Iterable[dict[int, Fit]]) -> set[int]:

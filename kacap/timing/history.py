@@ -7,6 +7,20 @@ from dataclasses import dataclass, field
 from kacap.timing.socket_timer import Step
 
 KEPT = 256  # firings; more narrow nothing that these have not
+ALIKE = 4  # of one shape in a row
+SAME_NS = 20_000_000
+
+
+def _shape(step: Step) -> tuple[int, ...] | None:
+    """Return the times of a firing and of what was heard before it, counted from the firing before."""
+    if step.heards_ns is None or step.before_ns is None:
+        return None
+    return (step.time_ns - step.before_ns, *(heard - step.before_ns for heard in step.heards_ns))
+
+
+def _alike(a: tuple[int, ...], b: tuple[int, ...] | None) -> bool:
+    """Return whether two shapes are the same but for jitter."""
+    return b is not None and len(a) == len(b) and all(abs(x - y) < SAME_NS for x, y in zip(a, b, strict=True))
 
 
 @dataclass(slots=True)
@@ -26,10 +40,11 @@ class History:
     longest_run: int = 0
     began: bool = False  # the capture shows the connection's SYN
     payload: bool = False  # its probes carry a byte
-    stopped: bool = False  # an abort closed it
+    steps_end_ns: int = 0  # the newest firing
 
-    def add(self, step: Step, *, probe: bool) -> None:
-        """Take the next probe, or the abort after the last one."""
+    def add(self, time_ns: int, heards_ns: tuple[int, ...] | None, since_ns: int | None, *, probe: bool) -> None:
+        """Take the next probe, or the abort after the last one, with what was heard before it (see ``Step``)."""
+        step = Step(time_ns, heards_ns, since_ns, self.steps_end_ns if self.steps else None)
         if not self.steps or step.answered:
             if step.since_ns is not None and probe:
                 self.idle_gap_ns = widen(self.idle_gap_ns, step.time_ns - step.since_ns)
@@ -38,10 +53,14 @@ class History:
             self.interval_gap_ns = widen(self.interval_gap_ns, step.time_ns - self.steps_end_ns)
             self.interval_n += 1
         self.steps_end_ns = step.time_ns
-        if len(self.steps) < KEPT:
+        if len(self.steps) < KEPT and not self._repeats(step):
             self.steps.append(step)
 
-    steps_end_ns: int = 0
+    def _repeats(self, step: Step) -> bool:
+        """Return whether the last few firings kept look just like this one: it would narrow nothing."""
+        shape = _shape(step)
+        recent = self.steps[-ALIKE:]
+        return len(recent) == ALIKE and shape is not None and all(_alike(shape, _shape(one)) for one in recent)
 
 
 def widen(span: tuple[int, int] | None, value: int) -> tuple[int, int]:

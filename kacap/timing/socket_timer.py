@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from kacap.timing.wheel import Grid, Span, fires, granule
 
@@ -28,6 +27,7 @@ class Step:
     time_ns: int
     heards_ns: tuple[int, ...] | None
     since_ns: int | None
+    before_ns: int | None  # the firing before; None: this is the first
 
     @property
     def answered(self) -> bool:
@@ -70,10 +70,10 @@ class Timer:
                 self.violations += 1
         self.grid = Grid(at, 1)
 
-    def follow(self, before: Step, step: Step) -> None:
-        """Take another firing after ``before``; what contradicts the settings counts as a violation."""
+    def follow(self, step: Step, before_ns: int) -> None:
+        """Take a firing that follows another; what contradicts the settings counts as a violation."""
         at = self.ticks(step.time_ns)
-        window, coarse = self._expected(before, step)
+        window, coarse = self._expected(step, self.ticks(before_ns))
         if not window[0] - self.slack_below(window) <= at <= window[1] + self.slack:
             self.violations += 1
             self.grid = Grid(at, 1)
@@ -84,19 +84,18 @@ class Timer:
         """Return by how much a firing may seem early: only clocks and captures make it so."""
         return self.jitter + 50e-6 * (window[0] - self.grid.at)
 
-    def _expected(self, before: Step, step: Step) -> tuple[Span, int]:
-        """Return the span in which the next firing is due, and the granule that it then lies on."""
-        hz, start = self.settings.hz, self.ticks(before.time_ns)
+    def _expected(self, step: Step, start: float) -> tuple[Span, int]:
+        """Return the span in which a firing is due after one at ``start``, and the granule that it then lies on."""
+        delay = self.settings.interval * self.settings.hz
         if not step.answered:
-            delay = self.settings.interval * hz
             return fires((start + delay, start + delay), granule(delay), self.grid, self.jitter), granule(delay)
         if step.heards_ns is None:
-            heard = self.ticks(step.since_ns) if step.since_ns is not None else start
-            return (heard + self.idle, heard + self.idle + granule(int(self.idle))), 1
-        return self._walk(start, [self.ticks(t) for t in step.heards_ns])
+            due = (self.ticks(step.since_ns) if step.since_ns is not None else start) + self.idle
+            return (due, max(due + granule(int(self.idle)), start + delay + granule(delay))), 1
+        return self._walk(start, [self.ticks(t) for t in step.heards_ns], self.ticks(step.time_ns))
 
-    def _walk(self, start: float, heards: Sequence[float]) -> tuple[Span, int]:
-        """Follow the silent firings from a probe at ``start`` to the one that must send the next."""
+    def _walk(self, start: float, heards: Sequence[float], at: float) -> tuple[Span, int]:
+        """Follow the silent firings from a probe at ``start`` to the one that must send the next, seen ``at``."""
         delay = self.settings.interval * self.settings.hz
         step = granule(delay)
         span = fires((start + delay, start + delay), step, self.grid, self.jitter)
@@ -105,26 +104,32 @@ class Timer:
             likely = max((h for h in heards if h <= span[1] + self.jitter), default=heards[0])
             if span[0] - likely >= self.idle - self.jitter:
                 return span, step
+            if span[1] - sure >= self.idle - self.jitter:
+                if at <= span[1] + self.slack:
+                    return span, 1
+                # The probe came later: something was heard before this firing, wherever in its span that was.
+                sure = min((h for h in heards if sure < h <= span[1] + self.jitter), default=sure)
+                span = (max(span[0], sure), span[1])
             remains = (sure + self.idle - span[1], likely + self.idle - span[0])
             step = granule(max(int(remains[1]), 1))
             finest = granule(max(int(remains[0]), 1))
             due = fires((sure + self.idle, likely + self.idle), step, self.grid, self.jitter)
-            if span[1] - sure >= self.idle - self.jitter:
-                return (min(span[0], sure + self.idle), max(span[1], due[1])), 1
             if finest != step:
                 due = (min(due[0], sure + self.idle), due[1])
             span, step = due, finest
         return span, 1
 
 
-def contradictions(steps: Sequence[Step], settings: Settings, *, strict: bool) -> int:
-    """Return how many firings of a history the settings cannot explain.
+def contradictions(steps: Sequence[Step], settings: Settings, *, strict: bool, most: int) -> int:
+    """Return how many firings of a history the settings cannot explain; counting ends above ``most``.
 
     ``strict``: keepalive is taken to have been on since the connection opened, so that the first probe's lateness
     counts too.
     """
     timer = Timer(settings, steps[0].time_ns)
     timer.first(steps[0], strict)
-    for before, step in pairwise(steps):
-        timer.follow(before, step)
+    for step in steps[1:]:
+        if timer.violations > most:
+            break
+        timer.follow(step, step.before_ns if step.before_ns is not None else steps[0].time_ns)
     return timer.violations
