@@ -229,7 +229,8 @@ def mpls(walk: Walk, rest: Rest) -> None:
     nibble = data[4] >> 4
     if nibble in (4, 6):
         return raw(walk, rest.after(4))
-    return ethernet(walk, rest.after(8 if nibble == 0 else 4))
+    no_control_word = nibble or be(data[4:18], 12, 2) in (0x0800, 0x86DD, 0x8100, 0x88A8)
+    return ethernet(walk, rest.after(4 if no_control_word else 8))
 
 
 def pppoe(walk: Walk, rest: Rest) -> None:
@@ -398,7 +399,6 @@ def tcp(walk: Walk, rest: Rest) -> None:
     rest.need(8 if walk.quoted else 16, "CUT_ICMP" if walk.quoted else "CUT_TCP")
     segment.sport, segment.dport, segment.seq = be(data, 0, 2), be(data, 2, 2), be(data, 4, 4)
     if len(data) < 16:
-        segment.payload_len = max(0, rest.extent - 20)
         return
     header = data[12] // 16 * 4
     if not walk.quoted and not 20 <= header <= rest.extent:

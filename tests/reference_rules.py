@@ -271,8 +271,9 @@ class Incarnation:
         for later in self.following(at):
             if later.side != item.side:
                 told = later.has(ACK) and not later.has(RST) and later.ack == item.seq + 1
-                duplicate_told = item.length == 0 or later.segment.sack is not None
-                grade = "answered" if told and duplicate_told else "refuted"
+                # A byte that is reported as a duplicate, or that nobody pushed, is not an application's.
+                garbage = item.length == 0 or later.segment.sack is not None or not item.has(PSH)
+                grade = "answered" if told and garbage else "refuted"
                 break
             if later.has(RST):
                 grade = "patterned" if later.has(ACK) and later.seq == item.seq + 1 else "refuted"

@@ -198,13 +198,15 @@ class Timeline:
         return (1 if self.version == 4 else 58), body[:2] + struct.pack(">H", checksum(pseudo + body)) + body[4:]
 
 
-def write_pcap(path: Path, frames: list[tuple[int, bytes]], link_type: int, nanoseconds: bool = True) -> None:
-    """Write (time_ns, frame) pairs as a little-endian pcap."""
-    unit = 1 if nanoseconds else 1000
-    data = struct.pack("<IHHiIII", 0xA1B23C4D if nanoseconds else 0xA1B2C3D4, 2, 4, 0, 0, 262144, link_type)
+def write_pcap(
+    path: Path, frames: list[tuple[int, bytes]], link_type: int, nanoseconds: bool = True, order: str = "<"
+) -> None:
+    """Write (time_ns, frame) pairs as a pcap, little-endian unless ``order`` is ``>``."""
+    unit, magic = (1, 0xA1B23C4D) if nanoseconds else (1000, 0xA1B2C3D4)
+    data = struct.pack(f"{order}IHHiIII", magic, 2, 4, 0, 0, 262144, link_type)
     for time_ns, frame in frames:
         seconds, rest = divmod(time_ns, 1_000_000_000)
-        data += struct.pack("<IIII", seconds, rest // unit, len(frame), len(frame)) + frame
+        data += struct.pack(f"{order}IIII", seconds, rest // unit, len(frame), len(frame)) + frame
     path.write_bytes(data)
 
 

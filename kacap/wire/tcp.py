@@ -27,7 +27,7 @@ def tcp(data: Bytes, cursor: np.void, row: np.void) -> Int:
     row["seq"] = u32(data, pos + f.TCP_SEQ)
     row["lane"] = cursor["lane"]
     if left(cursor) < f.TCP_NEEDED:
-        row["payload_len"] = max(0, extent - f.TCP_LEN)
+        row["payload_len"] = 0  # unknown: the header's length is not there
         return SEGMENT_DONE
     header = (u8(data, pos + f.TCP_DATA_OFFSET) >> 4) * 4
     if extent < f.TCP_LEN and not quoted:

@@ -20,7 +20,10 @@ from kacap.wire.sequence import Int
 
 @kernel
 def mpls(data: Bytes, cursor: np.void, row: np.void) -> Int:
-    """One label; after the last, the first four bits tell IP, a control word (0), or Ethernet (RFC 4928)."""
+    """One label; after the last, the first four bits tell IP, a control word (0), or Ethernet (RFC 4928).
+
+    0 is also how most hardware addresses begin: it is Ethernet's after all when an EtherType stands in its place.
+    """
     pos = cursor["pos"]
     if left(cursor) < f.MPLS_LEN + 1:
         return Reason.CUT_TUNNEL
@@ -30,9 +33,18 @@ def mpls(data: Bytes, cursor: np.void, row: np.void) -> Int:
     first = u8(data, pos + f.MPLS_LEN) >> 4
     if first == 4 or first == 6:
         return IP
-    if first == 0:
+    if first == 0 and not names_packet(data, cursor):
         advance(cursor, f.MPLS_LEN)
     return ETHERNET
+
+
+@kernel
+def names_packet(data: Bytes, cursor: np.void) -> bool:
+    """Whether an Ethernet header at the cursor would name IP or a VLAN tag."""
+    if left(cursor) < f.ETHERNET_LEN:
+        return False
+    number = u16(data, cursor["pos"] + f.ETHERNET_TYPE)
+    return bool(number == f.TYPE_IPV4 or number == f.TYPE_IPV6 or number == f.TYPE_VLAN or number == f.TYPE_VLAN_AD)
 
 
 @kernel
