@@ -14,7 +14,8 @@ from typing import Protocol
 
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 SECOND = 1_000_000_000
-DUPLICATE_NS = 10_000_000  # the same packet again within 10 ms is the same packet
+DUPLICATE_NS = 10_000_000  # the same content again within 10 ms is the same packet
+SAME_ID_NS = 100_000_000  # with an IP ID that is not 0, within 100 ms
 EARLY_REPLY_NS = 1_000_000  # a reply may be captured up to 1 ms before its probe
 LATE_REPLY_NS = 120 * SECOND  # two minutes, RFC 9293's maximum segment lifetime: later is no reply
 AFTER_DATA_NS = SECOND  # once data has answered, a bare ACK is the reply for so long
@@ -126,7 +127,7 @@ def duplicates(items: list[Item]) -> Iterator[Item]:
             item.side, s.seq, s.ack, s.flags, s.window, s.payload_len, s.timestamps, s.sack, s.last_byte, s.has_options,
             s.ip_id, s.is_quote,
         )  # fmt: skip
-        if content in last and abs(item.time - last[content]) <= DUPLICATE_NS:
+        if content in last and abs(item.time - last[content]) <= (SAME_ID_NS if s.ip_id else DUPLICATE_NS):
             yield item
         last[content] = item.time
 
