@@ -32,13 +32,19 @@ def never() -> bool:
 
 
 def open_reader(
-    name: str, index: int, *, follow: bool = False, stop: Callable[[], bool] = never, size: int = BLOCK_BYTES
+    name: str,
+    index: int,
+    *,
+    follow: bool = False,
+    stop: Callable[[], bool] = never,
+    size: int = BLOCK_BYTES,
+    stream: Stream | None = None,
 ) -> RecordReader:
     """Open the capture called ``name`` (``-``: standard input), number ``index``, with buffers of ``size`` bytes.
 
-    Raises CaptureError where nothing of it can be read.
+    ``stream`` is where its bytes come from if not from there. Raises CaptureError where nothing of it can be read.
     """
-    stream: Stream = open_stream(name, follow, stop)
+    stream = stream or open_stream(name, follow, stop)
     try:
         return _recognise(stream, name, index, size, follow)
     except BaseException:

@@ -6,6 +6,7 @@ import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -161,7 +162,7 @@ class Captures:
 
     def _open(self, index: int, follow: bool, size: int | None = None) -> RecordReader:
         """Open one file and remember its reader."""
-        options = {} if size is None else {"size": size}
+        options: dict[str, Any] = {} if size is None else {"size": size}
         self._readers[index] = open_reader(self.files[index], index, follow=follow, stop=self._stop, **options)
         return self._readers[index]
 

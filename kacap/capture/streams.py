@@ -25,6 +25,10 @@ class FileStream:
         """Read some bytes into ``view``; 0 at the end."""
         return self._read(view) or 0
 
+    def fileno(self) -> int:
+        """Return the file's descriptor."""
+        return int(self._file.fileno())
+
     def close(self) -> None:
         """Close the file."""
         if self._close:

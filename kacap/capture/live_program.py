@@ -1,0 +1,144 @@
+"""dumpcap or tcpdump capture, kacap reads their pipe: for a user who may start them, but may not capture himself."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from typing import IO
+
+from kacap.capture.live import CannotCaptureError, Wish
+from kacap.capture.live_stream import StreamTap, WaitingStream
+from kacap.capture.netns import inside
+from kacap.capture.rights import no_rights
+from kacap.errors import FilterError
+
+START_MS = 10_000  # a program that has not begun by then hangs
+PLACES = os.pathsep.join(["/usr/sbin", "/sbin", "/usr/local/sbin"])
+COUNTS = re.compile(r"^(\d+) packets? (received by filter|dropped by kernel|dropped by interface)", re.M)
+DUMPCAP_COUNTS = re.compile(r"received/dropped on interface .*?: (\d+)/(\d+)(?: \(.*ps_ifdrop:(\d+)\))?")
+
+
+class ProgramTap(StreamTap):
+    """An interface read through a program's pipe."""
+
+    engine = "dumpcap"
+
+    def __init__(self, interface: str, index: int, process: subprocess.Popen[bytes], errors: IO[bytes]):
+        """Read what ``process`` writes; its counters come at its end, in ``errors``."""
+        self._process, self._errors = process, errors
+        assert process.stdout is not None
+        output = process.stdout
+        super().__init__(interface, index, lambda stop: WaitingStream(output.fileno(), stop, output.close))
+
+    def halt(self) -> None:
+        """Let the program end properly, and read what it still has to say."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+        self._thread.join(2)
+        super().halt()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(2)
+
+    def counts(self) -> tuple[int | None, int | None, int | None]:
+        """Return what the program counted; it tells at its end."""
+        return counts_in(_text(self._errors))
+
+    def close(self) -> None:
+        """End the program."""
+        super().close()
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+
+def counts_in(words: str) -> tuple[int | None, int | None, int | None]:
+    """Return (received by filter, dropped by kernel, dropped by interface) from tcpdump's or dumpcap's last words."""
+    if found := DUMPCAP_COUNTS.search(words):
+        passed, dropped, interface = (int(number or 0) for number in found.groups())
+        return passed + dropped, dropped, interface
+    said = {what: int(number) for number, what in COUNTS.findall(words)}
+    return tuple(said.get(f"{what}") for what in ("received by filter", "dropped by kernel", "dropped by interface"))  # type: ignore[return-value]
+
+
+def open_program(interface: str, index: int, wish: Wish) -> ProgramTap:
+    """Start the first program that may capture on ``interface``. Raises CannotCaptureError, FilterError."""
+    failures = []
+    for command in commands(interface, wish):
+        try:
+            return inside(wish.netns, lambda command=command: _start(command, interface, index))  # type: ignore[misc]
+        except CannotCaptureError as error:
+            failures.append(error)
+    if not failures:
+        raise CannotCaptureError(f"{interface}: neither dumpcap nor tcpdump is installed", "missing")
+    if any(failure.why == "rights" for failure in failures):
+        raise no_rights(interface, wish.filter)
+    raise failures[0]
+
+
+def commands(interface: str, wish: Wish) -> Iterator[list[str]]:
+    """Yield the command lines worth trying; sudo only where it asks for no password."""
+    path = os.pathsep.join([os.environ.get("PATH", ""), PLACES])
+    passive = [] if wish.promiscuous else ["-p"]
+    buffer = str(wish.buffer_kib) if wish.buffer_kib else None
+    if dumpcap := shutil.which("dumpcap", path=path):
+        size = ["-B", str(max(int(buffer) // 1024, 1))] if buffer else []
+        link = ["-y", wish.link_type] if wish.link_type else []
+        expression = ["-f", wish.filter] if wish.filter else []
+        options = ["-q", "-i", interface, "-s", str(wish.snaplen), *passive, *size, *link, *expression]
+        yield [dumpcap, *options, "-P", "-w", "-"]
+    if tcpdump := shutil.which("tcpdump", path=path):
+        size = ["-B", buffer] if buffer else []
+        link = ["-y", wish.link_type] if wish.link_type else []
+        expression = ["--", wish.filter] if wish.filter else []
+        options = ["-n", "-U", "-i", interface, "-s", str(wish.snaplen), *passive, *size, *link]
+        yield [tcpdump, "--nano", *options, "-w", "-", *expression]
+        if os.geteuid() and (sudo := shutil.which("sudo")):
+            yield [sudo, "-n", tcpdump, "--nano", *options, "-w", "-", *expression]
+
+
+def _start(command: list[str], interface: str, index: int) -> ProgramTap:
+    """Start one program; it works if its first bytes come. Raises CannotCaptureError, FilterError."""
+    errors = tempfile.TemporaryFile()  # noqa: SIM115 (read until the program has ended)
+    try:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
+        )
+    except OSError as error:
+        why = "rights" if isinstance(error, PermissionError) else "failed"
+        raise CannotCaptureError(f"{interface}: cannot start {command[0]}: {error.strerror}", why) from None
+    assert process.stdout is not None
+    waiting = select.poll()
+    waiting.register(process.stdout, select.POLLIN)
+    began = any(event & select.POLLIN for _, event in waiting.poll(START_MS))
+    if began:
+        return ProgramTap(interface, index, process, errors)
+    process.kill()
+    process.wait()
+    raise _refusal(command[0], interface, _text(errors))
+
+
+def _text(errors: IO[bytes]) -> str:
+    """Return what a program has said on stderr so far."""
+    return os.pread(errors.fileno(), 1 << 16, 0).decode(errors="replace") if not errors.closed else ""
+
+
+def _refusal(program: str, interface: str, words: str) -> Exception:
+    """Return the error for what a program said before it ended."""
+    chatter = ("Running as", "Capturing on")
+    lines = [line for line in words.splitlines() if line.strip() and not line.startswith(chatter)]
+    told = " ".join(lines).removeprefix("dumpcap: ").removeprefix("tcpdump: ") or "ended without a word"
+    if re.search(r"permission|not permitted|password is required|a terminal is required", told, re.I):
+        return CannotCaptureError(f"{interface}: {program}: {told}", "rights")
+    if re.search(r"No such device|no interface|doesn't exist", told, re.I):
+        return CannotCaptureError(f"{interface}: no such interface (kacap live -D lists them)", "interface")
+    if re.search(r"syntax error|Invalid capture filter|can't parse filter", told):
+        return FilterError(f"filter is refused by {program}: {told}")
+    return CannotCaptureError(f"{interface}: {program}: {told}")
+
