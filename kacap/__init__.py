@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from kacap.analysis import Analysis
+    from kacap.timing.expectations import Expectation, Expected
 
 __version__ = "0.1.0"
-__all__ = ["Analysis", "Analyzer", "Keepalive", "read"]
+__all__ = ["Analysis", "Analyzer", "Expectation", "Keepalive", "read"]
 
 _HOMES = {
     "Analysis": "kacap.analysis",
     "Analyzer": "kacap.analyzer",
+    "Expectation": "kacap.timing.expectations",
     "Keepalive": "kacap.sockets.keepalive",
 }
 
@@ -45,13 +47,17 @@ def read(
     segments: Literal["events", "all", "none"] = "none",
     follow: bool = False,
     stop: Callable[[], bool] | None = None,
+    expect: Expected | Expectation | None = None,
+    system: str = "auto",
 ) -> Analysis:
     """Read one capture, possibly of several files, and return its analysis.
 
     ``filter`` is a BPF expression. ``sink`` hears of each record (``kacap.model``) as soon as it is final;
     ``segments`` chooses which segments get a record of their own. ``marks`` keeps what a timeline draws. With
-    ``follow`` a growing file is read until ``stop`` says so. Raises ``KacapError``; damage inside a capture does not
-    raise, it is listed in ``damages``.
+    ``follow`` a growing file is read until ``stop`` says so. ``expect`` (an ``Expectation``, or what returns one for a
+    connection) is what idle, interval and count are judged by; ``system`` says whose timers to assume
+    (``timing.settings.SYSTEMS``). Raises ``KacapError``; damage inside a capture does not raise, it is listed in
+    ``damages``.
     """
     from kacap.analyzer import Analyzer
     from kacap.capture import open_captures
@@ -59,11 +65,15 @@ def read(
 
     names = [paths] if isinstance(paths, str) else list(paths)
     source = open_captures(names, filter=filter, follow=follow, stop=stop)
-    analyzer = Analyzer(sink=sink, segments=segments, keep_all=keep_all, keep_episodes=keep_episodes, marks=marks)
+    analyzer = Analyzer(
+        sink=sink, segments=segments, keep_all=keep_all, keep_episodes=keep_episodes, marks=marks, expect=expect,
+        system=system,
+    )
     try:
         run(source, analyzer)
     finally:
         source.close()
+    analyzer.dropped = (source.dropped_kernel or 0) + (source.dropped_interface or 0)
     analysis = analyzer.finish()
     summary = analysis.capture
     summary.files, summary.link_types = list(source.files), list(source.link_types)
@@ -73,7 +83,5 @@ def read(
         summary.skipped["excluded by the filter"] = source.filtered_out
     analysis.damages = list(source.damages)
     if sink is not None:
-        for finding in analysis.findings:
-            sink(finding)
         sink(summary)
     return analysis

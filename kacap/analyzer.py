@@ -19,10 +19,16 @@ from kacap.classify.kinds import GRADE_WORDS, KIND_WORDS, Kind
 from kacap.classify.reasons import SENTENCES, Why
 from kacap.classify.resolve import Resolver
 from kacap.classify.tracker import Tracked, Tracker
-from kacap.flows import BEGAN
+from kacap.evidence import Case, Evidence
+from kacap.findings import of_capture, of_connection
+from kacap.findings.case import Context
+from kacap.findings.deaths import Deaths
+from kacap.flows import A_FIN, B_FIN, BEGAN, FINISHED, WAS_RESET
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Prober, SegmentRecord
 from kacap.timing.episodes import Gatherer
+from kacap.timing.expectations import Expectation, Expected
 from kacap.timing.settings import estimate
+from kacap.timing.verdicts import judge_connection
 from kacap.wire import Reason, decode
 
 Segments = Literal["events", "all", "none"]
@@ -33,15 +39,41 @@ def _ignore(record: object) -> None:
     """Take a record and do nothing: who asked for no records."""
 
 
+FEW = 20  # connections, up to which those on which nobody probes are worth a finding each
+
+
+def _case(row: np.void, connection: Connection, evidence: Evidence) -> Case:
+    """Turn what a CONNECTION row measured into what findings rest on."""
+    regular = int(row["beats"]) >= 2
+    return Case(
+        connection, evidence, survived_ns=int(row["survived_ns"]), killed_ns=int(row["killed_ns"]),
+        beats=int(row["beats"]), beat_ns=(int(row["beat_least_ns"]), int(row["beat_most_ns"])) if regular else None,
+        beat_bytes=int(row["beat_bytes"]), answer_bytes=int(row["answer_bytes"]), resent_n=int(row["resent_n"]),
+        resent_ns=(int(row["resent_since_ns"]), int(row["resent_until_ns"])), resent_open=bool(row["resent_open"]),
+        resent_from_a=bool(row["resent_from_a"]),
+    )
+
+
+def _alive(probing: list[Connection]) -> dict[str, list[int]]:
+    """Return by address when it answered a probe, sorted, nanoseconds."""
+    times: dict[str, list[int]] = {}
+    for prober in (prober for connection in probing for prober in connection.probers):
+        for probe in (probe for episode in prober.episodes for probe in episode.probes):
+            if probe.reply_after_ns is not None:
+                times.setdefault(prober.peer.address, []).append(probe.time_ns + probe.reply_after_ns)
+    return {address: sorted(found) for address, found in times.items()}
+
+
 class Watch:
     """One connection on which somebody probes: its undecided events, its episodes, its record."""
 
-    __slots__ = ("connection", "gatherer", "resolver", "window_probes")
+    __slots__ = ("connection", "evidence", "gatherer", "resolver", "window_probes")
 
     def __init__(self, connection: Connection, emit: Callable[[Prober, Episode], None]) -> None:
         self.connection = connection
         self.resolver = Resolver()
         self.gatherer = Gatherer(connection, emit)
+        self.evidence = Evidence()
         self.window_probes = 0
 
 
@@ -66,8 +98,9 @@ class Analyzer:
 
     ``sink`` hears of each record (``kacap.model``) as soon as it is final; ``segments`` chooses which SegmentRecords.
     ``system`` names the timer model (``timing.settings.SYSTEMS``). A connection on which somebody probes is told of
-    at the end, when the clocks of all probers of its host have been compared. ``keep_all`` keeps connections without a prober too, ``keep_episodes`` every probe, ``marks`` a row per segment
-    for timelines.
+    at the end, when the clocks of all probers of its host have been compared. ``expect`` says what is expected of a
+    connection, or of every one. ``keep_all`` keeps connections without a prober too, ``keep_episodes`` every probe,
+    ``marks`` a row per segment for timelines.
     """
 
     def __init__(
@@ -79,8 +112,10 @@ class Analyzer:
         keep_episodes: bool = True,
         marks: bool = False,
         system: str = "auto",
+        expect: Expected | Expectation | None = None,
     ) -> None:
         self.system = system
+        self.expect = expect if callable(expect) else lambda _: expect
         self.sink = sink or _ignore
         self.segments = segments
         self.keep_all = keep_all
@@ -91,6 +126,9 @@ class Analyzer:
         self.watches: dict[int, Watch] = {}
         self.held: dict[FrameRef, SegmentRecord] = {}  # plain ACKs that may yet prove to be probes
         self.told: set[FrameRef] = set()  # frames that an event has spoken of before their row was looked at
+        self.cases: list[Case] = []
+        self.deaths = Deaths()
+        self.dropped = 0  # frames that the capture lost, where the source says so
         self.marks: list[NDArray[np.void]] = []
         self.analysis = Analysis()
 
@@ -142,7 +180,8 @@ class Analyzer:
     def finish(self) -> Analysis:
         """The source has ended: close everything and return the analysis (its ``capture`` names no files yet)."""
         for row in self.tracker.rest():
-            self._close(row)
+            is_open = not row["state"] & (A_FIN | B_FIN | WAS_RESET | FINISHED)
+            self._close(row, self.tracker.now_ns if is_open else None)
         for held in self.held.values():
             self.sink(held)
         self.held.clear()
@@ -151,13 +190,25 @@ class Analyzer:
         probing = [connection for connection in analysis.connections if connection.probers]
         analysis.clocks = estimate(probing, self.system)
         for connection in probing:
+            judge_connection(connection, self.expect(connection))
             self.sink(connection)
+        self._find(probing)
         analysis.capture.skipped = {
             Reason(i).text: int(count) for i, count in enumerate(self.skipped) if count
         }
         if self.marks:
             analysis.marks = np.concatenate(self.marks)
         return analysis
+
+    def _find(self, probing: list[Connection]) -> None:
+        """Look for findings, connection by connection and over the capture."""
+        context = Context(_alive(probing), self.dropped, self.tracker.now_ns, expected=self.expect)
+        context.few = self.analysis.quiet.connections + len(probing) <= FEW
+        findings = [finding for case in self.cases for finding in of_connection(case, context)]
+        probers = [prober for connection in probing for prober in connection.probers]
+        self.analysis.findings = [*of_capture(probers, self.deaths, context), *findings]
+        for finding in self.analysis.findings:
+            self.sink(finding)
 
     def _decided(self, watch: Watch, event: Event) -> None:
         """An event has its kind: count it, tell of it, gather it."""
@@ -167,6 +218,7 @@ class Analyzer:
             self._tell(watch.connection, event)
         if not event.dropped:
             watch.gatherer.take(event)
+            watch.evidence.take(event)
 
     def _final(self, prober: Prober, episode: Episode) -> None:
         """An episode is final: keep it and tell of its probes and of itself."""
@@ -177,19 +229,27 @@ class Analyzer:
                 self.sink(probe)
             self.sink(episode)
 
-    def _close(self, row: np.void) -> None:
-        """A connection has ended: finish what is open and keep its record, or only count it."""
+    def _close(self, row: np.void, until_ns: int | None = None) -> None:
+        """A connection has ended: finish what is open and keep its record, or only count it.
+
+        ``until_ns`` is how long it was watched, where it stayed open to the end.
+        """
         connection = _connection(row)
         watch = self.watches.pop(connection.connection, None)
         if watch is not None:
             for decided in watch.resolver.finish():
                 self._decided(watch, decided)
-            watch.gatherer.finish(self.tracker.now_ns)
+            watch.gatherer.finish(None if row["state"] & FINISHED else self.tracker.now_ns)
             connection.probers = [prober for prober in watch.gatherer.probers if prober is not None]
             connection.window_probes += watch.window_probes
+        case = _case(row, connection, watch.evidence if watch is not None else Evidence())
+        self.deaths.take(case)
+        if connection.probers or case.opened or self.expect(connection) is not None:
+            self.cases.append(case)
         if connection.probers or self.keep_all:
             self.analysis.connections.append(connection)
         if not connection.probers:
+            judge_connection(connection, self.expect(connection), until_ns)
             self._count_quiet(connection)
             self.sink(connection)
 
@@ -199,8 +259,10 @@ class Analyzer:
         quiet.connections += 1
         quiet.window_probing += connection.window_probes > 0
         quiet.retransmitting += connection.retransmissions > 0
-        if quiet.longest is None or connection.longest_silence_ns > quiet.longest_silence_ns:
-            quiet.longest, quiet.longest_silence_ns = connection, connection.longest_silence_ns
+        silence_ns, before = connection.longest_silence_ns, quiet.longest
+        first = before is None or connection.connection < before.connection  # of equal ones, whichever ended first
+        if before is None or silence_ns + first > quiet.longest_silence_ns:
+            quiet.longest, quiet.longest_silence_ns = connection, silence_ns
 
     def _tell(self, connection: Connection, event: Event) -> None:
         """Tell of a segment that an event decided; ``held`` may hold it as a plain ACK."""

@@ -32,9 +32,25 @@ CONNECTION = np.dtype(
         ("segments", "<i8"),
         ("window_probes", "<i8"),
         ("retransmissions", "<i8"),
+        ("survived_ns", "<i8"),  # longest silence after which both sides were heard again
+        ("killed_ns", "<i8"),  # shortest silence after which only a reset, or nothing, came back; 0: none
+        ("trial_ns", "<i8"),  # a silence that one side has ended and the other has not answered yet; 0: none
+        ("burst_ns", "<i8"),  # when data last came after a silence
+        ("beat_least_ns", "<i8"),  # between such moments: least and most
+        ("beat_most_ns", "<i8"),
+        ("beats", "<i8"),  # how many such moments
+        ("resent_since_ns", "<i8"),  # of the bytes sent again most often: when first
+        ("resent_until_ns", "<i8"),  # ... and when last
+        ("resent_n", "<i4"),  # ... and how often again
+        ("beat_bytes", "<u4"),  # payload of the first segment of a burst: the largest
+        ("answer_bytes", "<u4"),  # ... and of the other side's first answer to it
         ("a_port", "<u2"),
         ("b_port", "<u2"),
         ("state", "u1"),
+        ("trial_from_a", "u1"),
+        ("burst_from_a", "u1"),
+        ("resent_from_a", "u1"),
+        ("resent_open", "u1"),  # 1: the other side has not been heard since
     ],
     align=True,
 )
@@ -73,6 +89,8 @@ SIDE = np.dtype(
         ("held_ack", "<u4"),
         ("probe_seq", "<u4"),
         ("probe_ack", "<u4"),
+        ("resent_n", "<i4"),  # retransmissions since its oldest unacknowledged byte was acknowledged
+        ("resent_since_ns", "<i8"),  # when the bytes were first sent
         ("held_n", "<i4"),
         ("open_probes", "<i4"),  # unanswered probes of the run
         ("late_replies", "<i4"),  # misses of the last run that a late reply may still answer
@@ -196,12 +214,13 @@ def rebuild(table: Row, connections: Row, used: Row) -> None:
 def is_copy(seg: Row, digest: Row, recent: Row) -> Row:
     """Return whether the same packet was captured a moment before (``any``, ``lo``, veth, merged captures).
 
-    Equal addresses, ports, sequence numbers, flags, length, window, timestamps and IP ID; the TTL may differ. A
+    Equal addresses, ports, sequence numbers, flags, length, window, options and IP ID; the TTL may differ. A
     packet that its IP ID or its timestamp identifies may be half a second apart (clocks of merged captures).
     """
     digest = digest + seg.src_lo * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seg.src_port)
     digest = _mix(digest ^ ((np.uint64(seg.seq) << np.uint64(32)) | np.uint64(seg.ack)))
     digest = digest + ((np.uint64(seg.tsval) << np.uint64(32)) | np.uint64(seg.tsecr))
+    digest = _mix(digest ^ ((np.uint64(seg.sack_left) << np.uint64(32)) | np.uint64(seg.sack_right)))
     digest = _mix(digest ^ ((np.uint64(seg.payload_len) << np.uint64(32)) | (np.uint64(seg.window) << np.uint64(16))
                             | np.uint64(seg.ip_id)) ^ (np.uint64(seg.flags) << np.uint64(56)))
     row = recent[np.int64(digest & np.uint64(RECENT_ROWS - 1))]
@@ -227,7 +246,7 @@ def starts_another(seg: Row, row: Row, x: Row, y: Row) -> Row:
     loss explains (ports were reused and the SYN was not captured). An RST never does: it may be out of window.
     """
     silence = seg.time_ns - row.last_ns
-    if seg.flags & SYN and not seg.flags & ACK:
+    if seg.flags & (SYN | ACK | RST) == SYN:
         return not (x.known & ISN and x.isn == seg.seq)
     closed = (row.state & WAS_RESET) != 0 or (row.state & (A_FIN | B_FIN)) == (A_FIN | B_FIN)
     if closed and silence > LINGER_NS:
@@ -260,13 +279,17 @@ def open_connection(seg: Row, header: Row, connections: Row, sides: Row) -> Row:
     row.segments = 0
     row.window_probes = 0
     row.retransmissions = 0
+    row.survived_ns = row.killed_ns = row.trial_ns = row.beat_least_ns = row.beat_most_ns = row.beats = 0
+    row.resent_since_ns = row.resent_until_ns = row.resent_n = row.resent_open = 0
+    row.beat_bytes = row.answer_bytes = 0
+    row.burst_ns = NEVER
     row.state = BEGAN if seg.flags & SYN else 0
     for i in range(2):
         side = sides[2 * slot + i]
         side.sent_ns = side.heard_ns = side.data_ns = side.probe_ns = NEVER
         side.dup_ns = side.closed_ns = side.replied_ns = NEVER
         side.gap_ns = 0
-        side.heard_n = 0
+        side.heard_n = side.resent_n = 0
         side.held_n = side.open_probes = side.late_replies = 0
         side.known = 0
         side.ttl = 0

@@ -227,10 +227,10 @@ def _take_segment(state: Row, seg: Row, label: Row, x: Row, y: Row) -> None:
         hear(y, seg.time_ns)
     if shaped:
         x.heard_n = 0
+    advance_row(seg, row, label, x)
     learn_numbers(seg, x, y, label.kind)
     learn_rest(seg, x, label.kind)
     x.sent_ns = seg.time_ns
-    advance_row(seg, row, label)
 
 
 @kernel
@@ -243,15 +243,16 @@ def _take(state: Row, seg: Row, label: Row) -> None:
     label.held = label.event = 0
     label.grade = _PROVEN
     quote = seg.has & IS_QUOTE
+    if slot >= 0 and not copy:
+        x, y = sides[2 * slot + side], sides[2 * slot + 1 - side]
+        if starts_another(seg, connections[slot], x, y):
+            if not quote:
+                connections[slot].state |= FINISHED
+                header.finished += 1
+            slot = np.int64(-1)
     if slot < 0 and quote:
         label.id, label.slot, label.kind, label.why, label.from_a = 0, -1, _ACK, _W_QUOTED_OTHER, 0
         return
-    if slot >= 0 and not copy and not quote:
-        x, y = sides[2 * slot + side], sides[2 * slot + 1 - side]
-        if starts_another(seg, connections[slot], x, y):
-            connections[slot].state |= FINISHED
-            header.finished += 1
-            slot = np.int64(-1)
     if slot < 0:
         slot, side = open_connection(seg, header, connections, sides)
         table[place] = slot

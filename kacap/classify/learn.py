@@ -18,6 +18,7 @@ from kacap.flows import (
     STAMP,
     UNA,
     WAS_RESET,
+    WATCHED,
     WINDOW,
 )
 from kacap.kernels import Row, kernel
@@ -26,6 +27,11 @@ from kacap.wire.sequence import seq_diff
 
 SAME_MOMENT_NS = np.int64(50_000_000)
 
+TRIAL_NS = np.int64(10_000_000_000)  # shorter silences say nothing about a middlebox
+BURST_NS = np.int64(900_000_000)
+SUSPENDED_AFTER = 3
+
+_DATA = int(Kind.DATA)
 _PROBE, _WINDOW_PROBE, _RETRANSMISSION = int(Kind.PROBE), int(Kind.WINDOW_PROBE), int(Kind.RETRANSMISSION)
 _PROVEN, _W_OUT_RST = int(Grade.PROVEN), int(Why.OUT_OF_WINDOW_RST)
 
@@ -70,6 +76,7 @@ def learn_numbers(seg: Row, x: Row, y: Row, kind: Row) -> None:
     if seg.flags & ACK:
         if not y.known & UNA or seq_diff(seg.ack, y.una) > 0:
             y.una = seg.ack
+            y.resent_n = 0
         if not y.known & NXT or seq_diff(seg.ack, y.nxt) > 0:
             y.nxt = seg.ack
         y.known |= UNA | NXT
@@ -92,19 +99,71 @@ def learn_rest(seg: Row, x: Row, kind: Row) -> None:
         x.tsval = seg.tsval
         x.known |= STAMP
     x.ip_id = seg.ip_id
-    x.ttl = seg.ttl
+    if x.ttl == 0 or seg.payload_len > 1 or seg.flags & SYN:
+        x.ttl = seg.ttl  # replies may come from a nearer hop, data does not
 
 
 @kernel
-def advance_row(seg: Row, row: Row, label: Row) -> None:
+def learn_resending(seg: Row, row: Row, label: Row, x: Row) -> None:
+    """Count a retransmission; the third of the same bytes tells that keepalive is suspended (Linux: packets_out)."""
+    if label.kind == _RETRANSMISSION:
+        row.retransmissions += 1
+        if x.resent_n == 0:
+            x.resent_since_ns = x.data_ns
+        x.resent_n += 1
+        if x.resent_n >= SUSPENDED_AFTER:
+            row.state |= WATCHED
+        if x.resent_n >= max(row.resent_n, 1):
+            row.resent_n, row.resent_from_a, row.resent_open = x.resent_n, label.from_a, 1
+            row.resent_since_ns, row.resent_until_ns = x.resent_since_ns, seg.time_ns
+    elif row.resent_from_a != label.from_a:
+        row.resent_open = 0
+
+
+@kernel
+def learn_silence(seg: Row, row: Row, label: Row) -> None:
+    """Tell silences that a connection survived from those that killed it: does the other side answer what ends one?"""
+    silence = seg.time_ns - row.last_ns
+    row.longest_silence_ns = max(row.longest_silence_ns, silence)
+    other = row.trial_ns and row.trial_from_a != label.from_a
+    if row.trial_ns and seg.flags & RST:
+        row.killed_ns = row.trial_ns if row.killed_ns == 0 else min(row.killed_ns, row.trial_ns)
+        row.trial_ns = 0
+    elif other:
+        row.survived_ns = max(row.survived_ns, row.trial_ns)
+        row.trial_ns = 0
+    if silence >= TRIAL_NS and row.trial_ns == 0 and not seg.flags & (RST | SYN):
+        row.trial_ns, row.trial_from_a = silence, label.from_a
+
+
+@kernel
+def learn_beat(seg: Row, row: Row, label: Row) -> None:
+    """Measure the cadence of data that comes after silences: an application's heartbeat is regular and small."""
+    if label.kind != _DATA:
+        return
+    if row.burst_ns != NEVER and label.from_a != row.burst_from_a and seg.time_ns - row.burst_ns < BURST_NS:
+        row.answer_bytes = max(row.answer_bytes, seg.payload_len)
+    if seg.time_ns - row.last_ns < BURST_NS and row.burst_ns != NEVER:
+        return
+    if row.burst_ns != NEVER:
+        gap = seg.time_ns - row.burst_ns
+        row.beat_least_ns = gap if row.beats < 2 else min(row.beat_least_ns, gap)
+        row.beat_most_ns = max(row.beat_most_ns, gap)
+    row.beats += 1
+    row.burst_ns, row.burst_from_a = seg.time_ns, label.from_a
+    row.beat_bytes = max(row.beat_bytes, seg.payload_len)
+
+
+@kernel
+def advance_row(seg: Row, row: Row, label: Row, x: Row) -> None:
     """Take a segment into its connection's row: times, counts, what closed it."""
-    row.longest_silence_ns = max(row.longest_silence_ns, seg.time_ns - row.last_ns)
+    learn_silence(seg, row, label)
+    learn_beat(seg, row, label)
+    learn_resending(seg, row, label, x)
     row.last_ns = max(row.last_ns, seg.time_ns)
     row.segments += 1
     if label.kind == _WINDOW_PROBE and label.grade == _PROVEN:
         row.window_probes += 1
-    if label.kind == _RETRANSMISSION:
-        row.retransmissions += 1
     if seg.flags & RST:
         if label.why != _W_OUT_RST:
             row.state |= WAS_RESET

@@ -66,8 +66,8 @@ def is_stale(seg: Row, x: Row) -> Row:
 
 @kernel
 def silence_before(seg: Row, x: Row, heard_ns: Row) -> Row:
-    """Return how long X had neither sent nor accepted anything: nanoseconds, large when unknown."""
-    last = max(x.sent_ns, heard_ns)
+    """Return how long X had neither sent data nor accepted anything: nanoseconds, large when unknown."""
+    last = max(x.data_ns, heard_ns)
     return seg.time_ns - last if last != NEVER else LONG_SILENCE_NS
 
 
@@ -75,7 +75,9 @@ def silence_before(seg: Row, x: Row, heard_ns: Row) -> Row:
 def rate_data(seg: Row, x: Row) -> Row:
     """Rate a segment with two or more payload bytes: new, sent before, or captured out of order."""
     end = np.uint32(seg.seq + seg.payload_len)
-    if x.known & SEEN and seq_diff(end, x.seen) <= 0 and seg.time_ns - x.data_ns >= REORDERED_NS:
+    acknowledged = x.known & UNA and seq_diff(end, x.una) <= 0
+    sent_before = x.known & SEEN and seq_diff(end, x.seen) <= 0
+    if sent_before and (acknowledged or seg.time_ns - x.data_ns >= REORDERED_NS):
         return verdict(_RETRANSMISSION, _PROVEN, W_BEFORE)
     return verdict(_DATA, _PROVEN, W_DATA)
 
@@ -143,10 +145,10 @@ def rate_reset(seg: Row, x: Row, y: Row) -> Row:
 def rate(seg: Row, x: Row, y: Row, heard_ns: Row) -> Row:
     """Return the packed verdict on one TCP segment from X to Y; ``heard_ns`` is when X's idle clock started."""
     flags = seg.flags
-    if flags & SYN:
-        return verdict(_SYN, _PROVEN, W_OPENS)
     if flags & RST:
         return rate_reset(seg, x, y)
+    if flags & SYN:
+        return verdict(_SYN, _PROVEN, W_OPENS)
     if flags & FIN:
         return verdict(_FIN, _PROVEN, W_CLOSES)
     if not flags & ACK:

@@ -16,7 +16,7 @@ from kacap.model import Connection
 from kacap.report.panel import INK, SHAPES, SOFT, draw, title
 from kacap.report.ranking import by_severity
 from kacap.report.sentences import verdict
-from kacap.report.units import clean, counted, duration
+from kacap.units import clean, counted, duration
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,7 +10,7 @@ from kacap.analysis import Analysis
 from kacap.classify.kinds import TABLE, Grade, Kind
 from kacap.model import Episode, FrameRef, Probe, SegmentRecord
 from kacap.report.sentences import ENDINGS, GRADES
-from kacap.report.units import clean, counted, duration, moment
+from kacap.units import clean, counted, duration, moment
 
 AROUND = 4  # segments of the same connection shown on either side
 KEY = 14

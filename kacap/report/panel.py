@@ -16,7 +16,7 @@ from kacap.model import Connection, Endpoint, Probe, Prober
 from kacap.report.ranking import gravest
 from kacap.report.sentences import ended_ns, missed, verdict
 from kacap.report.timeaxis import TimeAxis, long_silences
-from kacap.report.units import between, counted, duration, moment
+from kacap.units import between, counted, duration, moment
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

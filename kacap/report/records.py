@@ -131,6 +131,11 @@ def _count(value: Setting) -> dict[str, Any]:
     return {"observed" if key == "observed_ns" else key: found for key, found in _setting(value).items()}
 
 
+def setting_fields(name: str, value: Setting) -> dict[str, Any]:
+    """Return the fields of the setting ``name``, in order."""
+    return _count(value) if name == "count" else _setting(value)
+
+
 def _prober(value: Prober) -> dict[str, Any]:
     return {
         "side": str(value.side),

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from kacap.classify.kinds import Ending, Grade
 from kacap.model import Episode, Probe, Prober
-from kacap.report.units import between, counted, duration
+from kacap.units import between, counted, duration
 
 # A cadence holds when this share of the gaps lies within this share of their median (the timer wheel is up to
 # one eighth late).

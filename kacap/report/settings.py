@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kacap.model import Setting
-from kacap.report.units import between
+from kacap.units import between
 
 
 def setting(name: str, value: Setting) -> str | None:

@@ -15,7 +15,7 @@ from kacap.model import Connection, Episode, Finding, Prober
 from kacap.report.ranking import by_severity, gravest, totals
 from kacap.report.sentences import ENDINGS, GRADES, ended_ns, missed, unanswered, verdict
 from kacap.report.settings import setting
-from kacap.report.units import between, clean, counted, duration, moment
+from kacap.units import between, clean, counted, duration, moment
 
 SHOWN = 20  # connections shown without --all
 STEPS = 12  # probes of one unanswered run written out

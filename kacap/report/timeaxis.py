@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kacap.report.units import HOUR, MINUTE, MS, SECOND, US
+from kacap.units import HOUR, MINUTE, MS, SECOND, US
 
 MOST_BREAKS = 3
 BREAK_WIDTH = 0.12  # of what is drawn to scale

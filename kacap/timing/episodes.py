@@ -62,8 +62,8 @@ class Gatherer:
         elif event.kind != Kind.DUPLICATE_FRAME and event.flags & (RST | SYN | FIN):
             self._close_open(event)
 
-    def finish(self, last_ns: int) -> None:
-        """The capture or the connection ended: what is still open stays so."""
+    def finish(self, last_ns: int | None) -> None:
+        """The connection ended, or the capture at ``last_ns``: what is still open stays so."""
         for side in (0, 1):
             run = self.runs[side]
             if run is not None:
@@ -191,6 +191,8 @@ def _count(prober: Prober, episode: Episode, last_ns: int | None) -> None:
         if probe.grade != prober.grade and _RANK[probe.grade] > _RANK[prober.grade]:
             prober.grade = probe.grade
     newest = episode.probes[-1]
+    if episode.ending == Ending.RESET:
+        prober.missed -= 1
     if newest.reply_after_ns is None and last_ns is not None and last_ns - newest.time_ns < ANSWER_WAIT_NS:
         prober.missed -= 1
     prober.probes += len(episode.probes)

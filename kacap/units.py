@@ -1,0 +1,93 @@
+"""Numbers into words: durations, moments, counts, and text that came from outside.
+
+The only place where nanoseconds become seconds. Everything is rounded half up in integers, so that 59.9996 s never
+reads "60.00 s" in one line and "1 min" in the next. The words are ASCII: they survive every pipe.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+US, MS, SECOND = 1_000, 1_000_000, 1_000_000_000
+MINUTE, HOUR, DAY = 60 * SECOND, 3_600 * SECOND, 86_400 * SECOND
+
+Scale = tuple[int, int, int, int, str]
+
+# Below `limit` a duration is written in `unit`, rounded to `step`, with so many decimals.
+_SCALES: tuple[Scale, ...] = (
+    (US, 1, 1, 0, "ns"),
+    (100 * US, US, US, 0, "us"),
+    (10 * MS, MS, 10 * US, 2, "ms"),
+    (100 * MS, MS, 100 * US, 1, "ms"),
+    (SECOND, MS, MS, 0, "ms"),
+    (10 * SECOND, SECOND, 10 * MS, 2, "s"),
+    (100 * SECOND, SECOND, 100 * MS, 1, "s"),
+    (1_000 * SECOND, SECOND, SECOND, 0, "s"),
+)
+
+# From 1,000 s on, two units: (limit, large unit, its name, small unit, its name).
+_PAIRS: tuple[tuple[int | None, int, str, int, str], ...] = (
+    (HOUR, MINUTE, "min", SECOND, "s"),
+    (DAY, HOUR, "h", MINUTE, "min"),
+    (None, DAY, "d", HOUR, "h"),
+)
+
+
+def rounded(value_ns: int, step_ns: int) -> int:
+    """Return ``value_ns`` rounded half up to a multiple of ``step_ns``, in nanoseconds."""
+    return (value_ns + step_ns // 2) // step_ns * step_ns
+
+
+def duration(value_ns: int) -> str:
+    """Return a duration for people: ``15 us``, ``1.02 s``, ``61.4 s``, ``350 s``, ``2 h 2 min``."""
+    if value_ns == 0:
+        return "0 s"
+    if value_ns < 0:
+        return "-" + duration(-value_ns)
+    scale = _scale(value_ns)
+    return f"{_number(value_ns, scale)} {scale[-1]}" if scale else _two_units(value_ns)
+
+
+def _scale(value_ns: int) -> Scale | None:
+    """Return the scale that suits a duration, None from 1,000 s on."""
+    return next((scale for scale in _SCALES if rounded(value_ns, scale[2]) < scale[0]), None)
+
+
+def _number(value_ns: int, scale: Scale) -> str:
+    """Return a duration as a number in a scale's unit."""
+    _, unit, step, places, _ = scale
+    return f"{rounded(value_ns, step) / unit:.{places}f}"
+
+
+def _two_units(value_ns: int) -> str:
+    """Return a long duration in its two largest units, the smaller one left out when it is 0."""
+    _, large, large_name, small, small_name = next(
+        row for row in _PAIRS if row[0] is None or rounded(value_ns, row[3]) < row[0]
+    )
+    shown = rounded(value_ns, small)
+    rest = shown % large // small
+    return f"{shown // large} {large_name}" + (f" {rest} {small_name}" if rest else "")
+
+
+def between(low_ns: int, high_ns: int) -> str:
+    """Return a range of durations, in one unit where they are near: ``0.06 to 0.11 ms``; equal ends are one."""
+    low, high, scale = duration(low_ns), duration(high_ns), _scale(high_ns)
+    if scale and low_ns * 100 > high_ns:
+        low = _number(low_ns, scale)
+    return high if high in (low, f"{low} {scale[-1] if scale else ''}") else f"{low} to {high}"
+
+
+def moment(time_ns: int) -> str:
+    """Return a time since 1970 as ``2026-11-20 09:52:25.369 UTC``, rounded to milliseconds."""
+    whole = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=rounded(time_ns, MS) // MS)
+    return f"{whole:%Y-%m-%d %H:%M:%S}.{whole.microsecond // 1000:03d} UTC"
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return ``1 probe``, ``12,000 probes``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def clean(text: str) -> str:
+    """Return ``text`` with every character that is not printable (control, bidirectional, undecodable) as ``?``."""
+    return "".join(c if c.isprintable() else "?" for c in text)
