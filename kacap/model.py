@@ -102,6 +102,7 @@ class Prober:
     idle: Setting = field(default_factory=Setting)
     interval: Setting = field(default_factory=Setting)
     count: Setting = field(default_factory=Setting)
+    user_timeout: Setting = field(default_factory=Setting)  # expected in ms, observed a bracket; in no record
     ending: str = "open"
     grade: str = "proven"  # the weakest grade among its probes
     payload_bytes: int = 0
@@ -128,6 +129,7 @@ class Connection:
     window_probes: int = 0
     retransmissions: int = 0
     probers: list[Prober] = field(default_factory=list)
+    unprobed: Setting | None = None  # idle, judged where no end that should probe does; in no record
 
 
 @dataclass(slots=True)

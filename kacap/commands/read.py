@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kacap.commands.expecting import expected, expecting
 from kacap.commands.sources import sources
 from kacap.errors import EXIT_DONE, EXIT_FAILED
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="FILE... [BPF EXPRESSION]")
 @click.option("-r", "named", multiple=True, metavar="FILE", help="Read FILE; the same as naming it.")
 @click.option("-F", "filter_file", metavar="FILE", help="Read the filter expression from FILE.")
+@expecting
 @click.option("--json", "as_json", is_flag=True, help="Write JSON Lines, one record each.")
 @click.option(
     "--segments", type=click.Choice(["events", "all", "none"]), default="events", show_default=True,
@@ -84,6 +86,7 @@ def _analyse(files: list[str], expression: str | None, marks: bool, options: dic
         marks=marks,
         sink=sink,
         segments=options["segments"] if sink else "none",
+        expect=expected(options),
         follow=options["follow"],
         stop=_until_interrupted() if options["follow"] else None,
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from kacap.model import Setting
-from kacap.units import between
+from kacap.units import between, duration
 
 
 def setting(name: str, value: Setting) -> str | None:
-    """Return idle, interval or count in words, or None when there is nothing to say about it."""
+    """Return idle, interval, count or user_timeout in words, or None when there is nothing to say about it."""
     if value.observed is None and value.candidates is None and value.expected is None and not value.why:
         return None
     parts = [_could_be(name, value), _observed(name, value), _against(name, value)]
@@ -17,7 +17,7 @@ def setting(name: str, value: Setting) -> str | None:
 
 def _unit(name: str) -> str:
     """Return what a setting is counted in, for after a number."""
-    return "" if name == "count" else " s"
+    return {"count": "", "user_timeout": " ms"}.get(name, " s")
 
 
 def _could_be(name: str, value: Setting) -> str:
@@ -28,13 +28,21 @@ def _could_be(name: str, value: Setting) -> str:
     return " or ".join(map(str, found)) + _unit(name) if found else ""
 
 
+def seen(name: str, value: Setting) -> str:
+    """Return what was seen of a setting: ``61.4 s``, ``at most 5.02 s``, ``3``; empty when nothing was."""
+    if value.observed is None:
+        return ""
+    low, high = value.observed
+    if name == "count":
+        return f"{low}" if low == high else f"{low} to {high}"
+    return between(low, high) if low else f"at most {duration(high)}"
+
+
 def _observed(name: str, value: Setting) -> str:
     """Return what was seen: ``observed 61.4 s (n=3)``."""
     if value.observed is None:
         return ""
-    low, high = value.observed
-    seen = between(low, high) if name != "count" else f"{low}" if low == high else f"{low} to {high}"
-    return f"observed {seen}" + (f" (n={value.n})" if value.n else "")
+    return f"observed {seen(name, value)}" + (f" (n={value.n})" if value.n else "")
 
 
 def _against(name: str, value: Setting) -> str:

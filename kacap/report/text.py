@@ -113,9 +113,9 @@ def _facts(analysis: Analysis, prober: Prober, verbose: bool) -> Iterator[tuple[
         yield "silence", _silence(analysis, episode)
     yield "ending", f"{prober.ending}: {ENDINGS[Ending(prober.ending)].meaning}"
     yield "evidence", GRADES.get(prober.grade, prober.grade)
-    for name in ("idle", "interval", "count"):
+    for name in ("idle", "interval", "count", "user_timeout"):
         if (words := setting(name, getattr(prober, name))) is not None:
-            yield name, words
+            yield name.removeprefix("user_"), words
 
 
 def _numbers(analysis: Analysis, prober: Prober) -> str:

@@ -34,7 +34,7 @@ OTHER_NAMES = {  # as tcp(7), the sysctls, libpq, PostgreSQL, nginx, Envoy and t
 ALIASES = {alias: name for name, others in OTHER_NAMES.items() for alias in (name, *others.split())}
 
 UNITS_NS = {"ms": 1_000_000, "s": SECOND_NS, "m": 60 * SECOND_NS, "min": 60 * SECOND_NS, "h": 3600 * SECOND_NS}
-_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?) ?([a-z]*)")
+_DURATION = re.compile(r"(-?[0-9]{1,12}(?:\.[0-9]{1,9})?) ?([a-z]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +142,9 @@ def _user_timeout(text: str, one: Stated) -> int:
     value_ns, unit = _duration(text, one)
     if not unit and value_ns:
         raise UsageError(f"{one.place}: {one.name}={text} needs its unit: {text}ms (as the socket counts) or {text}s")
-    if value_ns.denominator != 1 or value_ns > MOST_USER_TIMEOUT_NS:
-        raise UsageError(f"{one.place}: {one.name}={text} is out of range: 0 to {MOST_USER_TIMEOUT_NS // 10**6} ms")
+    if value_ns % 1_000_000 or not 0 <= value_ns <= MOST_USER_TIMEOUT_NS:
+        most = MOST_USER_TIMEOUT_NS // 1_000_000
+        raise UsageError(f"{one.place}: {one.name}={text} is out of range: whole milliseconds up to {most}")
     return int(value_ns)
 
 
@@ -156,9 +157,10 @@ def _seconds(text: str, one: Stated) -> int:
         raise UsageError(f"{what} is not a whole number of seconds, and a socket counts in seconds")
     if seconds > MOST_SECONDS and not unit and seconds % 1000 == 0:
         raise UsageError(f"{what} looks like milliseconds: write {seconds // 1000} or {text}ms for {seconds // 1000} s")
-    if not 1 <= seconds <= (MOST_SYSCTL_SECONDS if unit else MOST_SECONDS):
-        more = f" (a sysctl may be larger: then say the unit, {text}s)" if seconds > MOST_SECONDS and not unit else ""
-        raise UsageError(f"{what} is out of range: 1 to {MOST_SECONDS} s{more}")
+    most = MOST_SYSCTL_SECONDS if unit else MOST_SECONDS
+    if not 1 <= seconds <= most:
+        more = f" (a sysctl may be larger: then say the unit, {text}s)" if seconds > most == MOST_SECONDS else ""
+        raise UsageError(f"{what} is out of range: 1 to {most} s{more}")
     return int(seconds)
 
 

@@ -1,0 +1,114 @@
+"""``kacap check``: does a capture show what was configured? An exit code for scripts and CI."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kacap.commands.expecting import expected, expecting
+from kacap.commands.sources import sources
+from kacap.errors import EXIT_DONE, EXIT_FAILED, EXIT_NO_EVIDENCE, KacapError, UsageError
+
+if TYPE_CHECKING:
+    from kacap.analysis import Analysis
+    from kacap.timing.outcome import Outcome
+    from kacap.timing.rules import Rules
+
+NAGIOS_UNKNOWN = 3
+
+
+@click.command(no_args_is_help=True)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="FILE... [BPF EXPRESSION]")
+@click.option("-r", "named", multiple=True, metavar="FILE", help="Read FILE; the same as naming it.")
+@click.option("-F", "filter_file", metavar="FILE", help="Read the filter expression from FILE.")
+@expecting
+@click.option(
+    "--require", multiple=True, type=click.Choice(["idle", "interval", "count", "user_timeout"]),
+    help="Fail when this setting is not observable; may be given several times.",
+)  # fmt: skip
+@click.option(
+    "--min-probes", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
+    help="Probes of one side that it takes to call a setting as expected.",
+)  # fmt: skip
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json", "junit", "tap", "nagios"]), default="text",
+    show_default=True, help="For people, scripts, CI, test harnesses, monitoring.",
+)  # fmt: skip
+def check(words: tuple[str, ...], named: tuple[str, ...], filter_file: str | None, **options: Any) -> int:
+    """Check that a capture shows the keepalive that was configured.
+
+    FILE and the filter are as in kacap read. What is expected is stated in the options or in a file of rules; the
+    tolerance is computed: a timer is never early, and late by what the kernel's timer wheel allows.
+
+    \b
+    kacap check run.pcap port 5432 --expect idle=60,interval=10,count=6
+    kacap check run.pcap --idle 2h --from 10.0.0.5 --min-probes 2
+    kacap check 'night.pcap*' --rules keepalive.toml --require count --format junit
+
+    Exit code 0: met. 1: not met, or the capture is damaged. 2: usage. 3: not enough evidence. With --format nagios
+    0 OK, 1 WARNING (met, with probes missed), 2 CRITICAL, 3 UNKNOWN.
+    """
+    try:
+        return _check(*sources(words, named, filter_file), options)
+    except KacapError as error:
+        if options["form"] != "nagios":
+            raise
+        from kacap.units import clean
+
+        click.echo(f"KEEPALIVE UNKNOWN - {clean(' '.join(str(error).split())).replace('|', '/')}")
+        return NAGIOS_UNKNOWN
+
+
+def _check(files: list[str], expression: str | None, options: dict[str, Any]) -> int:
+    """Read, judge, write; return the exit code."""
+    rules = expected(options)
+    if rules is None:
+        raise UsageError("nothing is expected: give --expect idle=60,interval=10,count=6, --idle or --rules")
+    _check_required(rules, options["require"])
+    outcome, analysis = _judged(files, expression, rules, options)
+    from kacap.report.checks import FORMATS, nagios_state
+
+    FORMATS[options["form"]](outcome, analysis, sys.stdout)
+    for damage in analysis.damages:
+        click.echo(f"kacap: {damage}", err=True)
+    if options["form"] == "nagios":
+        return nagios_state(outcome, analysis)
+    return _exit_code(outcome, analysis)
+
+
+def _check_required(rules: Rules, required: tuple[str, ...]) -> None:
+    """Refuse to require a setting of which nothing is expected."""
+    for name in required:
+        field = "user_timeout_ns" if name == "user_timeout" else name
+        if all(getattr(rule.expectation, field) is None for rule in rules.rules):
+            raise UsageError(f"--require {name}: say what is expected of it, for example --expect {name}=...")
+
+
+def _judged(
+    files: list[str], expression: str | None, rules: Rules, options: dict[str, Any]
+) -> tuple[Outcome, Analysis]:
+    """Read the files and take every connection as it is judged."""
+    import kacap
+    from kacap.capture.source import expand
+    from kacap.model import Connection
+    from kacap.timing.outcome import Demand, Outcome
+
+    outcome = Outcome(Demand(frozenset(options["require"]), options["min_probes"]))
+
+    def take(record: object) -> None:
+        if isinstance(record, Connection):
+            outcome.take(record)
+
+    analysis = kacap.read(expand(files), expression, expect=rules, sink=take)
+    return outcome, analysis
+
+
+def _exit_code(outcome: Outcome, analysis: Analysis) -> int:
+    """Return 0 met, 1 not met or damaged, 3 not enough evidence."""
+    from kacap.timing.outcome import MET, NOT_MET
+
+    if analysis.damages or outcome.answer == NOT_MET:
+        return EXIT_FAILED
+    return EXIT_DONE if outcome.answer == MET else EXIT_NO_EVIDENCE

@@ -1,0 +1,227 @@
+"""Observed against expected: ``ok``, ``differs`` with what it looks like instead, or ``not observable`` and why.
+
+``judge_connection`` is the way in. A timer is late, never early (``wheel``), so a tolerance is one-sided and computed.
+"""
+
+from __future__ import annotations
+
+from kacap.classify.kinds import Ending
+from kacap.model import Connection, Prober, Setting
+from kacap.timing.defaults import RUNTIMES, SYSTEM, Default
+from kacap.timing.expectations import SECOND_NS, Expectation
+from kacap.timing.giving_up import longest_run, timed_out, user_timeout
+from kacap.timing.socket_timer import SLACK_NS
+from kacap.timing.wheel import HZ_VALUES, latest_s
+from kacap.units import duration
+
+OK, DIFFERS, NOT_OBSERVABLE = "ok", "differs", "not observable"
+TIMES = ("idle", "interval")
+OPTIONS = {"idle": "TCP_KEEPIDLE", "interval": "TCP_KEEPINTVL", "count": "TCP_KEEPCNT"}
+EARLY_NS = 25_000_000  # two ticks of the slowest clock, and a capture's own error
+HOLE = 1.5  # a gap this much longer than another of the same timer holds firings that were not captured
+
+
+def judge_connection(connection: Connection, expectation: Expectation | None, until_ns: int | None = None) -> None:
+    """Fill expected, source, verdict and why in the settings of every prober that the expectation is about.
+
+    Where none of the expected ends probes, ``connection.unprobed`` says whether it should have. ``until_ns`` is how
+    long an open connection was watched after its last segment (None: not longer). May be called again.
+    """
+    if expectation is None:
+        return
+    ends = expectation.ends(connection)
+    probers = [prober for prober in connection.probers if prober.side in ends]
+    for prober in probers:
+        judge(prober, expectation)
+    if ends and not probers:
+        connection.unprobed = never_probed(connection, expectation, until_ns)
+
+
+def judge(prober: Prober, expectation: Expectation) -> None:
+    """Judge the settings of one prober; an ending that a user timeout explains becomes ``user-timeout``.
+
+    The last episode's ending is changed with the prober's own.
+    """
+    for name in TIMES:
+        expected: int | None = getattr(expectation, name)
+        value: Setting = getattr(prober, name)
+        _against(value, expected, expectation.source)
+        if expected is not None:
+            value.verdict, value.why = _judged_time(name, prober, expectation, expected)
+    _judge_count(prober, expectation)
+    _judge_user_timeout(prober, expectation)
+
+
+def never_probed(connection: Connection, expectation: Expectation, until_ns: int | None = None) -> Setting:
+    """Return idle's verdict for a connection on which no expected end probes: differs if it was silent for longer."""
+    tail_ns = 0 if until_ns is None else until_ns - connection.last_ns
+    silence_ns = max(connection.longest_silence_ns, tail_ns)
+    setting = Setting(expected=expectation.idle, source=expectation.source)
+    others = ", ".join(str(prober.side) for prober in connection.probers)
+    only = f"; only {others} probes" if others else ""
+    silent = f"silent for {duration(silence_ns)} at most"
+    if expectation.idle is None:
+        setting.why = f"nobody probes{only}" if not others else f"only {others} probes"
+    elif silence_ns <= band_ns(expectation.idle)[1]:
+        watched_ns = connection.last_ns - connection.first_ns + tail_ns
+        setting.why = f"{silent} in {duration(watched_ns)}, too short for an idle of {expectation.idle} s{only}"
+    elif connection.retransmissions or connection.window_probes:
+        setting.why = f"{silent}, but with data unacknowledged, which suspends keepalive{only}"
+    else:
+        setting.verdict = DIFFERS
+        silence = duration(silence_ns)
+        setting.why = f"never probed although silent for {silence}, longer than idle with the timer's lateness{only}"
+    return setting
+
+
+def band_ns(setting: int) -> tuple[int, int]:
+    """Return the earliest and latest firing of a timer for so many seconds, at whichever clock rate is worst."""
+    late = max(latest_s(setting, hz) for hz in HZ_VALUES)
+    return setting * SECOND_NS - EARLY_NS, setting * SECOND_NS + round(late * SECOND_NS) + SLACK_NS
+
+
+def fits(name: str, value: Setting, number: int) -> bool:
+    """Return whether a setting of ``number`` (seconds, or probes for count) explains what was observed."""
+    if value.candidates:
+        return number in value.candidates
+    if value.observed is None or name == "count":
+        return False
+    low, high = band_ns(number)
+    return low <= value.observed[0] and value.observed[1] <= high
+
+
+def _against(value: Setting, expected: int | None, source: str) -> None:
+    """Write what was expected, if anything was."""
+    value.expected = expected
+    value.source = None if expected is None else source
+
+
+def _judged_time(name: str, prober: Prober, expectation: Expectation, expected: int) -> tuple[str, str]:
+    """Return verdict and why of idle or interval."""
+    value: Setting = getattr(prober, name)
+    if value.observed is None and not value.candidates:
+        return NOT_OBSERVABLE, value.why or "no gap of this timer was seen"
+    if fits(name, value, expected):
+        return OK, value.why
+    low, high = band_ns(expected)
+    if not value.candidates and value.observed and low <= value.observed[0] <= high:
+        later = duration(value.observed[1])
+        return NOT_OBSERVABLE, f"some gaps are as expected, others (up to {later}) later than a timer may be"
+    return DIFFERS, looks_like(name, prober, expectation, expected) or _misses(value, expected)
+
+
+def _misses(value: Setting, expected: int) -> str:
+    """Return in which direction a setting misses its expectation, where no set of candidates says it."""
+    if value.candidates or value.observed is None:
+        return ""
+    first = duration(value.observed[0])
+    sooner = value.observed[0] < band_ns(expected)[0]
+    return f"{first} is {'sooner than' if sooner else 'later than a timer is that was armed for'} {expected} s"
+
+
+def looks_like(name: str, prober: Prober, expectation: Expectation, expected: int) -> str:
+    """Return what a setting that differs looks like instead, or nothing."""
+    value: Setting = getattr(prober, name)
+    for number in SYSTEM[name]:
+        if fits(name, value, number):
+            return f"looks like the system's default of {number}: {OPTIONS[name]} never reached this socket"
+    if name in TIMES:
+        if fits(name, value, expected * 1000):
+            return f"looks like milliseconds taken as seconds: {expected * 1000:,} s"
+        if expected >= 1000 and fits(name, value, expected // 1000):
+            return f"looks like seconds taken as milliseconds: {expected // 1000:,} s"
+        if _swapped(prober, expectation):
+            return "looks like idle and interval swapped"
+    known = next((row for row in RUNTIMES if _is_like(prober, row, name)), None)
+    return f"looks like {known} (a guess)" if known else ""
+
+
+def _swapped(prober: Prober, expectation: Expectation) -> bool:
+    """Return whether idle is as the interval was expected, and the interval, where it shows, as idle was."""
+    idle, interval = expectation.idle, expectation.interval
+    if idle is None or interval is None or idle == interval:
+        return False
+    pairs = (("idle", prober.idle, interval), ("interval", prober.interval, idle))
+    shown = [(name, value, number) for name, value, number in pairs if value.observed is not None]
+    return bool(shown) and all(fits(name, value, number) for name, value, number in shown)
+
+
+def _is_like(prober: Prober, known: Default, judged: str) -> bool:
+    """Return whether all that was observed is as in a known default, the judged setting among it."""
+    numbers = dict(zip(OPTIONS, known.settings, strict=True))
+    shown = [(name, getattr(prober, name), number) for name, number in numbers.items() if number is not None]
+    shown = [(name, value, number) for name, value, number in shown if value.observed is not None]
+    same = all(fits(name, value, number) for name, value, number in shown)
+    return same and len(shown) >= known.needs and judged in [name for name, _, _ in shown]
+
+
+def _judge_count(prober: Prober, expectation: Expectation) -> None:
+    """Judge the count by the run that was given up, or by one that went on for longer."""
+    value, expected = prober.count, expectation.count
+    _against(value, expected, expectation.source)
+    if expected is None:
+        return
+    value.verdict = NOT_OBSERVABLE
+    longest, timeout_ns = longest_run(prober), expectation.user_timeout_ns
+    if timeout_ns and timed_out(prober, timeout_ns) and not fits("count", value, expected):
+        value.why = f"the user timeout of {duration(timeout_ns)} ended it: it overrides the count"
+    elif _has_holes(prober) and value.observed is not None:
+        gaps = " to ".join(map(duration, prober.interval.observed or ()))
+        value.why = f"gaps of {gaps}: firings may be missing from the capture, so that the run may be longer than seen"
+    elif longest > expected and not timeout_ns:
+        value.verdict = DIFFERS
+        value.why = f"{longest} probes in a row went unanswered, and the prober had not given up"
+    elif value.candidates:
+        value.verdict = OK if expected in value.candidates else DIFFERS
+        if value.verdict == DIFFERS:
+            value.why = _given_up(prober, expectation, max(value.candidates))
+    elif not value.why:
+        value.why = "no run of unanswered probes was given up"
+
+
+def _has_holes(prober: Prober) -> bool:
+    """Return whether gaps of the interval differ by whole firings: the prober's own host dropped what it sent."""
+    observed = prober.interval.observed
+    return observed is not None and not prober.interval.candidates and observed[1] > HOLE * observed[0]
+
+
+def _given_up(prober: Prober, expectation: Expectation, run: int) -> str:
+    """Return why a run of ``run`` probes may have been given up before or after the count that was expected."""
+    bracket = user_timeout(prober)
+    guess = looks_like("count", prober, expectation, expectation.count or 0)
+    if bracket is None or guess:
+        return guess
+    low, high = bracket
+    between = f"of {duration(low)} to {duration(high)}" if low else f"of at most {duration(high)}"
+    early = expectation.count is not None and run < expectation.count
+    if early and DIFFERS not in (prober.idle.verdict, prober.interval.verdict):
+        _end_by_user_timeout(prober)
+    word = "early, after" if early else "late, after"
+    return f"gave up {word} {run}: a TCP_USER_TIMEOUT {between} would explain it, or a count of {run}"
+
+
+def _judge_user_timeout(prober: Prober, expectation: Expectation) -> None:
+    """Judge the user timeout, in milliseconds as the socket counts, by when the prober gave up."""
+    value, expected_ns = prober.user_timeout, expectation.user_timeout_ns
+    if not expected_ns:
+        return
+    _against(value, expected_ns // 1_000_000, expectation.source)
+    bracket = user_timeout(prober)
+    if bracket is None:
+        value.verdict, value.why = NOT_OBSERVABLE, "no run of unanswered probes was given up"
+        return
+    value.observed, value.n = bracket, 1
+    if timed_out(prober, expected_ns):
+        value.verdict, value.why = OK, ""
+        if not fits("count", prober.count, expectation.count or 0):
+            _end_by_user_timeout(prober)
+        return
+    value.verdict = DIFFERS
+    by_count = prober.count.verdict == OK
+    value.why = "given up by the count: TCP_USER_TIMEOUT never reached this socket" if by_count else ""
+
+
+def _end_by_user_timeout(prober: Prober) -> None:
+    """Change the ending of the run that was given up."""
+    if prober.ending == Ending.GAVE_UP:
+        prober.ending = prober.episodes[-1].ending = Ending.USER_TIMEOUT
