@@ -204,6 +204,7 @@ class Analyzer:
         """Look for findings, connection by connection and over the capture."""
         context = Context(_alive(probing), self.dropped, self.tracker.now_ns, expected=self.expect)
         context.few = self.analysis.quiet.connections + len(probing) <= FEW
+        self.cases.sort(key=lambda case: case.connection.connection)
         findings = [finding for case in self.cases for finding in of_connection(case, context)]
         probers = [prober for connection in probing for prober in connection.probers]
         self.analysis.findings = [*of_capture(probers, self.deaths, context), *findings]
@@ -259,9 +260,8 @@ class Analyzer:
         quiet.connections += 1
         quiet.window_probing += connection.window_probes > 0
         quiet.retransmitting += connection.retransmissions > 0
-        silence_ns, before = connection.longest_silence_ns, quiet.longest
-        first = before is None or connection.connection < before.connection  # of equal ones, whichever ended first
-        if before is None or silence_ns + first > quiet.longest_silence_ns:
+        silence_ns, before = connection.longest_silence_ns, quiet.longest  # of two equal ones the first, as they began
+        if before is None or (silence_ns, -connection.connection) > (quiet.longest_silence_ns, -before.connection):
             quiet.longest, quiet.longest_silence_ns = connection, silence_ns
 
     def _tell(self, connection: Connection, event: Event) -> None:

@@ -47,8 +47,8 @@ class Deaths:
         if killed >= LONG_IDLE_NS:
             bracket.deaths += 1
             bracket.killed_ns = min(bracket.killed_ns or killed, killed)
-            if frame is not None and len(bracket.frames) < KEPT:
-                bracket.frames.append(frame)
+            if frame is not None:
+                bracket.frames = sorted([*bracket.frames, frame])[:KEPT]
 
     def told(self) -> Iterator[Told]:
         """Yield a sentence for each destination to which connections died idle."""

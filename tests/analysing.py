@@ -1,0 +1,126 @@
+"""The shipped captures, and what kacap makes of them however they are fed: for tests of the whole path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from kacap.analysis import Analysis
+from kacap.analyzer import Analyzer
+from kacap.capture import open_captures
+from kacap.capture.frames import FRAME, FrameBatch
+from kacap.wire import Reason, decode
+
+CAPTURES = Path(__file__).resolve().parent.parent / "captures"
+POPULATION = "lab/population"
+SUFFIXES = (".pcap", ".pcapng", ".gz")
+
+
+@cache
+def every_case() -> tuple[str, ...]:
+    """Every ``family/case`` that ships a capture, the population last."""
+    found = {
+        str(path.parent.relative_to(CAPTURES))
+        for path in CAPTURES.glob("*/*/*") if path.suffix in SUFFIXES
+    }  # fmt: skip
+    return tuple(sorted(found, key=lambda case: (case == POPULATION, case)))
+
+
+def small_cases() -> list[str]:
+    """Every case but the population."""
+    return [case for case in every_case() if case != POPULATION]
+
+
+def files_of(case: str) -> list[str]:
+    """The files of a case, in the order of their names; of both-ends each end is a capture of its own, so the prober's."""
+    files = sorted(str(path) for path in (CAPTURES / case).iterdir() if path.suffix in SUFFIXES)
+    return [name for name in files if Path(name).name != "peer.pcapng"]
+
+
+@cache
+def frames_of(case: str) -> FrameBatch:
+    """All frames of a case in one batch that stays valid."""
+    buffers, rows, start = [], [], 0
+    for batch in open_captures(files_of(case)):
+        frames = batch.frames.copy()
+        frames["offset"] += start
+        start += len(batch.buffer)
+        buffers.append(batch.buffer.copy())
+        rows.append(frames)
+    return FrameBatch(np.concatenate(buffers), np.concatenate([np.zeros(0, FRAME), *rows]))
+
+
+@cache
+def segments_of(case: str) -> np.ndarray:
+    """The decoded SEGMENT rows of a case; copy before changing them."""
+    rows = decode(frames_of(case), np.zeros(len(Reason), np.int64)).copy()
+    rows.setflags(write=False)
+    return rows
+
+
+def pieces(batch: FrameBatch, cuts: Iterable[int]) -> list[FrameBatch]:
+    """A batch cut before the frames given."""
+    bounds = [0, *sorted(cuts), len(batch.frames)]
+    return [FrameBatch(batch.buffer, batch.frames[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+
+
+@dataclass
+class Heard:
+    """What an analyzer told, each record as it was when it was told, and the analysis."""
+
+    records: list[str] = field(default_factory=list)
+    objects: list[object] = field(default_factory=list)
+    analysis: Analysis = field(default_factory=Analysis)
+
+    def take(self, record: object) -> None:
+        """Be the sink: what changes after it was told was not final."""
+        self.records.append(repr(record))
+        self.objects.append(record)
+
+    def of(self, kind: type) -> list:
+        """The records of one type."""
+        return [record for record in self.objects if isinstance(record, kind)]
+
+    def comparable(self) -> tuple:
+        """Everything that must not depend on how the capture was fed."""
+        analysis = self.analysis
+        whole = (analysis.capture, analysis.connections, analysis.quiet, analysis.findings, analysis.clocks)
+        return sorted(self.records), repr(whole), analysis.marks.tolist()
+
+
+def listener(heard: Heard, **options) -> Analyzer:
+    """An analyzer that tells everything, marks included."""
+    return Analyzer(**{"sink": heard.take, "segments": "all", "marks": True, **options})
+
+
+def analyse_frames(batches: Sequence[FrameBatch], *, advance: bool = False, **options) -> Heard:
+    """Feed batches one by one; ``advance``: say the time after each, and some time later too."""
+    heard = Heard()
+    analyzer = listener(heard, **options)
+    for batch in batches:
+        analyzer.feed(batch)
+        if advance and len(batch.frames):
+            now_ns = int(batch.frames["time_ns"][-1])
+            analyzer.advance(now_ns)
+            analyzer.advance(now_ns + 3_600_000_000_000)
+    heard.analysis = analyzer.finish()
+    return heard
+
+
+def analyse_segments(segments: np.ndarray, **options) -> Heard:
+    """Feed SEGMENT rows, whoever decoded them."""
+    heard = Heard()
+    analyzer = listener(heard, **options)
+    analyzer.gather(analyzer.track_segments(segments.copy()))
+    heard.analysis = analyzer.finish()
+    return heard
+
+
+@cache
+def whole(case: str) -> Heard:
+    """What kacap makes of a case fed in one piece; shared, so leave it as it is."""
+    return analyse_frames([frames_of(case)])

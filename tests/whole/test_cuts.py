@@ -1,0 +1,152 @@
+"""However a capture is cut into batches, the records and the analysis are the same."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import analysing
+import numpy as np
+import pytest
+from analysing import Heard, analyse_frames, frames_of, listener, pieces, whole
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kacap.capture.frames import FrameBatch
+from kacap.classify import tracker
+from kacap.classify.emit import EVENTS_PER_SEGMENT
+from kacap.pipeline import run
+from kacap.segments import ACK, FIN, HAS_TIMESTAMPS, IS_QUOTE, PSH, RST, SEGMENT, SYN
+
+EVERY = pytest.mark.parametrize("case", analysing.small_cases())
+
+
+def one_by_one(batch: FrameBatch) -> list[FrameBatch]:
+    return pieces(batch, range(1, len(batch.frames)))
+
+
+def at_random(batch: FrameBatch, seed: int, cuts: int) -> list[FrameBatch]:
+    places = range(1, max(len(batch.frames), 2))
+    return pieces(batch, random.Random(seed).choices(places, k=cuts))  # twice the same place: an empty batch
+
+
+def agree(found: Heard, expected: Heard) -> None:
+    """Compare set by set, so that a difference shows as the records that differ."""
+    records, analysis, marks = found.comparable()
+    expected_records, expected_analysis, expected_marks = expected.comparable()
+    assert records == expected_records
+    assert analysis == expected_analysis
+    assert marks == expected_marks
+
+
+@EVERY
+def test_one_frame_at_a_time_tells_the_same(case: str) -> None:
+    agree(analyse_frames(one_by_one(frames_of(case))), whole(case))
+
+
+@EVERY
+def test_cut_anywhere_and_told_the_time_in_between_tells_the_same(case: str) -> None:
+    for seed in range(4):
+        agree(analyse_frames(at_random(frames_of(case), seed, 1 + 3 * seed), advance=True), whole(case))
+
+
+@EVERY
+def test_on_two_threads_tells_the_same(case: str) -> None:
+    heard = Heard()
+    analyzer = listener(heard)
+    run(at_random(frames_of(case), 7, 9), analyzer)
+    heard.analysis = analyzer.finish()
+    agree(heard, whole(case))
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Room for so few connections and events that both run out all the time."""
+    monkeypatch.setattr(tracker, "FIRST_ROWS", 1)
+    monkeypatch.setattr(tracker, "EVENT_ROWS", EVENTS_PER_SEGMENT + 1)
+    yield
+
+
+@EVERY
+def test_with_room_for_one_connection_and_one_event_tells_the_same(case: str, narrow: None) -> None:
+    for batches in ([frames_of(case)], one_by_one(frames_of(case)), at_random(frames_of(case), 3, 5)):
+        agree(analyse_frames(batches), whole(case))
+
+
+@pytest.mark.slow
+def test_a_population_tells_the_same_wherever_it_is_cut() -> None:
+    batch = frames_of(analysing.POPULATION)
+    agree(analyse_frames(at_random(batch, 1, 400), advance=False), whole(analysing.POPULATION))
+
+
+@pytest.mark.slow
+def test_a_population_tells_the_same_with_room_for_little(narrow: None) -> None:
+    agree(analyse_frames(at_random(frames_of(analysing.POPULATION), 2, 900)), whole(analysing.POPULATION))
+
+
+def test_without_segments_the_other_records_are_the_same() -> None:
+    for case in analysing.small_cases():
+        told = analyse_frames(at_random(frames_of(case), 5, 3), segments="none").records
+        expected = [record for record in whole(case).records if not record.startswith("SegmentRecord")]
+        # A finding may name more frames where more segments are told of.
+        told, expected = ([r for r in records if not r.startswith("Finding")] for records in (told, expected))
+        assert sorted(told) == sorted(expected), case
+
+
+def test_segment_records_of_events_are_those_of_all_but_data_and_acks() -> None:
+    for case in analysing.small_cases():
+        told = analyse_frames(at_random(frames_of(case), 6, 3), segments="events").records
+        expected = [r for r in whole(case).records if "kind='ack'" not in r and "kind='data'" not in r]
+        assert sorted(told) == sorted(expected), case
+
+
+WAITS_NS = (0, 1000, 10**6, 4 * 10**6, 2 * 10**8, 10**9, 2 * 10**9, 70 * 10**9, 130 * 10**9, -5 * 10**6)
+FLAGS = (ACK, ACK, ACK, ACK | PSH, SYN, SYN | ACK, FIN | ACK, RST, RST | ACK, 0)
+NUMBERS = (1000, 1001, 999, 1002, 1010, 2**31)
+SEGMENTS = st.tuples(
+    st.sampled_from(WAITS_NS),
+    st.sampled_from([1, 1, 2]),  # which of two connections
+    st.booleans(),  # in which direction
+    st.sampled_from(NUMBERS),
+    st.sampled_from(NUMBERS),
+    st.sampled_from([0, 0, 1, 9]),
+    st.sampled_from(FLAGS),
+    st.sampled_from([100, 0]),
+    st.sampled_from([0, 5, 6]),
+    st.sampled_from([0, 0, HAS_TIMESTAMPS, IS_QUOTE]),
+)
+
+
+def rows_of(drawn: list[tuple]) -> np.ndarray:
+    rows = np.zeros(len(drawn), SEGMENT)
+    now_ns = 10**18
+    for number, (row, values) in enumerate(zip(rows, drawn, strict=True), 1):
+        wait_ns, port, forth, seq, ack, length, flags, window, ip_id, has = values
+        now_ns += wait_ns
+        row["time_ns"], row["frame"], row["ttl"], row["icmp_type"] = now_ns, number, 64, 3
+        row["src_lo"], row["dst_lo"], row["src_port"], row["dst_port"] = (1, 2, port, 9) if forth else (2, 1, 9, port)
+        row["seq"], row["ack"], row["payload_len"], row["flags"] = seq, ack, length, flags
+        row["window"], row["ip_id"], row["has"], row["tsval"] = window, ip_id, has, ip_id
+    return rows
+
+
+def analyse_rows(rows: np.ndarray, cuts: list[int]) -> tuple:
+    heard = Heard()
+    analyzer = listener(heard)
+    for piece in np.split(rows, cuts):
+        analyzer.gather(analyzer.track_segments(piece.copy()))
+    heard.analysis = analyzer.finish()
+    return heard.comparable()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(SEGMENTS, min_size=2, max_size=40), st.data())
+def test_whatever_segments_come_cutting_them_changes_nothing(drawn: list[tuple], data: st.DataObject) -> None:
+    rows = rows_of(drawn)
+    expected = analyse_rows(rows, [])
+    cuts = sorted(data.draw(st.lists(st.integers(1, len(rows) - 1), max_size=6)))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(tracker, "FIRST_ROWS", 1)
+        monkeypatch.setattr(tracker, "EVENT_ROWS", EVENTS_PER_SEGMENT + 1)
+        for places in (cuts, list(range(1, len(rows)))):
+            assert analyse_rows(rows, places) == expected
