@@ -1,0 +1,249 @@
+"""The run of ``kacap live``: open, give up privileges, follow until the end, sum up."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
+
+import click
+import numpy as np
+
+from kacap.analysis import Analysis
+from kacap.analyzer import Analyzer
+from kacap.capture import savefile
+from kacap.capture.frames import FRAME, FrameBatch
+from kacap.capture.live import LiveSource, no_frames, open_live
+from kacap.capture.live_stream import open_growing
+from kacap.capture.privileges import FOR_SOCKETS, acting_as, drop, whom_to_become
+from kacap.capture.savefile import Savefile
+from kacap.commands.live_sockets import Sockets
+from kacap.errors import EXIT_DONE, EXIT_FAILED
+from kacap.kernels import announce_compilation
+from kacap.model import SegmentRecord
+from kacap.pipeline import conclude
+from kacap.report.happenings import Follower, Probing
+from kacap.report.live import Clock, Lines
+from kacap.report.screen import Screen
+
+ANSWERS_FOR_VERDICT = 3
+KEPT_EPISODES = 4096  # answered runs kept for each prober: the summary of a watch of weeks needs no more
+
+Options = dict[str, Any]
+
+
+def watch(options: Options) -> int:
+    """Follow an interface or a stream until it, or the user, ends it; return the exit code."""
+    user = whom_to_become(options["user"])
+    with acting_as(user):
+        warm_up()
+    source = _open(options)
+    drop(user, FOR_SOCKETS if options["stream"] is None else frozenset())
+    _announce(source, options)
+    run = Run(source, options)
+    with _signals(source):
+        run.follow()
+    analysis = run.conclude()
+    _sum_up(analysis, source, options, run.out)
+    return EXIT_FAILED if source.faults or source.damages else EXIT_DONE
+
+
+def warm_up() -> None:
+    """Compile what the first packet would wait for, and what could not be kept once privileges are gone."""
+    announce_compilation()
+    Analyzer(segments="events").feed(no_frames())
+    none = np.empty(0, np.uint8)
+    savefile.pack(none, np.empty(0, FRAME), none, none)
+
+
+def _open(options: Options) -> LiveSource:
+    """Open what the options name."""
+    if options["stream"] is not None:
+        return open_growing(options["stream"], filter=options["expression"], limit=options["packets"])
+    names = ("engine", "snaplen", "promiscuous", "buffer_kib", "netns", "link_type")
+    return open_live(
+        options["interfaces"] or ["any"],
+        filter=options["expression"],
+        limit=options["packets"],
+        **{name: options[name] for name in names},
+    )
+
+
+def _announce(source: LiveSource, options: Options) -> None:
+    """Say on stderr what is listened to, as tcpdump does."""
+    if options["stream"] is None:
+        size = f"snapshot length {source.snaplen} bytes"
+        click.echo(f"kacap: listening on {', '.join(source.files)}, {size}, engine {source.engine}", err=True)
+
+
+@contextlib.contextmanager
+def _signals(source: LiveSource) -> Iterator[None]:
+    """Ctrl-C and SIGTERM stop the source, a second one ends at once; SIGUSR1 (SIGINFO) shows the counters."""
+    asked: list[int] = []
+
+    def ask(number: int, _: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        source.stop()
+
+    def count(number: int, _: object) -> None:
+        os.write(2, ("\n".join(source.counters().lines()) + "\n").encode())
+
+    handlers: dict[int, Callable[[int, object], None]] = {signal.SIGINT: ask, signal.SIGTERM: ask}
+    for name in ("SIGUSR1", "SIGINFO"):
+        if hasattr(signal, name):
+            handlers[getattr(signal, name)] = count
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    yield
+
+
+class Run:
+    """One watch: source, analyzer, and who hears of what happens."""
+
+    def __init__(self, source: LiveSource, options: Options) -> None:
+        self.source, self.options = source, options
+        self.out: TextIO = sys.stderr if options["savefile"] == "-" else sys.stdout
+        sockets = Sockets(options["netns"]) if options["stream"] is None else None
+        self.follower = Follower(sockets.of_prober if sockets is not None else None)
+        self.colored = colored(options["color"], self.out)
+        self.file = _savefile(options, source)
+        everything = options["as_json"] and options["segments"] == "all"
+        self.analyzer = Analyzer(
+            sink=self._sink(),
+            segments="all" if everything else "events",
+            expect=sockets.of_connection if sockets is not None else None,
+        )
+        self.screen = self._screen()
+        self.lines = Lines(self.out, Clock(options["stamps"]), color=self.colored, brief=options["brief"])
+        self._started_ns: int | None = None
+
+    def _sink(self) -> Callable[[object], None]:
+        """Return what hears of records: the JSON writer, or the follower, or both."""
+        if not self.options["as_json"]:
+            return self.follower.hear
+        from kacap.report.records import RecordWriter
+
+        write, told = RecordWriter(self.out, self.source.files, flush=True), self.options["segments"] != "none"
+
+        def both(record: object) -> None:
+            self.follower.hear(record)
+            if told or not isinstance(record, SegmentRecord):
+                write(record)
+
+        return both
+
+    def _screen(self) -> Screen | None:
+        """Return the live screen where it was asked for and there is a terminal; else plain lines do."""
+        wanted = self.options["top"] and self.out.isatty() and os.environ.get("TERM") != "dumb"
+        return Screen(color=self.colored) if wanted else None
+
+    def follow(self) -> None:
+        """Feed what comes until the end."""
+        with self.screen or contextlib.nullcontext():
+            for batch in self.source:
+                self.step(batch)
+        if self.file is not None:
+            self.file.close()
+
+    def step(self, batch: FrameBatch) -> None:
+        """Take one batch, which may be empty: only time has passed."""
+        source = self.source
+        if self.file is not None:
+            self.file.write(batch)
+        self.analyzer.feed(batch)
+        if dropped := self._dropped():
+            self.follower.word = "missed or not captured"
+            self.analyzer.dropped = dropped
+        happened = self.follower.happened(self.analyzer, source.now_ns)
+        if self.screen is not None:
+            self.screen.draw(self.analyzer, list(self.follower.rows.values()), source.now_ns, self._foot())
+        elif not self.options["as_json"]:
+            self.lines.write(happened)
+        if happened:
+            forget_answered(self.analyzer)
+        if self._over():
+            source.stop()
+
+    def _dropped(self) -> int:
+        """Return how many frames were lost so far, as far as it is known."""
+        counters = self.source.counters()
+        return (counters.dropped_kernel or 0) + (counters.dropped_interface or 0)
+
+    def _foot(self) -> str:
+        """Return the screen's last line."""
+        return f"{', '.join(self.source.counters().lines())}; Ctrl-C ends with the summary"
+
+    def _over(self) -> bool:
+        """Return whether one of the wished ends has come."""
+        options, rows = self.options, self.follower.rows.values()
+        if self._started_ns is None:
+            self._started_ns = self.source.now_ns
+        limit_ns = options["duration_ns"]
+        return (
+            (limit_ns is not None and self.source.now_ns - self._started_ns >= limit_ns)
+            or (options["probes"] is not None and sum(map(_decided, rows)) >= options["probes"])
+            or (options["until"] == "verdict" and any(map(has_verdict, rows)))
+            or (self.file is not None and self.file.full)
+        )
+
+    def conclude(self) -> Analysis:
+        """Finish the analysis; with ``--json`` the last records are written."""
+        return conclude(self.source, self.analyzer)
+
+
+def _decided(row: Probing) -> int:
+    """Return how many probes of a row have their outcome."""
+    return row.answered + row.missed
+
+
+def has_verdict(row: Probing) -> bool:
+    """Return whether a prober's question is answered: its connection died, or three probes in a row were answered."""
+    return row.ending is not None or row.streak >= ANSWERS_FOR_VERDICT
+
+
+def forget_answered(analyzer: Analyzer) -> None:
+    """Keep memory flat: of many answered runs the older half of a prober's is enough to forget."""
+    for watch in analyzer.watches.values():
+        for prober in watch.gatherer.probers:
+            if prober is not None and len(prober.episodes) > KEPT_EPISODES:
+                half = len(prober.episodes) // 2
+                lost = [episode for episode in prober.episodes[1:half] if episode.ending != "answered"]
+                prober.episodes[1:half] = lost
+
+
+def _savefile(options: Options, source: LiveSource) -> Savefile | None:
+    """Return the open file of -w, if one is wanted; its header is there at once where the link type is known."""
+    if options["savefile"] is None:
+        return None
+    file = Savefile(options["savefile"], source.snaplen, options["rotation"], micro=options["micro"],
+                    flush=options["unbuffered"] or options["savefile"] == "-")  # fmt: skip
+    if options["stream"] is None and options["engine"] != "dumpcap" and source.link_types:
+        file.open(source.link_types[0], source.now_ns)
+    return file
+
+
+def _sum_up(analysis: Analysis, source: LiveSource, options: Options, out: TextIO) -> None:
+    """Write the summary as ``kacap read`` does, and tcpdump's counters on stderr."""
+    from kacap.report import text
+
+    if not options["as_json"]:
+        out.write("\n")
+        shade = colored(options["color"], out)
+        text.render(analysis, out, color=shade, brief=options["brief"], verbose=options["verbose"] > 0)
+        out.flush()
+    for line in source.counters().lines():
+        click.echo(line, err=True)
+    for trouble in [*source.faults, *map(str, source.damages)]:
+        click.echo(f"kacap: {trouble}", err=True)
+
+
+def colored(choice: str, out: TextIO) -> bool:
+    """Return whether to colour: asked for, or a terminal that has not said no (NO_COLOR, TERM=dumb)."""
+    if choice != "auto":
+        return choice == "always"
+    return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -1,0 +1,60 @@
+"""What the live sockets behind a capture are set to, as the expectations that its probes are compared with."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from kacap.errors import KacapError
+from kacap.model import Connection, Endpoint
+from kacap.sockets.live import Configured, Expectations
+from kacap.timing.expectations import Expectation
+from kacap.timing.sides import Side
+
+
+class Sockets:
+    """Asks the sockets of this machine (or of ``netns``); quiet after saying once that it may not."""
+
+    def __init__(self, netns: str | None) -> None:
+        self._sockets = Expectations(netns) if sys.platform.startswith("linux") else None
+
+    def of_prober(self, prober: Endpoint, peer: Endpoint) -> Expectation | None:
+        """Return what the prober's own socket is set to; None where it is not here or has no keepalive."""
+        found = self._ask(prober, peer)
+        return None if found is None else _expectation(found, prober)
+
+    def of_connection(self, connection: Connection) -> Expectation | None:
+        """Return what the end of a connection that has keepalive on is set to; an estimate is not judged by.
+
+        Where both ends are here and have it on, one expectation holds only if they agree; else it is that of ``a``.
+        """
+        ends = [(connection.a, connection.b), (connection.b, connection.a)]
+        found = [(local, self._ask(local, remote)) for local, remote in ends]
+        sure = [_expectation(one, local) for local, one in found if one is not None and not one.estimated]
+        if not sure:
+            return None
+        values = {(one.idle, one.interval, one.count, one.user_timeout_ns) for one in sure}
+        if len(sure) == 2 and len(values) == 1:
+            return Expectation(*values.pop(), source=sure[0].source)
+        return sure[0]
+
+    def _ask(self, local: Endpoint, remote: Endpoint) -> Configured | None:
+        """Return the settings of a socket with keepalive on, None for every other."""
+        if self._sockets is None:
+            return None
+        try:
+            found = self._sockets.expectation_of((local.address, local.port), (remote.address, remote.port))
+        except (KacapError, OSError) as error:
+            click.echo(f"kacap: the sockets' own settings cannot be read: {error}", err=True)
+            self._sockets = None
+            return None
+        return found if found is not None and found.keepalive else None
+
+
+def _expectation(found: Configured, end: Endpoint) -> Expectation:
+    """Return a socket's settings as what is expected of its end."""
+    side = Side(str(end), address=end.address, port=end.port)
+    return Expectation(
+        found.idle, found.interval, found.count, found.user_timeout_ns or None, source=found.source, side=side
+    )
