@@ -161,13 +161,30 @@ class Analyzer:
         for row in tracked.opened:
             self.watches[int(row["id"])] = Watch(_connection(row), self._final)
         for event in events_of(tracked.events):
-            watch = self.watches[event.id]
-            for decided in watch.resolver.take(event):
-                self._decided(watch, decided)
+            self._hear(event)
         if self.keep_marks:
             self._mark(tracked)
         if self.segments == "all":
             self._tell_plain(tracked)
+
+    def _hear(self, event: Event) -> None:
+        """Pass an event, and the reply that its row may tell of, to its connection."""
+        watch = self.watches[event.id]
+        if not event.answered:
+            self._resolve(watch, event)
+        elif watch.resolver.passes(event) and watch.gatherer.take_answered(event):
+            watch.evidence.take_reply(event.reply_ref, event.reply_ttl, event.reply_usual_ttl, not event.from_a)
+            if self.segments != "none":
+                self._tell(watch.connection, event)
+                self._tell(watch.connection, event.reply())
+        else:
+            self._resolve(watch, event)
+            self._resolve(watch, event.reply())
+
+    def _resolve(self, watch: Watch, event: Event) -> None:
+        """Pass an event to its connection's resolver, and what is decided by now on."""
+        for decided in watch.resolver.take(event):
+            self._decided(watch, decided)
 
     def advance(self, now_ns: int) -> list[tuple[Connection, int]]:
         """Say what time it is, in nanoseconds; return (connection, probe time) of the probes overdue by now."""

@@ -67,17 +67,17 @@ class Evidence:
                 Refusal(event.ref, by, event.icmp_type, event.icmp_code, bool(event.from_a))
             )
         elif event.kind == Kind.REPLY:
-            self._take_reply(event)
+            self.take_reply(event.ref, event.ttl, event.usual_ttl, bool(event.from_a))
         elif event.kind == Kind.RETRANSMISSION:
             self.resent = [*self.resent[1 - KEPT :], event.ref]
             self.resent_times_ns = [*self.resent_times_ns[1 - KEPT :], event.time_ns]
 
-    def _take_reply(self, event: Event) -> None:
+    def take_reply(self, frame: FrameRef, ttl: int, usual_ttl: int, from_a: bool) -> None:
         """A reply from nearer than its side's data came through fewer hops: something else answered."""
         self.replies += 1
-        if event.usual_ttl and event.ttl > event.usual_ttl and len(self.near_replies) < KEPT:
-            self.near_replies.append(event.ref)
-            self.near_ttls, self.near_from_a = (event.ttl, event.usual_ttl), bool(event.from_a)
+        if usual_ttl and ttl > usual_ttl and len(self.near_replies) < KEPT:
+            self.near_replies.append(frame)
+            self.near_ttls, self.near_from_a = (ttl, usual_ttl), from_a
 
 
 def _reset(event: Event) -> Reset:

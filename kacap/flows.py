@@ -35,6 +35,7 @@ CONNECTION = np.dtype(
         ("survived_ns", "<i8"),  # longest silence after which both sides were heard again
         ("killed_ns", "<i8"),  # shortest silence after which only a reset, or nothing, came back; 0: none
         ("trial_ns", "<i8"),  # a silence that one side has ended and the other has not answered yet; 0: none
+        ("last_event", "<i8"),  # the last row of EVENT that tells of it, counted over all batches
         ("burst_ns", "<i8"),  # when data last came after a silence
         ("beat_least_ns", "<i8"),  # between such moments: least and most
         ("beat_most_ns", "<i8"),
@@ -64,6 +65,7 @@ SIDE = np.dtype(
         ("heard_ns", "<i8"),  # the last segment it received and accepted: where its idle clock starts
         ("data_ns", "<i8"),  # when its newest byte was last sent
         ("probe_ns", "<i8"),  # its last probe
+        ("probe_event", "<i8"),  # the row of EVENT that tells of it, counted over all batches
         ("gap_ns", "<i8"),  # between its last two probes
         ("replied_ns", "<i8"),  # the last reply to one
         ("closed_ns", "<i8"),  # when its window was seen to close; NEVER: open, or closed before the capture
@@ -117,6 +119,7 @@ HEADER = np.dtype(
         ("finished", "<i8"),  # rows that only wait to be collected
         ("position", "<i8"),  # next segment of the batch
         ("events", "<i8"),  # rows of EVENT written
+        ("events_before", "<i8"),  # ... and taken away before
         ("now_ns", "<i8"),  # newest time seen
         ("all_segments", "<i8"),  # 1: events also for connections that nobody watches
     ],
@@ -283,6 +286,7 @@ def open_connection(seg: Row, header: Row, connections: Row, sides: Row) -> Row:
     row.resent_since_ns = row.resent_until_ns = row.resent_n = row.resent_open = 0
     row.beat_bytes = row.answer_bytes = 0
     row.burst_ns = NEVER
+    row.last_event = -1
     row.state = BEGAN if seg.flags & SYN else 0
     for i in range(2):
         side = sides[2 * slot + i]
@@ -290,6 +294,7 @@ def open_connection(seg: Row, header: Row, connections: Row, sides: Row) -> Row:
         side.dup_ns = side.closed_ns = side.replied_ns = NEVER
         side.gap_ns = 0
         side.heard_n = side.resent_n = 0
+        side.probe_event = -1
         side.held_n = side.open_probes = side.late_replies = 0
         side.known = 0
         side.ttl = 0

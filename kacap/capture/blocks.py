@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 4 << 20
 
 
 class StreamDamage(Exception):  # noqa: N818 (it is turned into a Damage, and never reaches a user)

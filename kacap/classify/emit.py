@@ -10,7 +10,8 @@ from kacap.flows import NEVER, STAMP
 from kacap.kernels import Row, kernel
 from kacap.segments import ACK
 
-_PROBE, _PATTERNED, _W_REPEATS = int(Kind.PROBE), int(Grade.PATTERNED), int(Why.REPEATS)
+_PROBE, _PROVEN, _PATTERNED = int(Kind.PROBE), int(Grade.PROVEN), int(Grade.PATTERNED)
+_W_REPEATS = int(Why.REPEATS)
 
 LABEL = np.dtype(
     [
@@ -39,11 +40,14 @@ EVENT = np.dtype(
         ("heard_2", "<i8"),
         ("heard_3", "<i8"),
         ("heard_n", "<i8"),
+        ("reply_ns", "<i8"),  # of a probe that was answered at once: its reply (NEVER: none, or told of apart)
+        ("reply_frame", "<i8"),
         ("by_hi", "<u8"),
         ("by_lo", "<u8"),
         ("seq", "<u4"),
         ("ack", "<u4"),
         ("payload_len", "<u4"),
+        ("reply_file", "<u2"),
         ("file", "<u2"),
         ("window", "<u2"),
         ("ip_id", "<u2"),
@@ -57,6 +61,8 @@ EVENT = np.dtype(
         ("has", "u1"),
         ("stamped", "u1"),  # its sender's other segments carry timestamps
         ("answers", "u1"),  # 1: accepted by a peer whose probes were unanswered
+        ("reply_ttl", "u1"),
+        ("reply_usual_ttl", "u1"),
         ("icmp_type", "u1"),
         ("icmp_code", "u1"),
     ],
@@ -70,7 +76,9 @@ def emit(state: Row, seg: Row, label: Row, x: Row) -> Row:
     """Append an EVENT for the segment at hand and return it."""
     header, events = state[0], state[5]
     event = events[header.events]
+    state[1][label.slot].last_event = header.events_before + header.events
     header.events += 1
+    event.reply_ns = NEVER
     label.event = 1
     event.time_ns, event.frame, event.file = seg.time_ns, seg.frame, seg.file
     event.id, event.slot, event.from_a = label.id, label.slot, label.from_a
@@ -99,3 +107,23 @@ def emit_held(state: Row, seg: Row, label: Row, y: Row) -> Row:
     event.kind, event.grade = _PROBE, _PATTERNED
     event.why = _W_REPEATS
     return event
+
+
+@kernel
+def join_reply(state: Row, seg: Row, label: Row, x: Row, y: Row) -> Row:
+    """Write a reply from X into the EVENT of Y's lone open probe, if nothing was told of the connection since.
+
+    Nearly all probes are answered at once: half the events, and half the work of what hears of them.
+    """
+    header, events = state[0], state[5]
+    if y.open_probes != 1 or y.probe_event < header.events_before:
+        return False
+    if state[1][label.slot].last_event != y.probe_event:
+        return False
+    event = events[y.probe_event - header.events_before]
+    if event.kind != _PROBE or event.grade != _PROVEN:
+        return False
+    event.reply_ns, event.reply_frame, event.reply_file = seg.time_ns, seg.frame, seg.file
+    event.reply_ttl, event.reply_usual_ttl = seg.ttl, x.ttl
+    label.event = 1
+    return True

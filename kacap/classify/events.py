@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kacap.classify.emit import EVENT
+from kacap.classify.kinds import Kind
+from kacap.classify.reasons import Why
 from kacap.flows import NEVER
 from kacap.model import FrameRef
+from kacap.segments import ACK
+
+_NEVER, _REPLY, _ANSWERS = int(NEVER), int(Kind.REPLY), int(Why.ANSWERS_PROBE)
 
 
 @dataclass(slots=True)
@@ -27,11 +32,14 @@ class Event:
     heard_2: int
     heard_3: int
     heard_n: int
+    reply_ns: int
+    reply_frame: int
     by_hi: int
     by_lo: int
     seq: int
     ack: int
     payload_len: int
+    reply_file: int
     file: int
     window: int
     ip_id: int
@@ -45,10 +53,30 @@ class Event:
     has: int
     stamped: int
     answers: int
+    reply_ttl: int
+    reply_usual_ttl: int
     icmp_type: int
     icmp_code: int
     open: bool = False
     dropped: bool = False
+
+    @property
+    def answered(self) -> bool:
+        """Whether the row of this probe tells of its reply too."""
+        return self.reply_ns != _NEVER
+
+    @property
+    def reply_ref(self) -> FrameRef:
+        """The frame of that reply."""
+        return FrameRef(self.reply_file, self.reply_frame)
+
+    def reply(self) -> Event:
+        """Return that reply as an event of its own."""
+        return replace(
+            self, time_ns=self.reply_ns, frame=self.reply_frame, file=self.reply_file, reply_ns=_NEVER, kind=_REPLY,
+            why=_ANSWERS, seq=self.ack, ack=(self.seq + 1) & 0xFFFFFFFF, from_a=1 - self.from_a, flags=ACK,
+            payload_len=0, ttl=self.reply_ttl, usual_ttl=self.reply_usual_ttl, answers=1,
+        )
 
     @property
     def ref(self) -> FrameRef:

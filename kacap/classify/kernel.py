@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kacap.classify.emit import EVENTS_PER_SEGMENT, emit, emit_held
+from kacap.classify.emit import EVENTS_PER_SEGMENT, emit, emit_held, join_reply
 from kacap.classify.kinds import Grade, Kind
 from kacap.classify.learn import advance_row, hear, learn_numbers, learn_rest
 from kacap.classify.reasons import Why
@@ -160,6 +160,7 @@ def _note_probe(state: Row, seg: Row, label: Row, x: Row, y: Row) -> None:
         x.heard_n -= 1
     event = emit(state, seg, label, x)
     event.closed_ns = y.closed_ns
+    x.probe_event = state[1][label.slot].last_event
     x.gap_ns = seg.time_ns - x.probe_ns
     x.open_probes += 1
     x.late_replies = 0
@@ -217,6 +218,8 @@ def _take_segment(state: Row, seg: Row, label: Row, x: Row, y: Row) -> None:
         row.state |= WATCHED
     if shaped and not (label.grade == _PATTERNED or (label.kind == _WINDOW_PROBE and seg.payload_len)):
         _note_probe(state, seg, label, x, y)
+    elif label.kind == _REPLY and label.why == _W_ANSWERS and join_reply(state, seg, label, x, y):
+        pass  # the probe's event tells of it
     elif _is_told(seg, label, x, answers) and (row.state & WATCHED or state[0].all_segments):
         emit(state, seg, label, x).answers = 1 if answers else 0
     if answers:

@@ -96,6 +96,13 @@ class Resolver:
         self.calm = True  # nothing is undecided
         self.sides = (Side(), Side())
 
+    def passes(self, event: Event) -> bool:
+        """Return whether a probe that was answered at once needs nothing of what follows: nothing is undecided."""
+        if not self.calm or event.why not in CLEAR:
+            return False
+        self.sides[1 - event.from_a].last = event
+        return True
+
     def take(self, event: Event) -> list[Event]:
         """Add an event of the connection; return what can be passed on, in order."""
         own, other = self.sides[1 - event.from_a], self.sides[event.from_a]

@@ -79,6 +79,7 @@ class Tracker:
             columns = (self.header, self.connections, self.sides, self.table, self.recent, self.events)
             classify(segments, self.labels, columns)
             events.append(self.events[: int(self.header["events"][0])].copy())
+            self.header["events_before"] += self.header["events"]
         found = np.concatenate(events) if events else self.events[:0]
         return Tracked(closed, self._introduce(found), found, segments, self.labels[: len(segments)])
 

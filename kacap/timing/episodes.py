@@ -62,6 +62,22 @@ class Gatherer:
         elif event.kind != Kind.DUPLICATE_FRAME and event.flags & (RST | SYN | FIN):
             self._close_open(event)
 
+    def take_answered(self, event: Event) -> bool:
+        """Take a probe together with its reply, if no run of its side is under way; return whether it was taken."""
+        side = 1 - event.from_a
+        if self.runs[side] is not None:
+            return False
+        since = event.silent_since_ns
+        self.histories[side].add(event.time_ns, event.heards_ns, since, probe=True)
+        prober, peer = self._ends(side)
+        reply, gap = event.reply_ref, None if since is None else event.time_ns - since
+        probe = Probe(
+            self.connection.connection, event.ref, event.time_ns, prober, peer, GRADE_WORDS[event.grade],
+            event.payload_len, reply, event.reply_ns - event.time_ns,
+        )
+        self._tell(side, Episode(probe.connection, prober, [probe], since, gap, [], Ending.ANSWERED, reply), None)
+        return True
+
     def finish(self, last_ns: int | None) -> None:
         """The connection ended, or the capture at ``last_ns``: what is still open stays so."""
         for side in (0, 1):
@@ -159,6 +175,10 @@ class Gatherer:
         episode = run.episode
         if not run.spoken and ending is not None:
             episode.ending, episode.ending_frame = ending, frame
+        self._tell(side, episode, last_ns)
+
+    def _tell(self, side: int, episode: Episode, last_ns: int | None) -> None:
+        """Add a final episode to its prober and tell of it."""
         prober = self.probers[side]
         if prober is None:
             prober = self.probers[side] = Prober(*self._ends(side), first_probe_ns=episode.probes[0].time_ns)

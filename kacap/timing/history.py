@@ -18,9 +18,11 @@ def _shape(step: Step) -> tuple[int, ...] | None:
     return (step.time_ns - step.before_ns, *(heard - step.before_ns for heard in step.heards_ns))
 
 
-def _alike(a: tuple[int, ...], b: tuple[int, ...] | None) -> bool:
+def _alike(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
     """Return whether two shapes are the same but for jitter."""
-    return b is not None and len(a) == len(b) and all(abs(x - y) < SAME_NS for x, y in zip(a, b, strict=True))
+    if len(a) != len(b):
+        return False
+    return all(abs(x - y) < SAME_NS for x, y in zip(a, b, strict=True))
 
 
 @dataclass(slots=True)
@@ -41,6 +43,8 @@ class History:
     began: bool = False  # the capture shows the connection's SYN
     payload: bool = False  # its probes carry a byte
     steps_end_ns: int = 0  # the newest firing
+    shape: tuple[int, ...] | None = None  # of the firings that are alike, and how many there are in a row
+    alike: int = 0
 
     def add(self, time_ns: int, heards_ns: tuple[int, ...] | None, since_ns: int | None, *, probe: bool) -> None:
         """Take the next probe, or the abort after the last one, with what was heard before it (see ``Step``)."""
@@ -57,10 +61,13 @@ class History:
             self.steps.append(step)
 
     def _repeats(self, step: Step) -> bool:
-        """Return whether the last few firings kept look just like this one: it would narrow nothing."""
+        """Return whether the firings before this one looked just like it: it would narrow nothing."""
         shape = _shape(step)
-        recent = self.steps[-ALIKE:]
-        return len(recent) == ALIKE and shape is not None and all(_alike(shape, _shape(one)) for one in recent)
+        if shape is None or self.shape is None or not _alike(shape, self.shape):
+            self.shape, self.alike = shape, 1
+            return False
+        self.alike += 1
+        return self.alike > ALIKE
 
 
 def widen(span: tuple[int, int] | None, value: int) -> tuple[int, int]:
