@@ -90,6 +90,5 @@ def _enter(path: Path, words: str) -> None:
 
 
 def _denied(words: str) -> KacapError:
-    return KacapError(
-        f"--netns {words}: no permission to enter it: run as root, or with CAP_SYS_ADMIN and CAP_SYS_PTRACE"
-    )
+    needs = "needs CAP_SYS_ADMIN, and for a process CAP_SYS_PTRACE, as root has"
+    return KacapError(f"--netns {words}: no permission to enter it: {needs}")

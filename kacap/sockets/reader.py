@@ -6,7 +6,6 @@ stopped, and nothing set. Without the rights, a row says so and shows what its t
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -103,8 +102,8 @@ def _number(path: Path) -> int | None:
 def _unheld(sock: DiagSocket, held: Holders) -> str:
     """Return why nobody is known to hold a socket."""
     if not sock.inode:
-        return "not accepted yet, or no longer held by a process" if sock.state == "ESTAB" else "no process holds it"
+        return "no process holds it" + (": not accepted yet, or the kernel's own" if sock.state == "ESTAB" else "")
     if held.refused:
-        whose = "its process hides from its own user" if sock.uid == os.geteuid() else f"a socket of uid {sock.uid}"
-        return f"no permission: {whose}; {RIGHTS}"
+        who = f"the process of uid {sock.uid} that holds it"
+        return f"no permission: {who} may not be looked into, or has closed it; {RIGHTS}"
     return "no process found that holds it: closed meanwhile, or in another PID namespace"

@@ -30,13 +30,13 @@ class Sysctls:
 class SocketState:
     """One TCP socket. ``local`` and ``remote`` are (address, port); None is what is not known or does not apply.
 
-    ``idle`` and ``interval`` are in seconds, a ``user_timeout_ns`` of 0 is none; ``values`` says where they come from: ``socket`` (the socket itself),
-    ``estimate`` (idle from the running timer, see ``estimated_idle``) or ``none``; ``why`` tells what was in the way.
-    ``keepalive`` without values is what the timer shows. ``set_by`` names for idle, interval and count
-    ``SOCKET_OPTION``, or ``EQUALS_SYSCTL``: ``getsockopt`` gives the sysctl's value for a socket without an option, so
-    that an option of the same value cannot be told. ``timer`` is the kernel's pending one; any but ``keepalive`` hides
-    it. ``next_probe_ns`` counts from the reading. ``detect_ns`` is how long after its last word a dead peer is given
-    up, the timer's own lateness left out.
+    ``idle`` and ``interval`` are in seconds, a ``user_timeout_ns`` of 0 is none. ``values`` says where they come from:
+    ``socket`` (the socket itself), ``estimate`` (idle from the running timer, see ``estimated_idle``) or ``none``;
+    ``why`` tells what was in the way. ``keepalive`` without values is what the timer shows. ``set_by`` names for idle,
+    interval and count ``SOCKET_OPTION``, or ``EQUALS_SYSCTL``: ``getsockopt`` gives the sysctl's value for a socket
+    without an option, so that an option of the same value cannot be told. ``timer`` is the kernel's pending one; any
+    but ``keepalive`` hides it. ``next_probe_ns`` counts from the reading. ``detect_ns`` is how long after its last word
+    a dead peer is given up, the timer's own lateness left out.
     """
 
     cookie: int

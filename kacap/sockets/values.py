@@ -21,7 +21,7 @@ from kacap.sockets.processes import Holder
 
 _SYS_PIDFD_GETFD = 438  # the same on every architecture
 CLOSED = "closed while it was read"
-RIGHTS = "run as root, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
+RIGHTS = "needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, as root has"
 
 
 @dataclass(frozen=True, slots=True)
