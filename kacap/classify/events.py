@@ -13,6 +13,7 @@ from kacap.classify.reasons import Why
 from kacap.flows import NEVER
 from kacap.model import FrameRef
 from kacap.segments import ACK
+from kacap.wire.sequence import seq_add
 
 _NEVER, _REPLY, _ANSWERS = int(NEVER), int(Kind.REPLY), int(Why.ANSWERS_PROBE)
 
@@ -74,7 +75,7 @@ class Event:
         """Return that reply as an event of its own."""
         return replace(
             self, time_ns=self.reply_ns, frame=self.reply_frame, file=self.reply_file, reply_ns=_NEVER, kind=_REPLY,
-            why=_ANSWERS, seq=self.ack, ack=(self.seq + 1) & 0xFFFFFFFF, from_a=1 - self.from_a, flags=ACK,
+            why=_ANSWERS, seq=self.ack, ack=int(seq_add(self.seq, 1)), from_a=1 - self.from_a, flags=ACK,
             payload_len=0, ttl=self.reply_ttl, usual_ttl=self.reply_usual_ttl, answers=1,
         )
 

@@ -65,6 +65,7 @@ def _lines(analysis: Analysis, everything: bool, brief: bool, verbose: bool) -> 
         yield f"{len(probing) - len(shown):,} more: {totals(probing[len(shown):])} (--all shows every one)", "dim"
     yield from _others(analysis, everything)
     yield from _findings(analysis, None)
+    yield from _quiet_findings(analysis)
     yield from _understood(analysis)
 
 
@@ -189,6 +190,17 @@ def _findings(analysis: Analysis, connection: int | None) -> Iterator[Line]:
         yield f"{indent}{'finding':<{KEY}}{finding.sentence}{_evidence(analysis, finding)}", "doubt"
         if finding.remedy:
             yield f"{indent}{'remedy':<{KEY}}{finding.remedy}", ""
+
+
+def _quiet_findings(analysis: Analysis) -> Iterator[Line]:
+    """Yield the findings of connections on which nobody probes, the first few; these have no block of their own."""
+    probing = {connection.connection for connection in analysis.connections if connection.probers}
+    found = [f for f in analysis.findings if f.connection is not None and f.connection not in probing]
+    for finding in found[:SHOWN]:
+        yield f"{'finding':<{KEY}}{finding.sentence}{_evidence(analysis, finding)}", "doubt"
+        yield f"{'remedy':<{KEY}}{finding.remedy}", ""
+    if len(found) > SHOWN:
+        yield f"{len(found) - SHOWN:,} more findings on connections without a probe (--json has every one)", "dim"
 
 
 def _evidence(analysis: Analysis, finding: Finding) -> str:

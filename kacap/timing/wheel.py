@@ -16,10 +16,10 @@ LEVELS = 9
 
 
 @lru_cache(maxsize=65536)
-def granule(delay: int) -> int:
-    """Return the granule, in jiffies, of a timer armed for ``delay`` jiffies (LVL_START of timer.c)."""
+def granule(jiffies: int) -> int:
+    """Return the granule, in jiffies, of a timer armed for so many (LVL_START of timer.c)."""
     level = 0
-    while level < LEVELS - 1 and delay >= 63 << (3 * level):
+    while level < LEVELS - 1 and jiffies >= 63 << (3 * level):
         level += 1
     return int(8**level)
 
