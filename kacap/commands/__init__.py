@@ -22,6 +22,7 @@ INTERRUPTED = 130
 COMMANDS = {
     "read": ("kacap.commands.read:read", "Show every keepalive probe in capture files, and how it ended."),
     "explain": ("kacap.commands.explain:explain", "Say what one frame is, why, and what it could be mistaken for."),
+    "sockets": ("kacap.commands.sockets:sockets", "Show what live sockets are set to, and who set it."),
     "lab": ("kacap.commands.lab:lab", "Make real keepalive traffic on demand, and record it."),
 }
 
