@@ -32,6 +32,11 @@ NAGIOS_UNKNOWN = 3
     "--min-probes", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
     help="Probes of one side that it takes to call a setting as expected.",
 )  # fmt: skip
+@click.option("--run", "command", is_flag=True, help="Start a command and read its sockets instead: --run -- COMMAND.")
+@click.option(
+    "--for", "seconds", type=click.FloatRange(min=0), default=10, show_default=True, metavar="SECONDS",
+    help="With --run: how long to wait for sockets that are as expected.",
+)  # fmt: skip
 @click.option(
     "--format", "form", type=click.Choice(["text", "json", "junit", "tap", "nagios"]), default="text",
     show_default=True, help="For people, scripts, CI, test harnesses, monitoring.",
@@ -46,11 +51,16 @@ def check(words: tuple[str, ...], named: tuple[str, ...], filter_file: str | Non
     kacap check run.pcap port 5432 --expect idle=60,interval=10,count=6
     kacap check run.pcap --idle 2h --from 10.0.0.5 --min-probes 2
     kacap check 'night.pcap*' --rules keepalive.toml --require count --format junit
+    kacap check --idle 60 --interval 10 --run -- ./myserver --once
+
+    --run waits for no probe: it reads the options of the sockets that the command opens (Linux), then ends it.
 
     Exit code 0: met. 1: not met, or the capture is damaged. 2: usage. 3: not enough evidence. With --format nagios
     0 OK, 1 WARNING (met, with probes missed), 2 CRITICAL, 3 UNKNOWN.
     """
     try:
+        if options["command"]:
+            return _check_command(words, [*named, *filter(None, [filter_file])], options)
         return _check(*sources(words, named, filter_file), options)
     except KacapError as error:
         if options["form"] != "nagios":
@@ -63,11 +73,32 @@ def check(words: tuple[str, ...], named: tuple[str, ...], filter_file: str | Non
 
 def _check(files: list[str], expression: str | None, options: dict[str, Any]) -> int:
     """Read, judge, write; return the exit code."""
+    outcome, analysis = _judged(files, expression, _rules(options), options)
+    return _tell(outcome, analysis, options)
+
+
+def _check_command(words: tuple[str, ...], files: list[str], options: dict[str, Any]) -> int:
+    """Start a command, judge its sockets, write; return the exit code."""
+    if files or not words:
+        raise UsageError("--run reads sockets, not captures: --run -- COMMAND ARGUMENTS")
+    rules = _rules(options)
+    from kacap.analysis import Analysis
+    from kacap.commands.check_run import run
+
+    return _tell(run(words, rules, frozenset(options["require"]), options["seconds"]), Analysis(), options)
+
+
+def _rules(options: dict[str, Any]) -> Rules:
+    """Return what the options expect. Raises UsageError when that is nothing."""
     rules = expected(options)
     if rules is None:
         raise UsageError("nothing is expected: give --expect idle=60,interval=10,count=6, --idle or --rules")
     _check_required(rules, options["require"])
-    outcome, analysis = _judged(files, expression, rules, options)
+    return rules
+
+
+def _tell(outcome: Outcome, analysis: Analysis, options: dict[str, Any]) -> int:
+    """Write the outcome in the format asked for; return the exit code."""
     from kacap.report.checks import FORMATS, nagios_state
 
     FORMATS[options["form"]](outcome, analysis, sys.stdout)

@@ -48,9 +48,9 @@ def value_of(name: str, number: int | None) -> str:
 
 
 def observed_of(name: str, value: Setting) -> str:
-    """Return what was observed: ``60.9 s observed (n=3)``; empty when nothing was."""
+    """Return what was observed: ``60.9 s observed (n=3)``, or read from a socket: ``7,200 s set``; or nothing."""
     if value.observed is None:
-        return ""
+        return f"{value_of(name, value.candidates[0])} set" if value.candidates else ""
     return f"{seen(name, value)} observed (n={value.n})"
 
 
@@ -84,6 +84,8 @@ def shortage(outcome: Outcome, analysis: Analysis) -> str:
     if outcome.quiet:
         silence = duration(outcome.longest_quiet_ns)
         return f"no probe; {counted(outcome.quiet, 'connection')} silent for {silence} at most"
+    if not analysis.capture.files:
+        return "no connected TCP socket of which anything is expected"
     if not analysis.capture.segments:
         return "the capture holds no TCP segment" + (" that the filter takes" if analysis.capture.frames else "")
     return "no connection that anything is expected of"
@@ -122,6 +124,8 @@ def _heading(one: Checked) -> str:
     prober = one.prober
     if prober is None:
         return f"{who(one)} (connection {one.connection.connection})"
+    if not prober.probes:
+        return f"{who(one)} (socket {one.connection.connection})"
     numbers = f"{counted(prober.probes, 'probe')}, {prober.replies:,} answered, {prober.missed:,} missed"
     return f"{who(one)} (connection {one.connection.connection}): {numbers}, {prober.ending}"
 

@@ -99,7 +99,7 @@ def _against(value: Setting, expected: int | None, source: str) -> None:
 def _judged_time(name: str, prober: Prober, expectation: Expectation, expected: int) -> tuple[str, str]:
     """Return verdict and why of idle or interval."""
     value: Setting = getattr(prober, name)
-    if value.observed is None and not value.candidates:
+    if not _shows(value):
         return NOT_OBSERVABLE, value.why or "no gap of this timer was seen"
     if fits(name, value, expected):
         return OK, value.why
@@ -136,13 +136,18 @@ def looks_like(name: str, prober: Prober, expectation: Expectation, expected: in
     return f"looks like {known} (a guess)" if known else ""
 
 
+def _shows(value: Setting) -> bool:
+    """Return whether anything is known of a setting: seen on the wire, or read from the socket."""
+    return value.observed is not None or bool(value.candidates)
+
+
 def _swapped(prober: Prober, expectation: Expectation) -> bool:
     """Return whether idle is as the interval was expected, and the interval, where it shows, as idle was."""
     idle, interval = expectation.idle, expectation.interval
     if idle is None or interval is None or idle == interval:
         return False
     pairs = (("idle", prober.idle, interval), ("interval", prober.interval, idle))
-    shown = [(name, value, number) for name, value, number in pairs if value.observed is not None]
+    shown = [(name, value, number) for name, value, number in pairs if _shows(value)]
     return bool(shown) and all(fits(name, value, number) for name, value, number in shown)
 
 
@@ -150,7 +155,7 @@ def _is_like(prober: Prober, known: Default, judged: str) -> bool:
     """Return whether all that was observed is as in a known default, the judged setting among it."""
     numbers = dict(zip(OPTIONS, known.settings, strict=True))
     shown = [(name, getattr(prober, name), number) for name, number in numbers.items() if number is not None]
-    shown = [(name, value, number) for name, value, number in shown if value.observed is not None]
+    shown = [(name, value, number) for name, value, number in shown if _shows(value)]
     same = all(fits(name, value, number) for name, value, number in shown)
     return same and len(shown) >= known.needs and judged in [name for name, _, _ in shown]
 
@@ -206,6 +211,9 @@ def _judge_user_timeout(prober: Prober, expectation: Expectation) -> None:
     if not expected_ns:
         return
     _against(value, expected_ns // 1_000_000, expectation.source)
+    if value.candidates:
+        value.verdict = OK if value.expected in value.candidates else DIFFERS
+        return
     bracket = user_timeout(prober)
     if bracket is None:
         value.verdict, value.why = NOT_OBSERVABLE, "no run of unanswered probes was given up"
