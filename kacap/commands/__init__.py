@@ -21,6 +21,7 @@ INTERRUPTED = 130
 # name: (module:attribute, one line of help). The help of a command itself is its docstring.
 COMMANDS = {
     "read": ("kacap.commands.read:read", "Show every keepalive probe in capture files, and how it ended."),
+    "check": ("kacap.commands.check:check", "Check that a capture shows the keepalive that was configured."),
     "explain": ("kacap.commands.explain:explain", "Say what one frame is, why, and what it could be mistaken for."),
     "sockets": ("kacap.commands.sockets:sockets", "Show what live sockets are set to, and who set it."),
     "lab": ("kacap.commands.lab:lab", "Make real keepalive traffic on demand, and record it."),
@@ -89,7 +90,7 @@ def _run(program: Any) -> int:
 
 def _fail(message: str, code: int) -> int:
     """Write one line on stderr, without control characters, and return ``code``."""
-    from kacap.report.units import clean
+    from kacap.units import clean
 
     click.echo(f"kacap: {clean(' '.join(message.split()))}", err=True)
     return code
