@@ -57,13 +57,24 @@ def cache_directory() -> Path:
 
 CACHE = cache_directory()
 FIRST_USE = not any(CACHE.iterdir())
+_KERNELS: list[Any] = []
 numba.config.CACHE_DIR = str(CACHE)  # type: ignore[attr-defined]
 
 
 def kernel(function: F) -> F:
     """Compile ``function`` on first use (nopython, no GIL) and keep the machine code in the cache."""
     compiled: F = numba.njit(cache=True, nogil=True)(function)  # type: ignore[assignment]
+    _KERNELS.append(compiled)
     return compiled
+
+
+def keep_no_more() -> None:
+    """Go on without the cache where it can be written no more: this process has become another user."""
+    from numba.core.caching import NullCache
+
+    if not _writable(CACHE):
+        for compiled in _KERNELS:
+            compiled._cache = NullCache()
 
 
 def announce_compilation() -> None:

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from kacap.capture.filters import Filter
 from kacap.capture.frames import FRAME, FrameBatch
-from kacap.errors import CaptureError, Damage, UsageError
+from kacap.capture.rights import SNAPLEN, CannotCaptureError
+from kacap.errors import Damage, UsageError
 
 POLL_NS = 100_000_000  # a batch comes at least this often, be it empty
 SETTLE_NS = 5_000_000  # several interfaces: what is younger may still be overtaken by a frame of another one
-SNAPLEN = 128  # every header, no payload
 WHOLE = 262_144  # tcpdump's snapshot length for "all of it"
 
 
@@ -47,21 +47,12 @@ class Counters:
     dropped_interface: int | None = None
 
     def lines(self) -> list[str]:
-        """Return tcpdump's three lines, a fourth where the interface lost something."""
-        rows = [(self.captured, "captured"), (self.received, "received by filter"),
+        """Return tcpdump's three lines as far as they are known, a fourth where the interface lost something."""
+        rows: list[tuple[int | None, str]] = [(self.captured, "captured"), (self.received, "received by filter"),
                 (self.dropped_kernel, "dropped by kernel")]  # fmt: skip
         if self.dropped_interface:
             rows.append((self.dropped_interface, "dropped by interface"))
-        return [f"{'unknown' if n is None else n} packet{'' if n == 1 else 's'} {what}" for n, what in rows]
-
-
-class CannotCaptureError(CaptureError):
-    """An engine cannot open an interface; ``why`` says of what kind the obstacle is."""
-
-    def __init__(self, message: str, why: str = "failed"):
-        """Keep ``why``: ``rights``, ``interface`` (no such one, or down), ``missing`` (a part), ``failed``."""
-        super().__init__(message)
-        self.why = why
+        return [f"{n} packet{'' if n == 1 else 's'} {what}" for n, what in rows if n is not None]
 
 
 class Tap(Protocol):

@@ -13,10 +13,10 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO
 
-from kacap.capture.live import CannotCaptureError, Wish
+from kacap.capture.live import Wish
 from kacap.capture.live_stream import StreamTap, WaitingStream
 from kacap.capture.netns import inside
-from kacap.capture.rights import no_rights
+from kacap.capture.rights import CannotCaptureError, no_rights
 from kacap.errors import FilterError
 
 START_MS = 10_000  # a program that has not begun by then hangs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import sys
@@ -12,9 +13,9 @@ from numpy.typing import NDArray
 
 from kacap.capture.frames import FRAME, FrameBatch
 from kacap.capture.library import load_libpcap
-from kacap.capture.live import CannotCaptureError, Wish
+from kacap.capture.live import Wish
 from kacap.capture.netns import inside
-from kacap.capture.rights import no_rights
+from kacap.capture.rights import CannotCaptureError, no_rights
 from kacap.errors import Damage, FilterError, UsageError
 from kacap.kernels import Row, kernel
 
@@ -129,6 +130,12 @@ def function(name: str) -> Any:
 @functools.cache
 def _memcpy() -> Any:
     return ctypes.CFUNCTYPE(*[ctypes.c_size_t] * 4)(("memcpy", ctypes.CDLL(None)))
+
+
+def warm_up() -> None:
+    """Compile the kernel before a ring fills up while it is compiled."""
+    with contextlib.suppress(FilterError):
+        drain(function("pcap_next_ex"), _memcpy(), np.zeros(1, RING), np.empty(0, FRAME), np.empty(0, np.uint8))
 
 
 class Ring:

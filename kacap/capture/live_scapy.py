@@ -16,9 +16,9 @@ import numpy as np
 
 from kacap.capture.filters import compile_filter
 from kacap.capture.frames import FRAME, FrameBatch
-from kacap.capture.live import CannotCaptureError, Wish
+from kacap.capture.live import Wish
 from kacap.capture.netns import inside
-from kacap.capture.rights import no_rights
+from kacap.capture.rights import CannotCaptureError, no_rights
 from kacap.errors import Damage
 
 ETH_P_ALL = 3  # with ETH_P_IP outgoing packets would not be delivered

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib.util
 import os
 import struct
 from collections.abc import Iterator
@@ -58,6 +59,14 @@ def whom_to_become(wanted: str | None) -> User | None:
     if os.geteuid() != 0:
         raise UsageError(f"-Z {wanted}: only root can become another user")
     return user
+
+
+def may_run_python(user: User) -> bool:
+    """Return whether ``user`` may read Python, kacap and its packages: what lies in root's home he may not."""
+    packages = [importlib.util.find_spec(name) for name in ("kacap", "numba")]
+    files = [os.__file__, *(spec.origin for spec in packages if spec is not None and spec.origin)]
+    with acting_as(user):
+        return all(os.access(file, os.R_OK) for file in files)
 
 
 @contextlib.contextmanager

@@ -6,8 +6,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from kacap.capture.live import SNAPLEN, CannotCaptureError
+from kacap.errors import CaptureError
 
+SNAPLEN = 128  # every header, no payload
 CAPABILITIES = {  # capabilities(7): name and number
     "CAP_DAC_READ_SEARCH": 2, "CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21,
 }  # fmt: skip
@@ -16,6 +17,15 @@ RUN_WITH_RIGHT = (
     "sudo setpriv --reuid=$(id -u) --regid=$(id -g) --init-groups --inh-caps=+net_raw --ambient-caps=+net_raw "
     "$(command -v kacap) live ... (a systemd unit: AmbientCapabilities=CAP_NET_RAW)"
 )
+
+
+class CannotCaptureError(CaptureError):
+    """An engine cannot open an interface; ``why`` says of what kind the obstacle is."""
+
+    def __init__(self, message: str, why: str = "failed"):
+        """Keep ``why``: ``rights``, ``interface`` (no such one, or down), ``missing`` (a part), ``failed``."""
+        super().__init__(message)
+        self.why = why
 
 
 def no_rights(interface: str, filter: str | None) -> CannotCaptureError:

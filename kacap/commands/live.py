@@ -10,7 +10,7 @@ import click
 from kacap.errors import EXIT_DONE, UsageError
 
 if TYPE_CHECKING:
-    from kacap.capture.savefile import Rotation
+    from kacap.capture.rotation import Rotation
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -66,13 +66,19 @@ def live(words: tuple[str, ...], listing: bool, **options: Any) -> int:
     """
     if listing:
         return _list()
-    from kacap.commands.live_run import watch
+    from kacap.capture.privileges import acting_as, may_run_python, whom_to_become
 
     options["expression"] = _expression(words, options.pop("filter_file"))
     options["duration_ns"] = _duration_ns(options.pop("duration"))
     options["rotation"] = _rotation(options)
     _check(options)
-    return watch(options)
+    user = whom_to_become(options["user"])
+    with acting_as(user if user is not None and may_run_python(user) else None):
+        # As the user, so that the compiled kernels are his; all of it now, as later he may not read root's Python.
+        from kacap.commands.live_run import warm_up, watch
+
+        warm_up()
+    return watch(user, options)
 
 
 def _list() -> int:
@@ -108,7 +114,7 @@ def _duration_ns(text: str | None) -> int | None:
 
 def _rotation(options: dict[str, Any]) -> Rotation:
     """Return what -G, -C and -W ask for."""
-    from kacap.capture.savefile import Rotation, megabytes
+    from kacap.capture.rotation import Rotation, megabytes
 
     every_s, size, files = options.pop("every_s"), options.pop("size"), options.pop("files")
     if (every_s or size) and options["savefile"] is None:

@@ -14,19 +14,21 @@ import numpy as np
 
 from kacap.analysis import Analysis
 from kacap.analyzer import Analyzer
-from kacap.capture import savefile
+from kacap.capture import live_ring, savefile
 from kacap.capture.frames import FRAME, FrameBatch
 from kacap.capture.live import LiveSource, no_frames, open_live
 from kacap.capture.live_stream import open_growing
-from kacap.capture.privileges import FOR_SOCKETS, acting_as, drop, whom_to_become
+from kacap.capture.privileges import FOR_SOCKETS, User, drop
 from kacap.capture.savefile import Savefile
 from kacap.commands.live_sockets import Sockets
 from kacap.errors import EXIT_DONE, EXIT_FAILED
-from kacap.kernels import announce_compilation
+from kacap.kernels import announce_compilation, keep_no_more
 from kacap.model import SegmentRecord
 from kacap.pipeline import conclude
+from kacap.report import text
 from kacap.report.happenings import Follower, Probing
 from kacap.report.live import Clock, Lines
+from kacap.report.records import RecordWriter
 from kacap.report.screen import Screen
 
 ANSWERS_FOR_VERDICT = 3
@@ -35,13 +37,11 @@ KEPT_EPISODES = 4096  # answered runs kept for each prober: the summary of a wat
 Options = dict[str, Any]
 
 
-def watch(options: Options) -> int:
-    """Follow an interface or a stream until it, or the user, ends it; return the exit code."""
-    user = whom_to_become(options["user"])
-    with acting_as(user):
-        warm_up()
+def watch(user: User | None, options: Options) -> int:
+    """Follow an interface or a stream until it, or the user, ends it; return the exit code. Goes on as ``user``."""
     source = _open(options)
     drop(user, FOR_SOCKETS if options["stream"] is None else frozenset())
+    keep_no_more()
     _announce(source, options)
     run = Run(source, options)
     with _signals(source):
@@ -57,6 +57,7 @@ def warm_up() -> None:
     Analyzer(segments="events").feed(no_frames())
     none = np.empty(0, np.uint8)
     savefile.pack(none, np.empty(0, FRAME), none, none)
+    live_ring.warm_up()
 
 
 def _open(options: Options) -> LiveSource:
@@ -126,8 +127,6 @@ class Run:
         """Return what hears of records: the JSON writer, or the follower, or both."""
         if not self.options["as_json"]:
             return self.follower.hear
-        from kacap.report.records import RecordWriter
-
         write, told = RecordWriter(self.out, self.source.files, flush=True), self.options["segments"] != "none"
 
         def both(record: object) -> None:
@@ -229,8 +228,6 @@ def _savefile(options: Options, source: LiveSource) -> Savefile | None:
 
 def _sum_up(analysis: Analysis, source: LiveSource, options: Options, out: TextIO) -> None:
     """Write the summary as ``kacap read`` does, and tcpdump's counters on stderr."""
-    from kacap.report import text
-
     if not options["as_json"]:
         out.write("\n")
         shade = colored(options["color"], out)

@@ -258,4 +258,4 @@ def _against(wanted_ns: int | None, gap_ns: int, expected: Expectation | None) -
     granule_ns = max(latest_s(wanted_ns / SECOND_NS, hz) for hz in HZ_VALUES) * SECOND_NS
     words = f"{duration(abs(late_ns))} {'late' if late_ns >= 0 else 'early'}"
     fits = -SLACK_NS <= late_ns <= granule_ns + SLACK_NS
-    return f" (expected {duration(wanted_ns)}, {expected.source}: {words})", "" if fits else "doubt"
+    return f" (expected {wanted_ns // SECOND_NS} s, {expected.source}: {words})", "" if fits else "doubt"

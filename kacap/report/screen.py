@@ -11,7 +11,7 @@ from kacap.analyzer import Analyzer
 from kacap.classify.kinds import Ending
 from kacap.model import Endpoint
 from kacap.report.happenings import Probing
-from kacap.units import clean, counted, duration
+from kacap.units import clean, duration
 
 REDRAW_NS = 250_000_000
 AROUND = 5  # lines of the screen that are no rows
@@ -53,8 +53,8 @@ def table(analyzer: Analyzer, rows: Sequence[Probing], now_ns: int, foot: str, r
 
     shown = sorted(rows, key=_grave)[: max(room, 1)]
     drawn = Table(box=None, pad_edge=False, header_style="bold", expand=True)
-    for name in ("Prober > peer", "Silent for", "Next probe in", "Last answer", "Missed", "Settings"):
-        drawn.add_column(name, no_wrap=True, overflow="ellipsis")
+    for name in ("Prober > peer", "Silent for", "Next probe in", "Answered in", "Missed", "Settings"):
+        drawn.add_column(name, no_wrap=True, overflow="ellipsis", ratio=1 if name == "Settings" else None)
     for row in shown:
         style = "bold red" if row.ending or row.run > 1 else "yellow" if row.missed else ""
         drawn.add_row(*(Text(clean(cell)) for cell in cells(analyzer, row, now_ns)), style=style)
@@ -68,7 +68,7 @@ def cells(analyzer: Analyzer, row: Probing, now_ns: int) -> list[str]:
     """Return the six cells of one row."""
     heard_ns = _heard_ns(analyzer, row) or row.heard_ns
     silent = duration(max(now_ns - heard_ns, 0)) if heard_ns is not None else "not seen yet"
-    answer = "none yet" if row.answer_after_ns is None else f"after {duration(max(row.answer_after_ns, 0))}"
+    answer = "none yet" if row.answer_after_ns is None else duration(max(row.answer_after_ns, 0))
     return [f"{row.prober} > {row.peer}", silent, _due(row, heard_ns, now_ns), answer, str(row.missed), settings(row)]
 
 
@@ -91,7 +91,7 @@ def _due(row: Probing, heard_ns: int | None, now_ns: int) -> str:
     if gap is None or since is None:
         return "not known yet"
     left = since + gap - now_ns
-    waits = f", {counted(row.run, 'probe')} waiting" if row.run else ""
+    waits = f" ({row.run} waiting)" if row.run else ""
     return (duration(left) if left > 0 else f"due for {duration(-left)}") + waits
 
 
