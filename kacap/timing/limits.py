@@ -48,14 +48,14 @@ class Limit:
 
 _RST = "an RST to whoever sends next"
 _SILENCE = "silence: packets are dropped"
-_FIN = "the connection was closed with a FIN when the limit passed; then RST"
+_FIN = "a FIN when the limit passes, an RST to what comes later"
 
 LIMITS = (
     Limit("aws-alb", 60, "AWS ALB", "1 to 4000", False, _FIN,
           "AWS docs, Application Load Balancer attributes", "2026-11"),
     Limit("aws-clb", 60, "AWS Classic Load Balancer", "1 to 4000", False, _FIN,
           "AWS docs, Classic Load Balancer idle timeout", "2026-11"),
-    Limit("haproxy", 60, "HAProxy timeout client or server (no default; often)", "any", False, _FIN,
+    Limit("haproxy", 60, "HAProxy timeout client or server as often set", "no default", False, _FIN,
           "HAProxy configuration manual, timeout client", "2026-11"),
     Limit("azure-lb", 240, "Azure Load Balancer", "240 to 1800", True,
           "silence; with enableTcpReset an RST to both sides when the limit passes",
@@ -67,16 +67,16 @@ LIMITS = (
     Limit("f5", 300, "F5 BIG-IP", "any", True,
           "an RST to both sides when the limit passes (reset on timeout, on by default); a full proxy (not fastL4) "
           "counts each side for itself", "F5 AS3 reference, L4_Profile", "2026-11"),
-    Limit("aws-nlb", 350, "AWS NLB, TCP listener", "60 to 6000", True, _RST,
+    Limit("aws-nlb", 350, "AWS NLB (TCP)", "60 to 6000", True, _RST,
           "AWS docs, NLB update-idle-timeout; AWS announcement of 2024-09-03", "2026-11"),
-    Limit("aws-nlb-tls", 350, "AWS NLB, TLS listener", "fixed", True,
+    Limit("aws-nlb-tls", 350, "AWS NLB (TLS)", "fixed", True,
           "an RST; the NLB itself probes both sides every 20 s once it has seen a keepalive, which must carry no byte",
           "AWS docs, NLB listeners", "2026-11"),
     Limit("aws-nat", 350, "AWS NAT gateway", "fixed", True, "an RST to the inside host that continues",
           "AWS docs, vpc-nat-comparison", "2026-11"),
     Limit("aws-vpc-endpoint", 350, "AWS VPC endpoint", "", True, _RST,
           "AWS networking blog; tenable-techblog, lessons from AWS NLB timeouts", "2026-11"),
-    Limit("aws-firewall", 350, "AWS Gateway Load Balancer and Network Firewall", "60 to 6000", True, _SILENCE,
+    Limit("aws-firewall", 350, "AWS Gateway Load Balancer or Network Firewall", "60 to 6000", True, _SILENCE,
           "AWS docs, Network Firewall FlowTimeouts", "2026-11"),
     Limit("gcp-firewall", 600, "GCP VPC firewall", "fixed", True,
           "silence for what comes in; a probe that the VM sends opens it again", "Google Compute Engine docs, "
@@ -129,15 +129,23 @@ def limit(words: str, table: Iterable[Limit] = LIMITS) -> Limit:
     named = next((row for row in rows if row.id == words.lower()), None)
     if named is not None:
         return named
-    matched = _NUMBER.fullmatch(words.lower())
-    if matched is None or (matched[2] and matched[2] not in UNITS_NS):
+    if not words[:1].isdigit():
         near = get_close_matches(words.lower(), [row.id for row in rows], 3, 0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "--list shows the names"
         raise UsageError(f"--beat {words}: no known limit of that name, and no number of seconds; {hint}")
+    seconds = whole_seconds(words, "--beat")
+    return Limit(f"{seconds} s", seconds, "a limit", "", True, "", "as stated", "")
+
+
+def whole_seconds(words: str, option: str) -> int:
+    """Return the seconds in ``90``, ``90s``, ``2m`` or ``1h``. Raises UsageError, which names the option."""
+    matched = _NUMBER.fullmatch(words.lower())
+    if matched is None or (matched[2] and matched[2] not in UNITS_NS):
+        raise UsageError(f"{option} {words}: no duration: 90, 90s, 2m, 1h")
     seconds, rest = divmod(int(matched[1]) * UNITS_NS[matched[2] or "s"], SECOND_NS)
     if rest or not 1 <= seconds <= MOST_SECONDS:
-        raise UsageError(f"--beat {words} is out of range: whole seconds, 1 to {MOST_SECONDS:,}")
-    return Limit(f"{seconds} s", seconds, "a limit", "", True, "", "as stated", "")
+        raise UsageError(f"{option} {words} is out of range: whole seconds, 1 to {MOST_SECONDS:,}")
+    return seconds
 
 
 def matching(low_ns: int, high_ns: int, table: Iterable[Limit] = LIMITS) -> list[Limit]:

@@ -47,8 +47,8 @@ def test_a_limit_may_be_stated_as_a_duration(words, seconds):
         ("zzzz", "--list"),
         ("0", "out of range"),
         ("1500ms", "out of range"),
-        ("99999999999", "no number"),
-        ("350x", "no known limit"),
+        ("99999999999", "no duration"),
+        ("350x", "no duration"),
         ("-5", "no known limit"),
     ],
 )
@@ -67,8 +67,9 @@ def test_a_bracket_finds_the_limits_above_what_survived_and_up_to_what_killed():
 
 
 def test_a_users_row_takes_the_place_of_a_known_one_and_others_are_added():
-    text = '[[limit]]\nid = "aws-nlb"\nseconds = 6000\n[[limit]]\nid = "fw"\nseconds = 900\nrefreshed = false\nwhat = "box"'
-    table = parse_limits(text, "mine.toml")
+    changed = "[[limit]]\nid = 'aws-nlb'\nseconds = 6000\n"
+    added = "[[limit]]\nid = 'fw'\nseconds = 900\nrefreshed = false\nwhat = 'box'\n"
+    table = parse_limits(changed + added, "mine.toml")
     assert limit("aws-nlb", table).seconds == 6000
     assert limit("aws-nlb", table).source == "mine.toml"
     assert not limit("fw", table).refreshed
