@@ -20,10 +20,13 @@ INTERRUPTED = 130
 
 # name: (module:attribute, one line of help). The help of a command itself is its docstring.
 COMMANDS = {
+    "live": ("kacap.commands.live:live", "Show keepalives on an interface as they happen."),
     "read": ("kacap.commands.read:read", "Show every keepalive probe in capture files, and how it ended."),
     "check": ("kacap.commands.check:check", "Check that a capture shows the keepalive that was configured."),
     "explain": ("kacap.commands.explain:explain", "Say what one frame is, why, and what it could be mistaken for."),
     "sockets": ("kacap.commands.sockets:sockets", "Show what live sockets are set to, and who set it."),
+    "plan": ("kacap.commands.plan:plan", "Choose settings that hold, and write them in each product's words."),
+    "doctor": ("kacap.commands.doctor:doctor", "Say what works on this machine, what does not, and what mends it."),
     "lab": ("kacap.commands.lab:lab", "Make real keepalive traffic on demand, and record it."),
 }
 
