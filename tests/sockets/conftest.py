@@ -27,7 +27,7 @@ for level, name, value in options:
     client.setsockopt(level, name, value)
 print(json.dumps([client.getsockname()[:2], client.getpeername()[:2]]), flush=True)
 for line in sys.stdin:
-    exec(line)
+    exec(json.loads(line))
     print("done", flush=True)
 """
 
@@ -44,9 +44,9 @@ class Victim:
     def pid(self) -> int:
         return self.process.pid
 
-    def do(self, line: str) -> None:
-        """Run one line of Python in the program."""
-        print(line, file=self.process.stdin, flush=True)
+    def do(self, code: str) -> None:
+        """Run Python in the program."""
+        print(json.dumps(code), file=self.process.stdin, flush=True)
         assert self.process.stdout.readline() == "done\n"
 
     def of(self, states):
