@@ -20,7 +20,7 @@ SECOND_NS = 1_000_000_000
 MOST_SECONDS = 32_767  # MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL, include/net/tcp.h
 MOST_SYSCTL_SECONDS = 2_147_483  # proc_dointvec_jiffies: an int of jiffies, at 1000 a second
 MOST_PROBES = 127  # MAX_TCP_KEEPCNT
-MOST_USER_TIMEOUT_NS = (2**31 - 1) * 1_000_000  # an int of milliseconds
+MOST_USER_TIMEOUT_NS = 2_147_483_647 * 1_000_000  # an int of milliseconds
 
 NAMES = ("idle", "interval", "count", "user_timeout")
 OTHER_NAMES = {  # as tcp(7), the sysctls, libpq, PostgreSQL, nginx, Envoy and the socket modules write them
