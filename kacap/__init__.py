@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from kacap.analysis import Analysis
+    from kacap.capture.tshark.engine import Engine
     from kacap.timing.expectations import Expectation, Expected
 
 __version__ = "0.1.0"
@@ -49,6 +50,7 @@ def read(
     stop: Callable[[], bool] | None = None,
     expect: Expected | Expectation | None = None,
     system: str = "auto",
+    engine: Engine = "auto",
 ) -> Analysis:
     """Read one capture, possibly of several files, and return its analysis.
 
@@ -56,23 +58,26 @@ def read(
     ``segments`` chooses which segments get a record of their own. ``marks`` keeps what a timeline draws. With
     ``follow`` a growing file is read until ``stop`` says so. ``expect`` (an ``Expectation``, or what returns one for a
     connection) is what idle, interval and count are judged by; ``system`` says whose timers to assume
-    (``timing.settings.SYSTEMS``). Raises ``KacapError``; damage inside a capture does not raise, it is listed in
+    (``timing.systems.NAMES``). Raises ``KacapError``; damage inside a capture does not raise, it is listed in
     ``damages``.
     """
     from kacap.analyzer import Analyzer
     from kacap.capture import open_captures
+    from kacap.capture.tshark.engine import decoder
     from kacap.pipeline import run
 
     names = [paths] if isinstance(paths, str) else list(paths)
-    source = open_captures(names, filter=filter, follow=follow, stop=stop)
+    decode = decoder(engine)
+    source = open_captures(names, filter=filter, follow=follow, stop=stop, convert=engine != "kacap")
     analyzer = Analyzer(
         sink=sink, segments=segments, keep_all=keep_all, keep_episodes=keep_episodes, marks=marks, expect=expect,
-        system=system,
+        system=system, decoder=decode,
     )
     try:
         run(source, analyzer)
     finally:
         source.close()
+        decode.close()
     analyzer.dropped = (source.dropped_kernel or 0) + (source.dropped_interface or 0)
     analysis = analyzer.finish()
     summary = analysis.capture

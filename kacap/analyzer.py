@@ -32,6 +32,7 @@ from kacap.timing.verdicts import judge_connection
 from kacap.wire import Reason, decode
 
 Segments = Literal["events", "all", "none"]
+Decode = Callable[[FrameBatch, NDArray[np.int64]], NDArray[np.void]]
 Sink = Callable[[object], None]
 
 
@@ -97,10 +98,10 @@ class Analyzer:
     """Feed it frame batches in time order; it keeps what is few and forgets the rest.
 
     ``sink`` hears of each record (``kacap.model``) as soon as it is final; ``segments`` chooses which SegmentRecords.
-    ``system`` names the timer model (``timing.settings.SYSTEMS``). A connection on which somebody probes is told of
+    ``system`` names the timer model (``timing.systems.NAMES``). A connection on which somebody probes is told of
     at the end, when the clocks of all probers of its host have been compared. ``expect`` says what is expected of a
     connection, or of every one. ``keep_all`` keeps connections without a prober too, ``keep_episodes`` every probe,
-    ``marks`` a row per segment for timelines.
+    ``marks`` a row per segment for timelines. ``decoder`` is who turns frames into segments.
     """
 
     def __init__(
@@ -113,7 +114,9 @@ class Analyzer:
         marks: bool = False,
         system: str = "auto",
         expect: Expected | Expectation | None = None,
+        decoder: Decode = decode,
     ) -> None:
+        self.decode = decoder
         self.system = system
         self.expect = expect if callable(expect) else lambda _: expect
         self.sink = sink or _ignore
@@ -144,7 +147,7 @@ class Analyzer:
             summary.first_ns = first_ns if summary.first_ns is None else min(first_ns, summary.first_ns)
             summary.last_ns = last_ns if summary.last_ns is None else max(last_ns, summary.last_ns)
         summary.frames += len(batch.frames)
-        return self.track_segments(decode(batch, self.skipped))
+        return self.track_segments(self.decode(batch, self.skipped))
 
     def track_segments(self, segments: NDArray[np.void]) -> Tracked:
         """Classify SEGMENT rows, whoever decoded them."""

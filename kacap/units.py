@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 US, MS, SECOND = 1_000, 1_000_000, 1_000_000_000
 MINUTE, HOUR, DAY = 60 * SECOND, 3_600 * SECOND, 86_400 * SECOND
 
+ROUND_STEPS = (7200, 3600, 1800, 900, 600, 300, 240, 120, 60, 30, 15, 10, 5, 2, 1)  # seconds
+
 Scale = tuple[int, int, int, int, str]
 
 # Below `limit` a duration is written in `unit`, rounded to `step`, with so many decimals.
@@ -75,6 +77,11 @@ def between(low_ns: int, high_ns: int) -> str:
     if scale and low_ns * 100 > high_ns:
         low = _number(low_ns, scale)
     return high if high in (low, f"{low} {scale[-1] if scale else ''}") else f"{low} to {high}"
+
+
+def roundest(seconds: list[int]) -> int:
+    """Return the setting that people would choose of several: a multiple of the largest usual step."""
+    return max(seconds, key=lambda value: (max(step for step in ROUND_STEPS if value % step == 0), -value))
 
 
 def moment(time_ns: int) -> str:

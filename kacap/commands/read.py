@@ -13,6 +13,7 @@ import click
 from kacap.commands.expecting import expected, expecting
 from kacap.commands.sources import sources
 from kacap.errors import EXIT_DONE, EXIT_FAILED
+from kacap.timing.systems import NAMES
 
 if TYPE_CHECKING:
     from kacap.analysis import Analysis
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 @click.option(
     "--segments", type=click.Choice(["events", "all", "none"]), default="events", show_default=True,
     help="Segment records in --json: all, none, or all but data and plain ACKs.",
+)  # fmt: skip
+@click.option(
+    "--system", type=click.Choice(NAMES), default="auto", show_default=True,
+    help="Whose timers to assume: auto takes Linux where a Linux timer explains the gaps.",
 )  # fmt: skip
 @click.option("--chart", "chart_file", metavar="FILE", help="Draw the probe timeline into FILE (.png, .svg or .pdf).")
 @click.option("--all", "everything", is_flag=True, help="Show every connection, also those without a probe.")
@@ -87,6 +92,7 @@ def _analyse(files: list[str], expression: str | None, marks: bool, options: dic
         sink=sink,
         segments=options["segments"] if sink else "none",
         expect=expected(options),
+        system=options["system"],
         follow=options["follow"],
         stop=_until_interrupted() if options["follow"] else None,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kacap.model import Setting
-from kacap.units import between, duration
+from kacap.units import between, duration, roundest
 
 
 def setting(name: str, value: Setting) -> str | None:
@@ -24,7 +24,7 @@ def _could_be(name: str, value: Setting) -> str:
     """Return the settings that could have produced what was seen: ``60 or 61 s``, ``56 to 60 s``."""
     found = value.candidates or []
     if len(found) > 2 and found[-1] - found[0] == len(found) - 1:
-        return f"{found[0]} to {found[-1]}{_unit(name)}"
+        return f"{found[0]} to {found[-1]}{_unit(name)} ({roundest(found)} is the roundest)"
     return " or ".join(map(str, found)) + _unit(name) if found else ""
 
 

@@ -17,6 +17,7 @@ from kacap.report.sentences import ENDINGS, GRADES, ended_ns, missed, unanswered
 from kacap.report.settings import setting
 from kacap.units import between, clean, counted, duration, moment
 
+CLOCKS = 4  # clock rates that are tried: when none is excluded, nothing is known
 SHOWN = 20  # connections shown without --all
 STEPS = 12  # probes of one unanswered run written out
 KEY = 12  # width of the column of names

@@ -4,75 +4,92 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from kacap.model import Connection, Prober, Setting
 from kacap.timing.estimate import Fit, common_hz, fits
 from kacap.timing.history import History
+from kacap.timing.systems import SYSTEMS, System, inferred, seconds_within
 
-LINUX, OTHER = "linux", "other"
-SYSTEMS = ("auto", "linux", "windows", "macos", "freebsd", "illumos", "lwip", "any")
-ENDED_BY_COUNT = ("gave-up", "unreachable")
+ONE_GAP = "from one gap, taking keepalive to have been on since the connection opened"
+NO_TIMER = "no timer that is known here explains the gaps: only their range is"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What explains one prober's gaps: the fits of Linux timers by clock rate, or another system's band, or nothing."""
+
+    fits: dict[int, Fit]
+    system: System | None = None
+    note: str = ""  # said with every setting
 
 
 def estimate(connections: Iterable[Connection], system: str = "auto") -> dict[str, set[int]]:
-    """Fill the settings of every prober; return the jiffies per second that each host's probers agree on.
+    """Fill the settings of every prober; return the jiffies per second that each host's Linux probers agree on.
 
-    Hosts are told by address: the sockets of one kernel share its clock. ``system`` is one of ``SYSTEMS``; ``auto``
-    takes whatever some Linux timer explains for Linux, and only observes the rest.
+    Hosts are told by address: the sockets of one kernel share its clock. ``system`` is one of ``systems.NAMES``;
+    ``auto`` takes for Linux what some Linux timer explains, goes by the probes' payload for the rest, and ``any``
+    assumes nothing.
     """
-    by_host: dict[str, list[tuple[Prober, dict[int, Fit]]]] = defaultdict(list)
-    for connection in connections:
-        for prober in connection.probers:
-            found = {} if system not in ("auto", "linux") or _carries_a_byte(prober) else fits(prober.history)
-            by_host[prober.side.address].append((prober, found))
+    by_host: dict[str, list[tuple[Prober, Model]]] = defaultdict(list)
+    for prober in (prober for connection in connections for prober in connection.probers):
+        by_host[prober.side.address].append((prober, _model(prober, system)))
     clocks = {}
     for host, probers in by_host.items():
-        clocks[host] = common_hz(found for _, found in probers)
-        for prober, found in probers:
-            _fill(prober, {hz: one for hz, one in found.items() if hz in clocks[host]} or found)
+        linux = [model.fits for _, model in probers if model.fits]
+        if linux:
+            clocks[host] = common_hz(linux)
+        for prober, model in probers:
+            agreed = {hz: fit for hz, fit in model.fits.items() if hz in clocks[host]}
+            _fill(prober, model, list((agreed or model.fits).values()))
     return clocks
 
 
-def _carries_a_byte(prober: Prober) -> bool:
-    """Return whether a prober's probes carry a byte, which Linux's never do."""
-    return prober.payload_bytes > 0
+def _model(prober: Prober, system: str) -> Model:
+    """Return what explains a prober's gaps, as far as ``system`` lets it be guessed."""
+    history: History = prober.history
+    if system in SYSTEMS:
+        return Model({}, SYSTEMS[system])
+    if system == "any":
+        return Model({})
+    found = {} if prober.payload_bytes and system == "auto" else fits(history)
+    other = None if found or system == "linux" else inferred(history, prober.payload_bytes)
+    note = f"{other.title} inferred from the byte that its probes carry" if other else ""
+    return Model(found, other, note)
 
 
-def _fill(prober: Prober, found: dict[int, Fit]) -> None:
+def _fill(prober: Prober, model: Model, found: list[Fit]) -> None:
     """Write the three settings of one prober."""
     history: History = prober.history
-    idle = frozenset().union(*(one.idle for one in found.values()))
-    interval = frozenset().union(*(one.interval for one in found.values()))
-    governs = bool(found) and all(min(one.interval) > max(one.idle) for one in found.values())
-    prober.idle = _idle(history, idle)
-    prober.interval = _interval(prober, history, interval, governs)
+    idle = sorted(set[int]().union(*(fit.idle for fit in found)))
+    interval = sorted(set[int]().union(*(fit.interval for fit in found)))
+    governs = bool(found) and all(min(fit.interval) > max(fit.idle) for fit in found)
+    if model.system is not None:
+        idle = seconds_within(history.idle_gap_ns, model.system) if history.idle_gap_ns else []
+        interval = seconds_within(history.interval_gap_ns, model.system) if history.interval_gap_ns else []
+    prober.idle = _idle(history, idle, model.note)
+    prober.interval = _interval(prober, interval, governs, model.note)
     prober.count = _count(prober, history)
 
 
-def _idle(history: History, candidates: frozenset[int]) -> Setting:
+def _idle(history: History, candidates: list[int], note: str) -> Setting:
     """Return idle as the gaps after something was heard show it."""
     if history.idle_gap_ns is None:
         return Setting(why="the capture began after the prober had last heard from its peer")
-    setting = Setting(history.idle_gap_ns, history.idle_n, sorted(candidates) or None)
-    if not candidates:
-        setting.why = "no Linux timer explains the gaps: only their range is known"
-    elif history.idle_n == 1 and history.began:
-        setting.why = "from one gap, taking keepalive to have been on since the connection opened"
-    return setting
+    assumed = ONE_GAP if history.idle_n == 1 and history.began else ""
+    why = "; ".join(filter(None, (note, assumed))) if candidates else NO_TIMER
+    return Setting(history.idle_gap_ns, history.idle_n, candidates or None, why=why)
 
 
-def _interval(prober: Prober, history: History, candidates: frozenset[int], governs: bool) -> Setting:
+def _interval(prober: Prober, candidates: list[int], governs: bool, note: str) -> Setting:
     """Return the interval as gaps in unanswered runs show it, or the answered ones where it exceeds idle."""
+    history: History = prober.history
     if history.interval_gap_ns is not None:
-        setting = Setting(history.interval_gap_ns, history.interval_n, sorted(candidates) or None)
-        if not candidates:
-            setting.why = "no Linux timer explains the gaps: only their range is known"
-        return setting
+        why = note if candidates else NO_TIMER
+        return Setting(history.interval_gap_ns, history.interval_n, candidates or None, why=why)
     if governs:
-        return Setting(
-            prober.gaps_ns, prober.probes - 1, sorted(candidates),
-            why="longer than idle, so that it governs answered probes too",
-        )
+        why = "longer than idle, so that it governs answered probes too"
+        return Setting(prober.gaps_ns, prober.probes - 1, candidates, why=why)
     return Setting(why=_unanswered(prober))
 
 
