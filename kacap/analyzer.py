@@ -6,6 +6,7 @@ Live and offline sources are the same to it. Results do not depend on how the fr
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from kacap.addresses import address_text
 from kacap.analysis import MARK, Analysis
 from kacap.capture.frames import FrameBatch
 from kacap.classify.events import Event, events_of
-from kacap.classify.kinds import GRADE_WORDS, KIND_WORDS, Kind
+from kacap.classify.kinds import GRADE_WORDS, KIND_WORDS, Ending, Kind
 from kacap.classify.reasons import SENTENCES, Why
 from kacap.classify.resolve import Resolver
 from kacap.classify.tracker import Tracked, Tracker
@@ -70,10 +71,10 @@ class Watch:
 
     __slots__ = ("connection", "evidence", "gatherer", "resolver", "window_probes")
 
-    def __init__(self, connection: Connection, emit: Callable[[Prober, Episode], None]) -> None:
+    def __init__(self, connection: Connection, emit: Callable[[Connection, Prober, Episode], None]) -> None:
         self.connection = connection
         self.resolver = Resolver()
-        self.gatherer = Gatherer(connection, emit)
+        self.gatherer = Gatherer(connection, partial(emit, connection))
         self.evidence = Evidence()
         self.window_probes = 0
 
@@ -130,6 +131,7 @@ class Analyzer:
         self.held: dict[FrameRef, SegmentRecord] = {}  # plain ACKs that may yet prove to be probes
         self.told: set[FrameRef] = set()  # frames that an event has spoken of before their row was looked at
         self.cases: list[Case] = []
+        self.late: list[Episode] = []
         self.deaths = Deaths()
         self.dropped = 0  # frames that the capture lost, where the source says so
         self.marks: list[NDArray[np.void]] = []
@@ -211,6 +213,9 @@ class Analyzer:
         analysis.clocks = estimate(probing, self.system)
         for connection in probing:
             judge_connection(connection, self.expect(connection))
+        for episode in self.late:
+            self._tell_episode(episode)
+        for connection in probing:
             self.sink(connection)
         self._find(probing)
         analysis.capture.skipped = {
@@ -241,10 +246,17 @@ class Analyzer:
             watch.gatherer.take(event)
             watch.evidence.take(event)
 
-    def _final(self, prober: Prober, episode: Episode) -> None:
+    def _final(self, connection: Connection, prober: Prober, episode: Episode) -> None:
         """An episode is final: keep it and tell of its probes and of itself."""
         if self.keep_episodes:
             prober.episodes.append(episode)
+        if episode.ending == Ending.GAVE_UP and self.expect(connection) is not None:
+            self.late.append(episode)  # an expected count may yet show that something else ended it
+        else:
+            self._tell_episode(episode)
+
+    def _tell_episode(self, episode: Episode) -> None:
+        """Tell of an episode and its probes."""
         if self.sink is not _ignore:
             for probe in episode.probes:
                 self.sink(probe)

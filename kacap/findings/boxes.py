@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 
 from kacap.classify.kinds import Ending, Kind
 from kacap.evidence import Case, Reset
@@ -104,24 +103,17 @@ def nearer_answer(case: Case, context: Context) -> Iterator[Told]:
 
 
 def reply_swallowed(case: Case, context: Context) -> Iterator[Told]:
-    """Replies are in the capture, yet the prober goes on as if none had come, and gives up."""
-    for reset in case.evidence.resets:
-        source, peer = _ends(case, reset.from_a)
-        prober = next((p for p in case.connection.probers if p.side == source), None)
-        if prober is None or reset.kind != Kind.RST or not reset.with_ack:
+    """Replies are in the capture, yet the prober went on as if none had come, and gave up."""
+    for prober in case.connection.probers:
+        if not prober.history.unheard:
             continue
         probes = [probe for episode in prober.episodes for probe in episode.probes]
-        gaps = [b.time_ns - a.time_ns for a, b in pairwise(probes)][-3:]
-        last_gap = reset.time_ns - probes[-1].time_ns
-        first = prober.episodes[-1].first_gap_ns
-        if not gaps or probes[-1].reply_frame is None or abs(last_gap - gaps[-1]) > gaps[-1] // 8:
-            continue
-        if first is not None and prober.idle.observed and prober.idle.observed[1] > 1.3 * last_gap:
-            sentence = (
-                f"{source} gave up although replies of {peer} are in the capture: they were lost between the place "
-                "of the capture and the prober"
-            )
-            yield sentence, [*(p.reply_frame for p in probes[-len(gaps) - 1 :] if p.reply_frame), reset.frame]
+        sentence = (
+            f"{prober.side} gave up although replies of {prober.peer} are in the capture: they were lost between the "
+            "place of the capture and the prober"
+        )
+        resets = [reset.frame for reset in case.evidence.resets[-1:]]
+        yield sentence, [*(p.reply_frame for p in probes[-4:] if p.reply_frame), *resets]
 
 
 def died_idle(case: Case, context: Context) -> Iterator[Told]:

@@ -118,6 +118,10 @@ def _facts(analysis: Analysis, prober: Prober, verbose: bool) -> Iterator[tuple[
     for name in ("idle", "interval", "count", "user_timeout"):
         if (words := setting(name, getattr(prober, name))) is not None:
             yield name.removeprefix("user_"), words
+    clock = analysis.clocks.get(prober.side.address, set())
+    if 0 < len(clock) < CLOCKS and prober.idle.candidates:
+        ticks = " or ".join(f"{hz:,}" for hz in sorted(clock))
+        yield "clock", f"{ticks} ticks a second (Linux HZ), by how late the timers of {prober.side.address} fire"
 
 
 def _numbers(analysis: Analysis, prober: Prober) -> str:

@@ -9,7 +9,7 @@ from kacap.classify.events import Event
 from kacap.classify.kinds import GRADE_WORDS, Ending, Kind
 from kacap.classify.reasons import Why
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Probe, Prober
-from kacap.segments import FIN, RST, SYN
+from kacap.segments import ACK, FIN, RST, SYN
 from kacap.timing.history import History, widen
 
 # The least interval of tcp(7): an answer that takes longer than this is no answer to an earlier probe.
@@ -60,6 +60,7 @@ class Gatherer:
         elif event.answers:
             self._take_speech(event, other)
         elif event.kind != Kind.DUPLICATE_FRAME and event.flags & (RST | SYN | FIN):
+            self._note_unheard(event, own)
             self._close_open(event)
 
     def take_answered(self, event: Event) -> bool:
@@ -158,6 +159,16 @@ class Gatherer:
         run = self.runs[side]
         if run is not None and run.refused is None:
             run.refused = event.ref
+
+    def _note_unheard(self, event: Event, side: int) -> None:
+        """An RST, ACK one more equal gap after the last probes, all answered: the answers never reached the prober."""
+        prober, history = self.probers[side], self.histories[side]
+        if prober is None or event.flags & (RST | ACK) != RST | ACK or len(history.steps) < 2:
+            return
+        gap = history.steps_end_ns - (history.steps[-1].before_ns or 0)
+        last = event.time_ns - history.steps_end_ns
+        idle = history.idle_gap_ns[1] if history.idle_gap_ns else 0
+        history.unheard = abs(last - gap) <= gap // 16 and idle > 1.3 * last
 
     def _close_open(self, event: Event) -> None:
         """A FIN, RST or SYN that answers no probe ends every run that still waits, on either side."""

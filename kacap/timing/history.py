@@ -41,7 +41,7 @@ class History:
     exhausted: list[int] = field(default_factory=list)
     longest_run: int = 0
     began: bool = False  # the capture shows the connection's SYN
-    payload: bool = False  # its probes carry a byte
+    unheard: bool = False  # it acted as if the replies in the capture had never reached it
     steps_end_ns: int = 0  # the newest firing
     shape: tuple[int, ...] | None = None  # of the firings that are alike, and how many there are in a row
     alike: int = 0

@@ -12,6 +12,7 @@ from kacap.timing.history import History
 from kacap.timing.systems import SYSTEMS, System, inferred, seconds_within
 
 ONE_GAP = "from one gap, taking keepalive to have been on since the connection opened"
+UNHEARD = "the replies in the capture did not reach the prober: what it heard, and when, is not known here"
 NO_TIMER = "no timer that is known here explains the gaps: only their range is"
 
 
@@ -61,6 +62,9 @@ def _model(prober: Prober, system: str) -> Model:
 def _fill(prober: Prober, model: Model, found: list[Fit]) -> None:
     """Write the three settings of one prober."""
     history: History = prober.history
+    if history.unheard:
+        prober.idle, prober.interval, prober.count = Setting(why=UNHEARD), Setting(why=UNHEARD), Setting(why=UNHEARD)
+        return
     idle = sorted(set[int]().union(*(fit.idle for fit in found)))
     interval = sorted(set[int]().union(*(fit.interval for fit in found)))
     governs = bool(found) and all(min(fit.interval) > max(fit.idle) for fit in found)
