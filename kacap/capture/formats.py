@@ -20,8 +20,6 @@ FOREIGN = {
     b"BZh": "is compressed with bzip2; decompress it first: bzip2 -dc FILE | kacap read -",
     b"\x04\x22\x4d\x18": "is compressed with lz4; decompress it first: lz4 -dc FILE | kacap read -",
     b"PK\x03\x04": "is a zip archive; unpack it first",
-    b"snoop\0": "is a snoop capture; convert it first: editcap -F pcapng FILE out.pcapng",
-    b"GMBU": "is a Microsoft Network Monitor capture; convert it first: editcap -F pcapng FILE out.pcapng",
 }
 ADVICE = "name a pcap or pcapng file, as tcpdump -w writes it (gzip and zstd are fine)"
 
@@ -39,20 +37,22 @@ def open_reader(
     stop: Callable[[], bool] = never,
     size: int = BLOCK_BYTES,
     stream: Stream | None = None,
+    convert: bool = True,
 ) -> RecordReader:
     """Open the capture called ``name`` (``-``: standard input), number ``index``, with buffers of ``size`` bytes.
 
-    ``stream`` is where its bytes come from if not from there. Raises CaptureError where nothing of it can be read.
+    ``stream`` is where its bytes come from if not from there. With ``convert`` tshark reads the formats that only it
+    knows. Raises CaptureError where nothing of it can be read.
     """
     stream = stream or open_stream(name, follow, stop)
     try:
-        return _recognise(stream, name, index, size, follow)
+        return _recognise(stream, name, index, size, follow, convert)
     except BaseException:
         stream.close()
         raise
 
 
-def _recognise(stream: Stream, name: str, index: int, size: int, follow: bool) -> RecordReader:
+def _recognise(stream: Stream, name: str, index: int, size: int, follow: bool, convert: bool) -> RecordReader:
     """Return the reader that the first bytes of ``stream`` ask for."""
     head = _read_head(stream, name, 6)
     if head.startswith((GZIP_MAGIC, ZSTD_MAGIC)):
@@ -63,6 +63,9 @@ def _recognise(stream: Stream, name: str, index: int, size: int, follow: bool) -
         reader = PcapReader(Window(stream, head, size), name, index)
     elif head[:4] == SECTION_MAGIC:
         reader = PcapngReader(Window(stream, head, size), name, index)
+    elif (converted := _converted(name, head, convert and not follow)) is not None:
+        stream.close()
+        reader = PcapngReader(Window(converted, b"", size), name, index)
     else:
         raise CaptureError(f"{name}: {_what_else(head)}")
     reader.growing = follow
@@ -81,6 +84,20 @@ def _read_head(stream: Stream, name: str, count: int) -> bytes:
     return bytes(head[:have])
 
 
+def _converted(name: str, head: bytes, wanted: bool) -> Stream | None:
+    """Return a capture of another program as pcapng; None for what is none. Raises CaptureError if it cannot be had."""
+    from kacap.capture.tshark.convert import FORMATS, convert
+
+    named = head.startswith(tuple(FORMATS))
+    if not named and (not head or _is_text(head) or head.startswith(tuple(FOREIGN))):
+        return None
+    return convert(name, head, wanted and name != "-")
+
+
+def _is_text(head: bytes) -> bool:
+    return all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head)
+
+
 def _what_else(head: bytes) -> str:
     """Say what a file that is no capture is, and what to do."""
     if not head:
@@ -88,5 +105,4 @@ def _what_else(head: bytes) -> str:
     for magic, what in FOREIGN.items():
         if head.startswith(magic):
             return what
-    text = all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head)
-    return f"is {'text' if text else 'of an unknown format'}, not a capture; {ADVICE}"
+    return f"is {'text' if _is_text(head) else 'of an unknown format'}, not a capture; {ADVICE}"

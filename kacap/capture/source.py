@@ -27,14 +27,16 @@ def open_captures(
     filter: str | None = None,
     follow: bool = False,
     stop: Callable[[], bool] | None = None,
+    convert: bool = True,
 ) -> Captures:
     """Open the captures named by ``paths`` (files, patterns, ``-`` for standard input) as one capture.
 
     A file named twice is read once. ``filter`` is a BPF expression. ``follow`` waits for more at the end of the
-    file that begins last, until ``stop()`` returns True. Raises CaptureError when any of them cannot be opened or is
+    file that begins last, until ``stop()`` returns True. With ``convert`` tshark reads the formats that only
+    it knows. Raises CaptureError when any of them cannot be opened or is
     no capture, FilterError when libpcap refuses the expression (for an interface of a pcapng: at its first frame).
     """
-    return Captures(expand(paths), Filter(filter) if filter else None, follow, stop or never)
+    return Captures(expand(paths), Filter(filter) if filter else None, follow, stop or never, convert)
 
 
 def expand(paths: Sequence[str]) -> list[str]:
@@ -55,12 +57,12 @@ def expand(paths: Sequence[str]) -> list[str]:
 class Captures:
     """Frames of all files in time order. Iterate once; ``files`` gives the names behind each frame's ``file``."""
 
-    def __init__(self, files: list[str], filter: Filter | None, follow: bool, stop: Callable[[], bool]):
+    def __init__(self, files: list[str], filter: Filter | None, follow: bool, stop: Callable[[], bool], convert: bool):
         """Open ``files``; see ``open_captures``."""
         self.files = files
         self.frames = 0  # handed out or filtered out so far
         self.filtered_out = 0
-        self._filter, self._follow, self._stop = filter, follow, stop
+        self._filter, self._follow, self._stop, self._convert = filter, follow, stop, convert
         self._late_damages: list[Damage] = []
         self._readers: dict[int, RecordReader] = {}
         try:
@@ -162,7 +164,7 @@ class Captures:
 
     def _open(self, index: int, follow: bool, size: int | None = None) -> RecordReader:
         """Open one file and remember its reader."""
-        options: dict[str, Any] = {} if size is None else {"size": size}
+        options: dict[str, Any] = {"convert": self._convert} | ({} if size is None else {"size": size})
         self._readers[index] = open_reader(self.files[index], index, follow=follow, stop=self._stop, **options)
         return self._readers[index]
 

@@ -1,0 +1,110 @@
+"""tshark on this machine: where it is, which version, how it is started, and what it says when it fails."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from typing import IO, Any
+
+from kacap.errors import CaptureError
+
+HOW_TO_GET = "install it: apt install tshark, dnf install wireshark-cli, brew install wireshark"
+OLDEST = "3.0"  # it knows every field that is asked for
+
+
+class NoTsharkError(CaptureError):
+    """tshark, or what finds it, is not on this machine; the message says which and how to get it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """The tshark that was found."""
+
+    path: str
+    version: str
+
+
+@cache
+def find() -> Program:
+    """Return the tshark that pyshark finds: its configuration, the usual places, the PATH. Raises NoTsharkError."""
+    try:
+        from packaging.version import parse
+        from pyshark.tshark.tshark import TSharkNotFoundException, get_process_path, get_tshark_version
+    except Exception as error:  # whatever keeps pyshark from being imported on this Python
+        raise NoTsharkError(f"pyshark, which drives tshark, cannot be used ({error}); pip install pyshark") from None
+    try:
+        path = str(get_process_path())
+    except TSharkNotFoundException:
+        raise NoTsharkError(f"tshark is not found; {HOW_TO_GET}") from None
+    try:
+        version = get_tshark_version(path)
+    except Exception as error:
+        raise NoTsharkError(f"{path} does not tell its version ({error}); {HOW_TO_GET}") from None
+    if version < parse(OLDEST):
+        raise NoTsharkError(f"{path} is version {version}, and {OLDEST} or newer is needed; {HOW_TO_GET}")
+    return Program(path, str(version))
+
+
+class Running:
+    """A tshark process. ``stdin`` takes what is written to it, ``stdout`` gives its lines or bytes."""
+
+    def __init__(self, words: Sequence[str], *, feed: bool = False) -> None:
+        """Start tshark with ``words``; with ``feed`` a capture is written to it. Raises NoTsharkError, CaptureError."""
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
+        source: Any = subprocess.PIPE if feed else subprocess.DEVNULL
+        try:
+            self.process = subprocess.Popen(
+                [find().path, *words], stdin=source, stdout=subprocess.PIPE, stderr=self._errors, bufsize=1 << 20
+            )
+        except OSError as error:
+            self._errors.close()
+            raise NoTsharkError(f"{find().path} cannot be started: {error.strerror}; {HOW_TO_GET}") from None
+        except BaseException:
+            self._errors.close()
+            raise
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        """Where a capture is written to."""
+        assert self.process.stdin is not None
+        return self.process.stdin
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        """What tshark writes."""
+        assert self.process.stdout is not None
+        return self.process.stdout
+
+    def failure(self) -> str:
+        """Wait for the end; return what tshark said against the capture, empty when it was content."""
+        if self.process.wait() == 0:
+            return ""
+        self._errors.seek(0)
+        said = [line.removeprefix("tshark: ") for line in self._errors.read().decode(errors="replace").splitlines()]
+        told = [line for line in said if line and not line.startswith(("Running as user", " **", "(tshark:"))]
+        return " ".join(told) or f"it ended with {self.process.returncode}"
+
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout, self._errors):
+            if stream is not None:
+                _close(stream)
+
+
+def _close(stream: IO[bytes]) -> None:
+    """Close a stream whose other end may be gone, with bytes still in it."""
+    with suppress(OSError):
+        stream.close()
+
+
+@cache
+def tell(what: str) -> None:
+    """Write one line on stderr, once."""
+    sys.stderr.write(f"kacap: {what}\n")
