@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kacap.commands.engines import engine
 from kacap.commands.expecting import expected, expecting
 from kacap.commands.sources import sources
 from kacap.errors import EXIT_DONE, EXIT_FAILED, EXIT_NO_EVIDENCE, KacapError, UsageError
@@ -23,6 +24,7 @@ NAGIOS_UNKNOWN = 3
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="FILE... [BPF EXPRESSION]")
 @click.option("-r", "named", multiple=True, metavar="FILE", help="Read FILE; the same as naming it.")
 @click.option("-F", "filter_file", metavar="FILE", help="Read the filter expression from FILE.")
+@engine
 @expecting
 @click.option(
     "--require", multiple=True, type=click.Choice(["idle", "interval", "count", "user_timeout"]),
@@ -132,7 +134,7 @@ def _judged(
         if isinstance(record, Connection):
             outcome.take(record)
 
-    analysis = kacap.read(expand(files), expression, expect=rules, sink=take)
+    analysis = kacap.read(expand(files), expression, expect=rules, sink=take, engine=options["engine"])
     return outcome, analysis
 
 

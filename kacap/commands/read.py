@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kacap.commands.engines import engine
 from kacap.commands.expecting import expected, expecting
 from kacap.commands.sources import sources
 from kacap.errors import EXIT_DONE, EXIT_FAILED
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="FILE... [BPF EXPRESSION]")
 @click.option("-r", "named", multiple=True, metavar="FILE", help="Read FILE; the same as naming it.")
 @click.option("-F", "filter_file", metavar="FILE", help="Read the filter expression from FILE.")
+@engine
 @expecting
 @click.option("--json", "as_json", is_flag=True, help="Write JSON Lines, one record each.")
 @click.option(
@@ -92,6 +94,7 @@ def _analyse(files: list[str], expression: str | None, marks: bool, options: dic
         sink=sink,
         segments=options["segments"] if sink else "none",
         expect=expected(options),
+        engine=options["engine"],
         system=options["system"],
         follow=options["follow"],
         stop=_until_interrupted() if options["follow"] else None,
