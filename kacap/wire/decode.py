@@ -34,11 +34,11 @@ def decode(batch: FrameBatch, skipped: NDArray[np.int64]) -> NDArray[np.void]:
     frames = segments + growth of ``skipped``. Bytes outside a frame's captured length are never read.
     """
     out = np.empty(batch.frames.size, SEGMENT)
-    count = int(decode_frames(_constant(batch.buffer), _constant(batch.frames), out, skipped, np.zeros(1, CURSOR)))
+    count = int(decode_frames(constant(batch.buffer), constant(batch.frames), out, skipped, np.zeros(1, CURSOR)))
     return out[:count]
 
 
-def _constant(array: NDArray[T]) -> NDArray[T]:
+def constant(array: NDArray[T]) -> NDArray[T]:
     """Return a read-only view, so that kernels are compiled for one kind of array and not for two."""
     view = array.view()
     view.flags.writeable = False

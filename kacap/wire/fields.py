@@ -23,12 +23,16 @@ LINK_NFLOG = 239
 LINK_SLL2 = 276
 
 # Ethernet, IEEE 802.3 clause 3; below 1536 the type field is a length and LLC follows.
+ETHERNET_DESTINATION = 0
+ETHERNET_SOURCE = 6
 ETHERNET_TYPE = 12
 ETHERNET_LEN = 14
 FIRST_ETHERTYPE = 1536
 # LINKTYPE_LINUX_SLL and _SLL2: protocol type; values below 1536 are Linux's own (4: LLC follows).
+SLL_ADDRESS_LENGTH, SLL_ADDRESS = 4, 6
 SLL_PROTOCOL = 14
 SLL_LEN = 16
+SLL2_ADDRESS_LENGTH, SLL2_ADDRESS = 11, 12
 SLL2_PROTOCOL = 0
 SLL2_LEN = 20
 SLL_LLC = 4
@@ -46,6 +50,7 @@ LLC_LEN = 8
 # EtherTypes: IANA "IEEE 802 Numbers".
 TYPE_IPV4 = 0x0800
 TYPE_IPV6 = 0x86DD
+TYPE_ARP = 0x0806
 TYPE_VLAN = 0x8100
 TYPE_VLAN_AD = 0x88A8
 TYPE_VLAN_9100 = 0x9100
@@ -63,6 +68,12 @@ VLAN_ID_MASK = 0x0FFF
 VLAN_TYPE = 2
 VLAN_LEN = 4
 
+# ARP, RFC 826, for Ethernet and IPv4 (address lengths 6 and 4 in one number).
+ARP_LENGTHS = 4
+ARP_ETHERNET_IPV4 = 0x0604
+ARP_SENDER_MAC, ARP_SENDER, ARP_TARGET_MAC, ARP_TARGET = 8, 14, 18, 24
+ARP_LEN = 28
+
 # IPv4, RFC 791 section 3.1.
 IPV4_TOTAL_LENGTH = 2
 IPV4_ID = 4
@@ -71,6 +82,7 @@ IPV4_FRAGMENT_OFFSET = 0x1FFF
 IPV4_MORE_FRAGMENTS = 0x2000
 IPV4_TTL = 8
 IPV4_PROTOCOL = 9
+IPV4_CHECKSUM = 10
 IPV4_SOURCE = 12
 IPV4_DESTINATION = 16
 IPV4_LEN = 20
@@ -83,6 +95,7 @@ IPV6_DESTINATION = 24
 IPV6_LEN = 40
 EXTENSION_NEXT = 0
 EXTENSION_LENGTH = 1
+ROUTING_ADDRESSES = 8  # RFC 8200 section 4.4, RFC 8754 section 2
 EXTENSION_MIN = 8
 FRAGMENT_OFFSET = 2
 FRAGMENT_OFFSET_MASK = 0xFFF8
@@ -109,6 +122,8 @@ PROTOCOL_MPLS = 137
 # ICMP, RFC 792, and ICMPv6, RFC 4443: errors that quote the packet they are about.
 ICMP_TYPE = 0
 ICMP_CODE = 1
+ICMP_CHECKSUM = 2
+ICMP_PLAIN_LEN = 4  # up to the checksum: what follows may be an address
 ICMP_LEN = 8
 ICMP_UNREACHABLE = 3
 ICMP_TIME_EXCEEDED = 11
@@ -124,6 +139,7 @@ TCP_ACK = 8
 TCP_DATA_OFFSET = 12
 TCP_FLAGS = 13
 TCP_WINDOW = 14
+TCP_CHECKSUM = 16
 TCP_OPTIONS = 20
 TCP_LEN = 20
 TCP_NEEDED = 16  # bytes that must be captured: all up to the window
@@ -162,6 +178,7 @@ NVGRE_FLOW_BITS = 8  # RFC 7637 section 3.2: the key's low byte is a flow's hash
 ERSPAN2_LEN = 8  # draft-foschiano-erspan section 4.2; type I has no header, and no GRE sequence number
 # UDP, RFC 768, and the destination ports of tunnels (IANA; 8472: Linux's VXLAN before the assignment).
 UDP_DESTINATION_PORT = 2
+UDP_CHECKSUM = 6
 UDP_LEN = 8
 PORT_GTPU = 2152
 PORT_VXLAN = 4789

@@ -1,0 +1,270 @@
+"""A capture file copied as pcapng, piece by piece: what is not asked to change is copied byte for byte.
+
+A pcapng file keeps its blocks, sections, interfaces, clocks and byte orders; a classic pcap becomes a section of its
+own with one interface. Memory is one window of the file, whatever its size.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kacap.capture.blockwalk import (
+    ENHANCED_PACKET,
+    FRAMING,
+    INTERFACE_DESCRIPTION,
+    INTERFACE_STATISTICS,
+    OBSOLETE_PACKET,
+    SECTION_HEADER,
+    SIMPLE_PACKET,
+)
+from kacap.capture.frames import FRAME
+from kacap.capture.pcap import HEADER_BYTES, PcapReader
+from kacap.capture.records import BATCH_FRAMES, Number, RecordReader, Row, u16, u32
+from kacap.kernels import kernel
+
+# What to do with one frame.
+PLAN = np.dtype(
+    [
+        ("keep", "?"),
+        ("captured", "<i8"),  # bytes of it to keep
+        ("text", "<i8"),  # where its comment begins in the texts
+        ("text_len", "<i8"),  # 0: no comment
+    ],
+    align=True,
+)
+
+# Where the copying stands. ``private``: only what cannot name anyone is kept beside the packets themselves.
+JOB = np.dtype(
+    [("at", "<i8"), ("to", "<i8"), ("end", "<i8"), ("tick_ns", "<i8"), ("big", "?"), ("private", "?")], align=True
+)
+
+OPTION_COMMENT = 1
+EXTRA = 16  # bytes that a comment adds beside its text, or a record header is shorter than a block's
+PACKET_HEADER, SIMPLE_HEADER = 28, 12
+# Options without names, addresses or comments (draft-ietf-opsawg-pcapng 4.2, 4.3, 4.6): flags, counts, clocks.
+PACKET_PLAIN = (2, 4, 5, 6)
+PLAIN_OPTIONS = {SECTION_HEADER: (), INTERFACE_DESCRIPTION: (8, 9, 13, 14), INTERFACE_STATISTICS: (2, 3, 4, 5, 6, 7, 8)}
+FIXED = {SECTION_HEADER: 24, INTERFACE_DESCRIPTION: 16, INTERFACE_STATISTICS: 20}  # bytes before the options
+
+
+@dataclass(slots=True)
+class Piece:
+    """Some bytes of a file: a header block on its own, or records with the rows (FRAME) of the frames in them."""
+
+    data: NDArray[np.uint8]
+    rows: NDArray[np.void] | None = None
+
+
+def pieces(reader: RecordReader) -> Iterator[Piece]:
+    """Yield all of a file in order, each piece the caller's own, up to its end or its damage."""
+    cursor, window = reader.cursor[0], reader.window
+    yield Piece(window.buffer[window.start - window.offset : window.start].copy())
+    while True:
+        rows = np.empty(BATCH_FRAMES, FRAME)
+        start = window.start
+        cursor["position"], cursor["stop"], cursor["need"] = start, 0, 0
+        count = reader.walk(rows)
+        window.start = int(cursor["position"])
+        rows = rows[:count]
+        rows["offset"] -= start
+        yield Piece(window.buffer[start : window.start].copy(), rows)
+        before = window.offset
+        if cursor["stop"] and not reader.resolve(int(cursor["stop"])):
+            return
+        if header := window.offset - before:
+            yield Piece(window.buffer[window.start - header : window.start].copy())
+        if cursor["need"] and not window.fill(int(cursor["need"])):
+            return reader.end_within(int(cursor["need"]))
+
+
+class Rewriter:
+    """Turns the pieces of one file into the bytes of its copy."""
+
+    def __init__(self, reader: RecordReader, texts: NDArray[np.uint8], *, private: bool = False) -> None:
+        """Copy what ``reader`` reads; comments are spans of ``texts``. ``private`` drops what may name somebody."""
+        self._texts, self._private = texts, private
+        self._job: NDArray[np.void] = np.zeros(1, JOB)
+        self._job["private"] = private
+        self._pcap = isinstance(reader, PcapReader)
+        if isinstance(reader, PcapReader):
+            self._job["tick_ns"] = reader.layout["fraction_ns"]
+
+    def header(self, data: NDArray[np.uint8]) -> bytes:
+        """Return the copy of a header piece: a block, or a pcap's file header as section and interface."""
+        raw = data.tobytes()
+        if self._pcap:
+            return _section_of(raw, int(self._job["tick_ns"][0]))
+        if int.from_bytes(raw[:4], "big") == SECTION_HEADER:
+            self._job["big"] = raw[8] == 0x1A
+        order = ">" if self._job["big"][0] else "<"
+        (kind,) = struct.unpack(f"{order}I", raw[:4])
+        if kind == SECTION_HEADER:  # the section's length: not known any more
+            raw = raw[:16] + b"\xff" * 8 + raw[24:]
+        return _without_names(raw, kind, order) if self._private else raw
+
+    def frames(self, piece: Piece, plans: NDArray[np.void]) -> memoryview:
+        """Return the copy of a piece with frames; ``plans`` has a row (PLAN) for each."""
+        data, rows = piece.data, piece.rows
+        assert rows is not None
+        same = bool((plans["keep"] & (plans["text_len"] == 0) & (plans["captured"] == rows["captured_len"])).all())
+        if same and not self._pcap and not self._private:
+            return data.data
+        size = len(data) + int(plans["text_len"].sum()) + (PACKET_HEADER + EXTRA) * (len(rows) + 1)
+        out = np.zeros(size, np.uint8)
+        self._job["at"], self._job["to"], self._job["end"] = 0, 0, len(data)
+        copy = write_records if self._pcap else copy_blocks
+        copy(data, rows, plans, self._texts, out, self._job)
+        return out[: int(self._job["to"][0])].data
+
+
+def _section_of(header: bytes, tick_ns: int) -> bytes:
+    """Return a little-endian section header and interface for a pcap file header (24 bytes)."""
+    order = "<" if header[:4] in (b"\xd4\xc3\xb2\xa1", b"\x4d\x3c\xb2\xa1", b"\x34\xcd\xb2\xa1") else ">"
+    assert len(header) == HEADER_BYTES
+    snaplen, network = struct.unpack(f"{order}II", header[16:24])
+    options = b"" if tick_ns == 1000 else struct.pack("<HHB3x", 9, 1, 9)  # if_tsresol: nanoseconds
+    if network & 1 << 26:  # the length of a frame check sequence is known, in 16-bit words
+        options += struct.pack("<HHB3x", 13, 1, (network >> 28) * 2)
+    section = struct.pack("<IIIHHqI", SECTION_HEADER, 28, 0x1A2B3C4D, 1, 0, -1, 28)
+    options += bytes(4) if options else b""
+    total = 20 + len(options)
+    interface = struct.pack("<IIHHI", INTERFACE_DESCRIPTION, total, network & 0xFFFF, 0, snaplen)
+    return section + interface + options + struct.pack("<I", total)
+
+
+def _without_names(block: bytes, kind: int, order: str) -> bytes:
+    """Return a header block with only the options that name nobody."""
+    start, end, kept = FIXED[kind], len(block) - 4, b""
+    at = start
+    while end - at >= 4:
+        code, size = struct.unpack(f"{order}HH", block[at : at + 4])
+        if code == 0:
+            break
+        following = at + 4 + (size + 3 & ~3)
+        if code in PLAIN_OPTIONS[kind]:
+            kept += block[at:following]
+        at = following
+    body = block[8:start] + kept + (bytes(4) if kept else b"")
+    total = struct.pack(f"{order}I", FRAMING + len(body))
+    return block[:4] + total + body + total
+
+
+@kernel
+def put32(out: NDArray[np.uint8], at: Number, value: Number, big: Number) -> None:
+    """Write an unsigned 32-bit number."""
+    for i in range(4):
+        out[at + (3 - i if big else i)] = value >> (8 * i) & 0xFF
+
+
+@kernel
+def padded(size: Number) -> Number:
+    """Return ``size`` rounded up to a multiple of 4."""
+    return (size + 3) & ~np.int64(3)
+
+
+@kernel
+def copy_blocks(
+    data: NDArray[np.uint8],
+    rows: NDArray[np.void],
+    plans: NDArray[np.void],
+    texts: NDArray[np.uint8],
+    out: NDArray[np.uint8],
+    jobs: NDArray[np.void],
+) -> None:
+    """Copy the blocks of ``data``, the packets among them as their plans say."""
+    job, i = jobs[0], 0
+    big = job["big"]
+    while job["at"] < job["end"]:
+        at, to = np.int64(job["at"]), np.int64(job["to"])
+        kind, total = u32(data, at, big), u32(data, at + 4, big)
+        if kind not in (ENHANCED_PACKET, SIMPLE_PACKET, OBSOLETE_PACKET):
+            if not job["private"]:
+                out[to : to + total] = data[at : at + total]
+                job["to"] = to + total
+        else:
+            plan, was = plans[i], np.int64(rows[i]["captured_len"])
+            i += 1
+            if not plan["keep"]:
+                pass
+            elif kind == SIMPLE_PACKET:
+                out[to : to + total] = data[at : at + total]
+                out[to + SIMPLE_HEADER + plan["captured"] : to + SIMPLE_HEADER + was] = 0  # it cannot be shortened
+                job["to"] = to + total
+            elif plan["captured"] == was and plan["text_len"] == 0 and not job["private"]:
+                out[to : to + total] = data[at : at + total]
+                job["to"] = to + total
+            else:
+                edit_block(data, was, plan, texts, out, job)
+        job["at"] = at + total
+
+
+@kernel
+def edit_block(
+    data: NDArray[np.uint8], was: Number, plan: Row, texts: NDArray[np.uint8], out: NDArray[np.uint8], job: Row
+) -> None:
+    """Copy the packet block at hand with its plan's length and comment, and the options it had (section 4.3)."""
+    big, at, start = job["big"], np.int64(job["at"]), np.int64(job["to"])
+    captured = np.int64(plan["captured"])
+    out[start : start + PACKET_HEADER + captured] = data[at : at + PACKET_HEADER + captured]
+    put32(out, start + 20, captured, big)
+    job["to"] = start + PACKET_HEADER + padded(captured)
+    bare = job["to"]
+    option, end = at + PACKET_HEADER + padded(was), at + u32(data, at + 4, big) - 4
+    while end - option >= 4 and u16(data, option, big) != 0:
+        code, size = u16(data, option, big), 4 + padded(u16(data, option + 2, big))
+        if not job["private"] or code in PACKET_PLAIN:
+            out[job["to"] : job["to"] + size] = data[option : option + size]
+            job["to"] += size
+        option += size
+    finish_block(plan, texts, out, job, start, job["to"] > bare)
+
+
+@kernel
+def finish_block(
+    plan: Row, texts: NDArray[np.uint8], out: NDArray[np.uint8], job: Row, start: Number, has_options: Number
+) -> None:
+    """Write the comment, the end of the options and both lengths of the packet block that began at ``start``."""
+    to, big, size = np.int64(job["to"]), job["big"], np.int64(plan["text_len"])
+    if size:
+        out[to + (1 if big else 0)] = OPTION_COMMENT
+        out[to + (2 if big else 3)], out[to + (3 if big else 2)] = size >> 8, size & 0xFF
+        out[to + 4 : to + 4 + size] = texts[plan["text"] : plan["text"] + size]
+        to += 4 + padded(size)
+    if size or has_options:
+        to += 4  # opt_endofopt is zeros
+    put32(out, start + 4, to + 4 - start, big)
+    put32(out, to, to + 4 - start, big)
+    job["to"] = to + 4
+
+
+@kernel
+def write_records(
+    data: NDArray[np.uint8],
+    rows: NDArray[np.void],
+    plans: NDArray[np.void],
+    texts: NDArray[np.uint8],
+    out: NDArray[np.uint8],
+    jobs: NDArray[np.void],
+) -> None:
+    """Write each frame of a pcap as a little-endian Enhanced Packet Block of interface 0."""
+    job = jobs[0]
+    for i in range(len(rows)):
+        row, plan = rows[i], plans[i]
+        if not plan["keep"]:
+            continue
+        start, captured = np.int64(job["to"]), np.int64(plan["captured"])
+        ticks = np.int64(row["time_ns"]) // np.int64(job["tick_ns"])
+        put32(out, start, ENHANCED_PACKET, False)
+        put32(out, start + 12, ticks >> 32, False)
+        put32(out, start + 16, ticks & 0xFFFFFFFF, False)
+        put32(out, start + 20, captured, False)
+        put32(out, start + 24, np.int64(row["wire_len"]), False)
+        offset = np.int64(row["offset"])
+        out[start + PACKET_HEADER : start + PACKET_HEADER + captured] = data[offset : offset + captured]
+        job["to"] = start + PACKET_HEADER + padded(captured)
+        finish_block(plan, texts, out, job, start, False)

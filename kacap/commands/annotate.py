@@ -1,0 +1,72 @@
+"""``kacap annotate``: the capture again, with what kacap knows of its frames written into it as packet comments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kacap.commands.expecting import expected, expecting
+from kacap.commands.sources import sources
+from kacap.errors import EXIT_DONE, EXIT_FAILED, UsageError
+
+if TYPE_CHECKING:
+    from kacap.report.annotate import Annotated
+
+
+@click.command(no_args_is_help=True)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="FILE...")
+@click.option("-o", "target", required=True, metavar="OUT.pcapng", help="Write to OUT.pcapng; - is standard output.")
+@click.option("--only", is_flag=True, help="Keep only the frames that carry a comment.")
+@click.option("--headers-only", is_flag=True, help="Cut every frame behind its headers; no payload is left.")
+@click.option(
+    "--anonymise", "--anonymize", "anonymise", is_flag=True,
+    help="Other addresses: consistent, the same prefixes shared, ports kept; names and comments go.",
+)  # fmt: skip
+@expecting
+def annotate(words: tuple[str, ...], target: str, **options: Any) -> int:
+    """Write captures as pcapng with a comment on every frame of evidence, for Wireshark and for support cases.
+
+    Wireshark shows the comments beside the packets (filter: frame.comment). Everything else stays byte for byte as
+    it was; a classic pcap becomes pcapng with its times and link type. Several files follow one another.
+
+    \b
+    kacap annotate incident.pcap -o annotated.pcapng --idle 60 --interval 10
+    kacap annotate incident.pcap -o share.pcapng --only --headers-only --anonymise
+
+    With --anonymise private addresses stay private, loopback and multicast stay; what is not TCP ends with its
+    headers. TCP payload stays unless --headers-only cuts it.
+
+    Exit code 0, or 1 when a capture was damaged (what precedes the damage is still written).
+    """
+    from kacap.capture.source import expand
+    from kacap.report.annotate import Changes
+    from kacap.report.annotate import annotate as write
+    from kacap.report.anonymise import Anonymiser
+    from kacap.report.aside import aside, check_target
+
+    files, expression = sources(words)
+    if expression is not None:
+        raise UsageError(f"'{expression}': annotate copies every frame and takes no filter; --only keeps the evidence")
+    files = expand(files)
+    check_target(target, files)
+    anonymiser = Anonymiser() if options["anonymise"] else None
+    changes = Changes(options["only"], options["headers_only"], anonymiser)
+    expect = expected(options)
+    with aside(target) as out:
+        done = write(files, out, changes, expect=expect)
+    return _say(done, changes.headers_only or anonymiser is None, target)
+
+
+def _say(done: Annotated, nothing_left: bool, target: str) -> int:
+    """Say on stderr what was written and return the exit code."""
+    from kacap.units import counted
+
+    click.echo(f"kacap: {target}: {counted(done.frames, 'frame')}, {done.commented:,} with a comment", err=True)
+    if not nothing_left:
+        click.echo("kacap: TCP payload is still there and may hold names; --headers-only cuts it", err=True)
+    if done.without_room:
+        click.echo(f"kacap: {done.without_room:,} frames in Simple Packet Blocks can carry no comment", err=True)
+    for damage in done.damages:
+        click.echo(f"kacap: {damage}", err=True)
+    return EXIT_FAILED if done.damages else EXIT_DONE

@@ -1,0 +1,227 @@
+"""A capture with its analysis written into it: packet comments on the frames of evidence, all else as it was.
+
+Two passes: the first analyses (what it keeps are the few objects of an ``Analysis``), the second copies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kacap.analysis import Analysis
+from kacap.analyzer import Analyzer
+from kacap.capture import open_captures
+from kacap.capture.formats import open_reader
+from kacap.capture.frames import FrameBatch
+from kacap.capture.records import RecordReader
+from kacap.capture.rewrite import PLAN, Piece, Rewriter, pieces
+from kacap.capture.source import expand
+from kacap.classify.tracker import Tracked
+from kacap.errors import Damage, UsageError
+from kacap.model import FrameRef, SegmentRecord
+from kacap.pipeline import conclude, run
+from kacap.report.anonymise import Anonymiser
+from kacap.report.notes import TELLING_WORDS, Name, notes
+from kacap.wire.headers import headers_of
+from kacap.wire.replace import replace_addresses
+
+COMMENT_LIMIT = 0xFFFC  # bytes, padding included: an option's length is 16 bits
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What else is done to the copy: ``only`` the frames of evidence, ``headers_only``, other addresses."""
+
+    only: bool = False
+    headers_only: bool = False
+    anonymiser: Anonymiser | None = None
+
+
+@dataclass(slots=True)
+class Annotated:
+    """What came of it: the analysis, how many frames were written, how many of them carry a comment."""
+
+    analysis: Analysis
+    frames: int = 0
+    commented: int = 0
+    without_room: int = 0  # frames in Simple Packet Blocks: those have no place for a comment
+    damages: list[Damage] = field(default_factory=list)
+
+
+def annotate(
+    paths: str | Sequence[str], out: BinaryIO, changes: Changes | None = None, **options: Any
+) -> Annotated:
+    """Write the captures ``paths`` to ``out`` as one pcapng, with comments; ``options`` are the Analyzer's.
+
+    Several files follow one another as sections, in the order of their first frames. Raises UsageError for standard
+    input, which cannot be read twice, and CaptureError as ``kacap.read`` does.
+    """
+    changes = changes or Changes()
+    files = expand([paths] if isinstance(paths, str) else paths)
+    if "-" in files:
+        raise UsageError("-: a pipe cannot be read twice; save it first: tcpdump -w FILE")
+    survey = Survey(files, changes, options)
+    told = Comments(survey, changes.only)
+    result = Annotated(survey.analysis)
+    for index in survey.order:
+        reader = open_reader(files[index], index)
+        try:
+            _copy(reader, told, changes, out, result)
+        finally:
+            reader.close()
+        result.without_room += int(reader.cursor[0]["untimed"])
+        if reader.damage is not None:
+            result.damages.append(reader.damage)
+    return result
+
+
+class Watcher(Analyzer):
+    """An analyzer that also notes the first frame of each connection."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._next = 0
+        self._firsts: list[NDArray[np.int64]] = []
+
+    def track_segments(self, segments: NDArray[np.void]) -> Tracked:
+        """Classify SEGMENT rows, and note those with which a connection begins."""
+        tracked = super().track_segments(segments)
+        at = np.flatnonzero((tracked.labels["slot"] >= 0) & (tracked.labels["id"] >= self._next))
+        if len(at):
+            new, where = np.unique(tracked.labels["id"][at], return_index=True)
+            rows = segments[at[where]]
+            self._firsts.append(np.column_stack([new, rows["file"], rows["frame"]]).astype(np.int64))
+            self._next = int(new[-1]) + 1
+        return tracked
+
+    def firsts(self, wanted: Iterable[int]) -> dict[int, FrameRef]:
+        """Return the first frame of each of the connections ``wanted``."""
+        table = np.concatenate([np.zeros((0, 3), np.int64), *self._firsts])
+        rows = table[np.isin(table[:, 0], list(wanted))].tolist()
+        return {number: FrameRef(file, frame) for number, file, frame in rows}
+
+
+class Survey:
+    """The first pass: the analysis, what is told of single segments, and how many frames each file has."""
+
+    def __init__(self, files: list[str], changes: Changes, options: dict[str, Any]) -> None:
+        self.counts = [0] * len(files)
+        self._first_ns: list[int | None] = [None] * len(files)
+        self.telling: list[SegmentRecord] = []
+        analyzer = Watcher(sink=self._hear, segments="events", **options)
+        source = open_captures(files)
+        try:
+            run(self._watch(source, changes.anonymiser), analyzer)
+        finally:
+            source.close()
+        self.analysis = conclude(source, analyzer)
+        self.first = analyzer.firsts(c.connection for c in self.analysis.connections if c.probers)
+
+    @property
+    def order(self) -> list[int]:
+        """The files by the time of their first frames; those without any come first."""
+        return sorted(range(len(self.counts)), key=lambda index: (self._first_ns[index] or 0, index))
+
+    def _hear(self, record: object) -> None:
+        """Keep the records of segments that deserve a comment of their own."""
+        if isinstance(record, SegmentRecord) and record.kind in TELLING_WORDS:
+            self.telling.append(record)
+
+    def _watch(self, source: Iterable[FrameBatch], anonymiser: Anonymiser | None) -> Iterator[FrameBatch]:
+        """Hand on the batches as the copy will hold them, and count their frames."""
+        for batch in source:
+            for index in np.unique(batch.frames["file"]).tolist():
+                rows = batch.frames[batch.frames["file"] == index]
+                self.counts[index] = int(rows["frame"][-1])
+                if self._first_ns[index] is None:
+                    self._first_ns[index] = int(rows["time_ns"][0])
+            yield batch if anonymiser is None else _replaced(batch, anonymiser)
+
+
+def _replaced(batch: FrameBatch, anonymiser: Anonymiser) -> FrameBatch:
+    """Return a batch of its own memory with other addresses."""
+    frames = batch.frames.copy()
+    start = int(frames["offset"].min())
+    buffer = batch.buffer[start : int((frames["offset"] + frames["captured_len"]).max())].copy()
+    frames["offset"] -= start
+    replace_addresses(buffer, frames, anonymiser)
+    return FrameBatch(buffer, frames)
+
+
+class Comments:
+    """The comment of each frame of evidence, as bytes, in the order of the copy."""
+
+    def __init__(self, survey: Survey, only: bool) -> None:
+        frames = self._texts(survey, str)
+        by_file = {file: sorted(f.number for f in frames if f.file == file) for file in survey.order}
+        base, self._numbered = 0, {}
+        for file, numbers in by_file.items():
+            for rank, number in enumerate(numbers, 1):
+                self._numbered[FrameRef(file, number)] = base + (rank if only else number)
+            base += len(numbers) if only else survey.counts[file]
+        frames = self._texts(survey, self._name)
+        encoded = {ref: _comment(said) for ref, said in sorted(frames.items())}
+        lengths = np.array([len(text) for text in encoded.values()], np.int64)
+        self.texts = np.frombuffer(b"".join(encoded.values()) or b"\0", np.uint8)
+        self._starts, self._lengths = np.cumsum(lengths) - lengths, lengths
+        self._frames = np.array(list(encoded), np.int64).reshape(-1, 2)
+
+    @staticmethod
+    def _texts(survey: Survey, name: Name) -> dict[FrameRef, list[str]]:
+        return notes(survey.analysis, survey.first, survey.telling, name)
+
+    def _name(self, frame: FrameRef) -> str:
+        """Return the number that a frame has in the copy."""
+        return str(self._numbered[frame])
+
+    def plans(self, rows: NDArray[np.void], file: int, changes: Changes) -> NDArray[np.void]:
+        """Return the plan (PLAN) for some consecutive frames of a file, lengths as captured."""
+        plans = np.zeros(len(rows), PLAN)
+        plans["captured"], plans["keep"] = rows["captured_len"], not changes.only
+        mine = np.flatnonzero(self._frames[:, 0] == file)
+        numbers = self._frames[mine, 1]
+        first, last = (int(rows["frame"][0]), int(rows["frame"][-1])) if len(rows) else (1, 0)
+        told = mine[(numbers >= first) & (numbers <= last)]
+        at = self._frames[told, 1] - first
+        plans["text"][at], plans["text_len"][at], plans["keep"][at] = self._starts[told], self._lengths[told], True
+        return plans
+
+
+def _comment(said: list[str]) -> bytes:
+    """Return a packet comment of what is said about one frame."""
+    text = f"kacap: {'; '.join(said)}".encode("utf-8", "replace")
+    return text if len(text) <= COMMENT_LIMIT else text[:COMMENT_LIMIT].decode("utf-8", "ignore").encode()
+
+
+def _copy(reader: RecordReader, told: Comments, changes: Changes, out: BinaryIO, result: Annotated) -> None:
+    """Copy one file, piece by piece."""
+    rewriter = Rewriter(reader, told.texts, private=changes.anonymiser is not None)
+    for piece in pieces(reader):
+        if piece.rows is None:
+            out.write(rewriter.header(piece.data))
+            continue
+        plans = told.plans(piece.rows, reader.index, changes)
+        _shorten(piece, plans, changes)
+        out.write(rewriter.frames(piece, plans))
+        result.frames += int(plans["keep"].sum())
+        result.commented += int((plans["text_len"] > 0).sum())
+
+
+def _shorten(piece: Piece, plans: NDArray[np.void], changes: Changes) -> None:
+    """Cut payload as asked for, and replace addresses.
+
+    With other addresses, frames that are no TCP segments end with their headers in any case: ARP aside, what follows
+    (DNS, DHCP, neighbour discovery) is full of addresses.
+    """
+    rows = piece.rows
+    if rows is None or not (changes.headers_only or changes.anonymiser):
+        return
+    lengths, segments = headers_of(piece.data, rows)
+    cut = changes.headers_only | ~segments
+    plans["captured"] = np.where(cut, lengths, plans["captured"])
+    if changes.anonymiser is not None:
+        replace_addresses(piece.data, rows, changes.anonymiser)

@@ -1,0 +1,93 @@
+"""Where a frame's headers lie: the same walk as ``decode``, told header by header, and where the last one ends."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kacap.kernels import Row, kernel
+from kacap.segments import IS_QUOTE, SEGMENT
+from kacap.wire import cursor as c
+from kacap.wire import fields as f
+from kacap.wire.cursor import CURSOR, Bytes, u8
+from kacap.wire.decode import begin, constant, step
+from kacap.wire.link import first_layer
+from kacap.wire.reasons import Reason
+from kacap.wire.sequence import Int
+
+# One header of a frame: its state (``wire.cursor``) and where it begins. After the last stands where the walk ended,
+# with SEGMENT_DONE (at the TCP header) or a Reason.
+HEADER = np.dtype([("state", "<i8"), ("pos", "<i8")], align=True)
+
+# What a walk works in: one row each.
+DESK = np.dtype(
+    [("cursor", CURSOR), ("row", SEGMENT), ("headers", HEADER, (c.MAX_HEADERS + 1,)), ("count", "<i8")], align=True
+)
+
+
+def desk() -> NDArray[np.void]:
+    """Return a fresh DESK."""
+    return np.zeros(1, DESK)
+
+
+@kernel
+def trace(data: Bytes, frame: np.void, desk: np.void) -> Int:
+    """Fill ``desk["headers"]`` with the frame's headers and return how many; the end of the walk follows them."""
+    cursor, row, headers = desk["cursor"], desk["row"], desk["headers"]
+    begin(data, frame, cursor, row)
+    state = first_layer(data, cursor, np.int64(frame["link_type"]))
+    count = 0
+    while state > c.SEGMENT_DONE:
+        if state >= c.FIRST_HEADER:
+            if count == c.MAX_HEADERS:
+                state = np.int64(Reason.TOO_DEEP)
+                break
+            headers[count]["state"], headers[count]["pos"] = state, cursor["pos"]
+            count += 1
+        state = step(data, cursor, row, state)
+    headers[count]["state"], headers[count]["pos"] = state, cursor["pos"]
+    return count
+
+
+@kernel
+def end_of_headers(data: Bytes, frame: np.void, desk: np.void) -> Int:
+    """Return how many bytes of a traced frame are headers that kacap understands; payload begins behind them.
+
+    A frame that is cut inside a header is header to its end. ARP is a header; of ICMP without a TCP segment in it,
+    type, code and checksum are.
+    """
+    cursor, last = desk["cursor"], desk["headers"][desk["count"]]
+    state, pos = np.int64(last["state"]), np.int64(last["pos"])
+    captured, end = np.int64(frame["captured_len"]), pos
+    start = np.int64(frame["offset"])
+    if state == c.SEGMENT_DONE:
+        end = pos + f.TCP_LEN
+        if end <= start + captured:
+            end = max(end, pos + (u8(data, pos + f.TCP_DATA_OFFSET) >> 4) * 4)
+    elif state == Reason.NOT_IP and cursor["next"] == f.TYPE_ARP:
+        end = pos + f.ARP_LEN
+    elif state == Reason.OTHER_ICMP:
+        end = pos + f.ICMP_PLAIN_LEN
+    elif state >= Reason.CUT_LINK and state <= Reason.CUT_TUNNEL:
+        end = start + captured
+    return min(end - start, captured)
+
+
+@kernel
+def header_lengths(
+    data: Bytes, frames: NDArray[np.void], lengths: NDArray[np.int64], segments: NDArray[np.bool_], desks: Row
+) -> None:
+    """Fill, for each frame (FRAME), the bytes up to the end of its headers, and whether it is a TCP segment itself."""
+    desk = desks[0]
+    for i in range(len(frames)):
+        desk["count"] = trace(data, frames[i], desk)
+        lengths[i] = end_of_headers(data, frames[i], desk)
+        done = desk["headers"][desk["count"]]["state"] == c.SEGMENT_DONE
+        segments[i] = done and not desk["row"]["has"] & IS_QUOTE
+
+
+def headers_of(buffer: Bytes, frames: NDArray[np.void]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return for each frame how many of its captured bytes are headers, and whether it is a TCP segment itself."""
+    lengths, segments = np.zeros(len(frames), np.int64), np.zeros(len(frames), np.bool_)
+    header_lengths(constant(buffer), constant(frames), lengths, segments, desk())
+    return lengths, segments

@@ -1,0 +1,215 @@
+"""Addresses in headers: where each stands, and replacing it together with the checksums that cover it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kacap.kernels import Row, kernel
+from kacap.wire import cursor as c
+from kacap.wire import fields as f
+from kacap.wire.cursor import Bytes, u8, u16
+from kacap.wire.decode import constant
+from kacap.wire.headers import desk, trace
+from kacap.wire.reasons import Reason
+from kacap.wire.sequence import Int
+
+MAC, IPV4, IPV6 = 6, 4, 16  # an address's kind is its size in bytes
+
+# One address, and the checksums that change with it (0: none; no checksum is a frame's first byte): of its own IP
+# header, of the payload whose pseudo-header it is part of, and of the innermost enclosing packet.
+PLACE = np.dtype(
+    [
+        ("pos", "<i8"),
+        ("header_sum", "<i8"),
+        ("payload_sum", "<i8"),
+        ("cover", "<i8"),
+        ("hi", "<u8"),  # the address, later the one that replaces it; as a number, big-endian
+        ("lo", "<u8"),
+        ("size", "<i8"),
+        ("udp", "?"),  # the payload's checksum is UDP's: 0 stands for none
+        ("cover_udp", "?"),
+    ],
+    align=True,
+)
+MOST_PLACES = 4 * c.MAX_HEADERS  # in one frame, with room to spare
+
+Mapping = Callable[[int, int, int], tuple[int, int]]  # (size, hi, lo) to (hi, lo)
+
+
+def replace_addresses(buffer: Bytes, frames: NDArray[np.void], mapping: Mapping) -> None:
+    """Replace in place every MAC and IP address in the headers of ``frames``, ICMP quotes and ARP included.
+
+    ``mapping`` is asked once for each different address of these frames. Checksums are adjusted as RFC 1624 section 3
+    has it, so that a wrong one stays wrong. What follows the headers is not touched.
+    """
+    places, work = np.zeros(len(frames) * 4 + MOST_PLACES, PLACE), np.zeros(1, WORK)
+    start = 0
+    while start < len(frames):
+        work["count"] = 0
+        start += int(find_addresses(constant(buffer), constant(frames[start:]), places, desk(), work))
+        found = places[: int(work["count"][0])]
+        different, back = np.unique(found[["size", "hi", "lo"]], return_inverse=True)
+        mapped = np.array([mapping(*map(int, one)) for one in different], "<u8").reshape(-1, 2)[back]
+        found["hi"], found["lo"] = mapped[:, 0], mapped[:, 1]
+        write_addresses(buffer, found)
+
+
+# What is known while the headers of a frame are gone through.
+WORK = np.dtype(
+    [("count", "<i8"), ("cover", "<i8"), ("end", "<i8"), ("cover_udp", "?")], align=True
+)
+
+
+@kernel
+def find_addresses(
+    data: Bytes, frames: NDArray[np.void], places: NDArray[np.void], desks: Row, work: Row
+) -> Int:
+    """Append the addresses of the frames to ``places``; return how many frames there was room for."""
+    desk, state = desks[0], work[0]
+    for i in range(len(frames)):
+        if state["count"] + MOST_PLACES > len(places):
+            return i
+        desk["count"] = trace(data, frames[i], desk)
+        start = np.int64(frames[i]["offset"])
+        state["end"], state["cover"] = start + np.int64(frames[i]["captured_len"]), 0
+        link_addresses(data, frames[i], places, state)
+        for j in range(desk["count"]):
+            addresses_of(data, desk, j, places, state)
+        last = desk["headers"][desk["count"]]
+        if last["state"] == Reason.NOT_IP and desk["cursor"]["next"] == f.TYPE_ARP:
+            arp_addresses(data, np.int64(last["pos"]), places, state)
+    return len(frames)
+
+
+@kernel
+def link_addresses(data: Bytes, frame: np.void, places: NDArray[np.void], work: np.void) -> None:
+    """The sender's address in LINUX_SLL and LINUX_SLL2, where it is a MAC."""
+    start, link_type, pos = np.int64(frame["offset"]), frame["link_type"], np.int64(0)
+    if link_type == f.LINK_SLL and start + f.SLL_LEN <= work["end"]:
+        pos = start + f.SLL_ADDRESS if u16(data, start + f.SLL_ADDRESS_LENGTH) == MAC else pos
+    elif link_type == f.LINK_SLL2 and start + f.SLL2_LEN <= work["end"]:
+        pos = start + f.SLL2_ADDRESS if u8(data, start + f.SLL2_ADDRESS_LENGTH) == MAC else pos
+    if pos:
+        add(data, pos, MAC, places, work)
+
+
+@kernel
+def arp_addresses(data: Bytes, pos: Int, places: NDArray[np.void], work: np.void) -> None:
+    """The four addresses of ARP over Ethernet (RFC 826)."""
+    if pos + f.ARP_LEN <= work["end"] and u16(data, pos + f.ARP_LENGTHS) == f.ARP_ETHERNET_IPV4:
+        add(data, pos + f.ARP_SENDER_MAC, MAC, places, work)
+        add(data, pos + f.ARP_SENDER, IPV4, places, work)
+        add(data, pos + f.ARP_TARGET_MAC, MAC, places, work)
+        add(data, pos + f.ARP_TARGET, IPV4, places, work)
+
+
+@kernel
+def addresses_of(data: Bytes, desk: np.void, j: Int, places: NDArray[np.void], work: np.void) -> None:
+    """The addresses of header ``j`` of a traced frame; or, of UDP and ICMP, that it covers what follows."""
+    header = desk["headers"][j]
+    state, pos = np.int64(header["state"]), np.int64(header["pos"])
+    if state == c.ETHERNET and pos + f.ETHERNET_LEN <= work["end"]:
+        add(data, pos + f.ETHERNET_DESTINATION, MAC, places, work)
+        add(data, pos + f.ETHERNET_SOURCE, MAC, places, work)
+    elif state == c.IPV4 and pos + f.IPV4_LEN <= work["end"]:
+        first = work["count"]
+        add(data, pos + f.IPV4_SOURCE, IPV4, places, work)
+        add(data, pos + f.IPV4_DESTINATION, IPV4, places, work)
+        checksums(desk, j, places[first : work["count"]], pos + f.IPV4_CHECKSUM, work)
+    elif state == c.IPV6 and pos + f.IPV6_LEN <= work["end"]:
+        first = work["count"]
+        add(data, pos + f.IPV6_SOURCE, IPV6, places, work)
+        add(data, pos + f.IPV6_DESTINATION, IPV6, places, work)
+        checksums(desk, j, places[first : work["count"]], np.int64(0), work)
+    elif (state == c.ICMP or state == c.ICMPV6) and pos + f.ICMP_LEN <= work["end"]:
+        work["cover"], work["cover_udp"] = pos + f.ICMP_CHECKSUM, False
+    elif state == c.UDP and pos + f.UDP_LEN <= work["end"]:
+        work["cover"], work["cover_udp"] = pos + f.UDP_CHECKSUM, True
+
+
+@kernel
+def checksums(desk: np.void, j: Int, places: NDArray[np.void], header_sum: Int, work: np.void) -> None:
+    """Note the checksums of IP header ``j``: its own (0: IPv6 has none), and that of what it carries."""
+    following = j + 1
+    while following < desk["count"] and desk["headers"][following]["state"] == c.EXTENSION:
+        following += 1
+    below = desk["headers"][following]
+    state, place = np.int64(below["state"]), np.int64(0)
+    if state == c.TCP or state == c.SEGMENT_DONE:
+        place = np.int64(below["pos"]) + f.TCP_CHECKSUM
+    elif state == c.UDP:
+        place = np.int64(below["pos"]) + f.UDP_CHECKSUM
+    elif state == c.ICMPV6:
+        place = np.int64(below["pos"]) + f.ICMP_CHECKSUM
+    for k in range(len(places)):
+        places[k]["header_sum"] = header_sum
+        places[k]["payload_sum"] = place if place + 2 <= work["end"] else 0
+        places[k]["udp"] = state == c.UDP
+
+
+@kernel
+def add(data: Bytes, pos: Int, size: int, places: NDArray[np.void], work: np.void) -> None:
+    """Append the address of ``size`` bytes at ``pos``; enclosing checksums that were captured come along."""
+    place = places[work["count"]]
+    hi, lo = np.uint64(0), np.uint64(0)
+    for i in range(size):
+        hi = hi << np.uint64(8) | lo >> np.uint64(56)
+        lo = lo << np.uint64(8) | np.uint64(data[pos + i])
+    place["pos"], place["size"], place["hi"], place["lo"] = pos, size, hi, lo
+    place["header_sum"], place["payload_sum"], place["udp"] = 0, 0, False
+    place["cover"], place["cover_udp"] = work["cover"], work["cover_udp"]
+    work["count"] += 1
+
+
+@kernel
+def write_addresses(data: Bytes, places: NDArray[np.void]) -> None:
+    """Write the address of each place and carry the change into the checksums that cover it."""
+    for i in range(len(places)):
+        place = places[i]
+        pos, size = np.int64(place["pos"]), np.int64(place["size"])
+        change: Int = np.int64(0)
+        for at in range(size - 2, -2, -2):
+            shift = np.uint64(8 * (size - 2 - at))
+            word = place["lo"] >> shift
+            if shift >= np.uint64(64):
+                word = place["hi"] >> (shift - np.uint64(64))
+            change += change16(data, pos + at, np.int64(word & np.uint64(0xFFFF)))
+        inside = change
+        if place["header_sum"]:
+            inside += adjust(data, np.int64(place["header_sum"]), change, False)
+        if place["payload_sum"]:
+            inside += adjust(data, np.int64(place["payload_sum"]), change, place["udp"])
+        if place["cover"]:
+            if (pos - np.int64(place["cover"])) & 1:
+                inside = folded(inside)
+                inside = (inside & 0xFF) << 8 | inside >> 8
+            adjust(data, np.int64(place["cover"]), inside, place["cover_udp"])
+
+
+@kernel
+def change16(data: Bytes, pos: Int, value: Int) -> Int:
+    """Write a 16-bit number; return what it adds to a one's complement sum over it: new minus old."""
+    old = u16(data, pos)
+    data[pos], data[pos + 1] = value >> 8, value & 0xFF
+    return (old ^ 0xFFFF) + value
+
+
+@kernel
+def folded(total: Int) -> Int:
+    """Return a sum of 16-bit words with its carries added in (RFC 1071 section 1)."""
+    while total > 0xFFFF:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total
+
+
+@kernel
+def adjust(data: Bytes, pos: Int, change: Int, udp: Int) -> Int:
+    """Carry a change of the words it covers into the checksum at ``pos``; return its own (RFC 1624 section 3)."""
+    old = u16(data, pos)
+    if udp and old == 0:
+        return np.int64(0)
+    new = folded((old ^ 0xFFFF) + change) ^ 0xFFFF
+    return change16(data, pos, np.int64(0xFFFF) if udp and new == 0 else new)
