@@ -21,6 +21,7 @@ from kacap.capture.rights import SNAPLEN, CannotCaptureError
 from kacap.errors import Damage, UsageError
 
 POLL_NS = 100_000_000  # a batch comes at least this often, be it empty
+FEW, GATHER_S = 2048, 0.004  # after so few frames a pause lets more gather: a thousand small batches cost more than one
 SETTLE_NS = 5_000_000  # several interfaces: what is younger may still be overtaken by a frame of another one
 WHOLE = 262_144  # tcpdump's snapshot length for "all of it"
 
@@ -212,29 +213,33 @@ class LiveSource:
     def __iter__(self) -> Iterator[FrameBatch]:
         """Yield a batch at least every ``POLL_NS``; its buffer is valid until the next is asked for."""
         try:
-            busy = last = False
-            while not last:
-                if not busy and not self._stopping:
-                    self._poll.poll((SETTLE_NS if self._kept else POLL_NS) // 1_000_000)
-                last = self._stopping or all(tap.ended for tap in self.taps)
-                if self._stopping:
-                    self._halt()
-                self.now_ns = self._moment_ns()
-                batch = self._sieve(self._drain(last))
-                busy = len(batch.frames) > 0
-                yield batch
-                last = last or self._full
+            while not (self._stopping or self._full or all(tap.ended for tap in self.taps)):
+                self._poll.poll((SETTLE_NS if self._kept else POLL_NS) // 1_000_000)
+                yield (batch := self._next(False))
+                if 0 < len(batch.frames) < FEW:
+                    time.sleep(GATHER_S)
+            yield from self._rest()
         finally:
             self.close()
+
+    def _next(self, last: bool) -> FrameBatch:
+        """Return what has arrived by now."""
+        self.now_ns = self._moment_ns()
+        return self._sieve(self._drain(last))
+
+    def _rest(self) -> Iterator[FrameBatch]:
+        """Yield what arrived before the source was stopped, but not what goes on arriving."""
+        stopped_ns = self._moment_ns()
+        for tap in self.taps:
+            tap.halt()
+        while not self._full and len((batch := self._next(True)).frames):
+            yield batch
+            if int(batch.frames["time_ns"][-1]) > stopped_ns:
+                return
 
     def _moment_ns(self) -> int:
         """Return what time it is for the frames, nanoseconds."""
         return self._newest_ns + self._now() - self._heard_ns if self._theirs else self._now()
-
-    def _halt(self) -> None:
-        """Let nothing more come in."""
-        for tap in self.taps:
-            tap.halt()
 
     @property
     def _full(self) -> bool:

@@ -158,9 +158,14 @@ def cache() -> Check:
     """Return where compiled kernels are kept."""
     from kacap.kernels import CACHE
 
-    kept = os.access(CACHE, os.W_OK) and "kacap-" not in CACHE.name
-    mend = None if kept else "export KACAP_CACHE=/a/directory/of/yours"
-    return Check("kernel cache", kept, f"{CACHE}{'' if kept else ' is temporary: every run compiles anew'}", mend)
+    named = os.environ.get("KACAP_CACHE")
+    if named and not CACHE.is_relative_to(named):
+        return Check("kernel cache", False, f"KACAP_CACHE={named} cannot be written; {CACHE} is used instead",
+                     f"sudo chown $USER {named}, or name another directory in KACAP_CACHE")  # fmt: skip
+    if CACHE.name.startswith("kacap-"):
+        return Check("kernel cache", False, f"{CACHE} is temporary: every run compiles anew",
+                     "export KACAP_CACHE=/a/directory/of/yours")  # fmt: skip
+    return Check("kernel cache", True, str(CACHE))
 
 
 def versions() -> Iterator[Check]:

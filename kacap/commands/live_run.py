@@ -15,21 +15,24 @@ import numpy as np
 from kacap.analysis import Analysis
 from kacap.analyzer import Analyzer
 from kacap.capture import live_ring, savefile
+from kacap.capture.endpoints import header
+from kacap.capture.filters import RAW
 from kacap.capture.frames import FRAME, FrameBatch
-from kacap.capture.live import LiveSource, no_frames, open_live
+from kacap.capture.live import LiveSource, open_live
 from kacap.capture.live_stream import open_growing
 from kacap.capture.privileges import FOR_SOCKETS, User, drop
 from kacap.capture.savefile import Savefile
 from kacap.commands.live_sockets import Sockets
 from kacap.errors import EXIT_DONE, EXIT_FAILED
 from kacap.kernels import announce_compilation, keep_no_more
-from kacap.model import SegmentRecord
+from kacap.model import Endpoint, SegmentRecord
 from kacap.pipeline import conclude
 from kacap.report import text
 from kacap.report.happenings import Follower, Probing
 from kacap.report.live import Clock, Lines
 from kacap.report.records import RecordWriter
 from kacap.report.screen import Screen
+from kacap.wire.sequence import seq_add, seq_diff
 
 ANSWERS_FOR_VERDICT = 3
 KEPT_EPISODES = 4096  # answered runs kept for each prober: the summary of a watch of weeks needs no more
@@ -54,9 +57,17 @@ def watch(user: User | None, options: Options) -> int:
 def warm_up() -> None:
     """Compile what the first packet would wait for, and what could not be kept once privileges are gone."""
     announce_compilation()
-    Analyzer(segments="events").feed(no_frames())
+    end = Endpoint("127.0.0.1", 1)
+    packet = header(end, end)
+    frames = np.zeros(1, FRAME)
+    frames["captured_len"] = frames["wire_len"] = len(packet)
+    frames["link_type"] = RAW
+    analyzer = Analyzer(segments="events")
+    analyzer.feed(FrameBatch(packet.copy(), frames))
+    analyzer.tracker.sweep(len(analyzer.tracker.connections))
+    seq_add(0, seq_diff(0, 0))
     none = np.empty(0, np.uint8)
-    savefile.pack(none, np.empty(0, FRAME), none, none)
+    savefile.pack(none, frames[:0], none, none)
     live_ring.warm_up()
 
 

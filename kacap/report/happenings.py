@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
-from kacap.analyzer import Analyzer
+from kacap.analyzer import Analyzer, Watch
 from kacap.classify.kinds import Ending, Kind
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Probe, SegmentRecord
 from kacap.report.sentences import unanswered
@@ -87,6 +88,7 @@ class Follower:
         self._heard: list[object] = []
         self._final: dict[FrameRef, tuple[Episode, int]] = {}
         self._told: list[Happening] = []
+        self._suspected: set[FrameRef] = set()  # told before it was sure what they are
         self._handlers = {
             Kind.PROBE.word: self._probe, Kind.REPLY.word: self._reply, Kind.WINDOW_PROBE.word: self._window_probe,
             Kind.UNREACHABLE.word: self._unreachable,
@@ -100,8 +102,6 @@ class Follower:
     def happened(self, analyzer: Analyzer, now_ns: int) -> list[Happening]:
         """Return what has happened since the last call, up to ``now_ns``, in order."""
         overdue = analyzer.advance(now_ns)
-        if not self._heard and not overdue:
-            return []
         heard, self._heard, self._told = self._heard, [], []
         self._analyzer = analyzer
         self._final = {
@@ -117,7 +117,22 @@ class Follower:
                     handler(record)
         for connection, probe_ns in overdue:
             self._overdue(connection, probe_ns, now_ns)
+        for watch in analyzer.watches.values():
+            if not watch.resolver.calm:
+                self._suspect(watch)
         return self._told
+
+    def _suspect(self, watch: Watch) -> None:
+        """Tell of what repeats as probes do, though it may take long until it is sure: nobody answers."""
+        a, b = watch.connection.a, watch.connection.b
+        for side in watch.resolver.sides:
+            for number, (before, event) in enumerate(pairwise(side.repeats), 2):
+                if event.ref in self._suspected:
+                    continue
+                self._suspected |= {before.ref, event.ref}
+                gap = duration(event.time_ns - before.time_ns)
+                words = f"probably probe {number} of a run, {gap} after the one before; nothing answers"
+                self._tell(event.time_ns, *((a, b) if event.from_a else (b, a)), words, "doubt")
 
     def _open(self, connection: int) -> list[Episode]:
         """Return the runs of a connection that are not final."""
@@ -165,7 +180,8 @@ class Follower:
         words = f"{what} after {duration(gap)}{'' if index else ' of silence'}" if gap else what
         against, mood = _against(row.interval_ns if index else row.idle_ns, gap, row.expected)
         row.probes, row.run, row.probe_ns = row.probes + 1, index + 1, record.time_ns
-        self._tell(record.time_ns, row.prober, row.peer, words + against, mood)
+        if record.frame not in self._suspected:
+            self._tell(record.time_ns, row.prober, row.peer, words + against, mood)
 
     def _reply(self, record: SegmentRecord) -> None:
         """A reply came: how fast, and when the next probe is due."""
@@ -201,8 +217,9 @@ class Follower:
         row.overdue.add(probe.time_ns)
         row.missed, row.streak = row.missed + 1, 0
         waited = duration(now_ns - probe.time_ns)
-        words = f"{self.word}: no answer for {waited}{_next(row, now_ns)}"
-        self._tell(now_ns, row.prober, row.peer, words, "bad")
+        if probe.frame not in self._suspected:
+            words = f"{self.word}: no answer for {waited}{_next(row, now_ns)}"
+            self._tell(now_ns, row.prober, row.peer, words, "bad")
 
     def _overdue(self, connection: Connection, probe_ns: int, now_ns: int) -> None:
         """A probe waits for its answer longer than one may take."""
@@ -214,6 +231,7 @@ class Follower:
     def _ended(self, episode: Episode, by: SegmentRecord | None) -> None:
         """A run is over: what ended it, and who sent that."""
         newest = episode.probes[-1]
+        self._suspected.difference_update(probe.frame for probe in episode.probes[:-1])
         row = self._row(episode.connection, newest.prober, newest.peer)
         time_ns = by.time_ns if by else self._analyzer.tracker.now_ns
         lost, run = unanswered(episode), row.run

@@ -1,0 +1,173 @@
+"""What every live source does, whoever captures: order, limits, time that passes without frames."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+
+import numpy as np
+import pytest
+
+from kacap.capture.frames import FRAME, FrameBatch
+from kacap.capture.live import ENGINES, SETTLE_NS, LiveSource, no_frames, open_live
+from kacap.capture.live_program import _refusal, commands, counts_in
+from kacap.capture.rights import CannotCaptureError
+from kacap.errors import FilterError, UsageError
+
+T0 = 1_700_000_000_000_000_000
+
+
+class FakeTap:
+    """Hands out prepared batches, one for each call; its descriptor is always readable."""
+
+    engine, fault = "fake", None
+
+    def __init__(self, index: int, *batches: list[int]):
+        self.name, self.index, self.batches, self.ended, self.halted = f"eth{index}", index, list(batches), False, False
+        self.link_types, self.damages, self.closed = [1], [], False
+        self._fd = os.open(os.devnull, os.O_RDONLY)
+        self._frame = 0
+
+    def fileno(self):
+        return self._fd
+
+    def drain(self, limit):
+        if not self.batches:
+            self.ended = True
+            return no_frames()
+        times = self.batches.pop(0)
+        rows = np.zeros(len(times), FRAME)
+        rows["time_ns"], rows["captured_len"], rows["wire_len"], rows["file"] = times, 2, 2, self.index
+        rows["offset"] = 2 * np.arange(len(times))
+        rows["frame"] = np.arange(self._frame + 1, self._frame + len(times) + 1)
+        self._frame += len(times)
+        return FrameBatch(np.repeat(np.uint8([(t - T0) % 256 for t in times]), 2), rows[:limit])
+
+    def counts(self):
+        return 10, 2, None
+
+    def halt(self):
+        self.halted = True
+
+    def close(self):
+        self.closed = True
+
+
+def seen(source) -> list[tuple[int, int, int]]:
+    """Return (time since T0, interface, first byte) of every frame, in order."""
+    found = []
+    for batch in source:
+        for row in batch.frames:
+            found.append((int(row["time_ns"]) - T0, int(row["file"]), int(batch.buffer[row["offset"]])))
+    return found
+
+
+def test_frames_of_several_interfaces_come_in_time_order_with_their_own_bytes():
+    taps = FakeTap(0, [T0 + 1, T0 + 5], [T0 + 9]), FakeTap(1, [T0 + 2, T0 + 7], [T0 + 8])
+    found = seen(LiveSource(taps, now=lambda: T0 + 10))
+    assert [time for time, _, _ in found] == [1, 2, 5, 7, 8, 9]
+    assert [index for _, index, _ in found] == [0, 1, 0, 1, 1, 0]
+    assert all(byte == time for time, _, byte in found)
+
+
+def test_a_young_frame_waits_for_older_ones_of_another_interface():
+    clock = iter(range(T0 + SETTLE_NS, T0 + 100 * SETTLE_NS, SETTLE_NS // 10))
+    taps = FakeTap(0, [T0 + SETTLE_NS], [], []), FakeTap(1, [], [T0 + 3], [])
+    assert [time for time, _, _ in seen(LiveSource(taps, now=lambda: next(clock)))] == [3, SETTLE_NS]
+
+
+def test_the_source_ends_after_exactly_the_wanted_number_of_frames():
+    for taps in ([FakeTap(0, [T0] * 3, [T0] * 3, [T0] * 3)], [FakeTap(0, [T0] * 4), FakeTap(1, [T0] * 4)]):
+        source = LiveSource(taps, limit=5, now=lambda: T0 + 2 * SETTLE_NS)
+        assert len(seen(source)) == 5
+        assert source.frames == source.counters().captured == 5
+        assert all(tap.closed for tap in taps)
+
+
+def test_a_stopped_source_still_hands_out_what_had_arrived():
+    tap = FakeTap(0, [T0 + 1], [T0 + 2], [T0 + 3])
+    source = LiveSource([tap], now=lambda: T0 + 10)
+    batches = iter(source)
+    next(batches)
+    source.stop()
+    assert sum(len(batch.frames) for batch in batches) == 2
+    assert tap.halted
+
+
+def test_a_batch_comes_although_nothing_arrives():
+    read_end, write_end = os.pipe()
+    tap = FakeTap(0, *[[]] * 3)
+    tap._fd = read_end
+    start = time.monotonic()
+    batches = list(LiveSource([tap]))
+    assert len(batches) >= 3 and not any(len(batch.frames) for batch in batches)
+    assert time.monotonic() - start < 5
+    os.close(write_end)
+
+
+def test_counters_add_up_and_say_nothing_of_what_is_not_known():
+    source = LiveSource([FakeTap(0), FakeTap(1)], now=lambda: T0)
+    assert source.counters().lines() == [
+        "0 packets captured", "20 packets received by filter", "4 packets dropped by kernel",
+    ]  # fmt: skip
+
+
+def test_time_of_another_host_goes_on_from_its_newest_frame():
+    clock = itertools.count(50, 10)
+    source = LiveSource([FakeTap(0, [T0], [])], now=lambda: next(clock), theirs=True)
+    moments = [source.now_ns for _ in source]
+    assert moments[0] < 1000
+    assert T0 < moments[1] < T0 + 100
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_unknown_interface_is_named_by_every_engine(engine):
+    if engine == "dumpcap" and not any(commands("lo", _wish())):
+        pytest.skip("needs dumpcap or tcpdump")
+    with pytest.raises(CannotCaptureError, match=r"nosuch0: no such interface|no permission to capture"):
+        open_live(["nosuch0"], engine=engine)
+
+
+def _wish():
+    from kacap.capture.live import Wish
+
+    return Wish()
+
+
+def test_an_unknown_engine_and_no_interface_are_usage():
+    with pytest.raises(UsageError, match="known are auto, ring, scapy, dumpcap"):
+        open_live(["lo"], engine="bpf")
+    with pytest.raises(UsageError, match="name an interface"):
+        open_live([])
+
+
+@pytest.mark.parametrize(
+    ("words", "counts"),
+    [
+        ("8 packets captured\n16 packets received by filter\n3 packets dropped by kernel\n", (16, 3, None)),
+        ("1 packet captured\n1 packet received by filter\n0 packets dropped by kernel\n"
+         "7 packets dropped by interface\n", (1, 0, 7)),
+        ("Packets received/dropped on interface 'lo': 10/2 (pcap:2/dumpcap:0/flushed:0/ps_ifdrop:4) (83.3%)",
+         (12, 2, 4)),
+        ("Packets received/dropped on interface 'lo': 10/0", (10, 0, 0)),
+        ("", (None, None, None)),
+    ],
+)  # fmt: skip
+def test_the_counters_of_tcpdump_and_dumpcap_are_read_from_their_last_words(words, counts):
+    assert counts_in(words) == counts
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "says"),
+    [
+        ("tcpdump: eth0: You don't have permission to capture on that device\n", CannotCaptureError, "permission"),
+        ("tcpdump: can't parse filter expression: syntax error\n", FilterError, "refused by tcpdump"),
+        ("tcpdump: eth9: No such device exists\n", CannotCaptureError, "eth0: no such interface"),
+        ("", CannotCaptureError, "ended without a word"),
+    ],
+)
+def test_a_program_that_refuses_is_understood(words, error, says):
+    refusal = _refusal("tcpdump", "eth0", words)
+    assert type(refusal) is error
+    assert says in str(refusal)
