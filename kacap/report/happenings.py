@@ -15,11 +15,10 @@ from kacap.classify.kinds import Ending, Kind
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Probe, SegmentRecord
 from kacap.report.sentences import unanswered
 from kacap.timing.expectations import Expectation
-from kacap.timing.wheel import HZ_VALUES, latest_s
+from kacap.timing.verdicts import band_ns
 from kacap.units import counted, duration
 
 SECOND_NS = 1_000_000_000
-SLACK_NS = 25_000_000  # beyond the timer's own granule: a busy processor, the capture's clock
 Key = tuple[int, Endpoint]  # connection, prober
 
 
@@ -272,8 +271,8 @@ def _against(wanted_ns: int | None, gap_ns: int, expected: Expectation | None) -
     """Return how a gap compares with what is configured, and the mood of that; nothing where nothing is configured."""
     if expected is None or wanted_ns is None or not gap_ns:
         return "", ""
-    late_ns = gap_ns - wanted_ns
-    granule_ns = max(latest_s(wanted_ns / SECOND_NS, hz) for hz in HZ_VALUES) * SECOND_NS
+    seconds, late_ns = wanted_ns // SECOND_NS, gap_ns - wanted_ns
+    earliest_ns, latest_ns = band_ns(seconds)
     words = f"{duration(abs(late_ns))} {'late' if late_ns >= 0 else 'early'}"
-    fits = -SLACK_NS <= late_ns <= granule_ns + SLACK_NS
-    return f" (expected {wanted_ns // SECOND_NS} s, {expected.source}: {words})", "" if fits else "doubt"
+    mood = "" if earliest_ns <= gap_ns <= latest_ns else "doubt"
+    return f" (expected {seconds} s, {expected.source}: {words})", mood
