@@ -35,9 +35,16 @@ def put(frames: Bytes, at: int, values: Numbers, size: int) -> None:
 
 
 def plan(first: int, count: int, connections: int, rounds: int, size: int) -> dict[str, Numbers]:
-    """Return the columns of frames ``first`` on: who sends what. Frames go round all connections."""
+    """Return the columns of frames ``first`` on: who sends what.
+
+    All connections send their SYN; from then on a server's frame and its client's answer follow each other, and such
+    pairs go round all connections.
+    """
     index = np.arange(first, first + count, dtype=np.int64)
-    turn, who = index // connections, index % connections
+    pair = (index - connections) // 2
+    opening = index < connections
+    who = np.where(opening, index, pair % connections)
+    turn = np.where(opening, 0, 1 + 2 * (pair // connections) + (index - connections) % 2)
     payload = max(size - HEADERS, 1)
     probing = (who % PROBING_SHARE == 0) & (turn >= max(4, int(rounds * PROBING_FROM)))
     data_until = np.where(who % PROBING_SHARE == 0, max(4, int(rounds * PROBING_FROM)), rounds)
