@@ -64,7 +64,7 @@ def read(
     from kacap.analyzer import Analyzer
     from kacap.capture import open_captures
     from kacap.capture.tshark.engine import decoder
-    from kacap.pipeline import run
+    from kacap.pipeline import conclude, run
 
     names = [paths] if isinstance(paths, str) else list(paths)
     decode = decoder(engine)
@@ -78,15 +78,4 @@ def read(
     finally:
         source.close()
         decode.close()
-    analyzer.dropped = (source.dropped_kernel or 0) + (source.dropped_interface or 0)
-    analysis = analyzer.finish()
-    summary = analysis.capture
-    summary.files, summary.link_types = list(source.files), list(source.link_types)
-    summary.frames = source.frames
-    summary.dropped_kernel, summary.dropped_interface = source.dropped_kernel, source.dropped_interface
-    if source.filtered_out:
-        summary.skipped["excluded by the filter"] = source.filtered_out
-    analysis.damages = list(source.damages)
-    if sink is not None:
-        sink(summary)
-    return analysis
+    return conclude(source, analyzer)

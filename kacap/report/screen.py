@@ -77,7 +77,7 @@ def settings(row: Probing) -> str:
     expected = row.expected
     if expected is not None and (expected.idle or expected.interval or expected.count):
         values = "/".join("?" if v is None else str(v) for v in (expected.idle, expected.interval, expected.count))
-        return f"{values} ({expected.source})"
+        return f"{values} ({expected.source.partition(' (')[0]})"
     gaps = (("idle", row.idle_gap_ns), ("interval", row.interval_gap_ns))
     seen = [f"{name} {duration(gap)}" for name, gap in gaps if gap]
     return f"{', '.join(seen)} (seen)" if seen else "not seen yet"
