@@ -18,7 +18,8 @@ class Request:
     """One run: which scenario, where its files go, and what differs from the scenario as written.
 
     ``settings``: idle, interval (seconds) and count for the ends that probe; ``family`` 4 or 6; ``where`` a
-    ``kacap.lab.scenario.Place``. ``None``: as written. ``population``: (sockets, seconds) of a population instead.
+    ``kacap.lab.scenario.Place`` or ``both``. ``None``: as written. ``population``: (sockets, seconds) of a
+    population instead.
     """
 
     scenario: str

@@ -108,8 +108,11 @@ class Scenario:
         """Return the same story over IPv4 or IPv6."""
         return replace(self, family=family)
 
-    def seen_from(self, place: Place) -> Scenario:
-        """Return the same story captured at one other place only."""
+    def seen_from(self, place: Place | Literal["both"]) -> Scenario:
+        """Return the same story captured at one other place only, or at both ends, a file each."""
+        if place == "both":
+            ends = (View("prober", "prober.pcapng"), View("peer", "peer.pcapng"))
+            return replace(self, views=ends, merged=False)
         return replace(self, views=(replace(self.views[0], place=place, file="capture.pcapng"),), merged=False)
 
 
