@@ -197,12 +197,17 @@ def test_a_namespace_is_entered_by_pid_for_the_capture_alone():
 
 def test_every_engine_tells_the_same_of_one_run(tmp_path):
     engines = ["ring", "scapy", *(["dumpcap"] if _has("dumpcap") else [])]
-    start = "\n".join(f"kacap live -i lo --engine {e} --json -c 8 port 12345 > {tmp_path}/{e} & " for e in engines)
-    watch = f"ip link set lo up; {start} sleep 4; kacap lab pair 127.0.0.1 >/dev/null 2>&1 & pair=$!"
-    done = inside(f"{watch}\nfor job in $(jobs -p); do [ $job = $pair ] || wait $job; done; sleep 10; kill $pair")
+    start = "\n".join(
+        f"{KACAP} live -i lo --engine {e} --json -c 8 port 12345 > {tmp_path}/{e} 2> {tmp_path}/{e}.err & live+=($!)"
+        for e in engines
+    )
+    ready = f"until [ $(grep -l 'listening on' {tmp_path}/*.err | wc -l) = {len(engines)} ]; do sleep 0.1; done"
+    pair = f"{KACAP} lab pair 127.0.0.1 >/dev/null 2>&1 & pair=$!"
+    done = inside(f"ip link set lo up; live=()\n{start}\n{ready}\n{pair}\nwait ${{live[@]}}; kill $pair")
     found = {engine: _essence((tmp_path / engine).read_text()) for engine in engines}
     assert found["ring"], done.stderr
-    assert all(essence == found["ring"] for essence in found.values())
+    for essence in found.values():
+        assert essence == found["ring"]
 
 
 def _has(tool: str) -> bool:
