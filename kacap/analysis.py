@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,3 +70,12 @@ class Analysis:
         if frame is None:
             return None
         return frame.number if len(self.capture.files) < 2 else f"{self.capture.files[frame.file]}:{frame.number}"
+
+    @property
+    def plot(self) -> Any:
+        """The charts, as methods that return a matplotlib Figure (``report.chart.Plot``): ``analysis.plot.timeline()``.
+
+        ``silence``, ``residuals`` and ``ecdf`` are the other views. Read with ``marks=True`` to have data,
+        retransmissions and resets drawn too.
+        """
+        return import_module("kacap.report.chart").Plot(self)

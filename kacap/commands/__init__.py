@@ -22,6 +22,7 @@ INTERRUPTED = 130
 COMMANDS = {
     "live": ("kacap.commands.live:live", "Show keepalives on an interface as they happen."),
     "read": ("kacap.commands.read:read", "Show every keepalive probe in capture files, and how it ended."),
+    "chart": ("kacap.commands.chart:chart", "Draw a capture, with what is configured in the same picture."),
     "check": ("kacap.commands.check:check", "Check that a capture shows the keepalive that was configured."),
     "explain": ("kacap.commands.explain:explain", "Say what one frame is, why, and what it could be mistaken for."),
     "sockets": ("kacap.commands.sockets:sockets", "Show what live sockets are set to, and who set it."),

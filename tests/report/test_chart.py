@@ -1,92 +1,198 @@
-import io
-
+import charts
 import numpy as np
 import pytest
 import samples
 
-from kacap.errors import KacapError, UsageError
+from kacap.errors import UsageError
+from kacap.model import Finding, Setting
 from kacap.report import chart
-from kacap.report.panel import COLUMNS
-from kacap.report.timeaxis import TimeAxis, long_silences
+from kacap.report.chart.axis import TimeAxis, log_ticks, long_silences, span_ticks
+from kacap.report.chart.palette import SHAPES
 
 S = samples.S
+CASES = [(sample, view) for sample in samples.ALL for view in chart.VIEWS]
 
 
-def words(figure) -> list[str]:
-    return [text.get_text() for axes in figure.axes for text in axes.texts] + [text.get_text() for text in figure.texts]
+def configured(analysis, **expected):
+    """Return an analysis on which every prober's settings are stated."""
+    for prober in (p for c in analysis.connections for p in c.probers):
+        for name, value in expected.items():
+            setting = getattr(prober, name)
+            setting.expected, setting.source = value, "--expect"
+    return analysis
 
 
-def legend(figure) -> list[str]:
-    return [text.get_text() for text in figure.legends[0].get_texts()] if figure.legends else []
+@pytest.mark.parametrize(("sample", "view"), CASES)
+def test_every_sample_is_drawn_in_every_view_with_the_same_bytes_each_time(sample, view):
+    first, second = (charts.drawn(chart.draw(samples.ALL[sample](), [view])) for _ in range(2))
+    assert first == second
+    assert first.startswith(b"<?xml")
+    assert len(first) < 600_000
 
 
-def points(figure, marker: str) -> int:
-    return sum(len(line.get_xdata()) for axes in figure.axes for line in axes.lines if line.get_marker() == marker)
+@pytest.mark.parametrize("form", ["png", "pdf"])
+@pytest.mark.parametrize("view", chart.VIEWS)
+def test_pictures_and_pages_have_the_same_bytes_each_time_too(view, form):
+    first, second = (charts.drawn(chart.draw(samples.gave_up(), [view]), form) for _ in range(2))
+    assert first == second
+    assert first.startswith({"png": b"\x89PNG", "pdf": b"%PDF"}[form])
 
 
-DRAWN = [(s, f) for s in samples.ALL for f in chart.FORMATS if f == "svg" or s in ("answered", "gave_up")]
+@pytest.mark.parametrize("width", [800, 1200, 3000])
+@pytest.mark.parametrize(("sample", "view"), CASES)
+def test_no_word_runs_off_the_page(sample, view, width):
+    assert not charts.outside(chart.draw(samples.ALL[sample](), [view], width=width))
 
 
-@pytest.mark.parametrize(("sample", "form"), DRAWN)
-def test_every_sample_is_drawn_with_the_same_bytes_each_time(sample, form):
-    first, second = io.BytesIO(), io.BytesIO()
-    chart.render(samples.ALL[sample](), first, format=form)
-    chart.render(samples.ALL[sample](), second, format=form)
-    assert first.getvalue() == second.getvalue()
-    assert first.getvalue().startswith({"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[form])
-    assert len(first.getvalue()) < 400_000
+@pytest.mark.parametrize("width", [400, 800, 1200, 1999])
+def test_a_picture_is_as_wide_as_was_asked_for(width):
+    data = charts.drawn(chart.timeline(samples.gave_up(), width=width), "png")
+    assert int.from_bytes(data[16:20], "big") == width
+
+
+def test_dark_paper_is_dark_and_holds_the_same_words():
+    light, dark = chart.timeline(samples.gave_up()), chart.timeline(samples.gave_up(), dark=True)
+    assert sum(dark.get_facecolor()[:3]) < 0.5 < 2.5 < sum(light.get_facecolor()[:3])
+    assert charts.words(light) == charts.words(dark)
+
+
+def test_no_two_shapes_look_alike_without_colour():
+    looks = {(shape.marker, shape.filled, shape.edge, shape.size) for shape in SHAPES.values()}
+    assert len(looks) == len(SHAPES)
 
 
 def test_the_title_is_the_verdict_and_each_lane_names_its_sender():
-    said = words(chart.timeline(samples.answered()))
+    said = charts.words(chart.timeline(samples.answered()))
     assert "127.0.0.1:12345 probes every 1.02 s, all answered" in said
     assert {"127.0.0.1:12345 sends", "127.0.0.1:46216 sends"} <= set(said)
 
 
-def test_probes_replies_misses_and_the_abort_each_have_a_shape():
+def test_each_shape_is_named_and_counted_on_the_lane_where_it_stands():
     figure = chart.timeline(samples.gave_up())
-    assert legend(figure) == ["probe", "no reply", "reset", "data"]
-    assert points(figure, "v") == 4
-    assert points(figure, "x") == 4
-    assert "gave up: RST" in words(figure)
+    assert charts.captions(figure) == [
+        "10.9.0.1:42952 sends", "4 probes", "1 data", "1 RST", "10.9.0.2:12345 sends", "4 not answered", "1 data",
+    ]  # fmt: skip
+    assert len(charts.points(figure, "v")) == 4
+    assert len(charts.points(figure, "x")) == 4
+    assert "gave up: RST" in charts.words(figure)
 
 
 def test_a_probe_answered_with_a_reset_gets_no_cross():
-    assert points(chart.timeline(samples.reset()), "x") == 0
+    assert not len(charts.points(chart.timeline(samples.reset()), "x"))
 
 
 def test_probes_of_either_end_point_their_own_way():
     figure = chart.timeline(samples.both_ends())
-    assert (points(figure, "v"), points(figure, "^")) == (3, 10)
+    assert (len(charts.points(figure, "v")), len(charts.points(figure, "^"))) == (3, 10)
 
 
 def test_thinning_never_drops_a_miss():
     figure = chart.timeline(samples.dense())
-    assert points(figure, "x") == 3
-    assert points(figure, "v") <= COLUMNS + 1
-    assert {"window probe", "retransmission", "FIN"} <= set(legend(figure))
+    assert len(charts.points(figure, "x")) == 3
+    assert 600 < len(charts.points(figure, "v")) < 1_000
+    said = set(charts.captions(figure))
+    assert {"2,000 probes", "3 not answered", "8 window probes", "8 retransmissions", "1 FIN"} <= said
 
 
 def test_the_gravest_six_connections_are_drawn_and_the_rest_counted():
     figure = chart.timeline(samples.many())
     assert len(figure.axes) == 6
-    assert any("24 more probing connections not drawn" in text for text in words(figure))
-    assert "gave up" in figure.axes[0].texts[-1].get_text()
+    assert any(text.startswith("24 more probing connections not drawn") for text in charts.words(figure))
+    assert "gave up" in figure.texts[0].get_text()
 
 
 def test_one_connection_can_be_asked_for_by_number():
     assert len(chart.timeline(samples.many(), 29).axes) == 1
-    with pytest.raises(UsageError, match="connection 99"):
+    with pytest.raises(UsageError, match="connection 99: no connection of that number; there are 0 to 29"):
         chart.timeline(samples.many(), 99)
 
 
-def test_without_a_probe_the_chart_says_so_and_for_how_long_was_watched():
-    assert "no keepalive probe seen in 14.0 s" in words(chart.timeline(samples.quiet()))
+@pytest.mark.parametrize("view", chart.VIEWS)
+def test_without_a_probe_every_view_says_so_and_for_how_long_was_watched(view):
+    assert "no keepalive probe seen in 14.0 s" in charts.words(chart.draw(samples.quiet(), [view]))
+
+
+def test_without_a_probe_idle_deaths_are_still_told():
+    analysis = samples.quiet()
+    analysis.findings.append(Finding("idle-deaths", None, "8 connections died at first use after silence", [], ""))
+    assert "8 connections died at first use after silence" in charts.words(chart.timeline(analysis))
+
+
+@pytest.mark.parametrize("view", chart.VIEWS)
+def test_a_connection_on_which_nobody_probes_can_be_asked_for(view):
+    assert any("no keepalive probe seen" in text for text in charts.words(chart.draw(samples.quiet(), [view], 0)))
 
 
 def test_two_hours_of_silence_are_compressed_and_the_break_says_its_length():
-    figure = chart.timeline(samples.long_silence())
-    assert any(text.startswith("2 h ") and "silence" in text for text in words(figure))
+    said = charts.words(chart.timeline(samples.long_silence()))
+    assert any(text.startswith("2 h ") and "silence" in text for text in said)
+
+
+def test_no_band_is_drawn_for_a_value_that_nobody_configured():
+    analysis = samples.gave_up()
+    for setting in (getattr(analysis.connections[0].probers[0], name) for name in ("idle", "interval", "count")):
+        setting.expected = setting.source = None
+    figure = chart.timeline(analysis)
+    assert not charts.bands(figure.axes[0])
+    said = charts.words(figure)
+    assert "nothing configured is known; guessed from the gaps: idle 3 s, interval 1 s, count 4" in said
+    assert {"idle 3 s?", "interval 1 s?", "deadline 3 s + 4 x 1 s = 7 s?"} <= set(said)
+
+
+def test_a_band_begins_when_the_probe_is_due_and_ends_where_no_timer_is_later():
+    analysis = samples.gave_up()
+    analysis.clocks = {"10.9.0.1": {250}}
+    left, right = np.array(charts.bands(chart.timeline(analysis).axes[0])).T / S
+    assert left == pytest.approx([3.0, 4.128, 5.152, 6.176, 7.2])
+    assert right - left == pytest.approx([0.256, 0.032, 0.032, 0.032, 0.032])
+
+
+def test_a_probe_that_waits_when_the_capture_ends_shows_when_the_next_is_due():
+    analysis = configured(samples.mid_connection_patterned(), interval=75)
+    analysis.capture.last_ns = samples.at(160)
+    figure = chart.timeline(analysis)
+    assert charts.bands(figure.axes[0])[-1][0] / S == pytest.approx(150.4 + 75)
+    assert "not captured" in charts.words(figure)
+
+
+def test_the_deadline_and_the_user_timeout_are_lines_with_their_sums():
+    analysis = configured(samples.user_timeout(), idle=3, interval=1, count=4)
+    analysis.connections[0].probers[0].user_timeout = Setting(expected=5500, source="--expect")
+    figure = chart.timeline(analysis)
+    assert {"deadline 3 s + 4 x 1 s = 7 s", "user timeout 5.50 s"} <= set(charts.words(figure))
+    upright = {round(line.get_xdata()[0] / S, 6) for line in figure.axes[0].lines if len(set(line.get_xdata())) == 1}
+    assert {7.0, 5.5} <= upright
+
+
+def test_a_setting_that_differs_is_in_the_title_with_what_it_looks_like_below():
+    analysis = configured(samples.gave_up(), idle=10)
+    idle = analysis.connections[0].probers[0].idle
+    idle.verdict, idle.why = "differs", "looks like something else"
+    said = " ".join(charts.words(chart.timeline(analysis)))
+    assert "idle is not 10 s as configured" in said
+    assert "expected 10 s (--expect) DIFFERS: looks like something else" in said
+
+
+def test_dropped_frames_weaken_every_miss_in_words():
+    figure = chart.timeline(samples.drops())
+    assert "4 not answered (or not captured)" in charts.captions(figure)
+    assert any(text.startswith("! 12 frames dropped while capturing") for text in charts.words(figure))
+
+
+def test_without_marks_the_chart_says_what_it_does_not_draw():
+    analysis = samples.answered()
+    assert any("marks=True" in text for text in charts.words(analysis.plot.timeline()))
+
+
+def test_an_analysis_plots_itself_and_a_notebook_shows_the_figure():
+    analysis = samples.gave_up()
+    for view in chart.VIEWS:
+        assert getattr(analysis.plot, view)()._repr_png_() == charts.drawn(chart.draw(analysis, [view]), "png")
+
+
+def test_all_views_stand_one_below_the_other_on_one_page():
+    figure = chart.draw(samples.gave_up(), list(chart.VIEWS))
+    assert len(figure.axes) == 5  # the residuals have a panel for each timer
 
 
 def test_an_unknown_suffix_lists_the_known_ones(tmp_path):
@@ -102,17 +208,37 @@ def test_a_chart_replaces_the_old_one_whole_and_leaves_nothing_beside_it(tmp_pat
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_chart_that_cannot_be_drawn_leaves_the_old_one_and_nothing_beside_it(tmp_path):
+    target = tmp_path / "x.png"
+    target.write_text("old")
+    figure = chart.timeline(samples.answered())
+    figure.draw = None  # what matplotlib calls to draw it
+    with pytest.raises(TypeError):
+        chart.save(figure, target)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
 def test_a_chart_that_cannot_be_written_is_named(tmp_path):
-    with pytest.raises(KacapError, match=r"none/x\.png: cannot write the chart"):
+    with pytest.raises(UsageError, match=r"none/x\.png: cannot write the chart"):
         chart.save(chart.timeline(samples.quiet()), tmp_path / "none" / "x.png")
+    with pytest.raises(UsageError, match="there is no directory"):
+        chart.check_target(tmp_path / "none" / "x.png")
+    (tmp_path / "d.png").mkdir()
+    with pytest.raises(UsageError, match="it is a directory"):
+        chart.check_target(tmp_path / "d.png")
 
 
 def test_a_hostile_file_name_is_drawn_as_plain_text():
     analysis = samples.answered()
-    analysis.capture.files = ["$\\frac{a}$\x1b.pcap"]
+    analysis.capture.files = ["$\\frac{a}$\x1b<script>.pcap"]
     figure = chart.timeline(analysis)
-    chart._write(figure, io.BytesIO(), "svg")
-    assert any("$\\frac{a}$?.pcap" in text for text in words(figure))
+    assert any("$\\frac{a}$?<script>.pcap" in text for text in charts.words(figure))
+    assert b"<script>" not in charts.drawn(figure)
+
+
+def test_a_picture_carries_its_verdict_for_readers_that_cannot_see_it():
+    data = charts.drawn(chart.timeline(samples.gave_up())).decode()
+    assert "<title>10.9.0.1:42952 gave up on 10.9.0.2:12345: 4 unanswered probes in 7.22 s of silence</title>" in data
 
 
 def test_the_axis_keeps_its_scale_on_both_sides_of_a_break():
@@ -131,6 +257,11 @@ def test_a_silence_before_a_single_probe_is_not_broken_either():
     assert long_silences([0, S, 7200 * S], [7200 * S]) == []
 
 
+def test_the_unit_of_the_ticks_is_one_that_divides_them():
+    assert TimeAxis(0, 200 * S).ticks(0)[1:] == ([str(n) for n in range(0, 201, 20)], "seconds")
+    assert TimeAxis(0, 364 * 86_400 * S).ticks(0)[1:] == ([str(n) for n in range(0, 361, 60)], "days")
+
+
 def test_ticks_fall_on_round_numbers_and_never_inside_a_break():
     axis = TimeAxis(0, 7972 * S, [(60 * S, 7290 * S)])
     places, labels, unit = axis.ticks(0)
@@ -138,3 +269,21 @@ def test_ticks_fall_on_round_numbers_and_never_inside_a_break():
     assert all(float(label).is_integer() for label in labels)
     inside = axis.place([61 * S, 7289 * S])
     assert not any(inside[0] < place < inside[1] for place in places)
+
+
+@pytest.mark.parametrize(
+    ("top", "labels"),
+    [
+        (5, ["0", "1 s", "2 s", "3 s", "4 s", "5 s"]),
+        (300, ["0", "60 s", "120 s", "180 s", "240 s", "300 s"]),
+        (1500, ["0", "5 min", "10 min", "15 min", "20 min", "25 min"]),
+        (7200, ["0", "20 min", "40 min", "60 min", "80 min", "100 min", "120 min"]),
+        (0.03, ["0", "5 ms", "10 ms", "15 ms", "20 ms", "25 ms", "30 ms"]),
+    ],
+)
+def test_durations_are_ticked_as_people_count_them(top, labels):
+    assert span_ticks(0, round(top * S))[1] == labels
+
+
+def test_a_logarithmic_axis_is_ticked_at_sixty_and_three_hundred():
+    assert {"60 s", "5 min", "1 h"} <= set(log_ticks(S // 2, 7200 * S)[1])

@@ -6,12 +6,11 @@ Times in, positions out: integer nanoseconds become floating positions in which 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kacap.units import HOUR, MINUTE, MS, SECOND, US
+from kacap.units import DAY, HOUR, MINUTE, MS, SECOND, US
 
 MOST_BREAKS = 3
 BREAK_WIDTH = 0.12  # of what is drawn to scale
@@ -21,9 +20,16 @@ MOST_TICKS = 12
 _STEPS = sorted(
     [n * 10**power * US for power in range(6) for n in (1, 2, 5)]
     + [n * SECOND for n in (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1_200, 1_800)]
-    + [n * HOUR for n in (1, 2, 4, 6, 12, 24, 48, 168, 720, 8_760)]
+    + [n * HOUR for n in (1, 2, 4, 6, 12)]
+    + [n * DAY for n in (1, 2, 5, 10, 20, 30, 60, 120, 365, 730)]
 )
-_UNITS = ((HOUR, 3 * HOUR, "hours"), (MINUTE, 180 * SECOND, "minutes"), (SECOND, 0, "seconds"))
+_UNITS = ((DAY, 3 * DAY, "days"), (HOUR, 3 * HOUR, "hours"), (MINUTE, 180 * SECOND, "minutes"), (SECOND, 0, "seconds"))
+
+# A step of so much is counted in that unit: 60, 120, 180 s, but 5, 10, 15 min.
+_COUNTED = (
+    (DAY, DAY, "d"), (HOUR, HOUR, "h"), (5 * MINUTE, MINUTE, "min"), (100 * MS, SECOND, "s"), (US * 100, MS, "ms"),
+    (1, US, "us"),
+)  # fmt: skip
 
 
 class TimeAxis:
@@ -51,14 +57,20 @@ class TimeAxis:
         return float(self._places[-1])
 
     def place(self, times_ns: ArrayLike) -> NDArray[np.float64]:
-        """Return the positions of times in nanoseconds, any shape."""
-        since = np.asarray(times_ns, np.int64) - np.int64(self.first_ns)
-        return np.interp(since.astype(np.float64), self._knots, self._places)
+        """Return the positions of times in nanoseconds, any shape; before and after the axis the scale goes on."""
+        since = (np.asarray(times_ns, np.int64) - np.int64(self.first_ns)).astype(np.float64)
+        beyond = np.minimum(since, 0.0) + np.maximum(since - self._knots[-1], 0.0)
+        places: NDArray[np.float64] = np.interp(since, self._knots, self._places) + beyond
+        return places
 
     def ticks(self, origin_ns: int) -> tuple[list[float], list[str], str]:
         """Return tick positions, their labels counted from ``origin_ns``, and the unit of the labels."""
-        unit, _, name = next(row for row in _UNITS if self.to_scale_ns >= row[1])
         step = next((s for s in _STEPS if self.to_scale_ns <= MOST_TICKS * s), _STEPS[-1])
+        unit, name = next(
+            (unit, name)
+            for unit, least_ns, name in _UNITS
+            if self.to_scale_ns >= least_ns and (step % unit == 0 or not least_ns)
+        )
         places: list[float] = []
         labels: list[str] = []
         for time in range(-(-(self.first_ns - origin_ns) // step) * step, self.last_ns - origin_ns + 1, step):
@@ -73,7 +85,16 @@ class TimeAxis:
         return not any(start < time_ns < end for start, end in self.breaks)
 
 
-def long_silences(times_ns: Sequence[int], anchors_ns: Sequence[int]) -> list[tuple[int, int]]:
+def span_ticks(low_ns: int, top_ns: int) -> tuple[list[float], list[str]]:
+    """Return ticks between two durations, of which the lower may be negative, and their labels with the unit."""
+    step_ns = next((s for s in _STEPS if top_ns - low_ns <= 6 * s), _STEPS[-1])
+    first, last = -(-low_ns // step_ns), top_ns // step_ns
+    unit, name = next((unit, name) for least, unit, name in _COUNTED if step_ns >= least)
+    places = [float(n * step_ns) for n in range(first, last + 1)]
+    return places, ["0" if not at else f"{at / unit:.10g} {name}" for at in places]
+
+
+def long_silences(times_ns: ArrayLike, anchors_ns: ArrayLike) -> list[tuple[int, int]]:
     """Return the silences between events that would squeeze all else: at most three, as (start, end).
 
     A silence counts when it is three times as long as everything else together, and when what it would squeeze has
@@ -92,12 +113,40 @@ def long_silences(times_ns: Sequence[int], anchors_ns: Sequence[int]) -> list[tu
     return found
 
 
-def _rhythm(anchors_ns: Sequence[int], breaks: Sequence[tuple[int, int]]) -> bool:
+def _rhythm(anchors_ns: ArrayLike, breaks: Sequence[tuple[int, int]]) -> bool:
     """Return whether at least two gaps between anchors would remain outside the breaks."""
-    anchors = sorted(set(anchors_ns))
-    kept = [
-        1
-        for earlier, later in pairwise(anchors)
-        if not any(earlier <= start and end <= later for start, end in breaks)
-    ]
-    return len(kept) >= 2
+    anchors = np.unique(np.asarray(anchors_ns, np.int64))
+    kept = np.ones(max(len(anchors) - 1, 0), np.bool_)
+    for start, end in breaks:
+        kept &= ~((anchors[:-1] <= start) & (end <= anchors[1:]))
+    return int(kept.sum()) >= 2
+
+
+def log_ticks(low_ns: int, high_ns: int) -> tuple[list[float], list[str]]:
+    """Return ticks of a logarithmic axis between two durations, and their labels: 1, 10, 60 s, 5 min, 1 h."""
+    near = [n for n in _STEPS if low_ns <= n <= high_ns]
+    wide = high_ns > 1_000 * low_ns
+    round_ones = [n for n in near if (n < SECOND and str(n)[0] == "1") or n in _LOG] if wide else near
+    return [float(n) for n in round_ones], [_label(n) for n in round_ones]
+
+
+_LOG = (
+    SECOND,
+    5 * SECOND,
+    10 * SECOND,
+    30 * SECOND,
+    60 * SECOND,
+    300 * SECOND,
+    HOUR,
+    6 * HOUR,
+    DAY,
+    10 * DAY,
+    30 * DAY,
+    365 * DAY,
+)
+
+
+def _label(value_ns: int) -> str:
+    """Return a tick's label: ``60 s``, ``5 min``, ``2 h``."""
+    unit, name = next((unit, name) for least, unit, name in _COUNTED if value_ns >= least)
+    return f"{value_ns / unit:.10g} {name}"

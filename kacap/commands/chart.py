@@ -1,0 +1,62 @@
+"""``kacap chart``: a capture as a picture with the configuration in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from kacap.commands.expecting import expected, expecting
+from kacap.commands.sources import sources
+from kacap.errors import EXIT_DONE, EXIT_FAILED
+from kacap.report.chart import VIEWS, check_target, draw, save
+
+
+@click.command(no_args_is_help=True)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="FILE... [BPF EXPRESSION]")
+@click.option("-r", "named", multiple=True, metavar="FILE", help="Read FILE; the same as naming it.")
+@click.option("-F", "filter_file", metavar="FILE", help="Read the filter expression from FILE.")
+@click.option("-o", "out", required=True, metavar="OUT", help="Draw into OUT: .png, .svg or .pdf.")
+@click.option(
+    "--view", type=click.Choice([*VIEWS, "all"]), default="timeline", show_default=True,
+    help="What to draw; all: one below the other.",
+)  # fmt: skip
+@click.option("--connection", type=int, metavar="N", help="Only connection N, as kacap read numbers them.")
+@click.option("--dark", is_flag=True, help="On dark paper.")
+@click.option(
+    "--width", type=click.IntRange(400, 10_000), default=1200, show_default=True, metavar="PX",
+    help="Width of a PNG in pixels; below 1200 everything shrinks with it, above it there is more room.",
+)  # fmt: skip
+@expecting
+def chart(
+    words: tuple[str, ...], named: tuple[str, ...], filter_file: str | None, out: str, view: str, **options: Any
+) -> int:
+    """Draw what a capture shows, with what is configured in the same picture.
+
+    timeline: what each side sent, when each probe was due, what became of it. silence: for how long nothing was
+    received, against idle and the known limits of boxes. residuals: observed minus configured, against what the
+    timer may be late. ecdf: the gaps of many connections. FILE and the filter are as in kacap read. What is not
+    stated is guessed from the gaps, and drawn as a guess.
+
+    \b
+    kacap chart incident.pcap -o incident.png --expect idle=60,interval=10,count=6
+    kacap chart 'night.pcap*' port 5432 -o night.svg --view silence --dark
+    kacap chart incident.pcap -o one.pdf --view all --connection 7
+
+    Exit code 0, or 1 when the capture was damaged (what precedes the damage is drawn).
+    """
+    import kacap
+    from kacap.capture.source import expand
+
+    files, expression = sources(words, named, filter_file)
+    check_target(out)  # before an hour of reading, not after it
+    number = options["connection"]
+    analysis = kacap.read(
+        expand(files), expression, expect=expected(options), marks=True, keep_all=number is not None
+    )
+    views = tuple(VIEWS) if view == "all" else (view,)
+    save(draw(analysis, views, number, dark=options["dark"], width=options["width"]), out)
+    click.echo(f"kacap: {view if view != 'all' else 'four views'} written to {out}", err=True)
+    for damage in analysis.damages:
+        click.echo(f"kacap: {damage}", err=True)
+    return EXIT_FAILED if analysis.damages else EXIT_DONE

@@ -1,0 +1,99 @@
+"""Charts that hold the configuration: when each probe was due, when it came, and what became of it.
+
+Four views: the *timeline* of a connection, the *silence* as a sawtooth, the *residuals* (observed minus configured),
+and the *ecdf* of gaps over many connections. Shape says what an event is, colour repeats it (Okabe-Ito). The same
+analysis gives the same bytes. matplotlib is imported by the functions that draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, BinaryIO
+
+from kacap.analysis import Analysis
+from kacap.report.chart.save import FORMATS, check_target, format_of, save, write
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from kacap.report.chart.page import Page
+
+__all__ = ["FORMATS", "VIEWS", "Plot", "check_target", "draw", "format_of", "render", "save", "timeline"]
+
+VIEWS = {  # where each view is drawn, gravest connections first
+    "timeline": "kacap.report.chart.lanes",
+    "silence": "kacap.report.chart.sawtooth",
+    "residuals": "kacap.report.chart.lateness",
+    "ecdf": "kacap.report.chart.gaps",
+}
+WIDTH = 1200  # pixels
+
+
+def draw(
+    analysis: Analysis,
+    views: Sequence[str] = ("timeline",),
+    connection: int | None = None,
+    *,
+    dark: bool = False,
+    width: int = WIDTH,
+) -> Figure:
+    """Return the views, one below the other, of one connection or of all that probe.
+
+    ``width`` is in pixels of a PNG: below 1200 everything shrinks with it, above it there is more room. Data,
+    retransmissions, resets and the like come from ``analysis.marks``; without marks only probes and replies are
+    drawn. Raises UsageError for a connection that the analysis does not hold.
+    """
+    from kacap.report.chart.page import Look, Page, drop_note, nothing
+    from kacap.report.chart.words import chosen
+
+    shown = chosen(analysis, connection)
+    if connection is None and not shown:
+        return nothing(analysis).figure(analysis, Look(width, dark))
+    parts: list[Page] = [_page_of(view)(analysis, shown) for view in views]
+    notes = list(dict.fromkeys(note for part in parts for note in part.notes))
+    page = Page([panel for part in parts for panel in part.panels], [*notes, *drop_note(analysis)])
+    return page.figure(analysis, Look(width, dark))
+
+
+def _page_of(view: str) -> Callable[..., Page]:
+    """Return what makes the page of a view."""
+    page: Callable[..., Page] = import_module(VIEWS[view]).page
+    return page
+
+
+def timeline(analysis: Analysis, connection: int | None = None, *, dark: bool = False, width: int = WIDTH) -> Figure:
+    """Return the timeline of one connection, or of the gravest of those that probe; see ``draw``."""
+    return draw(analysis, ["timeline"], connection, dark=dark, width=width)
+
+
+def render(analysis: Analysis, out: BinaryIO, *, format: str = "png") -> None:
+    """Write the timeline of the gravest connections to ``out`` as ``png``, ``svg`` or ``pdf``."""
+    write(timeline(analysis), out, format)
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """The charts of one analysis: ``analysis.plot.timeline()``. Each method returns a matplotlib Figure.
+
+    ``connection`` is the number of one connection (None: all that probe), ``dark`` and ``width`` are as in ``draw``.
+    """
+
+    analysis: Analysis
+
+    def timeline(self, connection: int | None = None, *, dark: bool = False, width: int = WIDTH) -> Figure:
+        """Return what each side sent, when each probe was due, and what became of it."""
+        return draw(self.analysis, ["timeline"], connection, dark=dark, width=width)
+
+    def silence(self, connection: int | None = None, *, dark: bool = False, width: int = WIDTH) -> Figure:
+        """Return for how long nothing had been received, against idle and the known limits of boxes."""
+        return draw(self.analysis, ["silence"], connection, dark=dark, width=width)
+
+    def residuals(self, connection: int | None = None, *, dark: bool = False, width: int = WIDTH) -> Figure:
+        """Return observed minus configured for each probe, against what the timer's granule allows."""
+        return draw(self.analysis, ["residuals"], connection, dark=dark, width=width)
+
+    def ecdf(self, connection: int | None = None, *, dark: bool = False, width: int = WIDTH) -> Figure:
+        """Return the distribution of gaps over many connections, and the bracket of idle deaths."""
+        return draw(self.analysis, ["ecdf"], connection, dark=dark, width=width)

@@ -1,0 +1,142 @@
+"""When a prober's probes were due, drawn behind them: one-sided bands for what is configured, dots for guesses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from kacap.classify.kinds import Ending
+from kacap.model import Episode, Prober
+from kacap.report.chart.axis import TimeAxis
+from kacap.report.chart.expected import Term, Terms
+from kacap.report.chart.firings import INTERVAL, NEVER, TIMERS, thinned
+from kacap.report.chart.palette import VERMILLION, Theme
+from kacap.units import duration
+
+BANDS = 700
+HALF = 0.24  # of a band's height, around its lane
+RUNS = 3  # the last runs with a miss get their deadline
+
+
+@dataclass(slots=True)
+class Due:
+    """One prober with its settings and firings."""
+
+    prober: Prober
+    terms: Terms
+    firings: NDArray[np.void]
+
+    def times(self, last_ns: int, span_ns: int) -> list[int]:
+        """Return the times that the axis must show beside what happened: what is due, deadlines, the user timeout.
+
+        What is due later than one more ``span_ns`` after ``last_ns`` would squeeze the rest: it is left out.
+        """
+        found = [int(time) for time in self.firings["due_ns"] if time != NEVER]
+        found += [start for start, _, _ in self._next()]
+        found += [time for time, _, _ in self.deadlines()]
+        later = sorted(time for time in found if last_ns < time <= last_ns + span_ns)
+        lines = {time for time, _, _ in self.deadlines()}
+        return [time for time in found if time <= last_ns] + later[:1] + [time for time in later[1:] if time in lines]
+
+    def _next(self) -> list[tuple[int, int, Term]]:
+        """Return the window of the firing that would come next, where the last probe still waits."""
+        interval = self.terms.interval
+        if interval is None or self.prober.ending not in (Ending.OPEN, Ending.UNREACHABLE):
+            return []
+        last = self.firings[-1]
+        if last["abort"] or last["reply_ns"] != NEVER:
+            return []
+        start = int(last["time_ns"]) + interval.ns
+        return [(start, start + self.terms.late_ns(interval), interval)]
+
+    def deadlines(self) -> list[tuple[int, bool, str]]:
+        """Return (time, stated, words) for each line at which a run is given up: by the count, by the user timeout."""
+        found: list[tuple[int, bool, str]] = []
+        for episode in self._missing()[-RUNS:]:
+            by_count = self.terms.deadline_ns(episode)
+            if by_count is not None:
+                guess = "" if by_count[1] else "?"
+                found.append((*by_count, f"{self._sum(episode)}{guess}"))
+            if self.terms.user_timeout_ns and episode.silent_since_ns is not None:
+                words = f"user timeout {duration(self.terms.user_timeout_ns)}"
+                found.append((episode.silent_since_ns + self.terms.user_timeout_ns, True, words))
+        return found
+
+    def _missing(self) -> list[Episode]:
+        """Return the episodes that began with a miss; one that a reset answered has no deadline."""
+        return [e for e in self.prober.episodes if e.probes[0].reply_frame is None and e.ending != Ending.RESET]
+
+    def _sum(self, episode: Episode) -> str:
+        """Return how a deadline comes about: ``2 s + 3 x 1 s = 5 s``."""
+        idle, interval, count = self.terms.idle, self.terms.interval, self.terms.count
+        if interval is None or count is None:
+            return ""
+        runs = f"{count.value} x {interval.value} s"
+        if idle is None or episode.silent_since_ns is None:
+            return f"deadline {runs} after the first probe"
+        return f"deadline {idle.value} s + {runs} = {idle.value + interval.value * count.value} s"
+
+    def draw(self, axes: Axes, axis: TimeAxis, theme: Theme, height: float) -> None:
+        """Draw bands, guesses and deadlines; ``height`` is the prober's lane."""
+        for timer, name in enumerate(TIMERS):
+            term: Term | None = getattr(self.terms, name)
+            if term is None:
+                continue
+            known = self.firings[(self.firings["timer"] == timer) & (self.firings["due_ns"] != NEVER)]
+            starts = np.concatenate([known["due_ns"], [s for s, _, _ in self._next() if timer == INTERVAL]])
+            starts = np.sort(starts[(starts >= axis.first_ns) & (starts <= axis.last_ns)].astype(np.int64))
+            if len(starts):
+                self._windows(axes, axis, theme, starts, term, height)
+                self._label(axes, axis, theme, int(starts[0]), f"{name} {term}", term, height)
+        self._lines(axes, axis, theme)
+
+    def _windows(
+        self, axes: Axes, axis: TimeAxis, theme: Theme, starts: NDArray[np.int64], term: Term, height: float
+    ) -> None:
+        """Draw the windows of one timer: bands where it is configured, a dotted mark at its start where guessed."""
+        left = axis.place(starts)
+        kept = thinned(left, BANDS)
+        left = left[kept]
+        colour: Any = {"color": theme.soft if not term.stated else theme.probe}
+        low, high = height - HALF, height + HALF
+        if term.stated and self.terms.late_ns(term):
+            right = axis.place(starts[kept] + self.terms.late_ns(term))
+            spans = list(zip(left.tolist(), (right - left).tolist(), strict=True))
+            axes.broken_barh(spans, (low, high - low), facecolor=theme.band, edgecolor="none", zorder=0.6)
+        style = "-" if term.stated else (0, (1, 1.5))
+        if len(starts) <= BANDS // 3:
+            axes.vlines(left, low, high, linewidth=0.7, linestyle=style, **colour, zorder=0.7)
+
+    def _label(
+        self, axes: Axes, axis: TimeAxis, theme: Theme, start_ns: int, words: str, term: Term, height: float
+    ) -> None:
+        """Name a timer at its first window."""
+        up, place = height > 0.5, float(axis.place(start_ns))
+        align = "right" if place > 0.95 * axis.width else "left" if place < 0.05 * axis.width else "center"
+        axes.text(
+            place, height + (HALF + 0.03 if up else -HALF - 0.03), words, ha=align,
+            va="bottom" if up else "top", size=7, color=theme.probe if term.stated else theme.soft,
+        )  # fmt: skip
+
+    def _lines(self, axes: Axes, axis: TimeAxis, theme: Theme) -> None:
+        """Draw the deadlines as labelled lines through both lanes."""
+        taken = -axis.width
+        for time_ns, stated, words in self.deadlines():
+            if not axis.first_ns <= time_ns <= axis.last_ns:
+                continue
+            place = float(axis.place(time_ns))
+            colour = VERMILLION if stated else theme.soft
+            style = ("--" if words.startswith("deadline") else "-.") if stated else (0, (1, 1.5))
+            axes.plot([place, place], [-0.3, 1.3], color=colour, linestyle=style, linewidth=1.0, zorder=0.9)
+            right, height = place > axis.width / 2, 0.36
+            if abs(place - taken) < 0.25 * axis.width:
+                height -= 0.16
+            taken = place
+            axes.text(
+                place + axis.width * (-0.005 if right else 0.005), height, words,
+                ha="right" if right else "left", va="center", size=7, color=colour, zorder=3.5,
+            )  # fmt: skip

@@ -1,0 +1,101 @@
+"""A prober's timer firings as columns: when each came, when it was due, by which timer, and what became of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kacap.model import Episode, Prober
+from kacap.report.chart.expected import Terms
+from kacap.report.sentences import missed
+
+IDLE, INTERVAL = 0, 1
+TIMERS = ("idle", "interval")
+NEVER = -1
+
+FIRING = np.dtype(
+    [
+        ("time_ns", "<i8"),
+        ("since_ns", "<i8"),  # when the peer was last heard, for the first of a run; NEVER: not known
+        ("before_ns", "<i8"),  # the firing before, NEVER for the first
+        ("reply_ns", "<i8"),  # when the reply came, NEVER: none did
+        ("due_ns", "<i8"),  # the earliest moment by the settings, NEVER: no setting is known
+        ("timer", "u1"),  # IDLE or INTERVAL: which timer governs it
+        ("abort", "?"),  # the firing at which the prober gave up instead of probing
+        ("missed", "?"),
+    ]
+)
+
+
+def firings_of(prober: Prober, terms: Terms) -> NDArray[np.void]:
+    """Return a FIRING row for each probe of a prober, and for each time it gave up, in time order.
+
+    After a miss the next firing is due one interval after the last. After anything was heard it is due when idle has
+    passed since then, and not before one interval after the last firing (tcp_keepalive_timer, net/ipv4/tcp_timer.c).
+    """
+    lost = {id(probe) for probe in missed(prober)}
+    rows: list[tuple[Any, ...]] = []
+    before = NEVER
+    for episode in prober.episodes:
+        for row in _rows(episode, before, lost):
+            rows.append(row)
+            before = row[0]
+    found = np.array(rows, FIRING)
+    _fill_due(found, terms)
+    return found
+
+
+def _rows(episode: Episode, before_ns: int, lost: set[int]) -> list[tuple[Any, ...]]:
+    """Return the rows of one episode, not yet due."""
+    rows: list[tuple[Any, ...]] = []
+    since = NEVER if episode.silent_since_ns is None else episode.silent_since_ns
+    for nth, probe in enumerate(episode.probes):
+        reply = NEVER if probe.reply_after_ns is None else probe.time_ns + probe.reply_after_ns
+        first = nth == 0
+        timer = IDLE if first else INTERVAL
+        rows.append(
+            (probe.time_ns, since if first else NEVER, before_ns, reply, NEVER, timer, False, id(probe) in lost)
+        )
+        before_ns = probe.time_ns
+    if len(episode.gaps_ns) >= len(episode.probes):
+        rows.append((before_ns + episode.gaps_ns[-1], NEVER, before_ns, NEVER, NEVER, INTERVAL, True, False))
+    return rows
+
+
+def _fill_due(found: NDArray[np.void], terms: Terms) -> None:
+    """Write when each firing was due at the earliest, and which timer governs the first of a run."""
+    first = found["timer"] == IDLE
+    idle, interval = terms.idle, terms.interval
+    after_last = np.full(len(found), NEVER, np.int64)
+    if interval is not None:
+        known = found["before_ns"] != NEVER
+        after_last[known] = found["before_ns"][known] + interval.ns
+        found["due_ns"][~first] = after_last[~first]
+    if idle is None:
+        return
+    begun = first & (found["since_ns"] != NEVER)
+    after_heard = found["since_ns"] + idle.ns
+    later = begun & (after_last > after_heard)
+    found["due_ns"][begun] = after_heard[begun]
+    found["due_ns"][later] = after_last[later]
+    found["timer"][later] = INTERVAL
+
+
+def thinned(places: ArrayLike, columns: int, heights: ArrayLike | None = None) -> NDArray[np.intp]:
+    """Return which of many points to draw: per column the lowest and the highest, and always both ends.
+
+    ``places`` are sorted; without ``heights`` a column keeps its first. Up to ``columns`` points are all kept.
+    """
+    x = np.asarray(places, np.float64)
+    if len(x) <= columns:
+        return np.arange(len(x))
+    span = float(x[-1] - x[0]) or 1.0
+    column = ((x - x[0]) / span * (columns - 1)).astype(np.int64)
+    chosen = [np.array([0, len(x) - 1])]
+    for y in (x,) if heights is None else (np.asarray(heights), -np.asarray(heights)):
+        order = np.lexsort((y, column))
+        _, first = np.unique(column[order], return_index=True)
+        chosen.append(order[first])
+    return np.unique(np.concatenate(chosen))

@@ -1,0 +1,201 @@
+"""The distribution of gaps over many connections: no bins, so that exact cadences stand out as steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from kacap.analysis import Analysis
+from kacap.classify.kinds import Ending
+from kacap.findings.boxes import LONG_IDLE_NS
+from kacap.model import Connection, Endpoint
+from kacap.report.chart import page as paper
+from kacap.report.chart.axis import log_ticks
+from kacap.report.chart.expected import Term, terms_of
+from kacap.report.chart.firings import thinned
+from kacap.report.chart.limits import within
+from kacap.report.chart.palette import ORANGE, VERMILLION, Theme
+from kacap.report.chart.words import headline, population, probers_of
+from kacap.units import between, counted, duration
+
+COLUMNS = 1_000
+BARS = 3  # brackets drawn, of the destinations with most deaths
+FEW = 10  # gaps, below which all of them are said
+ROWS = 4  # of labels above the panel
+DEAD = (Ending.GAVE_UP, Ending.USER_TIMEOUT, Ending.RESET)
+
+
+@dataclass(slots=True)
+class Bracket:
+    """The longest silence before an answered probe to one destination, and the shortest that ended in death."""
+
+    destination: Endpoint
+    survived_ns: int
+    killed_ns: int
+    deaths: int
+
+    def said(self) -> str:
+        """Return the bracket in words."""
+        died = f"{counted(self.deaths, 'connection')} to {self.destination} died"
+        killed, survived = duration(self.killed_ns), duration(self.survived_ns)
+        if not self.survived_ns:
+            return f"{died} after {killed} or more of silence; no silence was survived"
+        if self.survived_ns >= self.killed_ns:
+            return f"{died} after {killed} or more of silence, others survived {survived}: no common timeout"
+        return f"{died}: silence of {survived} survived, of {killed} not"
+
+
+def brackets(connections: list[Connection]) -> list[Bracket]:
+    """Return a bracket for each destination to which connections died after long silence, most deaths first."""
+    found: dict[Endpoint, Bracket] = {}
+    for connection in connections:
+        for episode in (e for prober in connection.probers for e in prober.episodes if e.first_gap_ns is not None):
+            gap = episode.first_gap_ns or 0
+            one = found.setdefault(connection.b, Bracket(connection.b, 0, 0, 0))
+            if episode.ending in DEAD and gap >= LONG_IDLE_NS:
+                one.deaths += 1
+                one.killed_ns = min(one.killed_ns or gap, gap)
+            elif episode.ending in (Ending.ANSWERED, Ending.RESUMED):
+                one.survived_ns = max(one.survived_ns, gap)
+    return sorted((b for b in found.values() if b.deaths), key=lambda b: (-b.deaths, b.destination))
+
+
+def page(analysis: Analysis, connections: list[Connection]) -> paper.Page:
+    """Return the distribution of gaps of some connections."""
+    lines = population(analysis, connections)
+    picture = Gaps(analysis, connections)
+    if not picture.curves:
+        words = "no gap was seen" if probers_of(connections) else "no keepalive probe seen"
+        return paper.Page([paper.only_words(f"{words}: no distribution", lines)])
+    title = f"{headline(connections)}; {picture.said()}"
+    lines += paper.idle_deaths(analysis) or [bracket.said() for bracket in picture.brackets[:BARS]]
+    above = 0.15 + 0.16 * min(ROWS, picture.lines())
+    return paper.Page([paper.Panel(picture.draw, 2.6, title, lines, above, 0.45, left=0.8)])
+
+
+class Gaps:
+    """The panel: a curve for each timer, lines for settings and limits, bars for brackets."""
+
+    def __init__(self, analysis: Analysis, connections: list[Connection]) -> None:
+        episodes = [e for c in connections for prober in c.probers for e in prober.episodes]
+        first = np.sort(np.array([e.first_gap_ns for e in episodes if e.first_gap_ns is not None], np.int64))
+        later = np.sort(np.array([gap for e in episodes for gap in e.gaps_ns], np.int64))
+        named = (("silence before a probe (idle)", first), ("gap after a miss (interval)", later))
+        self.curves = [(name, gaps[gaps > 0]) for name, gaps in named if (gaps > 0).any()]
+        self.brackets = brackets(connections)
+        self.terms = self._settings(analysis, connections)
+        if self.curves:
+            low = min(int(gaps[0]) for _, gaps in self.curves)
+            high = max(int(gaps[-1]) for _, gaps in self.curves)
+            self.low, self.high = low * 10 // 16, high * 16 // 10
+
+    def _settings(self, analysis: Analysis, connections: list[Connection]) -> list[tuple[str, Term]]:
+        """Return the different settings as lines: the stated ones, or a few guesses."""
+        found: dict[tuple[str, Term], int] = {}
+        for prober in probers_of(connections):
+            terms = terms_of(analysis, prober)
+            for name, term in (("idle", terms.idle), ("interval", terms.interval)):
+                if term is not None:
+                    key = name, Term(term.value, term.stated)
+                    found[key] = found.get(key, 0) + 1
+        stated = sorted((key for key in found if key[1].stated), key=lambda key: -found[key])
+        guessed = sorted(
+            (key for key in found if not key[1].stated), key=lambda key: (-found[key], key[1].value, key[0])
+        )
+        return stated[:8] + (guessed if len(guessed) <= 6 else [])
+
+    def lines(self) -> int:
+        """Return how many vertical lines there are to label."""
+        return len([t for _, t in self.terms if self.low < t.ns < self.high]) + len(within(self.low, self.high))
+
+    def said(self) -> str:
+        """Return the distribution in words: the middle of the gaps and the longest."""
+        gaps = self.curves[0][1]
+        middle, most = int(gaps[len(gaps) // 2]), int(gaps[-1])
+        name = "silences before a probe" if self.curves[0][0].startswith("silence") else "gaps after a miss"
+        if len(gaps) < FEW:
+            words = name if len(gaps) > 1 else name.replace("silences", "silence").replace("gaps", "gap")
+            return f"{len(gaps)} {words}: {between(int(gaps[0]), most)}"
+        return f"half of {len(gaps):,} {name} are up to {duration(middle)}, the longest {duration(most)}"
+
+    def draw(self, axes: Axes, theme: Theme) -> None:
+        """Draw the panel."""
+        axes.set_xscale("log")
+        axes.set_xlim(self.low, self.high)
+        axes.set_ylim(0, 1.02)
+        for share in (0.25, 0.5, 0.75, 1.0):
+            axes.axhline(share, color=theme.lane, linewidth=0.5, zorder=0)
+        self._lines(axes, theme)
+        for nth, (name, gaps) in enumerate(self.curves):
+            self._curve(axes, theme, nth, name, gaps)
+        for nth, bracket in enumerate(b for b in self.brackets[:BARS] if b.survived_ns < b.killed_ns):
+            self._bracket(axes, theme, 0.05 + 0.12 * nth, bracket)
+        axes.set_xticks(*log_ticks(self.low, self.high))
+        axes.set_xticks([], minor=True)
+        axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
+        axes.set_xlabel("gap, logarithmic", size=7.5, color=theme.soft, labelpad=2)
+        axes.set_ylabel("share of gaps up to this long", size=7.5, color=theme.soft)
+
+    def _curve(self, axes: Axes, theme: Theme, nth: int, name: str, gaps: NDArray[np.int64]) -> None:
+        """Draw one curve, its name and n beside it."""
+        share = np.arange(1, len(gaps) + 1) / len(gaps)
+        kept = thinned(share, COLUMNS)
+        x = np.concatenate([[gaps[0]], gaps[kept], [self.high]])
+        y = np.concatenate([[0.0], share[kept], [1.0]])
+        colour: Any = (theme.probe, ORANGE)[nth if len(self.curves) > 1 else int("miss" in name)]
+        style: Any = "-" if nth == 0 else (0, (6, 1.5))
+        axes.step(x, y, where="post", color=colour, linewidth=1.7, linestyle=style, zorder=3)
+        height = 0.6 if nth == 0 else 0.4
+        place = float(gaps[min(int(np.searchsorted(share, height)), len(gaps) - 1)])
+        left = np.log(place / self.low) > 0.55 * np.log(self.high / self.low)
+        axes.annotate(
+            f"{name}, n={len(gaps):,}", (place, height), (-6 if left else 6, 0), va="center",
+            textcoords="offset points", ha="right" if left else "left", size=7.5, color=theme.ink, zorder=5,
+            bbox=paper.halo(theme),
+        )  # fmt: skip
+
+    def _lines(self, axes: Axes, theme: Theme) -> None:
+        """Draw configured values and known limits as vertical lines, labelled above in rows that do not collide."""
+        lines = [
+            (
+                term.ns,
+                f"{name} {term}",
+                theme.probe if term.stated else theme.soft,
+                "-" if term.stated else (0, (1, 1.5)),
+            )
+            for name, term in self.terms
+        ]
+        lines += [(ns, words, theme.soft, (0, (5, 3))) for ns, words in within(self.low, self.high)]
+        ends = [0.0] * ROWS  # how far each row is taken, in shares of the width
+        wide = axes.get_window_extent().width / axes.figure.dpi
+        for ns, words, colour, style in sorted(lines, key=lambda line: (line[0], line[1])):
+            if not self.low < ns < self.high:
+                continue
+            place = float(np.log(ns / self.low) / np.log(self.high / self.low))
+            axes.axvline(ns, color=colour, linewidth=0.8, linestyle=style, zorder=1)
+            length = len(words) * 0.062 / wide
+            start = min(max(place - length / 2, 0.0), 1.0 - length)
+            row = next((r for r in range(ROWS) if ends[r] <= start), None)
+            if row is not None:
+                ends[row] = start + length + 0.012
+                axes.text(start, 1.04 + 0.062 * row, words, size=7, color=colour, transform=axes.transAxes)
+
+    def _bracket(self, axes: Axes, theme: Theme, height: float, bracket: Bracket) -> None:
+        """Draw the interval in which a timeout lies: alive at its left end, dead at its right."""
+        low, high = max(bracket.survived_ns, self.low), bracket.killed_ns
+        axes.plot([low, high], [height] * 2, color=VERMILLION, linewidth=3, solid_capstyle="butt", zorder=4)
+        if bracket.survived_ns:
+            hollow: Any = {"marker": "o", "markersize": 6, "markerfacecolor": theme.paper}
+            axes.plot([low], [height], color=VERMILLION, zorder=5, **hollow)
+        axes.plot([high], [height], marker="x", markersize=7, markeredgewidth=2, color=VERMILLION, zorder=5)
+        span = f"{duration(bracket.survived_ns)} to {duration(high)}"
+        words = f"timeout to {bracket.destination}: {span}, {bracket.deaths:,} died"
+        left = np.log(low / self.low) < 0.5 * np.log(self.high / self.low)
+        axes.annotate(
+            words, (low if left else high, height), (0, 4), textcoords="offset points", size=7.5, color=VERMILLION,
+            ha="left" if left else "right", va="bottom", zorder=5, bbox=paper.halo(theme),
+        )  # fmt: skip

@@ -1,0 +1,232 @@
+"""The page of a chart: panels from top to bottom, each under its sentence, and below them what it was drawn from."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+import kacap
+from kacap.analysis import Analysis
+from kacap.report.chart.axis import TimeAxis
+from kacap.report.chart.palette import DARK, LIGHT, STYLE, Theme
+from kacap.units import clean, counted, duration, moment
+
+MIN_WIDTH, DOTS = 8.0, 150  # inches, and dots per inch from which on a wider picture shows more, not larger, things
+LINE, TITLE_LINE = 0.165, 0.21  # inches
+TOP, FOOT, SIDE = 0.12, 0.22, 0.35
+PIXELS = 1200
+
+
+@dataclass(slots=True)
+class Panel:
+    """One pair of axes, ``height`` inches high, with room above and below; ``left`` for labels of the y axis.
+
+    ``title`` is the verdict as a sentence, ``lines`` stand under it; ``draw`` fills the axes.
+    """
+
+    draw: Callable[[Axes, Theme], None]
+    height: float
+    title: str = ""
+    lines: Sequence[str] = ()
+    above: float = 0.1
+    below: float = 0.42
+    left: float = SIDE
+
+    def heading(self, columns: int) -> tuple[list[str], list[str]]:
+        """Return the lines of the title and those below it, wrapped to a page of so many characters."""
+        title = textwrap.wrap(clean(self.title), round(columns * 0.72))
+        return title, [part for line in self.lines for part in textwrap.wrap(clean(line), columns)]
+
+
+@dataclass(slots=True)
+class Look:
+    """How a picture looks: ``width`` in pixels (png), ``dark`` paper."""
+
+    width: int = PIXELS
+    dark: bool = False
+
+    @property
+    def theme(self) -> Theme:
+        """The colours."""
+        return DARK if self.dark else LIGHT
+
+    @property
+    def inches(self) -> float:
+        """The width of the page: text keeps its size on a wide one, and shrinks no further than a page of 8 inches."""
+        return max(MIN_WIDTH, self.width / DOTS)
+
+
+class Chart(Figure):
+    """A matplotlib figure that notebooks show by themselves."""
+
+    said: tuple[str, str] = ("", "")  # title and description for readers that cannot see it
+
+    def _repr_png_(self) -> bytes:
+        """Return the picture as a PNG."""
+        from kacap.report.chart.save import write
+
+        out = BytesIO()
+        write(self, out, "png")
+        return out.getvalue()
+
+
+@dataclass(slots=True)
+class _Cursor:
+    """Where on the page the next thing goes, inches from the top."""
+
+    figure: Chart
+    theme: Theme
+    width: float
+    height: float
+    at: float = TOP
+
+    def text(self, words: str, step: float, **style: Any) -> None:
+        """Write one line and step below it."""
+        self.at += step
+        place = (SIDE / self.width, 1 - self.at / self.height)
+        self.figure.text(*place, words, va="baseline", parse_math=False, **style)
+
+    def axes(self, panel: Panel) -> Axes:
+        """Make a panel's axes and step below them."""
+        self.at += panel.above + panel.height
+        wide = 1 - (panel.left + SIDE) / self.width
+        box = (panel.left / self.width, 1 - self.at / self.height, wide, panel.height / self.height)
+        axes: Axes = self.figure.add_axes(box)
+        self.at += panel.below
+        _plain(axes, self.theme)
+        return axes
+
+
+@dataclass(slots=True)
+class Page:
+    """What a picture shows, ready to be drawn: panels, and notes that stand at its foot."""
+
+    panels: list[Panel]
+    notes: list[str] = field(default_factory=list)
+
+    def figure(self, analysis: Analysis, look: Look) -> Chart:
+        """Return the figure."""
+        columns = round(look.inches * 15.5)
+        headings = [panel.heading(columns) for panel in self.panels]
+        notes = [part for note in self.notes for part in textwrap.wrap(clean(note), columns)]
+        texts = sum(len(title) * TITLE_LINE + len(lines) * LINE for title, lines in headings)
+        height = TOP + texts + sum(p.above + p.height + p.below for p in self.panels) + LINE * len(notes) + FOOT
+        dots = look.width / look.inches
+        height = round(height * dots) / dots
+        with mpl.rc_context(STYLE):
+            figure = Chart(figsize=(look.inches, height), dpi=dots, facecolor=look.theme.paper)
+            cursor = _Cursor(figure, look.theme, look.inches, height)
+            for panel, (title, lines) in zip(self.panels, headings, strict=True):
+                for line in title:
+                    cursor.text(line, TITLE_LINE, size=10, weight="bold", color=look.theme.ink)
+                for line in lines:
+                    cursor.text(line, LINE, size=8, color=look.theme.soft)
+                panel.draw(cursor.axes(panel), look.theme)
+            for note in notes:
+                cursor.text(note, LINE, size=8, color=look.theme.ink)
+            cursor.text(source(analysis), FOOT - 0.08, size=7, color=look.theme.soft)
+        said = [panel.title for panel in self.panels if panel.title]
+        below = [line for panel in self.panels for line in panel.lines]
+        figure.said = clean("; ".join(said)), clean("; ".join([*below, *self.notes, source(analysis)]))
+        return figure
+
+
+def _plain(axes: Axes, theme: Theme) -> None:
+    """Take everything off new axes that says nothing."""
+    axes.set_facecolor(theme.paper)
+    for side in ("left", "right", "top"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(theme.ink)
+    axes.tick_params(length=3, width=0.6, labelsize=8, colors=theme.ink)
+
+
+def hatch(axes: Axes, theme: Theme, left: float, right: float, low: float = 0.0, high: float = 1.0) -> None:
+    """Hatch what lies outside the capture, between two shares of the height: nothing is known of it."""
+    style: Any = {"facecolor": "none", "edgecolor": theme.hatch, "hatch": "////", "linewidth": 0, "zorder": 0.5}
+    axes.axvspan(left, right, low, high, **style)
+
+
+def halo(theme: Theme) -> dict[str, Any]:
+    """Return the box that keeps a label readable on top of lines."""
+    return {"facecolor": theme.paper, "edgecolor": "none", "pad": 0.8, "alpha": 0.9}
+
+
+def scale_left(axes: Axes, theme: Theme, words: str) -> None:
+    """Show the y axis and write what it is."""
+    axes.spines["left"].set_visible(True)
+    axes.spines["left"].set_color(theme.soft)
+    axes.set_ylabel(words, size=7.5, color=theme.soft)
+
+
+def scale_time(axes: Axes, theme: Theme, axis: TimeAxis, origin_ns: int, *, labelled: bool = True) -> None:
+    """Write the time below a panel, counted from ``origin_ns``; not ``labelled``: only its ticks."""
+    places, labels, unit = axis.ticks(origin_ns)
+    axes.set_xticks(places, labels if labelled else [""] * len(labels))
+    if labelled:
+        words = f"{unit} since the capture began, {moment(origin_ns)}"
+        axes.set_xlabel(words, size=7.5, color=theme.soft, labelpad=2)
+
+
+def only_words(title: str, lines: Sequence[str]) -> Panel:
+    """Return a panel that shows nothing but its title and lines: an empty chart is a riddle."""
+
+    def blank(axes: Axes, theme: Theme) -> None:
+        axes.set_axis_off()
+
+    return Panel(blank, 0.15, title, lines, 0.05, 0.05)
+
+
+def source(analysis: Analysis) -> str:
+    """Return what the picture was drawn from: the file, its frames, its span, and kacap's version."""
+    capture = analysis.capture
+    files = capture.files
+    name = clean(Path(files[0]).name) if len(files) == 1 else counted(len(files), "file")
+    words = f"{name}: {counted(capture.frames, 'frame')}"
+    if capture.first_ns is not None and capture.last_ns is not None:
+        words += f" in {duration(capture.last_ns - capture.first_ns)} from {moment(capture.first_ns)}"
+    return f"{words}; kacap {kacap.__version__}"
+
+
+def dropped(analysis: Analysis) -> int:
+    """Return how many frames the kernel and the interfaces dropped while capturing, as far as the source says so."""
+    return (analysis.capture.dropped_kernel or 0) + (analysis.capture.dropped_interface or 0)
+
+
+def drop_note(analysis: Analysis) -> list[str]:
+    """Return what dropped frames mean for the picture, nothing where none were."""
+    if not dropped(analysis):
+        return []
+    lost = counted(dropped(analysis), "frame")
+    return [f"! {lost} dropped while capturing, when is not recorded: a miss may be one that was not captured"]
+
+
+def watched(analysis: Analysis) -> str:
+    """Return for how long was watched: `` in 14.0 s``."""
+    capture = analysis.capture
+    if capture.first_ns is None or capture.last_ns is None:
+        return ""
+    return f" in {duration(capture.last_ns - capture.first_ns)}"
+
+
+def nothing(analysis: Analysis) -> Page:
+    """Return a page that says that no probe was seen, and for how long was watched."""
+    quiet = analysis.quiet
+    lines = ["no TCP connection in the capture"]
+    if quiet.connections:
+        silent = f"longest silence {duration(quiet.longest_silence_ns)}"
+        lines = [f"{counted(quiet.connections, 'connection')}, {silent}: a longer idle would not have shown"]
+    lines += idle_deaths(analysis)
+    return Page([only_words(f"no keepalive probe seen{watched(analysis)}", lines)], drop_note(analysis))
+
+
+def idle_deaths(analysis: Analysis) -> list[str]:
+    """Return what the findings say of connections that died idle."""
+    return [finding.sentence for finding in analysis.findings if finding.id == "idle-deaths"]

@@ -1,0 +1,118 @@
+"""Colours and shapes: Okabe-Ito on light and on dark paper; a shape says what an event is, colour repeats it.
+
+So greyscale and colour-blind eyes lose nothing. matplotlib is imported by what needs it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kacap.classify.kinds import Kind
+
+if TYPE_CHECKING:
+    from matplotlib.lines import Line2D
+
+ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE = "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """The colours of one paper. ``band``: when a timer may fire; ``probe`` is blue enough for the paper."""
+
+    paper: str
+    ink: str
+    soft: str
+    lane: str
+    probe: str
+    band: str
+    hatch: str
+
+    def colour(self, name: str) -> str:
+        """Return the colour of a shape by name."""
+        own = {"probe": self.probe, "data": self.soft, "SYN": self.ink, "FIN": self.ink}
+        return own.get(name) or COLOURS[name]
+
+
+LIGHT = Theme("#ffffff", "#202020", "#5c5c5c", "#c4c4c4", BLUE, "#d3e8f6", "#d0d0d0")
+DARK = Theme("#14171a", "#ececec", "#a9afb5", "#4b5157", SKY, "#1d4258", "#3a3f45")
+
+COLOURS = {
+    "reply": GREEN,
+    "no reply": VERMILLION,
+    "reset": VERMILLION,
+    "unreachable": VERMILLION,
+    "retransmission": ORANGE,
+    "window probe": PURPLE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How one sort of event is drawn, and what several of them are called."""
+
+    marker: str
+    size: float
+    plural: str
+    filled: bool = True
+    edge: float = 1.0
+    single: str = ""  # what one is called, where not by the shape's name
+
+    def style(self, name: str, theme: Theme, marker: str | None = None, scale: float = 1.0) -> dict[str, Any]:
+        """Return matplotlib's keywords for it."""
+        colour = theme.colour(name)
+        return {
+            "linestyle": "none",
+            "marker": marker or self.marker,
+            "color": colour,
+            "markersize": self.size * scale,
+            "markerfacecolor": colour if self.filled else theme.paper,
+            "markeredgewidth": self.edge,
+        }
+
+
+# In the order in which a lane's caption names them.
+SHAPES = {
+    "probe": Shape("v", 7.5, "probes"),
+    "reply": Shape("o", 6.5, "replies", filled=False, edge=1.4),
+    "no reply": Shape("x", 7.5, "not answered", edge=2.0, single="not answered"),
+    "retransmission": Shape("s", 5.5, "retransmissions"),
+    "window probe": Shape("D", 5.5, "window probes"),
+    "unreachable": Shape("*", 9, "ICMP errors", filled=False, edge=1.2, single="ICMP error"),
+    "data": Shape("|", 9, "data"),
+    "SYN": Shape("|", 14, "SYN", edge=1.6),
+    "FIN": Shape("|", 15, "FIN", edge=3.0),
+    "reset": Shape("|", 28, "RST", edge=4.0, single="RST"),
+}
+
+BY_KIND = {
+    Kind.DATA: "data",
+    Kind.SYN: "SYN",
+    Kind.FIN: "FIN",
+    Kind.RST: "reset",
+    Kind.RESET: "reset",
+    Kind.ABORT: "reset",
+    Kind.RETRANSMISSION: "retransmission",
+    Kind.WINDOW_PROBE: "window probe",
+    Kind.UNREACHABLE: "unreachable",
+}
+
+STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.linewidth": 0.6,
+    "hatch.linewidth": 0.5,
+    "svg.hashsalt": "kacap",
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+    "path.simplify": False,
+}
+
+
+def sample(name: str, theme: Theme, marker: str | None = None) -> Line2D:
+    """Return a shape as a caption shows it beside its name, in a box of 11 points."""
+    from matplotlib.lines import Line2D
+
+    shape = SHAPES[name]
+    scale = min(1.0, 9 / shape.size)
+    return Line2D([5.5], [3.2], **shape.style(name, theme, marker, scale))

@@ -1,0 +1,121 @@
+"""What a chart says in words: which connections, their verdicts, numbers and configuration."""
+
+from __future__ import annotations
+
+from kacap.analysis import Analysis
+from kacap.errors import UsageError
+from kacap.model import Connection, Prober
+from kacap.report.chart.expected import Term, Terms, hz_words, terms_of
+from kacap.report.ranking import by_severity, gravest, totals
+from kacap.report.sentences import verdict
+from kacap.report.settings import setting
+from kacap.units import between, counted, duration
+
+
+def chosen(analysis: Analysis, connection: int | None) -> list[Connection]:
+    """Return the connections to draw, gravest first, or the one asked for; raises UsageError when it is not there."""
+    if connection is None:
+        return by_severity(analysis.connections)
+    found = [c for c in analysis.connections if c.connection == connection]
+    if not found:
+        numbers = sorted(c.connection for c in analysis.connections)
+        known = f"there are {numbers[0]} to {numbers[-1]}" if numbers else "nobody probes in this capture"
+        raise UsageError(f"connection {connection}: no connection of that number; {known}")
+    return found
+
+
+def probers_of(connections: list[Connection]) -> list[Prober]:
+    """Return every prober, of the gravest connection first, the gravest of each first."""
+    return [prober for connection in connections for prober in gravest(connection)]
+
+
+def headline(connections: list[Connection]) -> str:
+    """Return the verdict on some connections: on the gravest prober of one, in totals of several."""
+    probing = [c for c in connections if c.probers]
+    if not probing:
+        return "no keepalive probe seen"
+    if len(probing) == 1:
+        first = gravest(probing[0])[0]
+        return verdict(first).sentence + instead(first)
+    return f"{counted(len(probing), 'connection')} with keepalive: {totals(probing)}"
+
+
+def lines_of(analysis: Analysis, connection: Connection) -> list[str]:
+    """Return what stands under the title of one connection: who probes whom, and what is configured."""
+    probers = gravest(connection)
+    view = "seen from its SYN" if connection.began_in_capture else "begun before the capture"
+    number = f"connection {connection.connection}, {view}"
+    if not probers:
+        silent = f"silent for {duration(connection.longest_silence_ns)} at most"
+        return [f"{connection.a} and {connection.b}, {number}, {silent}"]
+    terms = [terms_of(analysis, prober) for prober in probers]
+    if len(probers) == 1:
+        return [_numbers(probers[0], f" ({number})"), terms[0].said(), *differing(probers[0]), *tolerance(terms)]
+    wrong = [line for prober in probers for line in differing(prober)]
+    own = [f"{_numbers(prober)}; {one.said()}" for prober, one in zip(probers, terms, strict=True)]
+    return [f"other side: {verdict(probers[1]).sentence}; {number}", *own, *wrong, *tolerance(terms)]
+
+
+def tolerance(all_terms: list[Terms]) -> list[str]:
+    """Return in words what the pale bands are; nothing where no band is drawn."""
+    words: list[str] = []
+    rates: set[int] = set()
+    for name in ("idle", "interval"):
+        for terms in all_terms:
+            term: Term | None = getattr(terms, name)
+            if term is not None and term.stated and term.modelled:
+                words.append(f"{duration(terms.late_ns(term))} after {name} {term}")
+                rates.update(terms.hz)
+    if not words:
+        return []
+    most = ", ".join(dict.fromkeys(words))
+    return [f"pale bands: never early, late by at most {most} (Linux timer wheel, {hz_words(rates)})"]
+
+
+def differing(prober: Prober) -> list[str]:
+    """Return the settings that are not as configured, and what they look like instead, a line each."""
+    settings = {name: getattr(prober, name) for name in ("idle", "interval", "count", "user_timeout")}
+    return [f"{name}: {setting(name, value)}" for name, value in settings.items() if value.verdict == "differs"]
+
+
+def instead(prober: Prober) -> str:
+    """Return how a verdict goes on where settings are not as configured: ``; idle is not 10 s as configured``."""
+    names = ("idle", "interval", "count")
+    wrong = [
+        f"{name} is not {getattr(prober, name).expected}{'' if name == 'count' else ' s'}"
+        for name in names
+        if getattr(prober, name).verdict == "differs"
+    ]
+    return f"; {', '.join(wrong)} as configured" if wrong else ""
+
+
+def _numbers(prober: Prober, where: str = "") -> str:
+    """Return who probes whom, how often, and how fast it was answered."""
+    words = [f"{prober.side} probes {prober.peer}{where}: n={prober.probes:,}"]
+    if prober.gaps_ns is not None:
+        words.append(f"gaps {between(*prober.gaps_ns)}")
+    if prober.reply_after_ns is not None:
+        words.append(f"replies after {between(*prober.reply_after_ns)}")
+    return ", ".join(words)
+
+
+def population(analysis: Analysis, connections: list[Connection]) -> list[str]:
+    """Return what stands under the title of many connections: how many, whose, and what is configured."""
+    if len(connections) == 1:
+        return lines_of(analysis, connections[0])[:2]
+    probers = probers_of(connections)
+    hosts = sorted({prober.side.address for prober in probers})
+    who = ", ".join(hosts) if len(hosts) < 4 else counted(len(hosts), "host")
+    probes, replies = sum(p.probes for p in probers), sum(p.replies for p in probers)
+    numbers = f"{who}: {counted(probes, 'probe')} on {counted(len(connections), 'connection')}, {replies:,} answered"
+    said = sorted({terms_of(analysis, prober).said() for prober in probers})
+    return [numbers, said[0] if len(said) == 1 else _several(analysis, probers)]
+
+
+def _several(analysis: Analysis, probers: list[Prober]) -> str:
+    """Return how many of several probers have a stated configuration."""
+    stated = [prober for prober in probers if prober.idle.expected is not None or prober.interval.expected is not None]
+    sources = sorted({value.source for p in stated for value in (p.idle, p.interval, p.count) if value.source})
+    if not stated:
+        return "nothing configured is known; settings guessed from the gaps differ from connection to connection"
+    return f"configured values known of {len(stated):,} of {len(probers):,} probers ({', '.join(sources)})"

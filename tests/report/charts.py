@@ -1,0 +1,63 @@
+"""What a drawn chart holds: its words, captions and points, read back from the figure."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.offsetbox import AnnotationBbox, TextArea
+from matplotlib.text import Text
+
+from kacap.report.chart.save import write
+
+
+def words(figure) -> list[str]:
+    """Return every text of a figure: headings, labels, captions."""
+    return [text.get_text() for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+
+
+def captions(figure) -> list[str]:
+    """Return what is written on the lanes, shape by shape."""
+    boxes = [box for axes in figure.axes for box in axes.artists if isinstance(box, AnnotationBbox)]
+    return [area.get_text() for box in boxes for area in box.findobj(TextArea)]
+
+
+def points(figure, marker: str) -> np.ndarray:
+    """Return the places (x) of all points with a marker, captions left out."""
+    lines = [line for axes in figure.axes for line in axes.lines if line.get_marker() == marker]
+    return np.concatenate([np.asarray(line.get_xdata(), float) for line in lines]) if lines else np.empty(0)
+
+
+def bands(axes) -> list[tuple[float, float]]:
+    """Return (left, right) of every pale band on a timeline's panel."""
+    found = []
+    for collection in axes.collections:
+        if collection.get_hatch() is None and hasattr(collection, "get_paths"):
+            for path in collection.get_paths():
+                x, y = path.vertices[:, 0], path.vertices[:, 1]
+                if np.ptp(x) and np.ptp(y):
+                    found.append((x.min(), x.max()))
+    return sorted(found)
+
+
+def drawn(figure, form: str = "svg") -> bytes:
+    """Return the bytes of a figure in a format."""
+    out = io.BytesIO()
+    write(figure, out, form)
+    return out.getvalue()
+
+
+def outside(figure) -> list[str]:
+    """Return the texts that do not lie wholly on the page."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer, page = canvas.get_renderer(), figure.bbox
+    wrong = []
+    for text in figure.findobj(Text):
+        if not (text.get_visible() and text.get_text().strip()):
+            continue
+        box = text.get_window_extent(renderer)
+        if box.x0 < page.x0 - 1 or box.x1 > page.x1 + 1 or box.y0 < page.y0 - 1 or box.y1 > page.y1 + 1:
+            wrong.append(text.get_text())
+    return wrong

@@ -1,0 +1,225 @@
+import time
+
+import charts
+import numpy as np
+import pytest
+import samples
+
+from kacap.model import Endpoint, Episode, FrameRef, Probe, Setting
+from kacap.report import chart
+from kacap.report.chart.expected import Term, Terms, roundest, terms_of
+from kacap.report.chart.firings import IDLE, INTERVAL, NEVER, firings_of, thinned
+from kacap.report.chart.gaps import brackets
+from kacap.report.chart.groups import groups_of
+from kacap.report.chart.sawtooth import Saw
+from kacap.timing.wheel import latest_s
+
+S = samples.S
+
+
+def answered_every(seconds, count, *, idle, interval=None, side=samples.A, peer=samples.B):
+    """Return a prober whose probes come so many seconds apart, each answered at once; its settings are stated."""
+    episodes = [
+        samples.episode([samples.probe(2 * n, seconds * (n + 1), reply_ms=0, side=side, peer=peer)], "answered",
+                        heard=seconds * n)
+        for n in range(count)
+    ]  # fmt: skip
+    stated = {"idle": Setting(expected=idle, source="--expect")}
+    if interval:
+        stated["interval"] = Setting(expected=interval, source="--expect")
+    return samples.prober(episodes, **stated)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "setting"),
+    [([60, 61], 60), ([74, 75], 75), ([58, 59, 60, 61], 60), ([15], 15), (list(range(7100, 7300)), 7200)],
+)
+def test_the_guess_is_the_setting_that_a_person_would_have_chosen(candidates, setting):
+    assert roundest(candidates) == setting
+
+
+def test_a_probe_is_due_after_idle_and_the_next_of_a_run_after_the_interval():
+    prober = samples.gave_up().connections[0].probers[0]
+    found = firings_of(prober, terms_of(samples.analysis(), prober))
+    since = (found["due_ns"] - samples.START) / S
+    assert since == pytest.approx([3.0, 4.128, 5.152, 6.176, 7.2])
+    assert found["timer"].tolist() == [IDLE, INTERVAL, INTERVAL, INTERVAL, INTERVAL]
+    assert found["abort"].tolist() == [False] * 4 + [True]
+    assert found["missed"].sum() == 4
+
+
+def test_an_interval_longer_than_idle_governs_answered_probes_too():
+    prober = answered_every(45.06, 4, idle=5, interval=45)
+    found = firings_of(prober, terms_of(samples.analysis(), prober))
+    assert found["timer"].tolist() == [IDLE, INTERVAL, INTERVAL, INTERVAL]
+    assert ((found["time_ns"] - found["due_ns"])[1:] / S) == pytest.approx([0.06] * 3)
+
+
+def test_nothing_is_due_where_no_setting_is_known():
+    prober = samples.reset().connections[0].probers[0]
+    assert set(firings_of(prober, Terms(None, None, None, None, (250,)))["due_ns"].tolist()) == {NEVER}
+
+
+def test_thinning_keeps_the_ends_and_the_extremes_of_every_column():
+    generator = np.random.default_rng(1)
+    x, y = np.sort(generator.random(50_000)), generator.random(50_000)
+    kept = thinned(x, 500, y)
+    assert len(kept) <= 1_002
+    assert {0, 49_999, int(y.argmin()), int(y.argmax())} <= set(kept.tolist())
+    assert thinned(x[:500], 500).tolist() == list(range(500))
+
+
+def test_the_silence_climbs_to_the_end_of_a_dead_connection_and_is_not_ended_by_what_was_not_accepted():
+    analysis = samples.gave_up()
+    analysis.marks = np.concatenate(
+        [analysis.marks, samples.marks((2.0, samples.Kind.RETRANSMISSION, 0, 5))]
+    )  # from the peer, within the silence before the first probe
+    connection = analysis.connections[0]
+    saw = Saw(analysis, connection, connection.probers[0])
+    assert (saw.heights_ns / S).tolist() == pytest.approx([7.224])
+    assert saw.falls.tolist() == [False]
+
+
+def test_a_silence_that_began_before_the_capture_is_at_least_as_long_as_was_watched():
+    analysis = samples.mid_connection_patterned()
+    saw = Saw(analysis, analysis.connections[0], analysis.connections[0].probers[0])
+    assert saw.at_least
+    assert (saw.heights_ns / S).tolist() == [200]
+    axes = chart.draw(analysis, ["silence"])
+    assert any("longest silence at least 200 s" in text for text in charts.words(axes))
+
+
+def test_the_silence_says_which_known_limits_it_crossed():
+    said = " ".join(charts.words(chart.draw(samples.reset(), ["silence"])))
+    assert "known limits crossed:" in said
+    assert "350 s AWS NLB and 3 more" in said
+    assert "not reached: 600 s GCP VPC firewall" in said
+
+
+def test_residuals_are_observed_minus_configured_by_timer():
+    analysis = samples.gave_up()
+    analysis.clocks = {"10.9.0.1": {250}}
+    idle, interval = groups_of(analysis, analysis.connections[0].probers)
+    assert idle.said() == "idle 3 s: 128 ms late (n=1)"
+    assert interval.said() == "interval 1 s: 24.0 ms late (n=4)"
+    assert (idle.most_ns, interval.most_ns) == (256_000_000, 32_000_000)
+    said = charts.words(chart.draw(analysis, ["residuals"]))
+    assert "idle 3 s: 128 ms late (n=1); interval 1 s: 24.0 ms late (n=4)" in said
+    assert "up to 256 ms (8.5 %) at HZ=250" in said
+
+
+def test_residuals_of_a_guess_are_hollow_and_without_a_band():
+    analysis = samples.gave_up()
+    for name in ("idle", "interval", "count"):
+        getattr(analysis.connections[0].probers[0], name).expected = None
+    figure = chart.draw(analysis, ["residuals"])
+    for axes in figure.axes:
+        dots = [line for line in axes.lines if line.get_marker() in ("o", "^")]
+        assert all(line.get_markerfacecolor() == "#ffffff" for line in dots)
+    assert not any("up to" in text for text in charts.words(figure))
+
+
+def test_milliseconds_taken_as_seconds_show_as_a_residual_of_hours():
+    analysis = samples.analysis(samples.connection([answered_every(10_000.5, 3, idle=10)], last=30_010), last=30_010)
+    (group,) = groups_of(analysis, analysis.connections[0].probers)
+    assert group.said() == "idle 10 s: 2 h 47 min late (n=3)"
+    axes = chart.draw(analysis, ["residuals"]).axes[0]
+    assert axes.get_ylim()[1] > 9_990 * S
+
+
+def test_early_probes_are_counted_in_the_residuals():
+    analysis = samples.analysis(samples.connection([answered_every(50, 3, idle=60)], last=160), last=160)
+    (group,) = groups_of(analysis, analysis.connections[0].probers)
+    assert group.said() == "idle 60 s: 10.0 s early (n=3), 3 early"
+
+
+def test_many_settings_are_drawn_over_the_setting_with_the_staircase_of_the_wheel():
+    connections = [
+        samples.connection([answered_every(n + latest_s(n, 250) / 2, 3, idle=n)], number=n, last=999)
+        for n in (1, 2, 5, 10, 30, 60, 120)
+    ]
+    analysis = samples.analysis(*connections, last=999)
+    analysis.clocks = {"10.9.0.1": {250}}
+    figure = chart.draw(analysis, ["residuals"])
+    (axes,) = figure.axes
+    assert axes.get_xscale() == "log"
+    assert "21 of 21 firings as configured" in charts.words(figure)
+    steps = max(axes.lines, key=lambda line: len(line.get_xdata()))
+    for x, y in zip(steps.get_xdata()[::90], steps.get_ydata()[::90], strict=True):
+        assert y == pytest.approx(latest_s(float(x), 250) / x * 100)
+
+
+def test_the_distribution_holds_every_gap_and_names_the_settings():
+    figure = chart.draw(samples.gave_up(), ["ecdf"])
+    said = charts.words(figure)
+    assert {"idle 3 s", "interval 1 s"} <= set(said)
+    assert "silence before a probe (idle), n=1" in said
+    assert "gap after a miss (interval), n=4" in said
+
+
+def test_idle_deaths_are_bracketed_by_destination():
+    died = samples.connection([samples.prober([
+        samples.episode([samples.probe(9, 350.2, reply_ms=None)], "reset", heard=0, frame=10)
+    ])], number=1, last=351)  # fmt: skip
+    lived = samples.connection([answered_every(349.1, 2, idle=340)], number=2, last=700)
+    (bracket,) = brackets([died, lived])
+    assert (bracket.survived_ns / S, bracket.killed_ns / S, bracket.deaths) == pytest.approx((349.1, 350.2, 1))
+    said = charts.words(chart.draw(samples.analysis(died, lived, last=700), ["ecdf"]))
+    assert "1 connection to 10.9.0.2:12345 died: silence of 349 s survived, of 350 s not" in said
+    assert "timeout to 10.9.0.2:12345: 349 s to 350 s, 1 died" in said
+
+
+def test_a_death_after_a_shorter_silence_than_another_survived_gets_no_bracket():
+    died = samples.connection([samples.prober([
+        samples.episode([samples.probe(9, 100, reply_ms=None)], "gave-up", heard=0, frame=10)
+    ])], number=1, last=351)  # fmt: skip
+    lived = samples.connection([answered_every(349.1, 2, idle=340)], number=2, last=700)
+    said = charts.words(chart.draw(samples.analysis(died, lived, last=700), ["ecdf"]))
+    assert any("no common timeout" in text for text in said)
+    assert not any(text.startswith("timeout to") for text in said)
+
+
+def year_of_probes(count=500_000):
+    """Return a year in which a probe comes every 63 s, three of them missed and one much later than the others."""
+    lost, late = {0, 250_000, count - 1}, 123_457
+    side, peer = Endpoint("10.0.0.5", 5432), Endpoint("10.0.1.2", 40000)
+    episodes = []
+    for n in range(count):
+        sent = samples.START + 63 * S * n + (30 * S if n == late else n * 37 % 1_000_000_000)
+        reply = None if n in lost else FrameRef(0, 2 * n + 2)
+        one = Probe(0, FrameRef(0, 2 * n + 1), sent, side, peer, "proven", 0, reply, None if n in lost else 400_000)
+        since = sent - 60 * S - (30 * S if n == late else n * 37 % 1_000_000_000)
+        ending = "resumed" if n in lost else "answered"
+        episodes.append(Episode(0, side, [one], since, sent - since, [], ending, reply))
+    prober = samples.prober(episodes, idle=Setting(expected=60, source="--expect"))
+    days = 63 * count
+    return samples.analysis(samples.connection([prober], last=days, a=peer, b=side), last=days)
+
+
+@pytest.mark.slow
+def test_a_year_of_probes_is_drawn_in_seconds_without_losing_a_miss_an_extreme_or_the_ends():
+    analysis = year_of_probes()
+    began = time.perf_counter()
+    figures = {view: chart.draw(analysis, [view]) for view in chart.VIEWS}
+    sizes = {view: len(charts.drawn(figure)) for view, figure in figures.items()}
+    assert time.perf_counter() - began < 90  # about 15 s; a shared machine may take longer
+    assert max(sizes.values()) < 500_000
+    assert len(charts.points(figures["timeline"], "x")) == 3
+    assert {"500,000 probes", "499,997 replies", "3 not answered"} <= set(charts.captions(figures["timeline"]))
+    probes = np.sort(charts.points(figures["timeline"], "v"))
+    assert probes[[0, -1]] == pytest.approx([0, 63 * 499_999 * S], rel=1e-6)
+    residuals = figures["residuals"].axes[0]
+    dots = max((line for line in residuals.lines if line.get_marker() == "o"), key=lambda line: len(line.get_xdata()))
+    assert max(dots.get_ydata()) == 30 * S
+    assert len(charts.points(figures["residuals"], "x")) == 3
+    teeth = max(figures["silence"].axes[0].lines, key=lambda line: len(line.get_xdata()))
+    assert np.nanmax(teeth.get_ydata()) >= 90 * S
+
+
+def test_a_stated_setting_wins_over_what_the_gaps_suggest():
+    prober = samples.gave_up().connections[0].probers[0]
+    prober.idle.candidates = [3, 4]
+    prober.idle.expected = 5
+    assert terms_of(samples.analysis(), prober).idle == Term(5, True, "socket option")
+    prober.idle.expected = None
+    assert terms_of(samples.analysis(), prober).idle == Term(4, False)
