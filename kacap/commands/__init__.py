@@ -24,6 +24,7 @@ COMMANDS = {
     "read": ("kacap.commands.read:read", "Show every keepalive probe in capture files, and how it ended."),
     "chart": ("kacap.commands.chart:chart", "Draw a capture, with what is configured in the same picture."),
     "check": ("kacap.commands.check:check", "Check that a capture shows the keepalive that was configured."),
+    "compare": ("kacap.commands.compare:compare", "Compare with Wireshark's labels; or two captures, probe by probe."),
     "explain": ("kacap.commands.explain:explain", "Say what one frame is, why, and what it could be mistaken for."),
     "sockets": ("kacap.commands.sockets:sockets", "Show what live sockets are set to, and who set it."),
     "plan": ("kacap.commands.plan:plan", "Choose settings that hold, and write them in each product's words."),

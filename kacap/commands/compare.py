@@ -1,0 +1,83 @@
+"""``kacap compare``: a second opinion on one capture, or one connection seen from two places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import PurePath
+from typing import Any
+
+import click
+
+from kacap.errors import EXIT_DONE, EXIT_FAILED, Damage, UsageError
+
+
+@click.command(no_args_is_help=True)
+@click.argument("words", nargs=-1, metavar="A [B]")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON Lines.")
+@click.option("-v", "verbose", is_flag=True, help="A line for every frame, or for every probe.")
+def compare(words: tuple[str, ...], **options: Any) -> int:
+    """Say where kacap and Wireshark differ on one capture; or follow each probe from one capture to another.
+
+    With one capture, tshark's labels beside kacap's: how many segments they agree on, and every one on which they
+    differ, with the reason. With two captures of the same traffic, taken at two places (client and server, both sides
+    of a NAT, a firewall or a proxy): where each probe or its answer was lost, what was rewritten on the way, and
+    whether the answer came from the far end. A quoted 'glob*' is one capture of several files.
+
+    \b
+    kacap compare incident.pcap
+    kacap compare client.pcap server.pcap
+    kacap compare 'client.pcap*' 'server.pcap*' --json
+
+    Exit code 0, or 1 when a capture was damaged (what precedes the damage is still compared).
+    """
+    if not 1 <= len(words) <= 2 or "-" in words:
+        raise UsageError("name one capture file, or two; a pipe cannot be read twice")
+    lines, damages = _opinions(words[0], options) if len(words) == 1 else _places(words[0], words[1], options)
+    for line in lines:
+        click.echo(line if options["as_json"] else _clean(line))
+    for damage in damages:
+        click.echo(f"kacap: {damage}", err=True)
+    return EXIT_FAILED if damages else EXIT_DONE
+
+
+def _clean(line: str) -> str:
+    from kacap.units import clean
+
+    return clean(line)
+
+
+def _opinions(word: str, options: dict[str, Any]) -> tuple[Iterable[str], list[Damage]]:
+    """Compare kacap with tshark on one capture."""
+    from kacap.capture.source import expand
+    from kacap.capture.tshark.program import find
+    from kacap.report.compare import records, text
+    from kacap.report.compare.opinions import compare
+
+    version = find().version
+    found = compare(expand([word]))
+    if options["as_json"]:
+        return records.lines(found, version), found.analysis.damages
+    return text.lines(found, version, every=options["verbose"]), found.analysis.damages
+
+
+def _places(first: str, second: str, options: dict[str, Any]) -> tuple[Iterable[str], list[Damage]]:
+    """Follow the probes between two captures."""
+    from kacap.capture.source import expand
+    from kacap.report.compare import crossing_records, crossing_text
+    from kacap.report.compare.passage import cross
+    from kacap.report.compare.place import damages, read
+
+    names = _names(first, second)
+    one, two = (read(expand([word]), name) for word, name in zip((first, second), names, strict=True))
+    found = cross(one, two)
+    if options["as_json"]:
+        return crossing_records.lines(found), damages(one, two)
+    return crossing_text.lines(found, every=options["verbose"]), damages(one, two)
+
+
+def _names(first: str, second: str) -> tuple[str, str]:
+    """Return short names for the two places: the file names where they differ, else the whole paths."""
+    if first == second:
+        raise UsageError(f"{first} is named twice; name the captures of two places")
+    short = PurePath(first).name, PurePath(second).name
+    return short if short[0] != short[1] else (first, second)

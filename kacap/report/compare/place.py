@@ -1,0 +1,123 @@
+"""One of the two captures: its analysis, and the rows of its segments by what does not change on the way."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kacap.addresses import address_text
+from kacap.analysis import Analysis
+from kacap.classify.emit import LABEL
+from kacap.errors import Damage
+from kacap.model import Connection, Endpoint, FrameRef
+from kacap.segments import FIN, IS_QUOTE, RST, SEGMENT, SYN
+
+ENOUGH = 64  # segments with data that are kept of a connection: the clocks and the TTLs need no more
+
+# What a segment is known by at both places: everything but addresses, ports, TTL, IP ID and time.
+Identity = tuple[int, int, int, int, int, int]
+
+
+@dataclass(slots=True)
+class Place:
+    """What was captured at one place. ``rows`` (SEGMENT) and ``labels`` (LABEL) are those of the segments kept."""
+
+    name: str
+    analysis: Analysis = field(default_factory=Analysis)
+    rows: NDArray[np.void] = field(default_factory=lambda: np.empty(0, SEGMENT))
+    labels: NDArray[np.void] = field(default_factory=lambda: np.empty(0, LABEL))
+    connections: dict[int, Connection] = field(default_factory=dict)
+    of: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))  # connection to its rows
+    at: dict[FrameRef, int] = field(default_factory=dict)  # frame to its row
+
+    @property
+    def probing(self) -> list[Connection]:
+        """Connections on which somebody probes."""
+        return [connection for connection in self.connections.values() if connection.probers]
+
+    def from_a(self, row: int) -> bool:
+        """Return whether a row was sent by its connection's side a."""
+        return bool(self.labels[row]["from_a"])
+
+    def time_ns(self, row: int) -> int:
+        """Return when a row was captured, by this place's clock."""
+        return int(self.rows[row]["time_ns"])
+
+    def frame(self, row: int) -> FrameRef:
+        """Return a row's frame."""
+        return FrameRef(int(self.rows[row]["file"]), int(self.rows[row]["frame"]))
+
+    def ends(self, row: int) -> tuple[Endpoint, Endpoint]:
+        """Return source and destination of a row."""
+        seg = self.rows[row]
+        return (
+            Endpoint(address_text(int(seg["src_hi"]), int(seg["src_lo"])), int(seg["src_port"])),
+            Endpoint(address_text(int(seg["dst_hi"]), int(seg["dst_lo"])), int(seg["dst_port"])),
+        )
+
+    def identity(self, row: int) -> Identity:
+        """Return what a row is known by at the other place, where no box renumbers it."""
+        seg = self.rows[row]
+        names = ("seq", "ack", "payload_len", "flags", "tsval", "tsecr")
+        return tuple(int(seg[name]) for name in names)  # type: ignore[return-value]
+
+
+class Collector:
+    """Keeps the segments that a comparison needs while an analyzer takes batch after batch."""
+
+    def __init__(self) -> None:
+        self._data: dict[int, int] = defaultdict(int)
+        self._rows: list[NDArray[np.void]] = []
+        self._labels: list[NDArray[np.void]] = []
+
+    def take(self, segments: NDArray[np.void], labels: NDArray[np.void]) -> None:
+        """Keep what has at most one byte or a flag that counts, and the first ``ENOUGH`` with data of a connection."""
+        small = (segments["payload_len"] <= 1) | (segments["flags"] & (SYN | FIN | RST) != 0)
+        for place in np.flatnonzero(~small).tolist():
+            number = int(labels["id"][place])
+            self._data[number] += 1
+            small[place] = self._data[number] <= ENOUGH
+        small &= (segments["has"] & IS_QUOTE == 0) & (labels["id"] > 0)
+        self._rows.append(segments[small].copy())
+        self._labels.append(labels[small].copy())
+
+    def fill(self, place: Place) -> None:
+        """Hand everything to ``place``, with its indices."""
+        place.rows = np.concatenate([np.empty(0, SEGMENT), *self._rows])
+        place.labels = np.concatenate([np.empty(0, LABEL), *self._labels])
+        for row, number in enumerate(place.labels["id"].tolist()):
+            place.of[number].append(row)
+        files, frames = place.rows["file"].tolist(), place.rows["frame"].tolist()
+        place.at = {FrameRef(*ref): row for row, ref in enumerate(zip(files, frames, strict=True))}
+
+
+def read(files: list[str], name: str) -> Place:
+    """Read the capture of one place, possibly of several files. Raises KacapError; damage is in ``analysis``."""
+    from kacap.analyzer import Analyzer
+    from kacap.capture import open_captures
+    from kacap.capture.tshark.engine import decoder
+    from kacap.pipeline import conclude
+
+    place, kept, decode = Place(name), Collector(), decoder("auto")
+    source = open_captures(files)
+    analyzer = Analyzer(keep_all=True, decoder=decode)
+    try:
+        for batch in source:
+            tracked = analyzer.track(batch)
+            kept.take(tracked.segments, tracked.labels)
+            analyzer.gather(tracked)
+    finally:
+        source.close()
+        decode.close()
+    place.analysis = conclude(source, analyzer)
+    place.connections = {connection.connection: connection for connection in place.analysis.connections}
+    kept.fill(place)
+    return place
+
+
+def damages(*places: Place) -> list[Damage]:
+    """Return where the captures stop making sense."""
+    return [damage for place in places for damage in place.analysis.damages]
