@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from kacap.commands.engines import engine
 from kacap.commands.expecting import expected, expecting
 from kacap.commands.sources import sources
 from kacap.errors import EXIT_DONE, EXIT_FAILED
@@ -27,6 +28,7 @@ from kacap.report.chart import VIEWS, check_target, draw, save
     "--width", type=click.IntRange(400, 10_000), default=1200, show_default=True, metavar="PX",
     help="Width of a PNG in pixels; below 1200 everything shrinks with it, above it there is more room.",
 )  # fmt: skip
+@engine
 @expecting
 def chart(
     words: tuple[str, ...], named: tuple[str, ...], filter_file: str | None, out: str, view: str, **options: Any
@@ -52,7 +54,8 @@ def chart(
     check_target(out)  # before an hour of reading, not after it
     number = options["connection"]
     analysis = kacap.read(
-        expand(files), expression, expect=expected(options), marks=True, keep_all=number is not None
+        expand(files), expression, expect=expected(options), marks=True, keep_all=number is not None,
+        engine=options["engine"],
     )
     views = tuple(VIEWS) if view == "all" else (view,)
     save(draw(analysis, views, number, dark=options["dark"], width=options["width"]), out)
