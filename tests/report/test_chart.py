@@ -236,6 +236,13 @@ def test_a_hostile_file_name_is_drawn_as_plain_text():
     assert b"<script>" not in charts.drawn(figure)
 
 
+def test_a_file_name_in_a_script_without_a_font_is_drawn_without_a_warning(recwarn):
+    analysis = samples.answered()
+    analysis.capture.files = ["\u6355\u83b7.pcap"]
+    charts.drawn(chart.timeline(analysis), "png")
+    assert not recwarn.list
+
+
 def test_a_picture_carries_its_verdict_for_readers_that_cannot_see_it():
     data = charts.drawn(chart.timeline(samples.gave_up())).decode()
     assert "<title>10.9.0.1:42952 gave up on 10.9.0.2:12345: 4 unanswered probes in 7.22 s of silence</title>" in data

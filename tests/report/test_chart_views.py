@@ -130,7 +130,7 @@ def test_milliseconds_taken_as_seconds_show_as_a_residual_of_hours():
 def test_early_probes_are_counted_in_the_residuals():
     analysis = samples.analysis(samples.connection([answered_every(50, 3, idle=60)], last=160), last=160)
     (group,) = groups_of(analysis, analysis.connections[0].probers)
-    assert group.said() == "idle 60 s: 10.0 s early (n=3), 3 early"
+    assert group.said() == "idle 60 s: 10.0 s early (n=3)"
 
 
 def test_many_settings_are_drawn_over_the_setting_with_the_staircase_of_the_wheel():

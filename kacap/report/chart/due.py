@@ -124,19 +124,19 @@ class Due:
 
     def _lines(self, axes: Axes, axis: TimeAxis, theme: Theme) -> None:
         """Draw the deadlines as labelled lines through both lanes."""
-        taken = -axis.width
+        taken, named = -axis.width, set[str]()
         for time_ns, stated, words in self.deadlines():
             if not axis.first_ns <= time_ns <= axis.last_ns:
                 continue
             place = float(axis.place(time_ns))
             colour = VERMILLION if stated else theme.soft
-            style = ("--" if words.startswith("deadline") else "-.") if stated else (0, (1, 1.5))
+            style: Any = ("--" if words.startswith("deadline") else "-.") if stated else (0, (1, 1.5))
             axes.plot([place, place], [-0.3, 1.3], color=colour, linestyle=style, linewidth=1.0, zorder=0.9)
-            right, height = place > axis.width / 2, 0.36
-            if abs(place - taken) < 0.25 * axis.width:
-                height -= 0.16
-            taken = place
-            axes.text(
-                place + axis.width * (-0.005 if right else 0.005), height, words,
-                ha="right" if right else "left", va="center", size=7, color=colour, zorder=3.5,
-            )  # fmt: skip
+            if words in named:  # one of several alike has the words
+                continue
+            named.add(words)
+            height = 0.2 if abs(place - taken) < 0.25 * axis.width else 0.36
+            taken, right = place, place > axis.width / 2
+            at = place + axis.width * (-0.005 if right else 0.005)
+            align: Any = {"ha": "right" if right else "left", "va": "center"}
+            axes.text(at, height, words, size=7, color=colour, zorder=3.5, **align)

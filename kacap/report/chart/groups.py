@@ -44,7 +44,7 @@ class Group:
         """Return how late the firings were: ``idle 60 s: 0.1 to 1.4 s late (n=6)``."""
         early = int((self.late_ns < -EARLY_NS).sum())
         words = f"{self.name}: {_signed(int(self.late_ns.min()), int(self.late_ns.max()))} (n={len(self.late_ns):,})"
-        return words + (f", {early:,} early" if early else "")
+        return words + (f", {early:,} early" if 0 < early < len(self.late_ns) else "")
 
 
 def _signed(low_ns: int, high_ns: int) -> str:

@@ -85,7 +85,7 @@ class OverTime:
                 taken.append(late)
                 words = f"up to {duration(late)} ({share:.1f} %) at {hz_words(rates)}"
                 place: Any = {"ha": "right", "va": "bottom", "transform": axes.get_yaxis_transform()}
-                axes.text(1, late, words, size=7, color=theme.probe, **place)
+                axes.text(1, late, words, size=7, color=theme.probe, bbox=paper.halo(theme), **place)
 
     def _points(self, axes: Axes, theme: Theme, rug: float) -> None:
         """Draw one mark for each firing, and the misses on the rug."""

@@ -78,7 +78,7 @@ SHAPES = {
     "no reply": Shape("x", 7.5, "not answered", edge=2.0, single="not answered"),
     "retransmission": Shape("s", 5.5, "retransmissions"),
     "window probe": Shape("D", 5.5, "window probes"),
-    "unreachable": Shape("*", 9, "ICMP errors", filled=False, edge=1.2, single="ICMP error"),
+    "unreachable": Shape("*", 9, "ICMP errors in answer", filled=False, edge=1.2, single="ICMP error in answer"),
     "data": Shape("|", 9, "data"),
     "SYN": Shape("|", 14, "SYN", edge=1.6),
     "FIN": Shape("|", 15, "FIN", edge=3.0),
@@ -98,7 +98,8 @@ BY_KIND = {
 }
 
 STYLE: Any = {
-    "font.family": "DejaVu Sans",
+    "font.family": ["DejaVu Sans", "sans-serif"],
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
     "font.size": 9,
     "axes.linewidth": 0.6,
     "hatch.linewidth": 0.5,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -73,5 +74,6 @@ def write(figure: Figure, out: BinaryIO, form: str) -> None:
         "pdf": {"Title": title, "Subject": words, "Creator": "kacap", "Producer": "kacap", "CreationDate": None},
     }[form]
     canvases: dict[str, Any] = {"png": FigureCanvasAgg, "svg": FigureCanvasSVG, "pdf": FigureCanvasPdf}
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a file name in a script that no font here has
         getattr(canvases[form](figure), f"print_{form}")(out, metadata=metadata)

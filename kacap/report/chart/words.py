@@ -43,7 +43,7 @@ def headline(connections: list[Connection]) -> str:
 def lines_of(analysis: Analysis, connection: Connection) -> list[str]:
     """Return what stands under the title of one connection: who probes whom, and what is configured."""
     probers = gravest(connection)
-    view = "seen from its SYN" if connection.began_in_capture else "begun before the capture"
+    view = "from its SYN" if connection.began_in_capture else "begun before the capture"
     number = f"connection {connection.connection}, {view}"
     if not probers:
         silent = f"silent for {duration(connection.longest_silence_ns)} at most"
@@ -69,7 +69,7 @@ def tolerance(all_terms: list[Terms]) -> list[str]:
     if not words:
         return []
     most = ", ".join(dict.fromkeys(words))
-    return [f"pale bands: never early, late by at most {most} (Linux timer wheel, {hz_words(rates)})"]
+    return [f"pale bands: never early, late by at most {most} (Linux, {hz_words(rates)})"]
 
 
 def differing(prober: Prober) -> list[str]:
