@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO
 
-from kacap.capture.live import Wish
+from kacap.capture.live_source import Wish
 from kacap.capture.live_stream import StreamTap, WaitingStream
 from kacap.capture.netns import inside
 from kacap.capture.rights import CannotCaptureError, no_rights

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kacap.capture.frames import FRAME, FrameBatch
 from kacap.capture.library import load_libpcap
-from kacap.capture.live import Wish
+from kacap.capture.live_source import Wish
 from kacap.capture.netns import inside
 from kacap.capture.rights import CannotCaptureError, no_rights
 from kacap.errors import Damage, FilterError, UsageError

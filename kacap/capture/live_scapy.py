@@ -16,7 +16,7 @@ import numpy as np
 
 from kacap.capture.filters import compile_filter
 from kacap.capture.frames import FRAME, FrameBatch
-from kacap.capture.live import Wish
+from kacap.capture.live_source import Wish
 from kacap.capture.netns import inside
 from kacap.capture.rights import CannotCaptureError, no_rights
 from kacap.errors import Damage

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from kacap.capture.filters import Filter
 from kacap.capture.formats import open_reader
 from kacap.capture.frames import FrameBatch
-from kacap.capture.live import WHOLE, LiveSource, copied, joined, no_frames
+from kacap.capture.live_source import WHOLE, LiveSource, copied, joined, no_frames
 from kacap.capture.records import RecordReader
 from kacap.capture.streams import open_stream
 from kacap.errors import Damage

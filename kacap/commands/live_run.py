@@ -18,7 +18,8 @@ from kacap.capture import live_ring, savefile
 from kacap.capture.endpoints import header
 from kacap.capture.filters import RAW
 from kacap.capture.frames import FRAME, FrameBatch
-from kacap.capture.live import LiveSource, open_live
+from kacap.capture.live import open_live
+from kacap.capture.live_source import LiveSource
 from kacap.capture.live_stream import open_growing
 from kacap.capture.privileges import FOR_SOCKETS, User, drop
 from kacap.capture.savefile import Savefile

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from kacap.capture.frames import FRAME, FrameBatch
-from kacap.capture.live import ENGINES, SETTLE_NS, LiveSource, no_frames, open_live
+from kacap.capture.live import ENGINES, open_live
 from kacap.capture.live_program import _refusal, commands, counts_in
+from kacap.capture.live_source import SETTLE_NS, LiveSource, no_frames
 from kacap.capture.rights import CannotCaptureError
 from kacap.errors import FilterError, UsageError
 
@@ -130,7 +131,7 @@ def test_an_unknown_interface_is_named_by_every_engine(engine):
 
 
 def _wish():
-    from kacap.capture.live import Wish
+    from kacap.capture.live_source import Wish
 
     return Wish()
 
