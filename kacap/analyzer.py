@@ -20,9 +20,9 @@ from kacap.classify.kinds import GRADE_WORDS, KIND_WORDS, Ending, Kind
 from kacap.classify.reasons import SENTENCES, Why
 from kacap.classify.resolve import Resolver
 from kacap.classify.tracker import Tracked, Tracker
-from kacap.evidence import Case, Evidence
-from kacap.findings import of_capture, of_connection
-from kacap.findings.case import Context
+from kacap.evidence import Case, Evidence, case_of
+from kacap.findings import findings
+from kacap.findings.case import Context, Heard, alive_by_address
 from kacap.findings.deaths import Deaths
 from kacap.flows import A_FIN, B_FIN, BEGAN, FINISHED, WAS_RESET
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Prober, SegmentRecord
@@ -42,28 +42,6 @@ def _ignore(record: object) -> None:
 
 
 FEW = 20  # connections, up to which those on which nobody probes are worth a finding each
-
-
-def _case(row: np.void, connection: Connection, evidence: Evidence) -> Case:
-    """Turn what a CONNECTION row measured into what findings rest on."""
-    regular = int(row["beats"]) >= 2
-    return Case(
-        connection, evidence, survived_ns=int(row["survived_ns"]), killed_ns=int(row["killed_ns"]),
-        beats=int(row["beats"]), beat_ns=(int(row["beat_least_ns"]), int(row["beat_most_ns"])) if regular else None,
-        beat_bytes=int(row["beat_bytes"]), answer_bytes=int(row["answer_bytes"]), resent_n=int(row["resent_n"]),
-        resent_ns=(int(row["resent_since_ns"]), int(row["resent_until_ns"])), resent_open=bool(row["resent_open"]),
-        resent_from_a=bool(row["resent_from_a"]),
-    )
-
-
-def _alive(probing: list[Connection]) -> dict[str, list[int]]:
-    """Return by address when it answered a probe, sorted, nanoseconds."""
-    times: dict[str, list[int]] = {}
-    for prober in (prober for connection in probing for prober in connection.probers):
-        for probe in (probe for episode in prober.episodes for probe in episode.probes):
-            if probe.reply_after_ns is not None:
-                times.setdefault(prober.peer.address, []).append(probe.time_ns + probe.reply_after_ns)
-    return {address: sorted(found) for address, found in times.items()}
 
 
 class Watch:
@@ -132,7 +110,7 @@ class Analyzer:
         self.told: set[FrameRef] = set()  # frames that an event has spoken of before their row was looked at
         self.cases: list[Case] = []
         self.late: list[Episode] = []
-        self.deaths = Deaths()
+        self.deaths, self.heard = Deaths(), Heard()
         self.dropped = 0  # frames that the capture lost, where the source says so
         self.marks: list[NDArray[np.void]] = []
         self.analysis = Analysis()
@@ -227,12 +205,11 @@ class Analyzer:
 
     def _find(self, probing: list[Connection]) -> None:
         """Look for findings, connection by connection and over the capture."""
-        context = Context(_alive(probing), self.dropped, self.tracker.now_ns, expected=self.expect)
+        context = Context(alive_by_address(probing), self.heard, self.dropped, expected=self.expect)
         context.few = self.analysis.quiet.connections + len(probing) <= FEW
         self.cases.sort(key=lambda case: case.connection.connection)
-        findings = [finding for case in self.cases for finding in of_connection(case, context)]
         probers = [prober for connection in probing for prober in connection.probers]
-        self.analysis.findings = [*of_capture(probers, self.deaths, context), *findings]
+        self.analysis.findings = findings(self.cases, probers, self.deaths, context)
         for finding in self.analysis.findings:
             self.sink(finding)
 
@@ -275,8 +252,9 @@ class Analyzer:
             watch.gatherer.finish(None if row["state"] & FINISHED else self.tracker.now_ns)
             connection.probers = [prober for prober in watch.gatherer.probers if prober is not None]
             connection.window_probes += watch.window_probes
-        case = _case(row, connection, watch.evidence if watch is not None else Evidence())
+        case = case_of(row, connection, watch.evidence if watch is not None else Evidence())
         self.deaths.take(case)
+        self.heard.take(case)
         if connection.probers or case.opened or self.expect(connection) is not None:
             self.cases.append(case)
         if connection.probers or self.keep_all:

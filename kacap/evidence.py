@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
 
 from kacap.addresses import address_text
 from kacap.classify.events import Event
 from kacap.classify.kinds import Kind
 from kacap.classify.reasons import Why
-from kacap.model import Connection, FrameRef
+from kacap.flows import A_FIN, B_FIN, NEVER
+from kacap.model import Connection, Endpoint, FrameRef
 from kacap.segments import ACK, HAS_TCP_OPTIONS, RST
 
 SUSPENDED_AFTER = 3  # retransmissions of the same bytes
+REGULAR_GAPS = 3  # between data, as alike as learn.REGULAR says
 KEPT = 16  # of each sort of fact; the count goes on
 
 
@@ -27,6 +32,9 @@ class Reset:
     in_window: bool
     ttl: int
     usual_ttl: int  # 0: unknown
+    ip_id: int
+    usual_ip_id: int  # of that side's segment before; 0: unknown, or not counted
+    silence_ns: int  # before it, on the whole connection
     bare: bool  # no TCP options, although that side's other segments carry timestamps
 
 
@@ -42,17 +50,25 @@ class Refusal:
 
 
 @dataclass(slots=True)
+class Replies:
+    """The replies of one side, and those whose TTL is above that of its data."""
+
+    number: int = 0
+    near: int = 0
+    near_ttls: tuple[int, int] = (0, 0)  # (of the reply, of the data), the last such
+    near_frames: list[FrameRef] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Evidence:
     """Facts of one connection, gathered from its events; the rest comes from its row at the end."""
 
     resets: list[Reset] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
-    near_replies: list[FrameRef] = field(default_factory=list)  # replies whose TTL is above that of their side's data
-    near_ttls: tuple[int, int] | None = None  # (of the replies, of the data)
-    near_from_a: bool = False
-    replies: int = 0
+    replies: tuple[Replies, Replies] = field(default_factory=lambda: (Replies(), Replies()))  # of side b, of side a
     resent: list[FrameRef] = field(default_factory=list)  # retransmissions, the newest KEPT
     resent_times_ns: list[int] = field(default_factory=list)
+    fins_ns: dict[bool, int] = field(default_factory=dict)  # whether of side a, to when its last FIN was seen
     copies: int = 0
 
     def take(self, event: Event) -> None:
@@ -68,25 +84,73 @@ class Evidence:
             )
         elif event.kind == Kind.REPLY:
             self.take_reply(event.ref, event.ttl, event.usual_ttl, bool(event.from_a))
+        elif event.kind == Kind.FIN:
+            self.fins_ns[bool(event.from_a)] = event.time_ns
         elif event.kind == Kind.RETRANSMISSION:
             self.resent = [*self.resent[1 - KEPT :], event.ref]
             self.resent_times_ns = [*self.resent_times_ns[1 - KEPT :], event.time_ns]
 
     def take_reply(self, frame: FrameRef, ttl: int, usual_ttl: int, from_a: bool) -> None:
         """A reply from nearer than its side's data came through fewer hops: something else answered."""
-        self.replies += 1
-        if usual_ttl and ttl > usual_ttl and len(self.near_replies) < KEPT:
-            self.near_replies.append(frame)
-            self.near_ttls, self.near_from_a = (ttl, usual_ttl), from_a
+        replies = self.replies[from_a]
+        replies.number += 1
+        if usual_ttl and ttl > usual_ttl:
+            replies.near += 1
+            replies.near_ttls = ttl, usual_ttl
+            if len(replies.near_frames) < KEPT:
+                replies.near_frames.append(frame)
 
 
 def _reset(event: Event) -> Reset:
     """Return what an RST event says."""
     return Reset(
         event.ref, event.time_ns, bool(event.from_a), Kind(event.kind), bool(event.flags & ACK),
-        event.why != Why.OUT_OF_WINDOW_RST, event.ttl, event.usual_ttl,
-        bool(event.stamped) and not event.has & HAS_TCP_OPTIONS,
+        event.why != Why.OUT_OF_WINDOW_RST, event.ttl, event.usual_ttl, event.ip_id, event.usual_ip_id,
+        event.silence_ns, bool(event.stamped) and not event.has & HAS_TCP_OPTIONS,
     )
+
+
+class Presence(NamedTuple):
+    """When one side of a connection was heard, in nanoseconds: first, last, and its longest pause in between.
+
+    An RST does not count: it may be anybody's.
+    """
+
+    first_ns: int
+    last_ns: int
+    quiet_ns: int
+
+
+class Beat(NamedTuple):
+    """Data at regular times, the longest such run: how often, least and most time between, the largest payloads."""
+
+    number: int
+    least_ns: int
+    most_ns: int
+    bytes: int
+    answer_bytes: int
+
+
+class Resent(NamedTuple):
+    """The bytes that were resent most often: when first sent, when last resent, and whether the peer is silent."""
+
+    number: int
+    since_ns: int
+    until_ns: int
+    still: bool
+    from_a: bool
+
+
+class Killed(NamedTuple):
+    """The shortest silence that the connection did not survive: how long, when it was ended, by whom, and by what.
+
+    ``by_reset``: the other side answered with an RST; else it was not heard again.
+    """
+
+    silence_ns: int
+    at_ns: int
+    from_a: bool
+    by_reset: bool
 
 
 @dataclass(slots=True)
@@ -96,17 +160,60 @@ class Case:
     connection: Connection
     evidence: Evidence
     survived_ns: int = 0  # longest silence after which both sides were heard again
-    killed_ns: int = 0  # shortest silence after which only a reset, or nothing, came back; 0: none
-    beats: int = 0  # how often data came after a silence
-    beat_ns: tuple[int, int] | None = None  # least and most time between such moments
-    beat_bytes: int = 0
-    answer_bytes: int = 0
-    resent_n: int = 0  # how often the bytes that were resent most were resent
-    resent_ns: tuple[int, int] = (0, 0)  # when first sent, when last resent
-    resent_open: bool = False  # the peer has not been heard since
-    resent_from_a: bool = False
+    killed: Killed | None = None
+    beat: Beat | None = None
+    resent: Resent | None = None
+    closed: tuple[bool, bool] = (False, False)  # whether a FIN of side b, of side a was seen
+    present: tuple[Presence | None, Presence | None] = (None, None)  # side b, side a
 
     @property
     def opened(self) -> bool:
         """Whether anything worth a finding was seen on a connection on which nobody probes."""
-        return bool(self.killed_ns or self.resent_n >= SUSPENDED_AFTER or self.beat_ns)
+        return bool(self.killed or self.resent or self.beat or self.evidence.resets)
+
+    def end(self, from_a: bool) -> Endpoint:
+        """Return side a or side b."""
+        return self.connection.a if from_a else self.connection.b
+
+
+def case_of(row: np.void, connection: Connection, evidence: Evidence) -> Case:
+    """Turn what a CONNECTION row measured into what findings rest on."""
+    return Case(
+        connection, evidence, survived_ns=int(row["survived_ns"]), killed=_killed(row), beat=_beat(row),
+        resent=_resent(row), closed=(bool(row["state"] & B_FIN), bool(row["state"] & A_FIN)),
+        present=(_present(row, "b"), _present(row, "a")),
+    )
+
+
+def _present(row: np.void, side: str) -> Presence | None:
+    """Return when a side was heard."""
+    first_ns = int(row[f"{side}_first_ns"])
+    if first_ns == int(NEVER):
+        return None
+    return Presence(first_ns, int(row[f"{side}_last_ns"]), int(row[f"{side}_quiet_ns"]))
+
+
+def _beat(row: np.void) -> Beat | None:
+    """Return the longest regular run of data."""
+    names = ("beats", "beat_least_ns", "beat_most_ns", "beat_bytes", "answer_bytes")
+    return Beat(*(int(row[name]) for name in names)) if row["beats"] >= REGULAR_GAPS else None
+
+
+def _resent(row: np.void) -> Resent | None:
+    """Return which bytes were resent often enough to tell of."""
+    if row["resent_n"] < SUSPENDED_AFTER:
+        return None
+    return Resent(
+        int(row["resent_n"]), int(row["resent_since_ns"]), int(row["resent_until_ns"]), bool(row["resent_open"]),
+        bool(row["resent_from_a"]),
+    )
+
+
+def _killed(row: np.void) -> Killed | None:
+    """Return the silence that killed: its end was answered with an RST, or with nothing."""
+    if row["killed_ns"]:
+        return Killed(int(row["killed_ns"]), int(row["killed_at_ns"]), bool(row["killed_from_a"]), True)
+    resent, trial_from_a = _resent(row), bool(row["trial_from_a"])
+    if row["trial_ns"] and resent is not None and resent.still and resent.from_a == trial_from_a:
+        return Killed(int(row["trial_ns"]), int(row["trial_at_ns"]), trial_from_a, False)
+    return None

@@ -33,22 +33,36 @@ CONNECTION = np.dtype(
         ("window_probes", "<i8"),
         ("retransmissions", "<i8"),
         ("survived_ns", "<i8"),  # longest silence after which both sides were heard again
-        ("killed_ns", "<i8"),  # shortest silence after which only a reset, or nothing, came back; 0: none
+        ("killed_ns", "<i8"),  # shortest silence whose end the other side answered with an RST; 0: none
+        ("killed_at_ns", "<i8"),  # ... and when it ended
         ("trial_ns", "<i8"),  # a silence that one side has ended and the other has not answered yet; 0: none
+        ("trial_at_ns", "<i8"),  # ... and when it ended
+        ("a_first_ns", "<i8"),  # when side a was first seen to send anything but an RST; NEVER: not at all
+        ("a_last_ns", "<i8"),  # ... and last
+        ("a_quiet_ns", "<i8"),  # ... and for how long at most it sent nothing in between
+        ("b_first_ns", "<i8"),
+        ("b_last_ns", "<i8"),
+        ("b_quiet_ns", "<i8"),
         ("last_event", "<i8"),  # the last row of EVENT that tells of it, counted over all batches
         ("burst_ns", "<i8"),  # when data last came after a silence
-        ("beat_least_ns", "<i8"),  # between such moments: least and most
+        ("run_least_ns", "<i8"),  # between the last such moments, as long as they are regular: least and most
+        ("run_most_ns", "<i8"),
+        ("run_n", "<i8"),  # ... and how many such gaps there are
+        ("beat_least_ns", "<i8"),  # the same of the longest regular run
         ("beat_most_ns", "<i8"),
-        ("beats", "<i8"),  # how many such moments
+        ("beats", "<i8"),
         ("resent_since_ns", "<i8"),  # of the bytes sent again most often: when first
         ("resent_until_ns", "<i8"),  # ... and when last
         ("resent_n", "<i4"),  # ... and how often again
-        ("beat_bytes", "<u4"),  # payload of the first segment of a burst: the largest
-        ("answer_bytes", "<u4"),  # ... and of the other side's first answer to it
+        ("run_bytes", "<u4"),  # payload of the first segment of a burst of the run: the largest
+        ("run_answer", "<u4"),  # ... and of the other side's answer to it
+        ("beat_bytes", "<u4"),
+        ("answer_bytes", "<u4"),
         ("a_port", "<u2"),
         ("b_port", "<u2"),
         ("state", "u1"),
         ("trial_from_a", "u1"),
+        ("killed_from_a", "u1"),  # who ended the silence that killed
         ("burst_from_a", "u1"),
         ("resent_from_a", "u1"),
         ("resent_open", "u1"),  # 1: the other side has not been heard since
@@ -282,7 +296,10 @@ def open_connection(seg: Row, header: Row, connections: Row, sides: Row) -> Row:
     row.segments = 0
     row.window_probes = 0
     row.retransmissions = 0
-    row.survived_ns = row.killed_ns = row.trial_ns = row.beat_least_ns = row.beat_most_ns = row.beats = 0
+    row.survived_ns = row.killed_ns = row.trial_ns = 0
+    row.a_first_ns = row.a_last_ns = row.b_first_ns = row.b_last_ns = NEVER
+    row.a_quiet_ns = row.b_quiet_ns = 0
+    row.run_n = row.run_bytes = row.run_answer = row.beat_least_ns = row.beat_most_ns = row.beats = 0
     row.resent_since_ns = row.resent_until_ns = row.resent_n = row.resent_open = 0
     row.beat_bytes = row.answer_bytes = 0
     row.burst_ns = NEVER

@@ -40,6 +40,7 @@ EVENT = np.dtype(
         ("heard_2", "<i8"),
         ("heard_3", "<i8"),
         ("heard_n", "<i8"),
+        ("silence_ns", "<i8"),  # since the connection's last segment
         ("reply_ns", "<i8"),  # of a probe that was answered at once: its reply (NEVER: none, or told of apart)
         ("reply_frame", "<i8"),
         ("by_hi", "<u8"),
@@ -51,6 +52,7 @@ EVENT = np.dtype(
         ("file", "<u2"),
         ("window", "<u2"),
         ("ip_id", "<u2"),
+        ("usual_ip_id", "<u2"),  # of its sender's segment before
         ("kind", "u1"),
         ("grade", "u1"),
         ("why", "u1"),
@@ -89,9 +91,10 @@ def emit(state: Row, seg: Row, label: Row, x: Row) -> Row:
     event.by_hi, event.by_lo, event.icmp_type, event.icmp_code = seg.by_hi, seg.by_lo, seg.icmp_type, seg.icmp_code
     event.seq, event.ack, event.payload_len = seg.seq, seg.ack, seg.payload_len
     event.window, event.ip_id, event.flags, event.has = seg.window, seg.ip_id, seg.flags, seg.has
-    event.ttl, event.usual_ttl = seg.ttl, x.ttl
+    event.ttl, event.usual_ttl, event.usual_ip_id = seg.ttl, x.ttl, x.ip_id
     event.stamped = 1 if x.known & STAMP else 0
     event.answers = 0
+    event.silence_ns = seg.time_ns - state[1][label.slot].last_ns
     return event
 
 

@@ -33,6 +33,7 @@ class Event:
     heard_2: int
     heard_3: int
     heard_n: int
+    silence_ns: int
     reply_ns: int
     reply_frame: int
     by_hi: int
@@ -44,6 +45,7 @@ class Event:
     file: int
     window: int
     ip_id: int
+    usual_ip_id: int
     kind: int
     grade: int
     why: int

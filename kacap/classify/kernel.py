@@ -32,6 +32,8 @@ from kacap.wire.sequence import seq_diff
 
 # The default interval of tcp(7): what comes later is no reply, whatever its shape.
 REPLY_LIMIT_NS = np.int64(75_000_000_000)
+NOTED_SILENCE_NS = np.int64(30_000_000_000)  # no box is known to forget sooner
+SUSPENDED_AFTER = 3  # retransmissions of the same bytes
 EARLY_REPLY_NS = np.int64(5_000_000)  # how far apart merged captures may swap a probe and its reply
 
 _K = {kind.name: int(kind) for kind in Kind}
@@ -194,6 +196,19 @@ def _is_told(seg: Row, label: Row, x: Row, answers: Row) -> Row:
 
 
 @kernel
+def _is_of_note(seg: Row, row: Row, label: Row, x: Row) -> Row:
+    """Return whether a segment other than a probe makes its connection one that later stages hear of.
+
+    The third retransmission of the same bytes, by which keepalive is suspended, and an RST after a silence.
+    """
+    if label.kind == _RETRANSMISSION:
+        return x.resent_n >= SUSPENDED_AFTER - 1
+    if label.kind == _RST:
+        return row.trial_ns >= NOTED_SILENCE_NS or seg.time_ns - row.last_ns >= NOTED_SILENCE_NS
+    return label.kind == _REPLY or label.kind == _RESET or label.kind == _ABORT
+
+
+@kernel
 def _take_segment(state: Row, seg: Row, label: Row, x: Row, y: Row) -> None:
     """Rate one TCP segment from X to Y, tell of it, and remember it."""
     row = state[1][label.slot]
@@ -214,7 +229,7 @@ def _take_segment(state: Row, seg: Row, label: Row, x: Row, y: Row) -> None:
     else:
         x.held_n = 0
     shaped = label.kind == _PROBE or label.kind == _WINDOW_PROBE
-    if shaped or label.kind == _REPLY or label.kind == _RESET or label.kind == _ABORT:
+    if shaped or _is_of_note(seg, row, label, x):
         row.state |= WATCHED
     if shaped and not (label.grade == _PATTERNED or (label.kind == _WINDOW_PROBE and seg.payload_len)):
         _note_probe(state, seg, label, x, y)

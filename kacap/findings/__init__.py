@@ -1,15 +1,16 @@
-"""Findings: one thing worth telling each, with its evidence and what to do. The table is the one owner of their ids.
+"""Findings: one thing worth telling each, with its evidence and what to do. The tables are the owners of their ids.
 
-A rule looks at one connection (``Case``) in its capture (``Context``) and yields sentences with the frames that
-show them; rules of the capture as a whole follow the table.
+A rule of ``TABLE`` looks at one connection (``Case``) in its capture (``Context``) and yields sentences with the frames
+that show them; a rule of ``WHOLE`` looks at everything that probes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from kacap.evidence import Case
-from kacap.findings import boxes, clocks, endings
+from kacap.findings import boxes, clocks, endings, load, replies
 from kacap.findings.case import Context, Row, Told
 from kacap.findings.deaths import Deaths
 from kacap.model import Finding, Prober
@@ -21,16 +22,22 @@ TABLE = (
         boxes.forged_reset,
     ),
     Row(
-        "path-forgot", "the first probe after a long silence meets nothing or an RST, shorter silences were survived",
+        "path-forgot",
+        "the first probe after a long silence meets nothing or an RST, while the peer is up elsewhere or a known limit "
+        "lies just above a silence that was survived",
         "set idle below the box's limit: kacap plan --beat LIMIT", boxes.path_forgot,
     ),
     Row(
-        "peer-gone", "every probe of a run went unanswered and the prober gave up",
+        "peer-gone", "every probe of a run went unanswered, the prober gave up, and the peer was not heard elsewhere",
         "check the peer and the path to it; the prober's own timing is in the episode", endings.peer_gone,
     ),
     Row(
         "peer-restarted", "a probe is answered by a reset that looks like the peer's own",
         "look at the peer's uptime and logs at that time", endings.peer_restarted,
+    ),
+    Row(
+        "close-wait", "a side goes on probing after its peer has closed",
+        "the application should close the socket once it has read the end of the stream", endings.probes_after_close,
     ),
     Row(
         "unreachable", "ICMP errors quote probes", "ask whoever runs the router that sent them", endings.refused,
@@ -40,24 +47,34 @@ TABLE = (
         "make TCP_USER_TIMEOUT at least idle + interval x count, or count what it allows", endings.gave_up_early,
     ),
     Row(
-        "detection-time", "detection took clearly longer or shorter than idle + interval x count",
+        "detection-time", "detection took longer than idle + interval x count with its lateness, or less",
         "compare the expected values with kacap sockets on the prober", endings.late_detection,
     ),
     Row(
-        "swallowed-probes", "probes go unanswered while the peer answers elsewhere",
+        "swallowed-probes", "probes go unanswered while the peer is heard on another connection",
         "look for a filter on the path, or a stack that does not answer zero-length probes",
-        endings.unanswered_while_alive,
+        replies.unanswered_while_alive,
     ),
     Row(
         "reply-lost", "replies are in the capture, but the prober gave up as if none had come",
-        "capture at the prober too: kacap compare shows where they are lost", boxes.reply_swallowed,
+        "capture at the prober too, and compare: where the replies are missing they are lost", replies.reply_lost,
+    ),
+    Row(
+        "rate-limited", "probes less than 0.5 s after an answered one are not answered",
+        "nothing is lost: Linux answers such segments at most twice a second (tcp_invalid_ratelimit)",
+        replies.rate_limited,
+    ),
+    Row(
+        "regular-misses", "one probe in k is answered, k the same again and again",
+        "compare with the peer's net.ipv4.tcp_invalid_ratelimit and TcpExtTCPACKSkippedSeq", replies.regular_misses,
     ),
     Row(
         "not-end-to-end", "replies come over fewer hops than data",
         "the far leg needs a keepalive of its own, on the box that answers", boxes.nearer_answer,
     ),
     Row(
-        "suspended", "bytes are unacknowledged and were resent three times or more",
+        "suspended",
+        "bytes were resent three times or more, and unacknowledged for longer than idle (5 s if not known)",
         "set TCP_USER_TIMEOUT: it bounds retransmission as well as keepalive", clocks.suspended,
     ),
     Row(
@@ -73,17 +90,8 @@ TABLE = (
         "set the options on the expected side's socket", clocks.other_side_only,
     ),
     Row(
-        "two-timers", "the gaps of one side fall into two groups that no single timer makes",
+        "two-timers", "the silences before one side's probes fall into two groups that no single timer makes",
         "look for a second keepalive: a proxy, a VPN client, an application's own", clocks.two_timers,
-    ),
-    Row(
-        "rate-limited", "probes less than 0.5 s after an answered one are not answered",
-        "nothing is lost: Linux answers such segments at most twice a second (tcp_invalid_ratelimit)",
-        endings.rate_limited,
-    ),
-    Row(
-        "regular-misses", "one probe in k is answered, k the same again and again",
-        "compare with the peer's net.ipv4.tcp_invalid_ratelimit and TcpExtTCPACKSkippedSeq", endings.regular_misses,
     ),
     Row(
         "idle-death", "a connection without keepalive died at its first use after a silence",
@@ -91,9 +99,29 @@ TABLE = (
     ),
 )
 
-IDLE_DEATHS = "idle-deaths", "set idle below the bracket: kacap plan --beat LIMIT"
-TOO_MANY = "too-many-probes", "raise idle: a probe keeps a path open for minutes, not seconds"
-DROPS = "drops", "capture again with a larger buffer (-B) or a narrower filter"
+
+@dataclass(frozen=True, slots=True)
+class WholeRow:
+    """One finding about a capture as a whole: its id, when it holds, what to do."""
+
+    id: str
+    when: str
+    remedy: str
+
+
+DROPS = WholeRow(
+    "drops", "frames were dropped while capturing: whatever was missed may be one of them",
+    "capture again with a larger buffer (-B) or a narrower filter",
+)
+IDLE_DEATHS = WholeRow(
+    "idle-deaths", "connections to one destination died at first use after a silence, while it was up",
+    "set idle below the bracket: kacap plan --beat LIMIT",
+)
+TOO_MANY = WholeRow(
+    "too-many-probes", "a sender's answered probes are less than 15 s apart",
+    "raise idle: a probe keeps a path open for minutes, not seconds",
+)
+WHOLE = (DROPS, IDLE_DEATHS, TOO_MANY)
 
 
 def of_connection(case: Case, context: Context) -> Iterator[Finding]:
@@ -103,17 +131,21 @@ def of_connection(case: Case, context: Context) -> Iterator[Finding]:
             yield Finding(row.id, case.connection.connection, sentence, frames, row.remedy)
 
 
+def findings(cases: list[Case], probers: list[Prober], deaths: Deaths, context: Context) -> list[Finding]:
+    """Return what the capture as a whole shows, then what each connection does."""
+    context.bracketed = frozenset(whither for whither, _, _ in deaths.telling(context))
+    each = (finding for case in cases for finding in of_connection(case, context))
+    return [*of_capture(probers, deaths, context), *each]
+
+
 def of_capture(probers: list[Prober], deaths: Deaths, context: Context) -> Iterator[Finding]:
     """Yield what the capture as a whole shows."""
-    if context.dropped:
-        lost = f"{context.dropped:,} frames were dropped while capturing"
-        sentence = f"{lost}: a missed probe may be one that was not captured"
-        yield Finding(DROPS[0], None, sentence, [], DROPS[1])
-    yield from _told(IDLE_DEATHS, deaths.told())
-    yield from _told(TOO_MANY, clocks.too_many(probers))
+    yield from _told(DROPS, load.dropped(probers, context))
+    yield from _told(IDLE_DEATHS, deaths.told(context))
+    yield from _told(TOO_MANY, load.too_many(probers, context))
 
 
-def _told(row: tuple[str, str], told: Iterator[Told]) -> Iterator[Finding]:
+def _told(row: WholeRow, told: Iterator[Told]) -> Iterator[Finding]:
     """Turn sentences about the capture into findings."""
     for sentence, frames in told:
-        yield Finding(row[0], None, sentence, frames, row[1])
+        yield Finding(row.id, None, sentence, frames, row.remedy)

@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from kacap.classify.kinds import Ending
 from kacap.evidence import Case
-from kacap.findings.boxes import LONG_IDLE_NS
-from kacap.findings.case import Told
-from kacap.model import Endpoint, FrameRef
-from kacap.timing.limits import matching
-from kacap.timing.wheel import HZ_VALUES, latest_s
-from kacap.units import counted, duration
+from kacap.findings.boxes import (
+    LONG_IDLE_NS,
+    Death,
+    death_of,
+    destination,
+    forgetting,
+    is_lively,
+    limit_words,
+    survived_ns,
+)
+from kacap.findings.case import Context, Told
+from kacap.model import Endpoint
+from kacap.timing.planning import idle_that_beats
+from kacap.units import counted
 
-SECOND_NS = 1_000_000_000
-KEPT = 16
+SECOND_NS, TENTH_NS = 1_000_000_000, 100_000_000
+KEPT = 16  # frames
 
 
 @dataclass(slots=True)
@@ -23,83 +30,66 @@ class Bracket:
     """What the connections to one destination say of an idle timeout on the way, nanoseconds."""
 
     survived_ns: int = 0
-    killed_ns: int = 0  # 0: none died
-    deaths: int = 0
-    connections: int = 0
-    frames: list[FrameRef] = field(default_factory=list)
+    deaths: list[Death] = field(default_factory=list)
 
 
 class Deaths:
-    """Brackets by destination; memory grows with destinations, never with connections."""
+    """Brackets by destination; memory grows with destinations and deaths, never with connections."""
 
     def __init__(self) -> None:
         self.by_destination: dict[Endpoint, Bracket] = {}
 
     def take(self, case: Case) -> None:
         """Take a connection that has ended."""
-        killed, frame = _killing_silence(case)
-        survived = max([case.survived_ns, *_survived_probes(case)])
-        if not killed and survived < LONG_IDLE_NS:
+        death, survived = death_of(case), survived_ns(case)
+        if death is None and survived < LONG_IDLE_NS:
             return
-        bracket = self.by_destination.setdefault(case.connection.b, Bracket())
-        bracket.connections += 1
+        bracket = self.by_destination.setdefault(destination(case), Bracket())
         bracket.survived_ns = max(bracket.survived_ns, survived)
-        if killed >= LONG_IDLE_NS:
-            bracket.deaths += 1
-            bracket.killed_ns = min(bracket.killed_ns or killed, killed)
-            if frame is not None:
-                bracket.frames = sorted([*bracket.frames, frame])[:KEPT]
+        if death is not None:
+            bracket.deaths.append(death)
 
-    def told(self) -> Iterator[Told]:
-        """Yield a sentence for each destination to which connections died idle."""
-        for destination, bracket in sorted(self.by_destination.items()):
-            if bracket.deaths:
-                yield _sentence(destination, bracket), bracket.frames
+    def told(self, context: Context) -> Iterator[Told]:
+        """Yield a sentence for each destination to which connections died idle while it was up."""
+        for whither, survived, deaths in self.telling(context):
+            frames = [death.frames[-1] for death in deaths if death.frames]
+            yield _sentence(whither, survived, deaths, context), frames[:KEPT]
 
-
-def _survived_probes(case: Case) -> list[int]:
-    """Return the silences before probes that were answered."""
-    return [
-        episode.first_gap_ns for prober in case.connection.probers for episode in prober.episodes
-        if episode.first_gap_ns is not None and episode.ending in (Ending.ANSWERED, Ending.RESUMED)
-    ]
-
-
-def _killing_silence(case: Case) -> tuple[int, FrameRef | None]:
-    """Return the shortest silence after which the connection was found dead, and where; 0: none."""
-    gaps: list[tuple[int, FrameRef | None]] = [
-        (episode.first_gap_ns, episode.ending_frame or episode.probes[-1].frame)
-        for prober in case.connection.probers for episode in prober.episodes
-        if episode.first_gap_ns is not None
-        and episode.ending in (Ending.GAVE_UP, Ending.RESET, Ending.USER_TIMEOUT)
-    ]
-    if case.killed_ns:
-        gaps.append((case.killed_ns, None))
-    return min(gaps, key=lambda gap: gap[0], default=(0, None))
+    def telling(self, context: Context) -> list[tuple[Endpoint, int, list[Death]]]:
+        """Return (destination, longest silence survived, deaths by their silence) where these show a limit."""
+        found = []
+        for whither, bracket in sorted(self.by_destination.items()):
+            deaths = [death for death in bracket.deaths if is_lively(death, context)]
+            deaths.sort(key=lambda death: (death.silence_ns, death.at_ns, death.frames))
+            if _is_telling(bracket.survived_ns, deaths):
+                found.append((whither, bracket.survived_ns, deaths))
+        return found
 
 
-def _sentence(destination: Endpoint, bracket: Bracket) -> str:
+def _is_telling(survived: int, deaths: list[Death]) -> bool:
+    """Return whether deaths show a common limit: several, or one that is not far above what was survived."""
+    return len(deaths) > 1 or (len(deaths) == 1 and survived < deaths[0].silence_ns <= 2 * survived)
+
+
+def _sentence(whither: Endpoint, survived: int, deaths: list[Death], context: Context) -> str:
     """Say the bracket, the known limits in it, and the idle that would have come before it."""
-    if bracket.survived_ns >= bracket.killed_ns:
-        limit = f"one died after {duration(bracket.killed_ns)}, others survived {duration(bracket.survived_ns)}: no "
-        return f"{counted(bracket.deaths, 'connection')} to {destination} died after silence, {limit}common timeout"
-    low, high = bracket.survived_ns, bracket.killed_ns
-    names = ", ".join(limit.what for limit in matching(low, high)[:3])
-    beats = idle_below(low or high // 2)
-    bracket_words = f"more than {duration(low)}, at most {duration(high)}" if low else f"at most {duration(high)}"
-    return (
-        f"{counted(bracket.deaths, 'connection')} to {destination} died at first use after silence: the timeout is "
-        f"{bracket_words}"
-        + (f"; known limits in between: {names}" if names else "")
-        + (f"; an idle of {beats} s or less comes before it, the timer's lateness counted" if beats else "")
-    )
+    killed = deaths[0].silence_ns
+    died = f"{counted(len(deaths), 'connection')} to {whither} died at first use after silence"
+    if survived >= killed:
+        return f"{died}, but not of one limit: one after {_ceiling(killed)}, while another survived {_floor(survived)}"
+    lived = f"the longest silence survived is {_floor(survived)}" if survived else "no long silence was survived"
+    limits = forgetting(survived, killed, context)
+    known = f"; known limits in between: {limit_words(limits)}" if limits else ""
+    beats = idle_that_beats(survived // SECOND_NS) if survived else None
+    advice = f"; an idle of {beats} s or less beats it, the timer's lateness counted" if beats else ""
+    return f"{died}: {lived}, the shortest that killed {_ceiling(killed)}{known}{advice}"
 
 
-def idle_below(limit_ns: int) -> int:
-    """Return the longest idle, in seconds, whose timer fires before a limit at every clock rate; 0: none."""
-    for seconds in range(min(limit_ns // SECOND_NS, 32767), 0, -1):
-        if all((seconds + latest_s(seconds, hz)) * SECOND_NS < limit_ns for hz in HZ_VALUES):
-            return seconds
-    return 0
+def _floor(time_ns: int) -> str:
+    """Return a silence that was survived, in tenths of a second, never more than it was."""
+    return f"{time_ns // TENTH_NS / 10:,.1f} s"
 
 
+def _ceiling(time_ns: int) -> str:
+    """Return a silence that killed, in tenths of a second, never less than it was."""
+    return f"{-(-time_ns // TENTH_NS) / 10:,.1f} s"

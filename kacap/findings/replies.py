@@ -1,0 +1,86 @@
+"""Findings about replies: swallowed although the peer is up, held back by a limit, lost on the way to the prober."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from kacap.classify.kinds import Ending
+from kacap.evidence import Case
+from kacap.findings.boxes import death_of, is_lively
+from kacap.findings.case import Context, Told, closing_ns, episodes, frames_of
+from kacap.units import between, counted
+
+RATE_LIMIT_NS = 500_000_000  # net.ipv4.tcp_invalid_ratelimit
+ALIKE = 3  # runs of one length: two may be chance
+
+
+def unanswered_while_alive(case: Case, context: Context) -> Iterator[Told]:
+    """Probes go unanswered while the same peer is heard on another connection: it is the probes that are swallowed."""
+    death = death_of(case)
+    if death is not None and is_lively(death, context):
+        return  # forgotten after a silence: another row
+    for prober, episode in episodes(case, Ending.GAVE_UP, Ending.OPEN, Ending.RESUMED, Ending.USER_TIMEOUT):
+        lost = [probe for probe in episode.probes if probe.reply_frame is None]
+        if len(lost) < 2 or not context.alive(
+            prober.peer, prober.side, lost[0].time_ns, closing_ns(episode)
+        ):
+            continue
+        never = " (none on this connection was ever answered)" if prober.replies == 0 else ""
+        gave_up = f", and {prober.side} gave up" if episode.ending in (Ending.GAVE_UP, Ending.USER_TIMEOUT) else ""
+        sentence = (
+            f"{prober.peer.address} is up: it was heard on another connection while {counted(len(lost), 'probe')} of "
+            f"{prober.side} to {prober.peer} went unanswered{never}{gave_up}"
+        )
+        yield sentence, frames_of(episode)
+
+
+def rate_limited(case: Case, context: Context) -> Iterator[Told]:
+    """A probe less than half a second after an answered one: Linux answers such segments twice a second at most."""
+    for prober in case.connection.probers:
+        frames, answered_ns = [], None
+        for probe in (probe for episode in prober.episodes for probe in episode.probes):
+            if probe.reply_frame is not None:
+                answered_ns = probe.time_ns
+            elif answered_ns is not None and probe.time_ns - answered_ns < RATE_LIMIT_NS:
+                frames.append(probe.frame)
+        if frames:
+            sentence = (
+                f"{counted(len(frames), 'probe')} of {prober.side} came within 0.5 s of an answered one and got no "
+                f"reply: {prober.peer} likely limits its replies (Linux does), these are no losses"
+            )
+            yield sentence, frames
+
+
+def regular_misses(case: Case, context: Context) -> Iterator[Told]:
+    """Every k-th probe is answered, again and again: losses are not so regular, a limit on replies is.
+
+    Probes that come sooner than Linux answers have their own row.
+    """
+    if any(rate_limited(case, context)):
+        return
+    for prober in case.connection.probers:
+        answered = [e for e in prober.episodes if e.ending == Ending.ANSWERED][1:]
+        lengths = {len(episode.probes) for episode in answered}
+        if len(answered) >= ALIKE - 1 and len(lengths) == 1 and min(lengths) > 1:
+            replies = [p.time_ns + (p.reply_after_ns or 0) for e in answered for p in e.probes if p.reply_frame]
+            gaps = [b - a for a, b in pairwise(replies)]
+            sentence = (
+                f"{prober.peer} answers one probe in {min(lengths)}, regularly ({between(min(gaps), max(gaps))} "
+                "apart): it likely limits its replies (net.ipv4.tcp_invalid_ratelimit), or something in between does"
+            )
+            yield sentence, [frame for episode in answered[:4] for frame in frames_of(episode)]
+
+
+def reply_lost(case: Case, context: Context) -> Iterator[Told]:
+    """Replies are in the capture, yet the prober went on as if none had come, and gave up."""
+    for prober in case.connection.probers:
+        if not prober.history.unheard:
+            continue
+        probes = [probe for episode in prober.episodes for probe in episode.probes]
+        sentence = (
+            f"{prober.side} gave up although replies of {prober.peer} are in the capture: they were likely lost "
+            "between the place of the capture and the prober"
+        )
+        resets = [reset.frame for reset in case.evidence.resets[-1:]]
+        yield sentence, [*(p.reply_frame for p in probes[-4:] if p.reply_frame), *resets]

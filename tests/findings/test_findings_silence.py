@@ -1,0 +1,109 @@
+"""What findings say of boxes and idle deaths rests on who was heard elsewhere; healthy captures raise none."""
+
+from __future__ import annotations
+
+import pytest
+from findings_cases import found
+
+HEALTHY = (
+    "crafted/00-baseline", "crafted/02-zero-window-probes", "crafted/04-mid-capture-answered",
+    "crafted/06-both-ends-probe", "crafted/14-everything-twice", "crafted/17-port-reuse-without-syn",
+    "crafted/20-answered-by-data", "crafted/21-late-unrelated-acks", "crafted/31-stray-reset",
+    "crafted/32-two-vlans", "crafted/36-new-syn", "crafted/40-late-sack-ack", "crafted/51-reply-not-captured",
+    "crafted/58-data-while-probed", "crafted/59-spurious-keystroke", "crafted/64-tail-loss-probe",
+    "crafted/65-duplicate-acks", "crafted/67-peer-comes-back", "crafted/70b-answer-with-another-start",
+    "crafted/71b-closed-after-idle", "crafted/75b-one-timer-and-data", "crafted/76b-one-reply-lost",
+    "crafted/78b-brief-loss", "crafted/79b-irregular-data", "lab/both-probe", "lab/crossing", "lab/fin-wait2",
+    "lab/idle-set-late", "lab/interval-longer-than-idle", "lab/listener-inherits", "lab/mid-connection",
+    "lab/nat-forgot-recreated", "lab/on-any", "lab/on-lo", "lab/one-byte-probe", "lab/probe-before-data",
+    "lab/recovered", "lab/sysctl-changed", "lab/up", "lab/up-ipv6", "lab/zero-window", "lab/zero-window-idle",
+)  # fmt: skip
+
+PUBLIC = {
+    "ntop_nDPI__anydesk.pcapng": ["masked"],
+    "ntop_nDPI__avast.pcap": ["path-forgot", "peer-gone", "peer-gone"],
+}
+
+
+def one(case: str, name: str) -> str:
+    """The sentence of the only finding of that id."""
+    (sentence,) = [finding.sentence for finding in found(case) if finding.id == name]
+    return sentence
+
+
+@pytest.mark.parametrize("case", HEALTHY)
+def test_a_capture_in_which_nothing_is_wrong_raises_nothing(case):
+    assert found(case) == []
+
+
+def test_a_population_of_which_a_part_was_cut_off_is_told_of_as_that_and_nothing_else():
+    assert {finding.id for finding in found("lab/population")} == {"peer-gone", "too-many-probes"}
+
+
+def test_bytes_that_a_box_drops_show_the_same_bracket_as_its_resets():
+    words = one("crafted/77b-silent-idle-deaths", "idle-deaths")
+    assert words.startswith("2 connections to 10.0.3.7:5432 died at first use after silence: the longest silence ")
+    assert "survived is 349.1 s, the shortest that killed 360.3 s; known limits in between: 350 s (AWS NLB" in words
+
+
+def test_a_host_that_was_started_again_makes_no_bracket_and_each_death_is_hedged():
+    findings = found("crafted/77c-host-restarted")
+    assert [finding.id for finding in findings] == ["idle-death"] * 3
+    assert all("may have forgotten the connection, or the peer was started again" in f.sentence for f in findings)
+
+
+def test_idle_deaths_of_one_destination_are_told_together_only():
+    assert [finding.id for finding in found("crafted/77-idle-deaths")] == ["idle-deaths"]
+
+
+def test_a_reset_by_a_box_after_idle_says_the_silence_and_the_limit_it_shows():
+    words = one("crafted/73-box-resets-the-probe", "forged-reset")
+    assert words.endswith("it came at the first use after 360 s of silence")
+    forgot = one("crafted/73-box-resets-the-probe", "path-forgot")
+    assert "met an RST; it had survived 300 s" in forgot
+    assert "the RST is not the peer's own" in forgot
+    assert "350 s (AWS NLB" in forgot
+
+
+def test_an_unasked_reset_of_a_box_says_the_silence_it_ended():
+    words = one("crafted/81-reset-at-the-limit", "forged-reset")
+    assert "it came unasked, after 300 s of silence; known limits up to that: 300 s (F5 BIG-IP), 240 s (Azure" in words
+
+
+def test_a_tight_bracket_alone_is_hedged():
+    words = one("crafted/82-nobody-else-heard", "path-forgot")
+    assert "may have forgotten the connection, or the peer has gone meanwhile; known limits in between: 350 s" in words
+
+
+def test_resets_of_one_kind_are_told_once():
+    words = one("crafted/63-reset-at-the-probes-number", "forged-reset")
+    assert words.startswith("each of 2 RSTs in the name of 10.0.0.2:80 was likely made by a box")
+    assert words.endswith("its sequence number is off, so that the receiver ignores it")
+
+
+def test_icmp_errors_are_named_by_their_type_and_family():
+    assert "time exceeded (a routing loop, or too many hops), communication administratively prohibited" in one(
+        "crafted/60-unreachable-eight-bytes", "unreachable"
+    )
+    assert "no route to destination" in one("lab/unreachable-ipv6", "unreachable")
+
+
+def test_a_last_sign_of_life_before_the_capture_is_said():
+    assert "gave up, its last sign of life is before the capture" in one("crafted/56-mid-capture-gave-up", "peer-gone")
+
+
+def test_one_probe_that_ended_it_may_be_a_count_of_one_or_a_user_timeout():
+    assert "(a count of 1, or TCP_USER_TIMEOUT)" in one("lab/user-timeout-short", "peer-gone")
+
+
+@pytest.mark.shared
+def test_public_captures_raise_what_was_judged_right_and_no_more(shared):
+    import kacap
+
+    raised = {}
+    for path in sorted(shared.iterdir()):
+        if path.suffix in (".pcap", ".pcapng", ".gz"):
+            ids = sorted(finding.id for finding in kacap.read(str(path)).findings)
+            if ids:
+                raised[path.name] = ids
+    assert raised == PUBLIC

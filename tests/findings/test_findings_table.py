@@ -1,0 +1,76 @@
+"""Every finding of the table is raised by a capture that shows it, with its numbers, not by one that looks alike."""
+
+from __future__ import annotations
+
+import re
+import struct
+from pathlib import Path
+
+import pytest
+from findings_cases import PAIRS, expected, found
+
+import kacap
+from kacap.findings import TABLE, WHOLE
+
+IDS = [row.id for row in (*TABLE, *WHOLE)]
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+
+def test_every_finding_has_a_case_that_raises_it_and_one_that_does_not():
+    assert len(set(IDS)) == len(IDS)
+    assert set(PAIRS) | {"drops"} == set(IDS)
+    assert all(pair.spares for pair in PAIRS.values())
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_finding_is_raised_with_its_numbers_and_its_frames(name):
+    pair = PAIRS[name]
+    findings = found(pair.raises, pair.expect)
+    assert {finding.id for finding in findings} == {name, *pair.also}
+    (finding,) = [finding for finding in findings if finding.id == name]
+    for words in pair.says:
+        assert words in finding.sentence
+    assert [frame.number for frame in finding.frames] == pair.frames
+    assert finding.remedy
+
+
+@pytest.mark.parametrize(("name", "case"), [(name, case) for name, pair in PAIRS.items() for case in pair.spares])
+def test_a_finding_is_not_raised_by_what_looks_alike(name, case):
+    assert name not in [finding.id for finding in found(case, PAIRS[name].spared_by)]
+
+
+@pytest.mark.parametrize("lost", [0, 7])
+def test_frames_dropped_by_the_kernel_are_a_finding_that_weakens_every_miss(lost, captures, tmp_path):
+    data = bytearray((captures / "lab/recovered/capture.pcapng").read_bytes())
+    assert set_drops(data, lost)
+    (tmp_path / "lossy.pcapng").write_bytes(data)
+    findings = [f for f in kacap.read(str(tmp_path / "lossy.pcapng")).findings if f.id == "drops"]
+    sentence = "7 frames dropped while capturing: 2 missed replies may be among them"
+    assert [(f.sentence, f.connection, f.frames) for f in findings] == ([(sentence, None, [])] if lost else [])
+
+
+def set_drops(data: bytearray, lost: int) -> int:
+    """Write ``lost`` into the dropped counters of interface statistics (pcapng block 5, options 5 and 7)."""
+    place, written = 0, 0
+    while place < len(data):
+        kind, length = struct.unpack_from("<II", data, place)
+        option = place + 20
+        while kind == 5 and option < place + length - 4:
+            code, size = struct.unpack_from("<HH", data, option)
+            if code in (5, 7) and size == 8:
+                struct.pack_into("<Q", data, option + 4, 0 if written else lost)
+                written += 1
+            option += 4 + size + -size % 4
+        place += length
+    return written
+
+
+def test_the_readme_lists_every_finding_and_when_it_holds():
+    section = README.read_text().split("\n## Findings\n")[1].split("\n## ")[0]
+    listed = re.findall(r"^\| `([a-z-]+)` \| (.+) \|$", section, re.M)
+    assert listed == [(row.id, row.when) for row in (*TABLE, *WHOLE)]
+
+
+def test_an_early_end_is_told_once():
+    ids = [finding.id for finding in found("lab/user-timeout-short", expected(3, 2, 5))]
+    assert ids == ["gave-up-early"]
