@@ -1,6 +1,6 @@
 import pytest
 
-from kacap.report.units import between, clean, counted, duration, moment
+from kacap.units import between, clean, counted, duration, moment
 
 
 @pytest.mark.parametrize(
