@@ -79,3 +79,19 @@ class Analysis:
         retransmissions and resets drawn too.
         """
         return import_module("kacap.report.chart").Plot(self)
+
+    @property
+    def tables(self) -> Any:
+        """The connections, probers, probes, episodes and findings as tables (``report.tables.Tables``).
+
+        Each has ``to_pandas()``, ``to_polars()`` and ``to_arrow()``, and ``__arrow_c_stream__`` for all else.
+        """
+        return import_module("kacap.report.tables").Tables(self)
+
+    def __repr__(self) -> str:
+        """Return the report as text, one line for each of the gravest connections."""
+        return str(import_module("kacap.report.notebook").text_of(self))
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: verdicts, the timeline and findings."""
+        return str(import_module("kacap.report.notebook").html_of(self))

@@ -28,7 +28,8 @@ COMMANDS = {
     "explain": ("kacap.commands.explain:explain", "Say what one frame is, why, and what it could be mistaken for."),
     "sockets": ("kacap.commands.sockets:sockets", "Show what live sockets are set to, and who set it."),
     "plan": ("kacap.commands.plan:plan", "Choose settings that hold, and write them in each product's words."),
-    "annotate": ("kacap.commands.annotate:annotate", "Write a capture again, with a comment on every frame of evidence."),
+    "report": ("kacap.commands.report:report", "Write one HTML page: verdicts, findings, charts, connections."),
+    "annotate": ("kacap.commands.annotate:annotate", "Write a capture again, with a comment on each frame of evidence."),
     "doctor": ("kacap.commands.doctor:doctor", "Say what works on this machine, what does not, and what mends it."),
     "lab": ("kacap.commands.lab:lab", "Make real keepalive traffic on demand, and record it."),
 }

@@ -156,12 +156,14 @@ class Comments:
     """The comment of each frame of evidence, as bytes, in the order of the copy."""
 
     def __init__(self, survey: Survey, only: bool) -> None:
-        frames = self._texts(survey, str)
-        by_file = {file: sorted(f.number for f in frames if f.file == file) for file in survey.order}
-        base, self._numbered = 0, {}
-        for file, numbers in by_file.items():
-            for rank, number in enumerate(numbers, 1):
-                self._numbered[FrameRef(file, number)] = base + (rank if only else number)
+        kept = sorted(self._texts(survey, str)) if only else []
+        self._ranks: dict[FrameRef, int] = {}
+        self._base: dict[int, int] = {}  # frames of the copy before those of a file
+        base = 0
+        for file in survey.order:
+            numbers = [ref for ref in kept if ref.file == file]
+            self._ranks |= {ref: base + rank for rank, ref in enumerate(numbers, 1)}
+            self._base[file] = base
             base += len(numbers) if only else survey.counts[file]
         frames = self._texts(survey, self._name)
         encoded = {ref: _comment(said) for ref, said in sorted(frames.items())}
@@ -176,7 +178,7 @@ class Comments:
 
     def _name(self, frame: FrameRef) -> str:
         """Return the number that a frame has in the copy."""
-        return str(self._numbered[frame])
+        return str(self._ranks.get(frame) or self._base[frame.file] + frame.number)
 
     def plans(self, rows: NDArray[np.void], file: int, changes: Changes) -> NDArray[np.void]:
         """Return the plan (PLAN) for some consecutive frames of a file, lengths as captured."""
