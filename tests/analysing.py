@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -36,7 +37,7 @@ def small_cases() -> list[str]:
 
 
 def files_of(case: str) -> list[str]:
-    """The files of a case, in the order of their names; of both-ends each end is a capture of its own, so the prober's."""
+    """The files of a case in the order of their names; both-ends holds two captures of one thing: the prober's."""
     files = sorted(str(path) for path in (CAPTURES / case).iterdir() if path.suffix in SUFFIXES)
     return [name for name in files if Path(name).name != "peer.pcapng"]
 
@@ -65,7 +66,7 @@ def segments_of(case: str) -> np.ndarray:
 def pieces(batch: FrameBatch, cuts: Iterable[int]) -> list[FrameBatch]:
     """A batch cut before the frames given."""
     bounds = [0, *sorted(cuts), len(batch.frames)]
-    return [FrameBatch(batch.buffer, batch.frames[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [FrameBatch(batch.buffer, batch.frames[a:b]) for a, b in itertools.pairwise(bounds)]
 
 
 @dataclass

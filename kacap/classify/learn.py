@@ -37,17 +37,20 @@ _PROVEN, _W_OUT_RST = int(Grade.PROVEN), int(Why.OUT_OF_WINDOW_RST)
 
 @kernel
 def hear(y: Row, time_ns: Row) -> None:
-    """Start Y's idle clock again, and keep when: times closer than a twentieth of a second count as one."""
-    again = y.heard_n > 0 and time_ns - y.heard_ns < SAME_MOMENT_NS
+    """Start Y's idle clock again, and keep when: what comes within a twentieth of a second counts as one."""
+    n = y.heard_n
+    newest = y.heard_0 if n == 1 else y.heard_1 if n == 2 else y.heard_2 if n == 3 else y.heard_3
     y.heard_ns = time_ns
-    y.heard_n += 0 if again else 1
-    if y.heard_n == 1:
+    if 0 < n <= 4 and time_ns - newest < SAME_MOMENT_NS:
+        return
+    y.heard_n += 1
+    if n == 0:
         y.heard_0 = time_ns
-    elif y.heard_n == 2:
+    elif n == 1:
         y.heard_1 = time_ns
-    elif y.heard_n == 3:
+    elif n == 2:
         y.heard_2 = time_ns
-    elif y.heard_n == 4:
+    elif n == 3:
         y.heard_3 = time_ns
 
 

@@ -151,7 +151,8 @@ class Gatherer:
         if run.unanswered:
             history = self.histories[side]
             history.add(event.time_ns, (), event.silent_since_ns, probe=False)
-            history.exhausted.append(len(run.episode.probes))
+            if run.episode.silent_since_ns is not None:  # else the run may be longer than the capture shows
+                history.exhausted.append(len(run.episode.probes))
         self._end(side, Ending.UNREACHABLE if run.refused else Ending.GAVE_UP, event.ref)
 
     def _take_unreachable(self, event: Event, side: int) -> None:
@@ -206,7 +207,7 @@ def unanswered_in(episode: Episode) -> int:
 def _count(prober: Prober, episode: Episode, last_ns: int | None) -> None:
     """Add a final episode to its prober's numbers; the newest probe is no miss before ``ANSWER_WAIT_NS``."""
     before_ns = prober.last_probe_ns if prober.probes else None
-    if episode.ending not in (Ending.GAVE_UP, Ending.UNREACHABLE):
+    if episode.ending not in (Ending.GAVE_UP, Ending.UNREACHABLE) or episode.silent_since_ns is None:
         prober.history.longest_run = max(prober.history.longest_run, unanswered_in(episode))
     for probe in episode.probes:
         if before_ns is not None:

@@ -1,29 +1,39 @@
 """From a prober's history to the settings that could have produced it, as sets.
 
-The set of a setting holds every whole second for which some simulated Linux timer (``socket_timer``) explains the
+The set of a setting holds every whole second for which some simulated Linux timer (``simulate``) explains the
 whole history; it is narrowed by every firing. Jiffies per second are tried too, and what contradicts every value of
 them is no Linux timer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kacap.timing.history import History
-from kacap.timing.socket_timer import SLACK_NS, Settings, Step, contradictions
+from kacap.timing.simulate import Began, contradictions
+from kacap.timing.socket_timer import SLACK_NS, Step
 from kacap.timing.wheel import HZ_VALUES, latest_s
 
 SECOND_NS = 1_000_000_000
 EARLY_NS = 25_000_000  # two ticks of the slowest clock, and a capture's own error
 # How far below idle an interval must lie to lead to each granule of the arming for the remainder.
-REMAINDERS_S = (1, 2, 5, 10, 14, 30, 60, 100, 140, 600, 1500, 5000)
-TRIED = 40_000  # settings tried for one prober and one clock at most
+REMAINDERS_S = (0, 1, 2, 5, 10, 14, 30, 60, 100, 140, 600, 1500, 5000)
+TRIED = 400_000  # pairs of settings up to which every one is tried for one prober and one clock
+MOST = 1_000_000  # and how many are tried at all
+
+Pairs = NDArray[np.int64]  # of seconds: idle, interval
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What one clock rate allows: sets of seconds, and how many firings even the best guess cannot explain."""
+    """What one clock rate allows: sets of seconds, and how many firings even the best guess cannot explain.
+
+    ``idle`` is empty where nothing that the prober heard shows it.
+    """
 
     hz: int
     idle: frozenset[int]
@@ -40,81 +50,107 @@ def whole_seconds(gap_ns: int, hz: int) -> range:
     return range(max(int(low), 1), int(top) + 1)
 
 
-def intervals_below(idle: int) -> list[int]:
-    """Return intervals up to idle, one for each granule that the arming for the remainder may have."""
-    return sorted({max(idle - rest, 1) for rest in REMAINDERS_S} | {1, idle})
+def _pairs(idles: Iterable[int], intervals: Iterable[int]) -> Pairs:
+    """Return every pair of an idle and an interval."""
+    first, second = np.array([*idles], np.int64), np.array([*intervals], np.int64)
+    return np.stack([np.repeat(first, len(second)), np.tile(second, len(first))], axis=1)
 
 
-def _candidates(history: History, hz: int) -> Iterable[Settings]:
-    """Yield the settings worth trying: intervals up to idle, as nearly every configuration has them."""
+def _is_plain(steps: Sequence[Step]) -> bool:
+    """Return whether nothing but replies was heard: then an interval below idle shows in the last granule only."""
+    return all(
+        step.heards_ns is not None and step.before_ns is not None and len(step.heards_ns) <= 1
+        and all(heard - step.before_ns < SECOND_NS for heard in step.heards_ns)
+        for step in steps[1:]
+    )
+
+
+def _below(idles: range, steps: Sequence[Step]) -> Pairs:
+    """Return idles with intervals up to them: all, or where they are too many those that people choose."""
+    if _is_plain(steps):
+        rests = np.array(REMAINDERS_S, np.int64)
+        pairs = _pairs(idles, rests)
+        return np.stack([pairs[:, 0], np.maximum(pairs[:, 0] - pairs[:, 1], 1)], axis=1)
+    intervals: Sequence[int] = range(1, idles.stop)
+    if len(idles) * len(intervals) > TRIED:
+        chosen = {*range(1, 120), *range(120, 1000, 5), *range(1000, idles.stop, 50)}
+        intervals = sorted(chosen | {max(idles.stop - 1 - rest, 1) for rest in REMAINDERS_S})
+    pairs = _pairs(idles, intervals)
+    return pairs[pairs[:, 1] <= pairs[:, 0]]
+
+
+def _usual(history: History, hz: int) -> Pairs:
+    """Return the settings worth trying first: those whose interval is known, or is at most idle."""
     idle_ns, interval_ns = history.idle_gap_ns, history.interval_gap_ns
-    idles: Iterable[int] = whole_seconds(idle_ns[0], hz) if idle_ns else ()
+    idles = whole_seconds(idle_ns[0], hz) if idle_ns else range(0)
     if interval_ns is None:
-        return [Settings(idle, interval, hz) for idle in idles for interval in intervals_below(idle)]
+        return _below(idles, history.steps)
     intervals = whole_seconds(interval_ns[0], hz)
     if idle_ns is None:
-        return [Settings(max(intervals), interval, hz) for interval in intervals]
-    return [Settings(idle, interval, hz) for idle in idles for interval in intervals]
+        return _pairs([intervals.stop - 1], intervals)
+    as_long = intervals.stop > idles.start  # then it may be the interval that spaced what was answered
+    return _pairs(range(1, idles.stop) if as_long else idles, intervals)
 
 
-def _reversed_candidates(history: History, hz: int, spread: bool) -> list[Settings]:
-    """Return settings whose interval exceeds idle: answered probes then follow each other at the interval.
-
-    ``spread``: what was heard in between added up to idle to every gap.
-    """
-    if history.idle_gap_ns is None:
-        return []
+def _reversed(history: History, hz: int, began: Began) -> Pairs:
+    """Return settings whose interval exceeds idle: answered probes then follow each other at the interval."""
     gaps = [step.time_ns - step.before_ns for step in history.steps if step.before_ns is not None]
-    if not gaps:
-        return []
+    if history.idle_gap_ns is None or not gaps:
+        return _pairs([], [])
     idles = range(1, (history.idle_gap_ns[0] + EARLY_NS) // SECOND_NS + 1)
-    intervals = whole_seconds(min(gaps), hz)
-    if spread:
-        intervals = range(max(intervals.start - 2 * idles.stop, 1), intervals.stop)
-    return [Settings(idle, interval, hz) for interval in intervals for idle in idles]
+    first = history.steps[0]
+    if began and first.since_ns is not None:
+        shown = whole_seconds(first.time_ns - first.since_ns, hz)
+        idles = range(shown.start, min(shown.stop, idles.stop))
+    intervals = range(1, (min(gaps) + EARLY_NS) // SECOND_NS + 1)
+    if len(idles) * len(intervals) > TRIED:
+        intervals = whole_seconds(min(gaps), hz)
+    pairs = _pairs(idles, intervals)
+    return pairs[pairs[:, 1] > pairs[:, 0]]
 
 
-def _fit(steps: list[Step], tried: list[Settings], hz: int, *, strict: bool) -> Fit | None:
-    """Return the sets of the settings that explain a history best, None if nothing was tried."""
-    if not tried or len(tried) > TRIED:
+def _fit(steps: Sequence[Step], tried: Pairs, hz: int, began: Began) -> Fit | None:
+    """Return the sets of the settings that explain a history best, None if there are none or too many to try."""
+    if not 0 < len(tried) <= MOST:
         return None
-    least, best = len(steps), list[Settings]()
-    for settings in tried:
-        count = contradictions(steps, settings, strict=strict, most=least)
-        if count < least:
-            least, best = count, []
-        if count == least:
-            best.append(settings)
-    return Fit(hz, frozenset(s.idle for s in best), frozenset(s.interval for s in best), least)
+    counts = contradictions(steps, tried, hz, began)
+    best = tried[counts == counts.min()]
+    return Fit(hz, frozenset(best[:, 0].tolist()), frozenset(best[:, 1].tolist()), int(counts.min()))
 
 
-def _better(a: Fit | None, b: Fit | None) -> Fit | None:
-    """Return the fit with fewer contradictions, the first of two equal ones."""
-    if a is None or b is None:
-        return a or b
-    return b if b.contradictions < a.contradictions else a
+def _best(history: History, began: Began) -> dict[int, Fit]:
+    """Return the best fit of each clock rate; an interval above idle is tried where nothing else explains all."""
+    found = {hz: _fit(history.steps, _usual(history, hz), hz, began) for hz in HZ_VALUES}
+    for hz, fit in found.items():
+        if fit is None or fit.contradictions:
+            other = _fit(history.steps, _reversed(history, hz, began), hz, began)
+            if fit is None or (other is not None and other.contradictions < fit.contradictions):
+                found[hz] = other
+    return {hz: fit for hz, fit in found.items() if fit is not None}
+
+
+def _least(found: dict[int, Fit]) -> int:
+    """Return how many firings the best of some fits leaves unexplained."""
+    return min((fit.contradictions for fit in found.values()), default=1 << 30)
 
 
 def fits(history: History) -> dict[int, Fit]:
     """Return what each clock rate allows for a history: the tolerable fits by jiffies per second.
 
-    Settings whose interval exceeds idle are tried when no others explain the history. The first probe's lateness
-    counts only where nothing else speaks for idle: keepalive may have been switched on late.
+    Where the capture shows the connection opening, keepalive is taken to have been on from then; only if that
+    explains nothing, it was switched on late, and the first gap says nothing of idle.
     """
-    steps = history.steps
-    if not steps:
+    if not history.steps:
         return {}
-    strict = history.idle_n < 2 and history.began
-    found = {hz: _fit(steps, list(_candidates(history, hz)), hz, strict=strict) for hz in HZ_VALUES}
-    for spread in (False, True):
-        if any(one is not None and one.contradictions == 0 for one in found.values()) and spread:
-            break
-        for hz, one in found.items():
-            if one is None or one.contradictions:
-                tried = _reversed_candidates(history, hz, spread)
-                found[hz] = _better(one, _fit(steps, tried, hz, strict=history.began))
+    began = Began.UNSEEN
+    if history.began:
+        began = Began.ON_SOON if history.idle_n > 1 else Began.ON_SINCE_OPEN
+    found = _best(history, began)
+    if history.began and _least(found):
+        late = _best(history if history.idle_n > 1 else history.without_idle(), Began.UNSEEN)
+        found = late if _least(late) < _least(found) else found
     # Few firings may stay unexplained: a stolen processor now and then, no more.
-    return {hz: one for hz, one in found.items() if one is not None and one.contradictions <= len(steps) // 8}
+    return {hz: fit for hz, fit in found.items() if fit.contradictions <= len(history.steps) // 8}
 
 
 def common_hz(all_fits: Iterable[dict[int, Fit]]) -> set[int]:

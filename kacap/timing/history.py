@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kacap.timing.socket_timer import Step
 
 KEPT = 256  # firings; more narrow nothing that these have not
 ALIKE = 4  # of one shape in a row
 SAME_NS = 20_000_000
+CROSSING_NS = 200_000_000  # what the capture shows so shortly before a probe had not reached the prober yet
 
 
 def _shape(step: Step) -> tuple[int, ...] | None:
@@ -48,6 +49,7 @@ class History:
 
     def add(self, time_ns: int, heards_ns: tuple[int, ...] | None, since_ns: int | None, *, probe: bool) -> None:
         """Take the next probe, or the abort after the last one, with what was heard before it (see ``Step``)."""
+        since_ns, heards_ns = self._heard_by(time_ns, heards_ns, since_ns)
         step = Step(time_ns, heards_ns, since_ns, self.steps_end_ns if self.steps else None)
         if not self.steps or step.answered:
             if step.since_ns is not None and probe:
@@ -59,6 +61,22 @@ class History:
         self.steps_end_ns = step.time_ns
         if len(self.steps) < KEPT and not self._repeats(step):
             self.steps.append(step)
+
+    def _heard_by(
+        self, time_ns: int, heards_ns: tuple[int, ...] | None, since_ns: int | None
+    ) -> tuple[int | None, tuple[int, ...] | None]:
+        """Return what the prober had heard by then: without what crossed its probe on the way."""
+        if since_ns is None or time_ns - since_ns >= CROSSING_NS:
+            return since_ns, heards_ns
+        if heards_ns is None:
+            return None, None
+        kept = tuple(heard for heard in heards_ns if time_ns - heard >= CROSSING_NS)
+        return (kept[-1] if kept else None), kept
+
+    def without_idle(self) -> History:
+        """Return the same history with nothing known of idle."""
+        steps = [replace(step, since_ns=None) if step.before_ns is None else step for step in self.steps]
+        return replace(self, steps=steps, idle_gap_ns=None, idle_n=0)
 
     def _repeats(self, step: Step) -> bool:
         """Return whether the firings before this one looked just like it: it would narrow nothing."""

@@ -12,6 +12,7 @@ from kacap.timing.history import History
 from kacap.timing.systems import SYSTEMS, System, inferred, seconds_within
 
 ONE_GAP = "from one gap, taking keepalive to have been on since the connection opened"
+NOT_LONGER = "taking the interval, which does not show, not to be longer: it would govern answered probes"
 UNHEARD = "the replies in the capture did not reach the prober: what it heard, and when, is not known here"
 NO_TIMER = "no timer that is known here explains the gaps: only their range is"
 
@@ -71,16 +72,18 @@ def _fill(prober: Prober, model: Model, found: list[Fit]) -> None:
     if model.system is not None:
         idle = seconds_within(history.idle_gap_ns, model.system) if history.idle_gap_ns else []
         interval = seconds_within(history.interval_gap_ns, model.system) if history.interval_gap_ns else []
-    prober.idle = _idle(history, idle, model.note)
+    prober.idle = _idle(history, idle, governs, model.note)
     prober.interval = _interval(prober, interval, governs, model.note)
     prober.count = _count(prober, history)
 
 
-def _idle(history: History, candidates: list[int], note: str) -> Setting:
+def _idle(history: History, candidates: list[int], governs: bool, note: str) -> Setting:
     """Return idle as the gaps after something was heard show it."""
     if history.idle_gap_ns is None:
         return Setting(why="the capture began after the prober had last heard from its peer")
     assumed = ONE_GAP if history.idle_n == 1 and history.began else ""
+    if not history.began and history.interval_gap_ns is None and not governs:
+        assumed = NOT_LONGER
     why = "; ".join(filter(None, (note, assumed))) if candidates else NO_TIMER
     return Setting(history.idle_gap_ns, history.idle_n, candidates or None, why=why)
 

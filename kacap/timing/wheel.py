@@ -8,14 +8,10 @@ between them are known, never where the multiples lie, unless an earlier firing 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
-
 HZ_VALUES = (100, 250, 300, 1000)
 LEVELS = 9
 
 
-@lru_cache(maxsize=65536)
 def granule(jiffies: int) -> int:
     """Return the granule, in jiffies, of a timer armed for so many (LVL_START of timer.c)."""
     level = 0
@@ -27,34 +23,6 @@ def granule(jiffies: int) -> int:
 def latest_s(seconds: float, hz: int) -> float:
     """Return by how many seconds a timer armed for so many seconds may be late at most."""
     return granule(int(seconds * hz)) / hz
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """A moment that is known to be a multiple of a granule: the timer fired then from an arming of that granule."""
-
-    at: float
-    granule: int
-
-    def later(self, at: float, step: int) -> Grid:
-        """Return what is known after another firing at ``at`` with the granule ``step``: the coarser of both."""
-        return Grid(at, step) if step >= self.granule else self
-
-
-Span = tuple[float, float]
-
-
-def fires(expiry: Span, step: int, grid: Grid, jitter: float) -> Span:
-    """Return the earliest and latest moment at which a timer fires that expires within ``expiry``.
-
-    Exact (but for ``jitter``) when the grid is at least as coarse as ``step``; otherwise anywhere within a granule.
-    """
-    low, high = expiry
-    if grid.granule < step:
-        return low, high + step
-    first = grid.at + step * ((low - jitter - grid.at) // step + 1)
-    last = grid.at + step * ((high + jitter - grid.at) // step + 1)
-    return first, last
 
 
 def steady_s(seconds: int, hz: int) -> float:
