@@ -149,6 +149,7 @@ OPTION_NOP = 1
 OPTION_SACK = 5  # RFC 2018 section 3: pairs of 4-byte edges
 OPTION_TIMESTAMPS = 8  # RFC 7323 section 3.2: TSval, TSecr
 OPTION_TIMESTAMPS_LEN = 10
+OPTION_FAST_OPEN = 34  # RFC 7413 section 2
 OPTION_SACK_MIN = 10
 ALIGNED_TIMESTAMPS = 0x0101080A  # NOP NOP TIMESTAMPS 10: RFC 7323 appendix A, what nearly all segments carry
 

@@ -17,9 +17,10 @@ from kacap.wire.reasons import Reason
 from kacap.wire.sequence import Int
 
 MAC, IPV4, IPV6 = 6, 4, 16  # an address's kind is its size in bytes
+OPTION = 1  # a byte of an option that may hold an address: it becomes a NOP
 
-# One address, and the checksums that change with it (0: none; no checksum is a frame's first byte): of its own IP
-# header, of the payload whose pseudo-header it is part of, and of the innermost enclosing packet.
+# One address, or byte of an option, and the checksums that change with it (0: none; no checksum is a frame's first
+# byte): of its own header, of the payload whose pseudo-header it is part of, of the innermost enclosing packet.
 PLACE = np.dtype(
     [
         ("pos", "<i8"),
@@ -34,7 +35,7 @@ PLACE = np.dtype(
     ],
     align=True,
 )
-MOST_PLACES = 4 * c.MAX_HEADERS  # in one frame, with room to spare
+MOST_PLACES = 48 * c.MAX_HEADERS  # in one frame: of each header two addresses and at most 40 bytes of options
 
 Mapping = Callable[[int, int, int], tuple[int, int]]  # (size, hi, lo) to (hi, lo)
 
@@ -42,8 +43,9 @@ Mapping = Callable[[int, int, int], tuple[int, int]]  # (size, hi, lo) to (hi, l
 def replace_addresses(buffer: Bytes, frames: NDArray[np.void], mapping: Mapping) -> None:
     """Replace in place every MAC and IP address in the headers of ``frames``, ICMP quotes and ARP included.
 
-    ``mapping`` is asked once for each different address of these frames. Checksums are adjusted as RFC 1624 section 3
-    has it, so that a wrong one stays wrong. What follows the headers is not touched.
+    ``mapping`` is asked once for each different address of these frames. Options that may hold addresses (all of
+    IPv4's, TCP's but for the common ones) become NOPs. Checksums are adjusted as RFC 1624 section 3 has it, so that a
+    wrong one stays wrong. What follows the headers is not touched.
     """
     places, work = np.zeros(len(frames) * 4 + MOST_PLACES, PLACE), np.zeros(1, WORK)
     start = 0
@@ -52,7 +54,8 @@ def replace_addresses(buffer: Bytes, frames: NDArray[np.void], mapping: Mapping)
         start += int(find_addresses(constant(buffer), constant(frames[start:]), places, desk(), work))
         found = places[: int(work["count"][0])]
         different, back = np.unique(found[["size", "hi", "lo"]], return_inverse=True)
-        mapped = np.array([mapping(*map(int, one)) for one in different], "<u8").reshape(-1, 2)[back]
+        new = [(0, f.OPTION_NOP) if one["size"] == OPTION else mapping(*map(int, one)) for one in different]
+        mapped = np.array(new, "<u8").reshape(-1, 2)[back]
         found["hi"], found["lo"] = mapped[:, 0], mapped[:, 1]
         write_addresses(buffer, found)
 
@@ -119,6 +122,10 @@ def addresses_of(data: Bytes, desk: np.void, j: Int, places: NDArray[np.void], w
         add(data, pos + f.IPV4_SOURCE, IPV4, places, work)
         add(data, pos + f.IPV4_DESTINATION, IPV4, places, work)
         checksums(desk, j, places[first : work["count"]], pos + f.IPV4_CHECKSUM, work)
+        end = min(pos + (u8(data, pos) & 0x0F) * 4, np.int64(work["end"]))
+        add_option(data, pos + f.IPV4_LEN, end, pos + f.IPV4_CHECKSUM, places, work)
+    elif state == c.TCP and pos + f.TCP_LEN <= work["end"]:
+        tcp_options(data, pos, places, work)
     elif state == c.IPV6 and pos + f.IPV6_LEN <= work["end"]:
         first = work["count"]
         add(data, pos + f.IPV6_SOURCE, IPV6, places, work)
@@ -128,6 +135,31 @@ def addresses_of(data: Bytes, desk: np.void, j: Int, places: NDArray[np.void], w
         work["cover"], work["cover_udp"] = pos + f.ICMP_CHECKSUM, False
     elif state == c.UDP and pos + f.UDP_LEN <= work["end"]:
         work["cover"], work["cover_udp"] = pos + f.UDP_CHECKSUM, True
+
+
+@kernel
+def tcp_options(data: Bytes, pos: Int, places: NDArray[np.void], work: np.void) -> None:
+    """The TCP options that are not known to hold no address, MPTCP's and vendors' among them."""
+    end = min(pos + (u8(data, pos + f.TCP_DATA_OFFSET) >> 4) * 4, np.int64(work["end"]))
+    at = pos + f.TCP_OPTIONS
+    while at < end:
+        kind = u8(data, at)
+        if kind == f.OPTION_END:
+            return
+        length: Int = np.int64(1)
+        if kind != f.OPTION_NOP and at + 1 < end:
+            length = min(max(u8(data, at + 1), 2), end - at)
+        if kind > f.OPTION_SACK and kind != f.OPTION_TIMESTAMPS and kind != f.OPTION_FAST_OPEN:
+            add_option(data, at, at + length, pos + f.TCP_CHECKSUM, places, work)
+        at += length
+
+
+@kernel
+def add_option(data: Bytes, start: Int, end: Int, checksum: Int, places: NDArray[np.void], work: np.void) -> None:
+    """Append the bytes of an option that the checksum at ``checksum`` covers."""
+    for at in range(start, end):
+        add(data, at, OPTION, places, work)
+        places[work["count"] - 1]["header_sum"] = checksum
 
 
 @kernel
@@ -169,24 +201,38 @@ def write_addresses(data: Bytes, places: NDArray[np.void]) -> None:
     """Write the address of each place and carry the change into the checksums that cover it."""
     for i in range(len(places)):
         place = places[i]
-        pos, size = np.int64(place["pos"]), np.int64(place["size"])
-        change: Int = np.int64(0)
-        for at in range(size - 2, -2, -2):
-            shift = np.uint64(8 * (size - 2 - at))
-            word = place["lo"] >> shift
-            if shift >= np.uint64(64):
-                word = place["hi"] >> (shift - np.uint64(64))
-            change += change16(data, pos + at, np.int64(word & np.uint64(0xFFFF)))
-        inside = change
-        if place["header_sum"]:
-            inside += adjust(data, np.int64(place["header_sum"]), change, False)
-        if place["payload_sum"]:
-            inside += adjust(data, np.int64(place["payload_sum"]), change, place["udp"])
-        if place["cover"]:
-            if (pos - np.int64(place["cover"])) & 1:
-                inside = folded(inside)
-                inside = (inside & 0xFF) << 8 | inside >> 8
-            adjust(data, np.int64(place["cover"]), inside, place["cover_udp"])
+        pos, cover = np.int64(place["pos"]), np.int64(place["cover"])
+        change = write(data, place)
+        inside = aligned(change, pos - cover)
+        at = np.int64(place["header_sum"])
+        if at:
+            inside += aligned(adjust(data, at, aligned(change, pos - at), False), at - cover)
+        at = np.int64(place["payload_sum"])
+        if at:
+            inside += aligned(adjust(data, at, aligned(change, pos - at), place["udp"]), at - cover)
+        if cover:
+            adjust(data, cover, inside, place["cover_udp"])
+
+
+@kernel
+def write(data: Bytes, place: np.void) -> Int:
+    """Write one address; return what it adds to a one's complement sum in which its first byte is a high one."""
+    pos, size, total = np.int64(place["pos"]), np.int64(place["size"]), np.int64(0)
+    if size == OPTION:
+        total = ((np.int64(data[pos]) << 8) ^ 0xFFFF) + (np.int64(place["lo"]) << 8)
+        data[pos] = place["lo"]
+    for at in range(0, size - 1, 2):
+        shift = np.uint64(8 * (size - 2 - at))
+        word = place["hi"] >> (shift - np.uint64(64)) if shift >= np.uint64(64) else place["lo"] >> shift
+        total += change16(data, pos + at, np.int64(word & np.uint64(0xFFFF)))
+    return total
+
+
+@kernel
+def aligned(change: Int, distance: Int) -> Int:
+    """Return a change as a sum sees it whose words begin at an odd ``distance``: bytes swapped (RFC 1071 section 2)."""
+    total = folded(change)
+    return (total & 0xFF) << 8 | total >> 8 if distance & 1 else total
 
 
 @kernel
