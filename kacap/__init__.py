@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kacap.analysis import Analysis
     from kacap.capture.tshark.engine import Engine
     from kacap.timing.expectations import Expectation, Expected
+    from kacap.timing.limits import Limit
 
 __version__ = "0.1.0"
 __all__ = ["Analysis", "Analyzer", "Expectation", "Keepalive", "read"]
@@ -50,6 +51,7 @@ def read(
     stop: Callable[[], bool] | None = None,
     expect: Expected | Expectation | None = None,
     system: str = "auto",
+    limits: tuple[Limit, ...] | None = None,
     engine: Engine = "auto",
 ) -> Analysis:
     """Read one capture, possibly of several files, and return its analysis.
@@ -58,20 +60,21 @@ def read(
     ``segments`` chooses which segments get a record of their own. ``marks`` keeps what a timeline draws. With
     ``follow`` a growing file is read until ``stop`` says so. ``expect`` (an ``Expectation``, or what returns one for a
     connection) is what idle, interval and count are judged by; ``system`` says whose timers to assume
-    (``timing.systems.NAMES``). Raises ``KacapError``; damage inside a capture does not raise, it is listed in
-    ``damages``.
+    (``timing.systems.NAMES``); ``limits`` takes the place of the known idle limits (``timing.limits``). Raises
+    ``KacapError``; damage inside a capture does not raise, it is listed in ``damages``.
     """
     from kacap.analyzer import Analyzer
     from kacap.capture import open_captures
     from kacap.capture.tshark.engine import decoder
     from kacap.pipeline import conclude, run
+    from kacap.timing.limits import LIMITS
 
     names = [paths] if isinstance(paths, str) else list(paths)
     decode = decoder(engine)
     source = open_captures(names, filter=filter, follow=follow, stop=stop, convert=engine != "kacap")
     analyzer = Analyzer(
         sink=sink, segments=segments, keep_all=keep_all, keep_episodes=keep_episodes, marks=marks, expect=expect,
-        system=system, decoder=decode,
+        system=system, limits=LIMITS if limits is None else limits, decoder=decode,
     )
     try:
         run(source, analyzer)

@@ -28,6 +28,7 @@ from kacap.flows import A_FIN, B_FIN, BEGAN, FINISHED, WAS_RESET
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Prober, SegmentRecord
 from kacap.timing.episodes import Gatherer
 from kacap.timing.expectations import Expectation, Expected
+from kacap.timing.limits import LIMITS, Limit
 from kacap.timing.settings import estimate
 from kacap.timing.verdicts import judge_connection
 from kacap.wire import Reason, decode
@@ -79,8 +80,9 @@ class Analyzer:
     ``sink`` hears of each record (``kacap.model``) as soon as it is final; ``segments`` chooses which SegmentRecords.
     ``system`` names the timer model (``timing.systems.NAMES``). A connection on which somebody probes is told of
     at the end, when the clocks of all probers of its host have been compared. ``expect`` says what is expected of a
-    connection, or of every one. ``keep_all`` keeps connections without a prober too, ``keep_episodes`` every probe,
-    ``marks`` a row per segment for timelines. ``decoder`` is who turns frames into segments.
+    connection, or of every one; ``limits`` are the idle limits of boxes to look for. ``keep_all`` keeps connections
+    without a prober too, ``keep_episodes`` every probe, ``marks`` a row per segment for timelines. ``decoder`` is who
+    turns frames into segments.
     """
 
     def __init__(
@@ -93,11 +95,13 @@ class Analyzer:
         marks: bool = False,
         system: str = "auto",
         expect: Expected | Expectation | None = None,
+        limits: tuple[Limit, ...] = LIMITS,
         decoder: Decode = decode,
     ) -> None:
         self.decode = decoder
         self.system = system
         self.expect = expect if callable(expect) else lambda _: expect
+        self.limits = limits
         self.sink = sink or _ignore
         self.segments = segments
         self.keep_all = keep_all
@@ -205,7 +209,7 @@ class Analyzer:
 
     def _find(self, probing: list[Connection]) -> None:
         """Look for findings, connection by connection and over the capture."""
-        context = Context(alive_by_address(probing), self.heard, self.dropped, expected=self.expect)
+        context = Context(alive_by_address(probing), self.heard, self.dropped, expected=self.expect, limits=self.limits)
         context.few = self.analysis.quiet.connections + len(probing) <= FEW
         self.cases.sort(key=lambda case: case.connection.connection)
         probers = [prober for connection in probing for prober in connection.probers]

@@ -66,18 +66,19 @@ def survived_ns(case: Case) -> int:
 def death_of(case: Case) -> Death | None:
     """Return how a connection was found dead at its first use after a long silence, None if it was not.
 
-    A silence that it has survived before, as each probe of a regular prober shows, is none.
+    A silence that it has survived before, as each probe of a regular prober shows, is none; nor is one after the other
+    side had closed.
     """
     for prober, episode in episodes(case, Ending.GAVE_UP, Ending.RESET, Ending.USER_TIMEOUT, Ending.OPEN):
         if episode.ending == Ending.OPEN and len(episode.probes) < 2:
             continue
         death = _at_probe(case, prober, episode)
-        if death is not None:
+        if death is not None and not case.closed[death.dead == case.connection.a]:
             return death
     killed = case.killed
     if killed is None or case.connection.probers or killed.silence_ns < LONG_IDLE_NS:
         return None
-    if case.survived_ns >= killed.silence_ns:
+    if case.survived_ns >= killed.silence_ns or case.closed[not killed.from_a]:
         return None
     dead, user = case.end(not killed.from_a), case.end(killed.from_a)
     resets = [r for r in case.evidence.resets if r.time_ns >= killed.at_ns and r.from_a != killed.from_a][:1]

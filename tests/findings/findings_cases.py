@@ -142,7 +142,8 @@ PAIRS = {
         "crafted/71-reset-after-idle",
         ("10.0.0.1:40000 > 10.0.0.2:5432 died while nobody used it: what came after 350 s of silence got an RST; it "
          "had survived 99.9 s", "the RST is not the peer's own", "350 s (AWS NLB"),
-        [11], "crafted/71b-closed-after-idle", "crafted/79b-irregular-data", "lab/cut-off", also="forged-reset",
+        [11], "crafted/71b-closed-after-idle", "crafted/83-closed-long-ago",
+        "crafted/79b-irregular-data", "lab/cut-off", also="forged-reset",
     ),
     "idle-deaths": pair(
         "crafted/77-idle-deaths",

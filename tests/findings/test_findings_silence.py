@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from findings_cases import found
+from analysing import files_of
+from findings_cases import PAIRS, found
+from timelines import parse
+
+import kacap
+from kacap.timing.limits import parse_limits
 
 HEALTHY = (
     "crafted/00-baseline", "crafted/02-zero-window-probes", "crafted/04-mid-capture-answered",
@@ -13,7 +18,8 @@ HEALTHY = (
     "crafted/58-data-while-probed", "crafted/59-spurious-keystroke", "crafted/64-tail-loss-probe",
     "crafted/65-duplicate-acks", "crafted/67-peer-comes-back", "crafted/70b-answer-with-another-start",
     "crafted/71b-closed-after-idle", "crafted/75b-one-timer-and-data", "crafted/76b-one-reply-lost",
-    "crafted/78b-brief-loss", "crafted/79b-irregular-data", "lab/both-probe", "lab/crossing", "lab/fin-wait2",
+    "crafted/78b-brief-loss", "crafted/79b-irregular-data",
+    "crafted/83-closed-long-ago", "lab/both-probe", "lab/crossing", "lab/fin-wait2",
     "lab/idle-set-late", "lab/interval-longer-than-idle", "lab/listener-inherits", "lab/mid-connection",
     "lab/nat-forgot-recreated", "lab/on-any", "lab/on-lo", "lab/one-byte-probe", "lab/probe-before-data",
     "lab/recovered", "lab/sysctl-changed", "lab/up", "lab/up-ipv6", "lab/zero-window", "lab/zero-window-idle",
@@ -75,6 +81,24 @@ def test_a_tight_bracket_alone_is_hedged():
     assert "may have forgotten the connection, or the peer has gone meanwhile; known limits in between: 350 s" in words
 
 
+def test_a_limit_of_ones_own_is_looked_for_too():
+    own = parse_limits('[[limit]]\nid = "our-box"\nseconds = 350\nwhat = "our box"\n', "own.toml")
+    (finding,) = kacap.read(files_of("crafted/77-idle-deaths"), limits=own).findings
+    assert "known limits in between: 350 s (AWS NLB (TCP), AWS NLB (TLS), AWS NAT gateway, ...)" in finding.sentence
+    (finding,) = kacap.read(files_of("crafted/77-idle-deaths"), limits=own[-1:]).findings
+    assert "known limits in between: 350 s (our box); an idle" in finding.sentence
+
+
+@pytest.mark.parametrize("case", [pair.raises for pair in PAIRS.values() if pair.raises.startswith("crafted/")])
+def test_findings_are_the_same_with_the_ends_exchanged_and_over_ipv6(case, captures, tmp_path):
+    timeline = parse((captures / case / "timeline.txt").read_text())
+    ids = [finding.id for finding in found(case)]
+    one_server = case != "crafted/77-idle-deaths"  # with the ends exchanged it has many destinations
+    for variant in (timeline.swapped() if one_server else timeline, timeline.ipv6(), timeline.with_vlan(7)):
+        variant.write_pcap(tmp_path / "variant.pcap")
+        assert [finding.id for finding in kacap.read(str(tmp_path / "variant.pcap")).findings] == ids
+
+
 def test_resets_of_one_kind_are_told_once():
     words = one("crafted/63-reset-at-the-probes-number", "forged-reset")
     assert words.startswith("each of 2 RSTs in the name of 10.0.0.2:80 was likely made by a box")
@@ -98,8 +122,6 @@ def test_one_probe_that_ended_it_may_be_a_count_of_one_or_a_user_timeout():
 
 @pytest.mark.shared
 def test_public_captures_raise_what_was_judged_right_and_no_more(shared):
-    import kacap
-
     raised = {}
     for path in sorted(shared.iterdir()):
         if path.suffix in (".pcap", ".pcapng", ".gz"):
