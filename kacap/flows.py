@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from kacap.kernels import Row, kernel
-from kacap.segments import ACK, HAS_TIMESTAMPS, RST, SYN
+from kacap.segments import ACK, HAS_TIMESTAMPS, IS_QUOTE, RST, SYN
 from kacap.wire.sequence import seq_diff
 
 NEVER = np.int64(-(2**62))  # a time that has not been
@@ -235,6 +235,8 @@ def is_copy(seg: Row, digest: Row, recent: Row) -> Row:
     packet that its IP ID or its timestamp identifies may be half a second apart (clocks of merged captures).
     """
     digest = digest + seg.src_lo * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seg.src_port)
+    if seg.has & IS_QUOTE:
+        digest = _mix(digest + seg.by_lo)  # an error is no copy of what it quotes
     digest = _mix(digest ^ ((np.uint64(seg.seq) << np.uint64(32)) | np.uint64(seg.ack)))
     digest = digest + ((np.uint64(seg.tsval) << np.uint64(32)) | np.uint64(seg.tsecr))
     digest = _mix(digest ^ ((np.uint64(seg.sack_left) << np.uint64(32)) | np.uint64(seg.sack_right)))

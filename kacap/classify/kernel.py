@@ -276,12 +276,12 @@ def _take(state: Row, seg: Row, label: Row) -> None:
         table[place] = slot
     label.id, label.slot, label.from_a = connections[slot].id, slot, 1 - side
     x, y = sides[2 * slot + side], sides[2 * slot + 1 - side]
-    if quote:
-        _take_quote(state, seg, label, x)
-    elif copy:
+    if copy:
         label.kind, label.why = _COPY, _W_COPY
         if connections[slot].state & WATCHED or header.all_segments:
             emit(state, seg, label, x)
+    elif quote:
+        _take_quote(state, seg, label, x)
     else:
         _take_segment(state, seg, label, x, y)
 
