@@ -58,4 +58,4 @@ def _words(options: dict[str, Any]) -> list[str]:
         values = options[name] if isinstance(options[name], tuple) else (options[name],)
         flag = "--from" if name == "side" else f"--{name.replace('_', '-')}"
         found += [word for value in values if value is not None for word in (flag, str(value))]
-    return found
+    return found if options["engine"] == "auto" else [*found, "--engine", options["engine"]]

@@ -20,12 +20,14 @@ from kacap.capture.frames import FrameBatch
 from kacap.capture.records import RecordReader
 from kacap.capture.rewrite import PLAN, Piece, Rewriter, pieces
 from kacap.capture.source import expand
+from kacap.capture.tshark.engine import decoder
 from kacap.classify.tracker import Tracked
 from kacap.errors import Damage, UsageError
 from kacap.model import FrameRef, SegmentRecord
 from kacap.pipeline import conclude, run
 from kacap.report.anonymise import Anonymiser
 from kacap.report.notes import TELLING_WORDS, Name, notes
+from kacap.wire.fields import LINK_NFLOG
 from kacap.wire.headers import headers_of
 from kacap.wire.replace import replace_addresses
 
@@ -112,12 +114,15 @@ class Survey:
         self.counts = [0] * len(files)
         self._first_ns: list[int | None] = [None] * len(files)
         self.telling: list[SegmentRecord] = []
-        analyzer = Watcher(sink=self._hear, segments="events", **options)
+        # What only tshark can decode has its addresses where nobody here can replace them.
+        decode = decoder("auto" if changes.anonymiser is None else "kacap")
         source = open_captures(files)
+        analyzer = Watcher(sink=self._hear, segments="events", decoder=decode, **options)
         try:
             run(self._watch(source, changes.anonymiser), analyzer)
         finally:
             source.close()
+            decode.close()
         self.analysis = conclude(source, analyzer)
         self.first = analyzer.firsts(c.connection for c in self.analysis.connections if c.probers)
 
@@ -226,4 +231,5 @@ def _shorten(piece: Piece, plans: NDArray[np.void], changes: Changes) -> None:
     cut = changes.headers_only | ~segments
     plans["captured"] = np.where(cut, lengths, plans["captured"])
     if changes.anonymiser is not None:
+        plans["captured"][rows["link_type"] == LINK_NFLOG] = 0  # the kernel's notes on a packet name hosts, too
         replace_addresses(piece.data, rows, changes.anonymiser)

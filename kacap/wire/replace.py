@@ -131,10 +131,24 @@ def addresses_of(data: Bytes, desk: np.void, j: Int, places: NDArray[np.void], w
         add(data, pos + f.IPV6_SOURCE, IPV6, places, work)
         add(data, pos + f.IPV6_DESTINATION, IPV6, places, work)
         checksums(desk, j, places[first : work["count"]], np.int64(0), work)
+    elif state == c.WIFI:
+        wifi_addresses(data, pos, places, work)
     elif (state == c.ICMP or state == c.ICMPV6) and pos + f.ICMP_LEN <= work["end"]:
         work["cover"], work["cover_udp"] = pos + f.ICMP_CHECKSUM, False
     elif state == c.UDP and pos + f.UDP_LEN <= work["end"]:
         work["cover"], work["cover_udp"] = pos + f.UDP_CHECKSUM, True
+
+
+@kernel
+def wifi_addresses(data: Bytes, pos: Int, places: NDArray[np.void], work: np.void) -> None:
+    """The three or four addresses of an 802.11 data frame (IEEE 802.11-2020 section 9.3.2.1)."""
+    if pos + f.WIFI_LEN > work["end"]:
+        return
+    for at in f.WIFI_ADDRESSES:
+        add(data, pos + at, MAC, places, work)
+    both = u8(data, pos + f.WIFI_CONTROL_FLAGS) & f.WIFI_TO_AND_FROM_DS == f.WIFI_TO_AND_FROM_DS
+    if both and pos + f.WIFI_ADDRESS_4 + MAC <= work["end"]:
+        add(data, pos + f.WIFI_ADDRESS_4, MAC, places, work)
 
 
 @kernel
