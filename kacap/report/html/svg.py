@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import astuple
@@ -21,8 +22,10 @@ SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 LEFT_OUT = {f"{SVG}metadata", f"{SVG}title", f"{SVG}style"}
 
 
-def inline(figure: Figure, prefix: str) -> str:
-    """Return a chart of ``report.chart`` as an ``svg`` element whose ids begin with ``prefix``.
+def inline(figure: Figure, name: str) -> str:
+    """Return a chart of ``report.chart`` as an ``svg`` element; its ids begin with ``name`` and a digest of the picture.
+
+    So several pictures, in one page or one notebook, never share an id unless they are the same.
 
     A Content-Security-Policy forbids style attributes: each property becomes the presentation attribute of its name,
     which a style sheet may overrule for dark paper.
@@ -31,6 +34,7 @@ def inline(figure: Figure, prefix: str) -> str:
 
     out = BytesIO()
     write(figure, out, "svg")
+    prefix = f"{name}-{hashlib.sha256(out.getvalue()).hexdigest()[:8]}-"
     root = ElementTree.fromstring("\n".join(map(clean, out.getvalue().decode().split("\n"))))
     wanted = {reference for node in root.iter() for reference in _references(node)}
     _uncolour(root)

@@ -193,7 +193,7 @@ def _charts(analysis: Analysis, probing: list[Connection], brief: bool) -> list[
     from kacap.report.html.svg import inline
 
     views = ["timeline"] if brief or not probing else ["timeline", "ecdf" if len(probing) >= MANY else "residuals"]
-    return [Markup(inline(chart.draw(analysis, [view]), f"chart-{view}-")) for view in views]
+    return [Markup(inline(chart.draw(analysis, [view]), view)) for view in views]
 
 
 def _add_table(page: Page, analysis: Analysis, probing: list[Connection]) -> None:
