@@ -23,7 +23,7 @@ LEFT_OUT = {f"{SVG}metadata", f"{SVG}title", f"{SVG}style"}
 
 
 def inline(figure: Figure, name: str) -> str:
-    """Return a chart of ``report.chart`` as an ``svg`` element; its ids begin with ``name`` and a digest of the picture.
+    """Return a chart of ``report.chart`` as an ``svg`` element; ids begin with ``name`` and a digest of the picture.
 
     So several pictures, in one page or one notebook, never share an id unless they are the same.
 
