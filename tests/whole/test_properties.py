@@ -186,6 +186,6 @@ def test_captured_twice_every_frame_counts_once(case: str) -> None:
 
     assert originals(twice) == originals(once)
     copies = [record for record in twice.of(SegmentRecord) if record.kind == "duplicate-frame"]
-    known = [record for record in once.of(SegmentRecord)]
+    known = list(once.of(SegmentRecord))
     before = [record for record in known if record.kind == "duplicate-frame"]
     assert len(copies) == len(known) + len(before)

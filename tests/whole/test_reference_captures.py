@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, SHARED
 from reference import Segment, classify, decode_frame
 from test_reference_decode import Frame, compare
 
 from kacap.capture import open_captures
 
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared" / "captures"
 LAB = ROOT / "captures" / "lab"
 CASES = sorted(path.parent.name for path in LAB.glob("*/truth.toml"))
 # Where the wire holds more or fewer probes than the kernels counted: a raw socket sent them; a filter dropped them.
