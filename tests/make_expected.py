@@ -1,63 +1,76 @@
-"""Write expected.json beside each shipped capture: what reading it gives, one record a line.
+"""(Re)write ``expected*.json`` beside every shipped capture: ``python tests/make_expected.py [FAMILY/CASE ...]``.
 
-    python tests/make_expected.py [CASE ...]
-
-Read the difference before it is committed: a golden result is only worth what somebody has seen in it. File names
-stand without their directory, so that the lines are the same on every machine. The population has tests of its own.
+What it writes is what kacap says now. Read the difference against the truth beside the capture before keeping it.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import kacap
-from kacap.errors import KacapError
-from kacap.report.records import RecordWriter
+import analysing
 
-CAPTURES = Path(__file__).resolve().parent.parent / "captures"
-FAMILIES = ("both", "crafted", "lab")
-SUFFIXES = (".pcap", ".pcapng", ".gz")
-WITHOUT = {"lab/population"}
+import kacap
+from kacap.analysis import Analysis
+from kacap.model import CaptureSummary
+from kacap.report.records import line
+
+ORDER = ("capture", "connection", "finding", "episode", "probe", "segment")
+
+
+def goldens_of(case: str) -> dict[Path, list[str]]:
+    """The capture files of a case as kacap reads them, by the file that holds what is expected of them.
+
+    One capture, possibly of several files; the two ends of both-ends are two captures.
+    """
+    directory = analysing.CAPTURES / case
+    files = analysing.files_of(case)
+    found = {directory / "expected.json": files}
+    for path in sorted(directory.glob("peer.pcapng")):
+        found[directory / "expected-peer.json"] = [str(path)]
+    return found
+
+
+def records_of(files: list[str]) -> list[str]:
+    """The records of a capture as JSON, sorted by type and then by frame, with file names but no directories."""
+    records: list[object] = []
+    kacap.read(files, sink=records.append, segments="events")
+    names = [Path(name).name for name in files]
+    frame_name = Analysis(capture=CaptureSummary(files=names)).frame_name
+    for record in records:
+        if isinstance(record, CaptureSummary):
+            record.files = names
+    lines = [line(record, frame_name) for record in records]
+    return sorted(lines, key=_place)
+
+
+def _place(text: str) -> tuple:
+    fields = json.loads(text)
+    frame = str(fields.get("frame") or "")
+    number = int(frame.rpartition(":")[2] or 0)
+    return (
+        ORDER.index(fields["type"]), fields.get("connection") or 0, fields.get("time_ns") or 0, number,
+        fields.get("silent_since_ns") or 0, text,
+    )  # fmt: skip
+
+
+def written(lines: list[str]) -> str:
+    """A JSON array with one record on each line."""
+    return "[\n" + ",\n".join(lines) + "\n]\n"
 
 
 def cases() -> list[str]:
-    """Return every ``family/case`` that has a golden result."""
-    found = {str(p.parent.relative_to(CAPTURES)) for f in FAMILIES for p in (CAPTURES / f).glob("*/*.pcap*")}
-    return sorted(found - WITHOUT)
+    """Every case that is small enough to be read: all but the population, which has a test of its own."""
+    return analysing.small_cases()
 
 
-def records(case: str) -> list[str]:
-    """Return the records of a case, sorted: which of them is final first is not part of the result."""
-    files = sorted(str(path) for path in (CAPTURES / case).iterdir() if path.suffix in SUFFIXES)
-    out = io.StringIO()
-    kacap.read(files, sink=RecordWriter(out, files), segments="events", keep_all=True)
-    lines = [line.replace(f"{CAPTURES / case}/", "") for line in out.getvalue().splitlines()]
-    return sorted(lines, key=_order)
-
-
-def _order(line: str) -> tuple[str, int, str]:
-    """Order records by type, then by time."""
-    record = json.loads(line)
-    return record["type"], record.get("time_ns") or record.get("first_ns") or 0, line
-
-
-def main(names: list[str]) -> Iterator[str]:
-    """Write the golden results of the cases named, or of all; yield those that changed."""
+def main(names: list[str]) -> None:
+    """Write what is expected of the cases named, or of all."""
     for case in names or cases():
-        path = CAPTURES / case / "expected.json"
-        text = "".join(f"{line}\n" for line in records(case))
-        if not path.exists() or path.read_text() != text:
-            path.write_text(text)
-            yield case
+        for path, files in goldens_of(case).items():
+            path.write_text(written(records_of(files)), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    try:
-        for changed in main(sys.argv[1:]):
-            print(changed)
-    except KacapError as error:
-        sys.exit(str(error))
+    main(sys.argv[1:])

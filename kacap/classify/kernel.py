@@ -10,7 +10,7 @@ import numpy as np
 
 from kacap.classify.emit import EVENTS_PER_SEGMENT, emit, emit_held, join_reply
 from kacap.classify.kinds import Grade, Kind
-from kacap.classify.learn import advance_row, hear, learn_numbers, learn_rest
+from kacap.classify.learn import advance_row, hear, learn_numbers, learn_rest, unhear
 from kacap.classify.reasons import Why
 from kacap.classify.rules import LONG_SILENCE_NS, SHORT_SILENCE_NS, rate
 from kacap.flows import (
@@ -158,8 +158,7 @@ def _note_probe(state: Row, seg: Row, label: Row, x: Row, y: Row) -> None:
     """Count an open probe of X and tell of it; pair it with a reply that the capture shows just before it."""
     early = y.dup_ns != NEVER and seg.time_ns - y.dup_ns <= EARLY_REPLY_NS and y.dup_ns > x.sent_ns
     if early:
-        x.heard_ns = y.dup_heard_ns
-        x.heard_n -= 1
+        unhear(x, y.dup_ns, y.dup_heard_ns)
     event = emit(state, seg, label, x)
     event.closed_ns = y.closed_ns
     x.probe_event = state[1][label.slot].last_event
@@ -167,6 +166,7 @@ def _note_probe(state: Row, seg: Row, label: Row, x: Row, y: Row) -> None:
     x.open_probes += 1
     x.late_replies = 0
     x.probe_seq, x.probe_ack, x.probe_ns = seg.seq, seg.ack, seg.time_ns
+    x.heard_n = 0
     if early:
         reply = emit(state, seg, label, y)
         reply.time_ns, reply.frame, reply.file = y.dup_ns, y.dup_frame, y.dup_file
@@ -174,8 +174,8 @@ def _note_probe(state: Row, seg: Row, label: Row, x: Row, y: Row) -> None:
         reply.from_a, reply.answers, reply.payload_len = 1 - label.from_a, 1, 0
         reply.ttl, reply.usual_ttl, reply.flags = y.ttl, y.ttl, ACK
         x.open_probes = 0
+        hear(x, seg.time_ns)
         x.heard_ns = y.dup_ns
-        x.heard_n = 0
         y.dup_ns = NEVER
 
 
@@ -243,7 +243,7 @@ def _take_segment(state: Row, seg: Row, label: Row, x: Row, y: Row) -> None:
         y.open_probes = 0
     if accepted:
         hear(y, seg.time_ns)
-    if shaped:
+    if shaped and label.kind == _WINDOW_PROBE and seg.payload_len:
         x.heard_n = 0
     advance_row(seg, row, label, x)
     learn_numbers(seg, x, y, label.kind)

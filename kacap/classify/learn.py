@@ -36,12 +36,26 @@ _PROVEN, _W_OUT_RST = int(Grade.PROVEN), int(Why.OUT_OF_WINDOW_RST)
 
 
 @kernel
+def _newest(y: Row) -> Row:
+    """Return the newest of the moments that are kept of what Y heard."""
+    n = y.heard_n
+    return y.heard_0 if n == 1 else y.heard_1 if n == 2 else y.heard_2 if n == 3 else y.heard_3
+
+
+@kernel
+def unhear(x: Row, time_ns: Row, before_ns: Row) -> None:
+    """Take back that X heard something at ``time_ns``, and at ``before_ns`` before: it answers a probe to come."""
+    x.heard_ns = before_ns
+    if x.heard_n > 4 or (x.heard_n > 0 and _newest(x) == time_ns):
+        x.heard_n -= 1
+
+
+@kernel
 def hear(y: Row, time_ns: Row) -> None:
     """Start Y's idle clock again, and keep when: what comes within a twentieth of a second counts as one."""
     n = y.heard_n
-    newest = y.heard_0 if n == 1 else y.heard_1 if n == 2 else y.heard_2 if n == 3 else y.heard_3
     y.heard_ns = time_ns
-    if 0 < n <= 4 and time_ns - newest < SAME_MOMENT_NS:
+    if 0 < n <= 4 and time_ns - _newest(y) < SAME_MOMENT_NS:
         return
     y.heard_n += 1
     if n == 0:

@@ -6,6 +6,7 @@ from kacap.classify.kinds import Ending
 from kacap.model import Episode, Prober
 
 EARLY_NS = 25_000_000  # two ticks of the slowest clock, and a capture's own error
+HOLE = 1.5  # a gap this much longer than another of the same timer holds firings that were not captured
 GIVEN_UP = (Ending.GAVE_UP, Ending.USER_TIMEOUT, Ending.UNREACHABLE)
 
 
@@ -35,6 +36,12 @@ def timed_out(prober: Prober, timeout_ns: int) -> bool:
     """Return whether a user timeout of ``timeout_ns`` explains when the prober gave up."""
     bracket = user_timeout(prober)
     return bracket is not None and bracket[0] - EARLY_NS < timeout_ns <= bracket[1] + EARLY_NS
+
+
+def has_holes(prober: Prober) -> bool:
+    """Return whether gaps of the interval differ by whole firings: the prober's own host dropped what it sent."""
+    observed = prober.interval.observed
+    return observed is not None and not prober.interval.candidates and observed[1] > HOLE * observed[0]
 
 
 def longest_run(prober: Prober) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from kacap.model import Connection, Prober, Setting
 from kacap.timing.estimate import Fit, common_hz, fits
+from kacap.timing.giving_up import has_holes
 from kacap.timing.history import History
 from kacap.timing.systems import SYSTEMS, System, inferred, seconds_within
 
@@ -115,7 +116,9 @@ def _count(prober: Prober, history: History) -> Setting:
         why = f"no run was exhausted; at least {longest}" if longest else _unanswered(prober)
         return Setting(why=why)
     setting = Setting((min(runs), max(runs)), len(runs), [max(runs)] if len(set(runs)) == 1 else None)
-    if setting.candidates is None:
+    if has_holes(prober):
+        setting.candidates, setting.why = None, "its gaps differ by whole firings: probes may be missing here"
+    elif setting.candidates is None:
         setting.why = "runs of different length were given up: something else than the count ended some"
     elif history.longest_run > max(runs):
         setting.candidates, setting.why = None, "a longer run was not given up: something else than the count ended it"

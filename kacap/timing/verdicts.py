@@ -9,7 +9,7 @@ from kacap.classify.kinds import Ending
 from kacap.model import Connection, Prober, Setting
 from kacap.timing.defaults import RUNTIMES, SYSTEM, Default
 from kacap.timing.expectations import SECOND_NS, Expectation
-from kacap.timing.giving_up import longest_run, timed_out, user_timeout
+from kacap.timing.giving_up import has_holes, longest_run, timed_out, user_timeout
 from kacap.timing.socket_timer import SLACK_NS
 from kacap.timing.wheel import HZ_VALUES, latest_s
 from kacap.units import duration
@@ -18,7 +18,6 @@ OK, DIFFERS, NOT_OBSERVABLE = "ok", "differs", "not observable"
 TIMES = ("idle", "interval")
 OPTIONS = {"idle": "TCP_KEEPIDLE", "interval": "TCP_KEEPINTVL", "count": "TCP_KEEPCNT"}
 EARLY_NS = 25_000_000  # two ticks of the slowest clock, and a capture's own error
-HOLE = 1.5  # a gap this much longer than another of the same timer holds firings that were not captured
 
 
 def judge_connection(connection: Connection, expectation: Expectation | None, until_ns: int | None = None) -> None:
@@ -170,7 +169,7 @@ def _judge_count(prober: Prober, expectation: Expectation) -> None:
     longest, timeout_ns = longest_run(prober), expectation.user_timeout_ns
     if timeout_ns and timed_out(prober, timeout_ns) and not fits("count", value, expected):
         value.why = f"the user timeout of {duration(timeout_ns)} ended it: it overrides the count"
-    elif _has_holes(prober) and value.observed is not None:
+    elif has_holes(prober) and value.observed is not None:
         gaps = " to ".join(map(duration, prober.interval.observed or ()))
         value.why = f"gaps of {gaps}: firings may be missing from the capture, so that the run may be longer than seen"
     elif longest > expected and not timeout_ns:
@@ -182,12 +181,6 @@ def _judge_count(prober: Prober, expectation: Expectation) -> None:
             value.why = _given_up(prober, expectation, max(value.candidates))
     elif not value.why:
         value.why = "no run of unanswered probes was given up"
-
-
-def _has_holes(prober: Prober) -> bool:
-    """Return whether gaps of the interval differ by whole firings: the prober's own host dropped what it sent."""
-    observed = prober.interval.observed
-    return observed is not None and not prober.interval.candidates and observed[1] > HOLE * observed[0]
 
 
 def _given_up(prober: Prober, expectation: Expectation, run: int) -> str:
