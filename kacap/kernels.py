@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+from numba.core.event import Event, Listener, register
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -77,7 +78,28 @@ def keep_no_more() -> None:
             compiled._cache = NullCache()
 
 
+class _Compiling(Listener):
+    """Hears when numba begins to compile a kernel that the cache does not hold."""
+
+    def __init__(self) -> None:
+        self.told = False
+
+    def on_start(self, event: Event | None) -> None:
+        """Tell a waiting user, once."""
+        if not self.told:
+            self.told = True
+            text = "kacap: compiling its kernels once, about ten seconds (cached afterwards)"
+            print(text, file=sys.stderr, flush=True)
+
+    def on_end(self, event: Event) -> None:
+        """Have nothing to tell."""
+
+
+_COMPILING = _Compiling()
+register("numba:compile", _COMPILING)  # type: ignore[no-untyped-call]
+
+
 def announce_compilation() -> None:
-    """Tell a waiting user on stderr that the first use compiles; silent when the cache is warm."""
+    """Tell of a compilation that is to come, before whatever else is told; silent when the cache is warm."""
     if FIRST_USE:
-        print("kacap: compiling its kernels once, about ten seconds (cached afterwards)", file=sys.stderr, flush=True)
+        _COMPILING.on_start(None)

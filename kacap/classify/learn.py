@@ -79,7 +79,7 @@ def learn_numbers(seg: Row, x: Row, y: Row, kind: Row) -> None:
         if length and (not x.known & SEEN or seq_diff(end, x.seen) > 0):
             x.seen = end
             x.known |= SEEN
-            x.known &= ~BYTE
+            x.known &= ~np.uint8(BYTE)
             if seg.has & HAS_LAST_BYTE:
                 x.byte = seg.last_byte
                 x.known |= BYTE

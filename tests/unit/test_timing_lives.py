@@ -16,7 +16,7 @@ from kacap.timing.settings import NOT_LONGER, ONE_GAP
 from kacap.timing.wheel import HZ_VALUES, granule, latest_s, steady_s
 
 CHOSEN = (1, 2, 3, 5, 7, 10, 15, 20, 30, 45, 60, 75, 90, 100, 120, 180, 240, 300, 350, 600, 900, 1800, 3600, 7200)
-MANY = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 FOREVER_NS = 10**18
 
 

@@ -1,0 +1,147 @@
+"""Compiled, with bounds checks, and as plain Python the kernels give the same; and the cache hurts nobody."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import analysing
+import numpy as np
+import pytest
+from analysing import CAPTURES, analyse_frames, frames_of
+
+import kacap
+from kacap.classify import tracker
+from kacap.errors import KacapError
+from kacap.timing import simulate
+
+pytestmark = pytest.mark.slow
+CAPTURE = CAPTURES / "lab" / "cut-off" / "capture.pcapng"
+TESTS = Path(__file__).resolve().parents[1]
+ANNOUNCED = "kacap: compiling its kernels once"
+BROKEN = sorted(str(path) for path in (CAPTURES / "broken").iterdir())
+
+
+def small(case: str) -> bool:
+    return len(frames_of(case).frames) < 20
+
+
+def results(cases: list[str], broken: list[str]) -> Iterator[str]:
+    """A line for each capture: its name and a digest of everything that kacap makes of it."""
+    for case in cases:
+        yield f"{case} {digest(repr(analyse_frames([frames_of(case)]).comparable()))}"
+    for path in broken:
+        records: list[object] = []
+        try:
+            analysis = kacap.read(path, sink=records.append, segments="all")
+            yield f"{path} {digest(repr((records, analysis.damages)))}"
+        except KacapError as error:
+            yield f"{path} {error}"
+
+
+class PlainRow:
+    """A row as compiled kernels see it: ``row.field`` reads and writes."""
+
+    def __init__(self, row: np.void) -> None:
+        object.__setattr__(self, "row", row)
+
+    def __getattr__(self, name: str) -> object:
+        return self.row[name]
+
+    def __setattr__(self, name: str, value: object) -> None:
+        self.row[name] = value
+
+
+class PlainRows:
+    """A structured array as compiled kernels see it."""
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, place: object) -> object:
+        return as_compiled(self.rows[place])
+
+
+def as_compiled(value: object) -> object:
+    if isinstance(value, tuple):
+        return tuple(map(as_compiled, value))
+    if isinstance(value, np.void):
+        return PlainRow(value)
+    return PlainRows(value) if isinstance(value, np.ndarray) and value.dtype.names else value
+
+
+def with_rows_as_compiled() -> None:
+    """Let kernels run as plain Python; NumPy's own rows do not know ``row.field``."""
+    for module, name in ((tracker, "classify"), (tracker, "rebuild"), (simulate, "_count")):
+        plain = getattr(module, name)
+        setattr(module, name, lambda *given, plain=plain: plain(*map(as_compiled, given)))
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def environment(cache: Path, **settings: str) -> dict[str, str]:
+    return {**os.environ, "KACAP_CACHE": str(cache), "PYTHONPATH": str(TESTS), **settings}
+
+
+@pytest.mark.parametrize("setting", ["NUMBA_BOUNDSCHECK", "NUMBA_DISABLE_JIT"])
+def test_with_bounds_checks_and_without_the_compiler_every_result_is_the_same(setting: str, tmp_path: Path) -> None:
+    interpreted = setting == "NUMBA_DISABLE_JIT"
+    cases = [case for case in analysing.small_cases() if small(case)] if interpreted else analysing.small_cases()
+    command = [sys.executable, __file__, *cases]
+    done = subprocess.run(
+        command, env=environment(tmp_path, **{setting: "1"}), text=True, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines() == list(results(cases, BROKEN))
+    assert (ANNOUNCED in done.stderr) is not interpreted
+
+
+def read(capture: Path, cache: Path, **settings: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "kacap", "read", str(capture)]
+    return subprocess.Popen(
+        command, env=environment(cache, **settings), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def test_two_processes_that_start_at_once_with_an_empty_cache_both_succeed(tmp_path: Path) -> None:
+    started_ns = time.monotonic_ns()
+    told = [process.communicate() for process in [read(CAPTURE, tmp_path), read(CAPTURE, tmp_path)]]
+    took_ns = time.monotonic_ns() - started_ns
+    assert told[0][0] == told[1][0] and "gave up" in told[0][0]
+    assert all(err.count(ANNOUNCED) == 1 and len(err.splitlines()) == 1 for _, err in told)
+    third = read(CAPTURE, tmp_path)
+    assert third.communicate() == (told[0][0], "")  # the cache is warm: nothing to say
+    assert third.returncode == 0
+    print(f"two first uses at once took {took_ns / 1e9:.1f} s")
+    assert took_ns < 120_000_000_000
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
+def test_where_no_home_can_be_written_a_temporary_directory_serves(tmp_path: Path) -> None:
+    script = "from kacap.kernels import CACHE; print(CACHE)"
+    settings = {"HOME": "/proc/none", "XDG_CACHE_HOME": "", "TMPDIR": str(tmp_path)}
+    found = {**os.environ, **settings}
+    found.pop("KACAP_CACHE", None)
+    done = subprocess.run([sys.executable, "-c", script], env=found, text=True, capture_output=True, check=True)
+    assert Path(done.stdout.strip()).is_relative_to(tmp_path) and Path(done.stdout.strip()).is_dir()
+    named = {**os.environ, "KACAP_CACHE": "/proc/none", "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script], env=named, text=True, capture_output=True, check=True)
+    assert Path(done.stdout.strip()).is_relative_to(tmp_path)
+
+
+if __name__ == "__main__":
+    if os.environ.get("NUMBA_DISABLE_JIT") == "1":
+        np.seterr(over="ignore")  # numbers wrap there as they do in compiled kernels
+        with_rows_as_compiled()
+    for text in results(sys.argv[1:], BROKEN):
+        print(text)
