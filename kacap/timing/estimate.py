@@ -143,10 +143,10 @@ def fits(history: History) -> dict[int, Fit]:
     if not history.steps:
         return {}
     began = Began.UNSEEN
-    if history.began:
+    if history.opened:
         began = Began.ON_SOON if history.idle_n > 1 else Began.ON_SINCE_OPEN
     found = _best(history, began)
-    if history.began and _least(found):
+    if history.opened and _least(found):
         late = _best(history if history.idle_n > 1 else history.without_idle(), Began.UNSEEN)
         found = late if _least(late) < _least(found) else found
     # Few firings may stay unexplained: a stolen processor now and then, no more.

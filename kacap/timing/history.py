@@ -47,6 +47,11 @@ class History:
     shape: tuple[int, ...] | None = None  # of the firings that are alike, and how many there are in a row
     alike: int = 0
 
+    @property
+    def opened(self) -> bool:
+        """Whether the capture shows how long after the connection opened, or was last heard, the first probe came."""
+        return self.began and bool(self.steps) and self.steps[0].since_ns is not None
+
     def add(self, time_ns: int, heards_ns: tuple[int, ...] | None, since_ns: int | None, *, probe: bool) -> None:
         """Take the next probe, or the abort after the last one, with what was heard before it (see ``Step``)."""
         since_ns, heards_ns = self._heard_by(time_ns, heards_ns, since_ns)

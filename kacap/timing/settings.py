@@ -82,8 +82,8 @@ def _idle(history: History, candidates: list[int], governs: bool, note: str) -> 
     """Return idle as the gaps after something was heard show it."""
     if history.idle_gap_ns is None:
         return Setting(why="the capture began after the prober had last heard from its peer")
-    assumed = ONE_GAP if history.idle_n == 1 and history.began else ""
-    if not history.began and history.interval_gap_ns is None and not governs:
+    assumed = ONE_GAP if history.idle_n == 1 and history.opened else ""
+    if not history.opened and history.interval_gap_ns is None and not governs:
         assumed = NOT_LONGER
     why = "; ".join(filter(None, (note, assumed))) if candidates else NO_TIMER
     return Setting(history.idle_gap_ns, history.idle_n, candidates or None, why=why)

@@ -62,7 +62,11 @@ def prober_of(life: Life) -> Prober | None:
 
 
 def wrong(life: Life, prober: Prober, *, but: str = "") -> list[str]:
-    """Which sets do not hold what the socket had; ``but`` idle where its why says so."""
+    """Which sets do not hold what the socket had; ``but`` idle where its why says so.
+
+    An interval above idle, of which nothing shows but answered probes, is taken for idle, and that is said.
+    """
+    but = but or (NOT_LONGER if life.interval > life.idle else "")
     given_up = {"idle": life.idle, "interval": life.interval, "count": life.count}
     found = []
     for name, truth in given_up.items():
@@ -96,8 +100,7 @@ def test_that_holds_from_wherever_the_capture_begins(life: Life, data: st.DataOb
     life = dataclasses.replace(life, shown_from_ns=data.draw(st.integers(1, life.until_ns // 2)))
     prober = prober_of(life)
     if prober is not None:
-        # An interval above idle, of which nothing shows but answered probes, is taken for idle, and that is said.
-        assert not wrong(life, prober, but=NOT_LONGER if life.interval > life.idle else "")
+        assert not wrong(life, prober)
 
 
 @MANY
