@@ -33,7 +33,7 @@ def test_one_capture_is_compared_with_tshark(run, captures: Path) -> None:
     assert done.returncode == 0
     assert "kacap says window-probe, tshark keep_alive" in done.stdout
     assert "tshark does not look at the peer's window" in done.stdout
-    assert done.stderr == ""
+    assert [line for line in done.stderr.splitlines() if "compiling" not in line] == []
 
 
 def test_two_captures_are_compared_with_each_other(run, captures: Path) -> None:
