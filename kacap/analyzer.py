@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from kacap.addresses import address_text
 from kacap.analysis import MARK, Analysis
 from kacap.capture.frames import FrameBatch
-from kacap.classify.events import Event, events_of
+from kacap.classify.events import Answered, Event, apart, events_of
 from kacap.classify.kinds import GRADE_WORDS, KIND_WORDS, Ending, Kind
 from kacap.classify.reasons import SENTENCES, Why
 from kacap.classify.resolve import Resolver
 from kacap.classify.tracker import Tracked, Tracker
 from kacap.evidence import Case, Evidence, case_of
 from kacap.findings import findings
-from kacap.findings.case import Context, Heard, alive_by_address
+from kacap.findings.case import Context, Heard
 from kacap.findings.deaths import Deaths
-from kacap.flows import A_FIN, B_FIN, BEGAN, FINISHED, WAS_RESET
+from kacap.flows import A_FIN, B_FIN, BEGAN, FINISHED, WAS_RESET, rows_of
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Prober, SegmentRecord
 from kacap.timing.episodes import Gatherer
 from kacap.timing.expectations import Expectation, Expected
@@ -58,19 +58,19 @@ class Watch:
         self.window_probes = 0
 
 
-def _connection(row: np.void) -> Connection:
-    """Turn a CONNECTION row into its record."""
+def _connection(row: Any) -> Connection:
+    """Turn a ConnectionRow into its record."""
     return Connection(
-        int(row["id"]),
-        Endpoint(address_text(int(row["a_hi"]), int(row["a_lo"])), int(row["a_port"])),
-        Endpoint(address_text(int(row["b_hi"]), int(row["b_lo"])), int(row["b_port"])),
-        first_ns=int(row["first_ns"]),
-        last_ns=int(row["last_ns"]),
-        longest_silence_ns=int(row["longest_silence_ns"]),
-        segments=int(row["segments"]),
-        began_in_capture=bool(row["state"] & BEGAN),
-        window_probes=int(row["window_probes"]),
-        retransmissions=int(row["retransmissions"]),
+        row.id,
+        Endpoint(address_text(row.a_hi, row.a_lo), row.a_port),
+        Endpoint(address_text(row.b_hi, row.b_lo), row.b_port),
+        first_ns=row.first_ns,
+        last_ns=row.last_ns,
+        longest_silence_ns=row.longest_silence_ns,
+        segments=row.segments,
+        began_in_capture=bool(row.state & BEGAN),
+        window_probes=row.window_probes,
+        retransmissions=row.retransmissions,
     )
 
 
@@ -98,7 +98,7 @@ class Analyzer:
         limits: tuple[Limit, ...] = LIMITS,
         decoder: Decode = decode,
     ) -> None:
-        self.decode = decoder
+        self.decoder = decoder
         self.system = system
         self.expect = expect if callable(expect) else lambda _: expect
         self.limits = limits
@@ -120,21 +120,21 @@ class Analyzer:
         self.analysis = Analysis()
 
     def feed(self, batch: FrameBatch) -> None:
-        """Take some consecutive frames: both halves of the work, ``track`` and ``gather``."""
-        self.gather(self.track(batch))
+        """Take some consecutive frames: all three parts of the work."""
+        self.gather(self.track(self.decode(batch)))
 
-    def track(self, batch: FrameBatch) -> Tracked:
-        """Do the first half, columns only: decode and classify. May run one batch ahead in another thread."""
+    def decode(self, batch: FrameBatch) -> NDArray[np.void]:
+        """Do the first part: frames to SEGMENT rows. May run ahead of the others, in a thread of its own."""
         summary = self.analysis.capture
         if len(batch.frames):
             first_ns, last_ns = int(batch.frames["time_ns"].min()), int(batch.frames["time_ns"].max())
             summary.first_ns = first_ns if summary.first_ns is None else min(first_ns, summary.first_ns)
             summary.last_ns = last_ns if summary.last_ns is None else max(last_ns, summary.last_ns)
         summary.frames += len(batch.frames)
-        return self.track_segments(self.decode(batch, self.skipped))
+        return self.decoder(batch, self.skipped)
 
-    def track_segments(self, segments: NDArray[np.void]) -> Tracked:
-        """Classify SEGMENT rows, whoever decoded them."""
+    def track(self, segments: NDArray[np.void]) -> Tracked:
+        """Do the second part, columns only: classify SEGMENT rows, whoever decoded them. May run ahead as well."""
         self.analysis.capture.segments += len(segments)
         tracked = self.tracker.take(segments)
         if self.segments == "all" or self.keep_marks:
@@ -142,31 +142,38 @@ class Analyzer:
         return tracked
 
     def gather(self, tracked: Tracked) -> None:
-        """Do the second half, objects: resolve what was undecided, gather episodes, tell of what is final."""
-        for row in tracked.closed:
+        """Do the third part, objects: resolve what was undecided, gather episodes, tell of what is final."""
+        for row in rows_of(tracked.closed):
             self._close(row)
-        for row in tracked.opened:
-            self.watches[int(row["id"])] = Watch(_connection(row), self._final)
-        for event in events_of(tracked.events):
-            self._hear(event)
+        for row in rows_of(tracked.opened):
+            self.watches[row.id] = Watch(_connection(row), self._final)
+        for seen in events_of(tracked.events):
+            if isinstance(seen, Event):
+                self._resolve(self.watches[seen.id], seen)
+            else:
+                self._hear_answered(*seen)
         if self.keep_marks:
             self._mark(tracked)
         if self.segments == "all":
             self._tell_plain(tracked)
 
-    def _hear(self, event: Event) -> None:
-        """Pass an event, and the reply that its row may tell of, to its connection."""
-        watch = self.watches[event.id]
-        if not event.answered:
-            self._resolve(watch, event)
-        elif watch.resolver.passes(event) and watch.gatherer.take_answered(event):
-            watch.evidence.take_reply(event.reply_ref, event.reply_ttl, event.reply_usual_ttl, not event.from_a)
-            if self.segments != "none":
+    def _hear_answered(self, probe: Answered, row: NDArray[np.void]) -> None:
+        """Pass a probe that was answered at once to its connection, as one if nothing there is undecided."""
+        watch = self.watches[probe.id]
+        prober = watch.gatherer.take_answered(probe) if watch.resolver.passes(probe) else None
+        if prober is None:
+            for event in apart(row):
+                self._resolve(watch, event)
+            return
+        watch.evidence.take_answered(probe)
+        if self.segments != "none":
+            for event in apart(row):
                 self._tell(watch.connection, event)
-                self._tell(watch.connection, event.reply())
-        else:
-            self._resolve(watch, event)
-            self._resolve(watch, event.reply())
+        if self.sink is not _ignore:
+            self._final(watch.connection, prober, probe.episode(prober))
+        elif self.keep_episodes:
+            prober.kept.append(probe)
+            prober.unmade = True
 
     def _resolve(self, watch: Watch, event: Event) -> None:
         """Pass an event to its connection's resolver, and what is decided by now on."""
@@ -183,8 +190,8 @@ class Analyzer:
 
     def finish(self) -> Analysis:
         """The source has ended: close everything and return the analysis (its ``capture`` names no files yet)."""
-        for row in self.tracker.rest():
-            is_open = not row["state"] & (A_FIN | B_FIN | WAS_RESET | FINISHED)
+        for row in rows_of(self.tracker.rest()):
+            is_open = not row.state & (A_FIN | B_FIN | WAS_RESET | FINISHED)
             self._close(row, self.tracker.now_ns if is_open else None)
         for held in self.held.values():
             self.sink(held)
@@ -209,7 +216,7 @@ class Analyzer:
 
     def _find(self, probing: list[Connection]) -> None:
         """Look for findings, connection by connection and over the capture."""
-        context = Context(alive_by_address(probing), self.heard, self.dropped, expected=self.expect, limits=self.limits)
+        context = Context(probing, self.heard, self.dropped, expected=self.expect, limits=self.limits)
         context.few = self.analysis.quiet.connections + len(probing) <= FEW
         self.cases.sort(key=lambda case: case.connection.connection)
         probers = [prober for connection in probing for prober in connection.probers]
@@ -230,7 +237,7 @@ class Analyzer:
     def _final(self, connection: Connection, prober: Prober, episode: Episode) -> None:
         """An episode is final: keep it and tell of its probes and of itself."""
         if self.keep_episodes:
-            prober.episodes.append(episode)
+            prober.kept.append(episode)
         if episode.ending == Ending.GAVE_UP and self.expect(connection) is not None:
             self.late.append(episode)  # an expected count may yet show that something else ended it
         else:
@@ -243,7 +250,7 @@ class Analyzer:
                 self.sink(probe)
             self.sink(episode)
 
-    def _close(self, row: np.void, until_ns: int | None = None) -> None:
+    def _close(self, row: Any, until_ns: int | None = None) -> None:
         """A connection has ended: finish what is open and keep its record, or only count it.
 
         ``until_ns`` is how long it was watched, where it stayed open to the end.
@@ -253,7 +260,7 @@ class Analyzer:
         if watch is not None:
             for decided in watch.resolver.finish():
                 self._decided(watch, decided)
-            watch.gatherer.finish(None if row["state"] & FINISHED else self.tracker.now_ns)
+            watch.gatherer.finish(None if row.state & FINISHED else self.tracker.now_ns)
             connection.probers = [prober for prober in watch.gatherer.probers if prober is not None]
             connection.window_probes += watch.window_probes
         case = case_of(row, connection, watch.evidence if watch is not None else Evidence())

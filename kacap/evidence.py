@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from kacap.addresses import address_text
-from kacap.classify.events import Event
+from kacap.classify.events import Answered, Event
 from kacap.classify.kinds import Kind
 from kacap.classify.reasons import Why
 from kacap.flows import A_FIN, B_FIN, NEVER
@@ -17,6 +15,7 @@ from kacap.segments import ACK, HAS_TCP_OPTIONS, RST
 
 SUSPENDED_AFTER = 3  # retransmissions of the same bytes
 REGULAR_GAPS = 3  # between data, as alike as learn.REGULAR says
+_NEVER = int(NEVER)
 KEPT = 16  # of each sort of fact; the count goes on
 
 
@@ -58,6 +57,13 @@ class Replies:
     near_ttls: tuple[int, int] = (0, 0)  # (of the reply, of the data), the last such
     near_frames: list[FrameRef] = field(default_factory=list)
 
+    def note_near(self, frame: FrameRef, ttl: int, usual_ttl: int) -> None:
+        """Note a reply whose TTL is above that of its side's data."""
+        self.near += 1
+        self.near_ttls = ttl, usual_ttl
+        if len(self.near_frames) < KEPT:
+            self.near_frames.append(frame)
+
 
 @dataclass(slots=True)
 class Evidence:
@@ -83,22 +89,26 @@ class Evidence:
                 Refusal(event.ref, by, event.icmp_type, event.icmp_code, bool(event.from_a))
             )
         elif event.kind == Kind.REPLY:
-            self.take_reply(event.ref, event.ttl, event.usual_ttl, bool(event.from_a))
+            self._take_reply(event)
         elif event.kind == Kind.FIN:
             self.fins_ns[bool(event.from_a)] = event.time_ns
         elif event.kind == Kind.RETRANSMISSION:
             self.resent = [*self.resent[1 - KEPT :], event.ref]
             self.resent_times_ns = [*self.resent_times_ns[1 - KEPT :], event.time_ns]
 
-    def take_reply(self, frame: FrameRef, ttl: int, usual_ttl: int, from_a: bool) -> None:
-        """A reply from nearer than its side's data came through fewer hops: something else answered."""
-        replies = self.replies[from_a]
+    def take_answered(self, probe: Answered) -> None:
+        """Take a probe that was answered at once: its reply."""
+        replies = self.replies[1 - probe.from_a]
         replies.number += 1
-        if usual_ttl and ttl > usual_ttl:
-            replies.near += 1
-            replies.near_ttls = ttl, usual_ttl
-            if len(replies.near_frames) < KEPT:
-                replies.near_frames.append(frame)
+        if probe.reply_usual_ttl and probe.reply_ttl > probe.reply_usual_ttl:
+            replies.note_near(FrameRef(probe.reply_file, probe.reply_frame), probe.reply_ttl, probe.reply_usual_ttl)
+
+    def _take_reply(self, event: Event) -> None:
+        """A reply from nearer than its side's data came through fewer hops: something else answered."""
+        replies = self.replies[event.from_a]
+        replies.number += 1
+        if event.usual_ttl and event.ttl > event.usual_ttl:
+            replies.note_near(event.ref, event.ttl, event.usual_ttl)
 
 
 def _reset(event: Event) -> Reset:
@@ -176,44 +186,44 @@ class Case:
         return self.connection.a if from_a else self.connection.b
 
 
-def case_of(row: np.void, connection: Connection, evidence: Evidence) -> Case:
-    """Turn what a CONNECTION row measured into what findings rest on."""
+def case_of(row: Any, connection: Connection, evidence: Evidence) -> Case:
+    """Turn what a ConnectionRow measured into what findings rest on."""
     return Case(
-        connection, evidence, survived_ns=int(row["survived_ns"]), killed=_killed(row), beat=_beat(row),
-        resent=_resent(row), closed=(bool(row["state"] & B_FIN), bool(row["state"] & A_FIN)),
-        present=(_present(row, "b"), _present(row, "a")),
+        connection, evidence, survived_ns=row.survived_ns, killed=_killed(row), beat=_beat(row), resent=_resent(row),
+        closed=(bool(row.state & B_FIN), bool(row.state & A_FIN)),
+        present=(
+            _present(row.b_first_ns, row.b_last_ns, row.b_quiet_ns),
+            _present(row.a_first_ns, row.a_last_ns, row.a_quiet_ns),
+        ),
     )
 
 
-def _present(row: np.void, side: str) -> Presence | None:
+def _present(first_ns: int, last_ns: int, quiet_ns: int) -> Presence | None:
     """Return when a side was heard."""
-    first_ns = int(row[f"{side}_first_ns"])
-    if first_ns == int(NEVER):
-        return None
-    return Presence(first_ns, int(row[f"{side}_last_ns"]), int(row[f"{side}_quiet_ns"]))
+    return None if first_ns == _NEVER else Presence(first_ns, last_ns, quiet_ns)
 
 
-def _beat(row: np.void) -> Beat | None:
+def _beat(row: Any) -> Beat | None:
     """Return the longest regular run of data."""
-    names = ("beats", "beat_least_ns", "beat_most_ns", "beat_bytes", "answer_bytes")
-    return Beat(*(int(row[name]) for name in names)) if row["beats"] >= REGULAR_GAPS else None
+    if row.beats < REGULAR_GAPS:
+        return None
+    return Beat(row.beats, row.beat_least_ns, row.beat_most_ns, row.beat_bytes, row.answer_bytes)
 
 
-def _resent(row: np.void) -> Resent | None:
+def _resent(row: Any) -> Resent | None:
     """Return which bytes were resent often enough to tell of."""
-    if row["resent_n"] < SUSPENDED_AFTER:
+    if row.resent_n < SUSPENDED_AFTER:
         return None
     return Resent(
-        int(row["resent_n"]), int(row["resent_since_ns"]), int(row["resent_until_ns"]), bool(row["resent_open"]),
-        bool(row["resent_from_a"]),
+        row.resent_n, row.resent_since_ns, row.resent_until_ns, bool(row.resent_open), bool(row.resent_from_a)
     )
 
 
-def _killed(row: np.void) -> Killed | None:
+def _killed(row: Any) -> Killed | None:
     """Return the silence that killed: its end was answered with an RST, or with nothing."""
-    if row["killed_ns"]:
-        return Killed(int(row["killed_ns"]), int(row["killed_at_ns"]), bool(row["killed_from_a"]), True)
-    resent, trial_from_a = _resent(row), bool(row["trial_from_a"])
-    if row["trial_ns"] and resent is not None and resent.still and resent.from_a == trial_from_a:
-        return Killed(int(row["trial_ns"]), int(row["trial_at_ns"]), trial_from_a, False)
+    if row.killed_ns:
+        return Killed(row.killed_ns, row.killed_at_ns, bool(row.killed_from_a), True)
+    resent, trial_from_a = _resent(row), bool(row.trial_from_a)
+    if row.trial_ns and resent is not None and resent.still and resent.from_a == trial_from_a:
+        return Killed(row.trial_ns, row.trial_at_ns, trial_from_a, False)
     return None

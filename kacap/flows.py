@@ -6,9 +6,13 @@ fixed in size per connection; the kernels here find the row of a segment and tel
 
 from __future__ import annotations
 
-import numpy as np
+from collections import namedtuple
+from typing import Any
 
-from kacap.kernels import Row, kernel
+import numpy as np
+from numpy.typing import NDArray
+
+from kacap.kernels import Row, entry, kernel
 from kacap.segments import ACK, HAS_TIMESTAMPS, IS_QUOTE, RST, SYN
 from kacap.wire.sequence import seq_diff
 
@@ -18,34 +22,72 @@ SECOND_NS = np.int64(1_000_000_000)
 # CONNECTION["state"]
 BEGAN, A_FIN, B_FIN, WAS_RESET, WATCHED, FINISHED, TOLD = 1, 2, 4, 8, 16, 32, 64
 
-CONNECTION = np.dtype(
+LINE = 64  # bytes of a cache line: what every segment touches comes first, so that few of them are fetched
+
+
+def on_lines(fields: list[tuple[str, str]]) -> np.dtype[np.void]:
+    """Return the type of a row that fills whole cache lines, an odd number of them.
+
+    With an even one, the first lines of all rows would compete for half of the cache.
+    """
+    row = np.dtype(fields, align=True)
+    names = [name for name, _ in fields]
+    places = [row.fields[name] for name in names] if row.fields else []
+    return np.dtype(
+        {
+            "names": names, "formats": [place[0] for place in places], "offsets": [place[1] for place in places],
+            "itemsize": (-(-row.itemsize // LINE) | 1) * LINE,
+        },
+        align=True,
+    )  # fmt: skip
+
+
+def zeros_on_lines(size: int, row: np.dtype[np.void]) -> NDArray[np.void]:
+    """Return so many rows of zeros, each beginning with a cache line."""
+    room = np.zeros(size * row.itemsize + LINE, np.uint8)
+    first = -room.ctypes.data % LINE
+    rows: NDArray[np.void] = room[first : first + size * row.itemsize].view(row)
+    return rows
+
+
+CONNECTION = on_lines(
     [
         ("a_hi", "<u8"),
         ("a_lo", "<u8"),
         ("b_hi", "<u8"),
         ("b_lo", "<u8"),
         ("lane", "<u8"),
-        ("id", "<i8"),  # serial number, from 1, in order of the first segment
-        ("first_ns", "<i8"),
         ("last_ns", "<i8"),
-        ("longest_silence_ns", "<i8"),
+        ("a_port", "<u2"),
+        ("b_port", "<u2"),
+        ("id", "<i4"),  # serial number, from 1, in order of the first segment
+        ("state", "u1"),
+        ("trial_from_a", "u1"),
+        ("killed_from_a", "u1"),  # who ended the silence that killed
+        ("burst_from_a", "u1"),
+        ("resent_from_a", "u1"),
+        ("resent_open", "u1"),  # 1: the other side has not been heard since
+        # The second line.
         ("segments", "<i8"),
+        ("longest_silence_ns", "<i8"),
+        ("trial_ns", "<i8"),  # a silence that one side has ended and the other has not answered yet; 0: none
+        ("a_last_ns", "<i8"),  # when side a was last seen to send anything but an RST; NEVER: not at all
+        ("a_quiet_ns", "<i8"),  # ... and for how long at most it sent nothing in between
+        ("b_last_ns", "<i8"),
+        ("b_quiet_ns", "<i8"),
+        ("burst_ns", "<i8"),  # when data last came after a silence
+        # What few segments touch.
+        ("first_ns", "<i8"),
+        ("a_first_ns", "<i8"),  # when side a was first seen to send anything but an RST
+        ("b_first_ns", "<i8"),
         ("window_probes", "<i8"),
         ("retransmissions", "<i8"),
         ("survived_ns", "<i8"),  # longest silence after which both sides were heard again
         ("killed_ns", "<i8"),  # shortest silence whose end the other side answered with an RST; 0: none
         ("killed_at_ns", "<i8"),  # ... and when it ended
-        ("trial_ns", "<i8"),  # a silence that one side has ended and the other has not answered yet; 0: none
-        ("trial_at_ns", "<i8"),  # ... and when it ended
-        ("a_first_ns", "<i8"),  # when side a was first seen to send anything but an RST; NEVER: not at all
-        ("a_last_ns", "<i8"),  # ... and last
-        ("a_quiet_ns", "<i8"),  # ... and for how long at most it sent nothing in between
-        ("b_first_ns", "<i8"),
-        ("b_last_ns", "<i8"),
-        ("b_quiet_ns", "<i8"),
+        ("trial_at_ns", "<i8"),  # when the silence of trial_ns ended
         ("last_event", "<i8"),  # the last row of EVENT that tells of it, counted over all batches
-        ("burst_ns", "<i8"),  # when data last came after a silence
-        ("run_least_ns", "<i8"),  # between the last such moments, as long as they are regular: least and most
+        ("run_least_ns", "<i8"),  # between the last bursts, as long as they are regular: least and most
         ("run_most_ns", "<i8"),
         ("run_n", "<i8"),  # ... and how many such gaps there are
         ("beat_least_ns", "<i8"),  # the same of the longest regular run
@@ -58,69 +100,70 @@ CONNECTION = np.dtype(
         ("run_answer", "<u4"),  # ... and of the other side's answer to it
         ("beat_bytes", "<u4"),
         ("answer_bytes", "<u4"),
-        ("a_port", "<u2"),
-        ("b_port", "<u2"),
-        ("state", "u1"),
-        ("trial_from_a", "u1"),
-        ("killed_from_a", "u1"),  # who ended the silence that killed
-        ("burst_from_a", "u1"),
-        ("resent_from_a", "u1"),
-        ("resent_open", "u1"),  # 1: the other side has not been heard since
-    ],
-    align=True,
+    ]
 )
+
+# A row of CONNECTION as an object, field by field: its fields are read far faster than those of an array's row.
+ConnectionRow = namedtuple("ConnectionRow", CONNECTION.names)  # type: ignore[misc, arg-type]
+
+
+def rows_of(connections: NDArray[np.void]) -> list[Any]:
+    """Turn CONNECTION rows into ConnectionRow objects, in order."""
+    return [ConnectionRow._make(row) for row in connections.tolist()]
+
 
 # SIDE["known"]: what has been seen of a direction; nothing is assumed from a zero.
 NXT, UNA, SEEN, SENT_ACK, WINDOW, STAMP, ISN, BYTE = 1, 2, 4, 8, 16, 32, 64, 128
 
-SIDE = np.dtype(
+SIDE = on_lines(
     [
         ("sent_ns", "<i8"),  # its last segment
         ("heard_ns", "<i8"),  # the last segment it received and accepted: where its idle clock starts
         ("data_ns", "<i8"),  # when its newest byte was last sent
-        ("probe_ns", "<i8"),  # its last probe
-        ("probe_event", "<i8"),  # the row of EVENT that tells of it, counted over all batches
-        ("gap_ns", "<i8"),  # between its last two probes
-        ("replied_ns", "<i8"),  # the last reply to one
-        ("closed_ns", "<i8"),  # when its window was seen to close; NEVER: open, or closed before the capture
-        ("dup_ns", "<i8"),  # its last ACK of nothing new that answered no probe
-        ("dup_frame", "<i8"),
-        ("dup_heard_ns", "<i8"),  # the other side's heard_ns before that ACK
-        ("held_ns", "<i8"),  # a pure ACK that may yet prove to be a probe: the first of a run
-        ("held_frame", "<i8"),
-        ("held_last_ns", "<i8"),  # ... and the last of the run
-        ("held_heard_ns", "<i8"),
-        ("heard_0", "<i8"),  # when it heard something since its last probe, to a twentieth of a second: the first four
-        ("heard_1", "<i8"),
-        ("heard_2", "<i8"),
-        ("heard_3", "<i8"),
-        ("heard_n", "<i8"),  # ... and how many there were
         ("nxt", "<u4"),  # next sequence number: own segments, and what the peer acknowledges
         ("una", "<u4"),  # highest acknowledgement seen from the peer
         ("seen", "<u4"),  # highest sequence end of bytes, SYN or FIN in the capture
         ("sent_ack", "<u4"),  # highest acknowledgement it sent
         ("tsval", "<u4"),
-        ("isn", "<u4"),
-        ("held_seq", "<u4"),
-        ("held_ack", "<u4"),
-        ("probe_seq", "<u4"),
-        ("probe_ack", "<u4"),
-        ("resent_n", "<i4"),  # retransmissions since its oldest unacknowledged byte was acknowledged
-        ("resent_since_ns", "<i8"),  # when the bytes were first sent
-        ("held_n", "<i4"),
         ("open_probes", "<i4"),  # unanswered probes of the run
         ("late_replies", "<i4"),  # misses of the last run that a late reply may still answer
+        ("held_n", "<i4"),
         ("window", "<u2"),
         ("ip_id", "<u2"),
-        ("held_file", "<u2"),
-        ("dup_file", "<u2"),
         ("ttl", "u1"),
         ("known", "u1"),
         ("byte", "u1"),  # its newest byte
         ("held_payload", "u1"),
+        # The second line.
+        ("dup_ns", "<i8"),  # its last ACK of nothing new that answered no probe
+        ("closed_ns", "<i8"),  # when its window was seen to close; NEVER: open, or closed before the capture
+        ("heard_0", "<i8"),  # when it heard something since its last probe, to a twentieth of a second: the first four
+        ("heard_1", "<i8"),
+        ("heard_2", "<i8"),
+        ("heard_3", "<i8"),
+        ("heard_n", "<i8"),  # ... and how many there were
+        ("resent_n", "<i4"),  # retransmissions since its oldest unacknowledged byte was acknowledged
+        ("isn", "<u4"),
+        # What few segments touch.
+        ("dup_frame", "<i8"),
+        ("dup_heard_ns", "<i8"),  # the other side's heard_ns before that ACK
+        ("probe_ns", "<i8"),  # its last probe
+        ("probe_event", "<i8"),  # the row of EVENT that tells of it, counted over all batches
+        ("gap_ns", "<i8"),  # between its last two probes
+        ("replied_ns", "<i8"),  # the last reply to one
+        ("held_ns", "<i8"),  # a pure ACK that may yet prove to be a probe: the first of a run
+        ("held_frame", "<i8"),
+        ("held_last_ns", "<i8"),  # ... and the last of the run
+        ("held_heard_ns", "<i8"),
+        ("resent_since_ns", "<i8"),  # when the bytes were first sent
+        ("held_seq", "<u4"),
+        ("held_ack", "<u4"),
+        ("probe_seq", "<u4"),
+        ("probe_ack", "<u4"),
+        ("held_file", "<u2"),
+        ("dup_file", "<u2"),
         ("held_ttl", "u1"),
-    ],
-    align=True,
+    ]
 )
 
 RECENT = np.dtype([("digest", "<u8"), ("time_ns", "<i8")], align=True)
@@ -213,7 +256,7 @@ def find(seg: Row, digest: Row, table: Row, connections: Row) -> Row:
         place = (place + 1) & mask
 
 
-@kernel
+@entry
 def rebuild(table: Row, connections: Row, used: Row) -> None:
     """Fill an empty table with every unfinished connection."""
     mask = np.int64(len(table) - 1)

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import numba
 from numba.core.event import Event, Listener, register
+from numba.core.registry import CPUDispatcher
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -58,14 +59,37 @@ def cache_directory() -> Path:
 
 CACHE = cache_directory()
 FIRST_USE = not any(CACHE.iterdir())
-_KERNELS: list[Any] = []
+_ENTRIES: list[Any] = []
+# Wrappers that nobody calls would take half of the compilation.
+_ENTRY: dict[str, Any] = {"nogil": True, "cache": True, "no_cfunc_wrapper": True}
+_WITHIN: dict[str, Any] = {"nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 numba.config.CACHE_DIR = str(CACHE)  # type: ignore[attr-defined]
 
 
+class _Within(CPUDispatcher):
+    """A kernel without a way in from Python: calling it would crash the process."""
+
+    def __call__(self, *_: Any) -> Any:
+        """Refuse. Raises TypeError."""
+        name = self.py_func.__name__
+        raise TypeError(f"{name} is a kernel that only kernels call; to call it from Python, make it an entry")
+
+
 def kernel(function: F) -> F:
-    """Compile ``function`` on first use (nopython, no GIL) and keep the machine code in the cache."""
-    compiled: F = numba.njit(cache=True, nogil=True)(function)  # type: ignore[assignment]
-    _KERNELS.append(compiled)
+    """Compile ``function`` (nopython, no GIL) into the kernels that call it."""
+    compiled: F = numba.njit(**_WITHIN)(function)
+    if isinstance(compiled, CPUDispatcher):  # not where numba's compiler is switched off
+        compiled.__class__ = _Within  # type: ignore[assignment]
+    return compiled
+
+
+def entry(function: F) -> F:
+    """Compile ``function``, a kernel that Python calls, on first use, and keep the machine code in the cache.
+
+    It holds that of the kernels within; a cache of their own would only cost time at every start.
+    """
+    compiled: F = numba.njit(**_ENTRY)(function)
+    _ENTRIES.append(compiled)
     return compiled
 
 
@@ -74,7 +98,7 @@ def keep_no_more() -> None:
     from numba.core.caching import NullCache
 
     if not _writable(CACHE):
-        for compiled in _KERNELS:
+        for compiled in _ENTRIES:
             compiled._cache = NullCache()
 
 

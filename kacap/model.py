@@ -110,8 +110,30 @@ class Prober:
     last_probe_ns: int = 0
     reply_after_ns: tuple[int, int] | None = None  # fastest and slowest reply
     gaps_ns: tuple[int, int] | None = None  # shortest and longest gap between consecutive probes
-    episodes: list[Episode] = field(default_factory=list)
+    survived_ns: int = 0  # the longest silence that an answered probe ended
+    connection: int = 0
     history: Any = None  # timing.history.History: what the settings are estimated from; in no record
+    # Its episodes, and what they are made of (``classify.events.Answered``); whether there is any of the latter.
+    kept: list[Any] = field(default_factory=list, repr=False, compare=False)
+    unmade: bool = field(default=False, repr=False, compare=False)
+    at_once: int = field(default=0, repr=False, compare=False)  # probes that came as one with their answer
+
+    @property
+    def episodes(self) -> list[Episode]:
+        """Its episodes in order, made when they are first asked for: most are all alike and never looked at."""
+        if self.unmade:
+            self.unmade = False
+            self.kept[:] = [one if isinstance(one, Episode) else one.episode(self) for one in self.kept]
+        return self.kept
+
+    @episodes.setter
+    def episodes(self, episodes: list[Episode]) -> None:
+        self.kept, self.unmade = episodes, False
+
+    @property
+    def steady(self) -> bool:
+        """Whether every probe came as one with its answer: then there is nothing but answered probes, one each."""
+        return self.at_once == self.probes
 
 
 @dataclass(slots=True)

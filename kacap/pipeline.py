@@ -1,56 +1,73 @@
-"""Runs a source through an analyzer on two threads: columns one batch ahead, objects behind."""
+"""Runs a source through an analyzer on three threads: decoding, classifying, gathering; each some batches ahead."""
 
 from __future__ import annotations
 
 import queue
+import sys
 import threading
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Generator, Iterable
+from contextlib import ExitStack, closing
+from typing import Protocol, TypeVar
 
 from kacap.analysis import Analysis
 from kacap.analyzer import Analyzer
 from kacap.capture.frames import FrameBatch
-from kacap.classify.tracker import Tracked
 from kacap.errors import Damage
 
-AHEAD = 4  # batches between the two halves
+AHEAD = 4  # pieces between one thread and the next
+SWITCH_S = 50e-6  # a kernel that returns waits at most this long for the interpreter; its default is a hundred times
+
+T = TypeVar("T")
 
 
 def run(source: Iterable[FrameBatch], analyzer: Analyzer) -> None:
-    """Feed every batch of a source to the analyzer, in order; an error of either half ends both and is raised.
+    """Feed every batch of a source to the analyzer, in order; an error of any part ends all and is raised.
 
-    Kernels release the GIL, so reading, decoding and classifying overlap with the gathering of episodes.
+    Kernels release the interpreter's lock, so that decoding, classifying and the gathering of episodes overlap.
     """
-    pieces: queue.Queue[Tracked | BaseException | None] = queue.Queue(AHEAD)
+    before_s = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
+    try:
+        with ExitStack() as threads:
+            segments = threads.enter_context(closing(ahead(map(analyzer.decode, source))))
+            for tracked in threads.enter_context(closing(ahead(map(analyzer.track, segments)))):
+                analyzer.gather(tracked)
+    finally:
+        sys.setswitchinterval(before_s)
+
+
+def ahead(items: Iterable[T]) -> Generator[T, None, None]:
+    """Yield items that a thread of their own makes, a few ahead; an error of it is raised here, in its place."""
+    made: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(AHEAD)
     stop = threading.Event()
 
-    def offer(piece: Tracked | BaseException | None) -> None:
+    def offer(piece: tuple[T] | BaseException | None) -> None:
         while not stop.is_set():
             try:
-                return pieces.put(piece, timeout=0.1)
+                return made.put(piece, timeout=0.1)
             except queue.Full:
                 continue
 
-    def track() -> None:
+    def make() -> None:
         try:
-            for batch in source:
-                offer(analyzer.track(batch))
+            for item in items:
+                offer((item,))
                 if stop.is_set():
                     return
             offer(None)
-        except BaseException as error:  # raised again below, in the caller's thread
+        except BaseException as error:  # raised again below, in the thread that wanted the item
             offer(error)
 
-    worker = threading.Thread(target=track, name="kacap-track", daemon=True)
-    worker.start()
+    maker = threading.Thread(target=make, name="kacap-ahead", daemon=True)
+    maker.start()
     try:
-        while (piece := pieces.get()) is not None:
+        while (piece := made.get()) is not None:
             if isinstance(piece, BaseException):
                 raise piece
-            analyzer.gather(piece)
+            yield piece[0]
     finally:
         stop.set()
-        worker.join()
+        maker.join()
 
 
 class Counted(Protocol):

@@ -116,7 +116,7 @@ def analyse_segments(segments: np.ndarray, **options) -> Heard:
     """Feed SEGMENT rows, whoever decoded them."""
     heard = Heard()
     analyzer = listener(heard, **options)
-    analyzer.gather(analyzer.track_segments(segments.copy()))
+    analyzer.gather(analyzer.track(segments.copy()))
     heard.analysis = analyzer.finish()
     return heard
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.capture.records import Number, Row, u16, u32
-from kacap.kernels import kernel
+from kacap.kernels import entry, kernel
 
 # Block types (draft-ietf-opsawg-pcapng, section 11.1).
 SECTION_HEADER = 0x0A0D0D0A
@@ -138,7 +138,7 @@ def read_packet(
     return 0
 
 
-@kernel
+@entry
 def walk_pcapng(
     data: NDArray[np.uint8],
     end: int,

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.capture.records import Number
-from kacap.kernels import kernel
+from kacap.kernels import entry, kernel
 
 INSTRUCTION = np.dtype([("code", "<u2"), ("jt", "u1"), ("jf", "u1"), ("k", "<u4")])
 
@@ -49,10 +49,12 @@ def _jump_is_within(operation: int, after: int, distances: tuple[int, int, int],
     return operation <= JSET and 0 <= after + forward < length
 
 
-@kernel
 def signed(k: Number) -> Number:
     """Return the 32-bit two's complement number that the unsigned ``k`` stands for."""
     return k - (1 << 32) if k > 0x7FFFFFFF else k
+
+
+_signed = kernel(signed)
 
 
 @kernel
@@ -142,7 +144,7 @@ def run(
                 x = value
         elif kind == JMP:
             if operation == JA:
-                at += signed(k)
+                at += _signed(k)
             else:
                 at += np.int64(program[at - 1]["jt"] if jumps(operation, a, operand) else program[at - 1]["jf"])
         elif kind == ALU:
@@ -162,7 +164,7 @@ def run(
     return False
 
 
-@kernel
+@entry
 def match_frames(
     program: NDArray[np.void],
     data: NDArray[np.uint8],

@@ -17,7 +17,7 @@ from kacap.capture.live_source import Wish
 from kacap.capture.netns import inside
 from kacap.capture.rights import CannotCaptureError, no_rights
 from kacap.errors import Damage, FilterError, UsageError
-from kacap.kernels import Row, kernel
+from kacap.kernels import Row, entry
 
 BATCH_FRAMES = 16_384
 BUFFER_BYTES = 4 << 20
@@ -55,7 +55,7 @@ HEADER_AT, PACKET_AT, STAMP_AT = _Ring.header.offset, _Ring.packet.offset, _Ring
 STAMP_BYTES = _Ring.wire.offset + 4 - STAMP_AT
 
 
-@kernel
+@entry
 def drain(next_ex: Row, copy: Row, rings: NDArray[np.void], frames: NDArray[np.void], buffer: NDArray[np.uint8]) -> int:
     """Fill ``frames`` (FRAME) and ``buffer`` with what waits in ``rings[0]`` (RING); return how many there are."""
     ring, here, there = rings[0], np.uintp(rings.ctypes.data), np.uintp(buffer.ctypes.data)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from kacap.capture.blocks import Window
 from kacap.capture.records import FRAME_LIMIT, RecordReader, u32
 from kacap.errors import CaptureError
-from kacap.kernels import kernel
+from kacap.kernels import entry
 
 # Magic as read little-endian: (nanoseconds per unit of the fraction, bytes of a record header).
 MAGICS = {0xA1B2C3D4: (1000, 16), 0xA1B23C4D: (1, 16), 0xA1B2CD34: (1000, 24)}
@@ -36,7 +36,7 @@ LAYOUT = np.dtype(
 TOO_LONG = 1
 
 
-@kernel
+@entry
 def walk_pcap(
     data: NDArray[np.uint8],
     end: int,

@@ -25,7 +25,7 @@ from kacap.capture.blockwalk import (
 from kacap.capture.frames import FRAME
 from kacap.capture.pcap import HEADER_BYTES, PcapReader
 from kacap.capture.records import BATCH_FRAMES, Number, RecordReader, Row, u16, u32
-from kacap.kernels import kernel
+from kacap.kernels import entry, kernel
 
 # What to do with one frame.
 PLAN = np.dtype(
@@ -167,7 +167,7 @@ def padded(size: Number) -> Number:
     return (size + 3) & ~np.int64(3)
 
 
-@kernel
+@entry
 def copy_blocks(
     data: NDArray[np.uint8],
     rows: NDArray[np.void],
@@ -242,7 +242,7 @@ def finish_block(
     job["to"] = to + 4
 
 
-@kernel
+@entry
 def write_records(
     data: NDArray[np.uint8],
     rows: NDArray[np.void],

@@ -17,12 +17,12 @@ from kacap.capture.frames import FrameBatch
 from kacap.capture.pcap import HEADER_BYTES
 from kacap.capture.rotation import SECOND_NS, Rotation
 from kacap.errors import CaptureError, UsageError
-from kacap.kernels import Row, kernel
+from kacap.kernels import Row, entry
 
 RECORD_BYTES = 16
 
 
-@kernel
+@entry
 def pack(buffer: NDArray[np.uint8], frames: NDArray[np.void], heads: NDArray[np.uint8], out: NDArray[np.uint8]) -> Row:
     """Copy each frame (FRAME) behind its 16-byte head in ``heads`` to ``out``; return the bytes written."""
     at: Row = np.int64(0)

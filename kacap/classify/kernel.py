@@ -26,7 +26,7 @@ from kacap.flows import (
     segment_digest,
     starts_another,
 )
-from kacap.kernels import Row, kernel
+from kacap.kernels import Row, entry, kernel
 from kacap.segments import ACK, FIN, IS_QUOTE, PSH, RST, SYN
 from kacap.wire.sequence import seq_diff
 
@@ -145,8 +145,8 @@ def _rate_answer(seg: Row, label: Row, x: Row, y: Row, accepted: Row) -> Row:
         if pure and seq_diff(seg.ack, y.probe_seq) == 1 and seg.time_ns - y.probe_ns <= REPLY_LIMIT_NS:
             label.kind, label.grade, label.why = _REPLY, _PROVEN, _W_ANSWERS
         return True
-    nothing_new = y.known & UNA and seg.ack == y.una and y.data_ns < y.probe_ns
-    if pure and nothing_new and y.late_replies > 0 and _comes_late(seg.time_ns, y):
+    late = pure and y.late_replies > 0 and y.known & UNA and seg.ack == y.una and y.data_ns < y.probe_ns
+    if late and _comes_late(seg.time_ns, y):
         label.kind, label.grade, label.why = _REPLY, _PROVEN, _W_LATE
         y.late_replies -= 1
         y.replied_ns = seg.time_ns
@@ -286,7 +286,7 @@ def _take(state: Row, seg: Row, label: Row) -> None:
         _take_segment(state, seg, label, x, y)
 
 
-@kernel
+@entry
 def classify(segments: Row, labels: Row, columns: Row) -> None:
     """Label segments from ``header.position`` on, until they or the room for events run out.
 

@@ -155,12 +155,14 @@ def learn_presence(seg: Row, row: Row, label: Row) -> None:
     if seg.flags & RST:
         return
     if label.from_a:
-        row.a_quiet_ns = max(row.a_quiet_ns, seg.time_ns - row.a_last_ns) if row.a_last_ns != NEVER else np.int64(0)
-        row.a_first_ns = row.a_first_ns if row.a_first_ns != NEVER else seg.time_ns
+        if row.a_last_ns == NEVER:
+            row.a_first_ns = row.a_last_ns = seg.time_ns
+        row.a_quiet_ns = max(row.a_quiet_ns, seg.time_ns - row.a_last_ns)
         row.a_last_ns = seg.time_ns
     else:
-        row.b_quiet_ns = max(row.b_quiet_ns, seg.time_ns - row.b_last_ns) if row.b_last_ns != NEVER else np.int64(0)
-        row.b_first_ns = row.b_first_ns if row.b_first_ns != NEVER else seg.time_ns
+        if row.b_last_ns == NEVER:
+            row.b_first_ns = row.b_last_ns = seg.time_ns
+        row.b_quiet_ns = max(row.b_quiet_ns, seg.time_ns - row.b_last_ns)
         row.b_last_ns = seg.time_ns
 
 

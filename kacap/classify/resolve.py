@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import itertools
 
-from kacap.classify.events import Event
+from kacap.classify.events import Answered, Event
 from kacap.classify.kinds import Grade, Kind
 from kacap.classify.reasons import Why
 from kacap.flows import NEVER
-from kacap.wire.sequence import seq_diff
+from kacap.wire.sequence import distance
 
 SHORTEST_IDLE_NS = 950_000_000  # below the smallest idle and interval of tcp(7), a second, and a tick
 SAME_GAP = 1.2  # gaps of one timer differ by less, those of a back-off by more
@@ -73,7 +73,7 @@ class Side:
         self.repeats: list[Event] = []  # the same pure ACK again and again, never answered so far
         self.confirmed = False  # of that run
         self.lone: Event | None = None  # waits for the next event
-        self.last: Event | None = None  # its last probe
+        self.last: Event | Answered | None = None  # its last probe
 
     @property
     def busy(self) -> bool:
@@ -96,11 +96,11 @@ class Resolver:
         self.calm = True  # nothing is undecided
         self.sides = (Side(), Side())
 
-    def passes(self, event: Event) -> bool:
+    def passes(self, probe: Answered) -> bool:
         """Return whether a probe that was answered at once needs nothing of what follows: nothing is undecided."""
-        if not self.calm or event.why not in CLEAR:
+        if not self.calm or probe.why not in CLEAR:
             return False
-        self.sides[1 - event.from_a].last = event
+        self.sides[1 - probe.from_a].last = probe
         return True
 
     def take(self, event: Event) -> list[Event]:
@@ -250,7 +250,7 @@ class Resolver:
             _settle(own.repeats, Kind.PROBE, Grade.AMBIGUOUS, Why.REPEATS_TOO_LITTLE)
         elif answer is None or answer.kind == Kind.RESET:
             self._confirm(own)
-        elif seq_diff(answer.ack, own.repeats[0].seq) == 1:
+        elif distance(answer.ack, own.repeats[0].seq) == 1:
             _settle(own.repeats, Kind.PROBE, Grade.ANSWERED, Why.ANSWERED_ONE_HIGHER)
         else:
             self._drop(own)

@@ -23,6 +23,7 @@ from kacap.flows import (
     TOLD,
     WAS_RESET,
     rebuild,
+    zeros_on_lines,
 )
 
 FIRST_ROWS = 4096
@@ -49,8 +50,8 @@ class Tracker:
         self.header["next_id"] = 1
         self.header["now_ns"] = NEVER
         self.header["all_segments"] = all_segments
-        self.connections = np.zeros(FIRST_ROWS, CONNECTION)
-        self.sides = np.zeros(2 * FIRST_ROWS, SIDE)
+        self.connections = zeros_on_lines(FIRST_ROWS, CONNECTION)
+        self.sides = zeros_on_lines(2 * FIRST_ROWS, SIDE)
         self.table = np.full(4 * FIRST_ROWS, -1, np.int64)
         self.recent = np.zeros(RECENT_ROWS, RECENT)
         self.recent["time_ns"] = NEVER
@@ -111,7 +112,7 @@ class Tracker:
         size = len(self.connections)
         while size < 2 * (len(kept) + room):
             size *= 2
-        connections, sides = np.zeros(size, CONNECTION), np.zeros(2 * size, SIDE)
+        connections, sides = zeros_on_lines(size, CONNECTION), zeros_on_lines(2 * size, SIDE)
         connections[: len(kept)] = self.connections[kept]
         sides[: 2 * len(kept)] = self.sides.reshape(-1, 2)[kept].reshape(-1)
         self.connections, self.sides = connections, sides

@@ -33,7 +33,6 @@ from kacap.report.happenings import Follower, Probing
 from kacap.report.live import Clock, Lines
 from kacap.report.records import RecordWriter
 from kacap.report.screen import Screen
-from kacap.wire.sequence import seq_add, seq_diff
 
 ANSWERS_FOR_VERDICT = 3
 KEPT_EPISODES = 4096  # answered runs kept for each prober: the summary of a watch of weeks needs no more
@@ -66,7 +65,6 @@ def warm_up() -> None:
     analyzer = Analyzer(segments="events")
     analyzer.feed(FrameBatch(packet.copy(), frames))
     analyzer.tracker.sweep(len(analyzer.tracker.connections))
-    seq_add(0, seq_diff(0, 0))
     none = np.empty(0, np.uint8)
     savefile.pack(none, frames[:0], none, none)
     live_ring.warm_up()

@@ -59,8 +59,7 @@ def reset_at(case: Case, frame: FrameRef | None) -> Reset | None:
 
 def survived_ns(case: Case) -> int:
     """Return the longest silence that the connection is known to have survived, nanoseconds."""
-    answered = [e.first_gap_ns for _, e in episodes(case, Ending.ANSWERED, Ending.RESUMED) if e.first_gap_ns]
-    return max([case.survived_ns, *answered], default=0)
+    return max([case.survived_ns, *(prober.survived_ns for prober in case.connection.probers)])
 
 
 def death_of(case: Case) -> Death | None:

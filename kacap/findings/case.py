@@ -5,7 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
+from kacap.classify.kinds import Ending
 from kacap.evidence import Case, Presence
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Prober
 from kacap.timing.expectations import Expectation
@@ -44,17 +46,27 @@ class Heard:
         return any(one.first_ns <= low_ns and one.last_ns >= high_ns for one in self.by_address.get(address, ()))
 
 
-@dataclass(slots=True)
+@dataclass
 class Context:
     """What the capture as a whole shows: who was heard when, what was dropped, what was expected."""
 
-    alive_ns: dict[str, list[int]] = field(default_factory=dict)  # by address: when it answered a probe, sorted
+    probing: list[Connection] = field(default_factory=list)
     heard: Heard = field(default_factory=Heard)
     dropped: int = 0
     few: bool = True  # so few connections that those on which nobody probes are worth a finding each
     expected: Callable[[Connection], Expectation | None] = lambda connection: None
     limits: tuple[Limit, ...] = LIMITS
     bracketed: frozenset[Endpoint] = frozenset()  # destinations whose idle deaths are told of together
+
+    @cached_property
+    def alive_ns(self) -> dict[str, list[int]]:
+        """By address when it answered a probe, sorted, nanoseconds."""
+        times: dict[str, list[int]] = {}
+        for prober in (prober for connection in self.probing for prober in connection.probers):
+            for probe in (probe for episode in prober.episodes for probe in episode.probes):
+                if probe.reply_after_ns is not None:
+                    times.setdefault(prober.peer.address, []).append(probe.time_ns + probe.reply_after_ns)
+        return {address: sorted(found) for address, found in times.items()}
 
     def alive(self, peer: Endpoint, side: Endpoint, low_ns: int, high_ns: int) -> bool:
         """Return whether a peer's address was heard within a span in which it said nothing to ``side``."""
@@ -65,19 +77,11 @@ class Context:
         return (place < len(times) and times[place] <= high_ns) or self.heard.between(peer.address, low_ns, high_ns)
 
 
-def alive_by_address(probing: list[Connection]) -> dict[str, list[int]]:
-    """Return by address when it answered a probe, sorted, nanoseconds."""
-    times: dict[str, list[int]] = {}
-    for prober in (prober for connection in probing for prober in connection.probers):
-        for probe in (probe for episode in prober.episodes for probe in episode.probes):
-            if probe.reply_after_ns is not None:
-                times.setdefault(prober.peer.address, []).append(probe.time_ns + probe.reply_after_ns)
-    return {address: sorted(found) for address, found in times.items()}
-
-
 def episodes(case: Case, *endings: str) -> Iterator[tuple[Prober, Episode]]:
     """Yield the episodes of a connection that ended in one of the ways given."""
     for prober in case.connection.probers:
+        if prober.steady and Ending.ANSWERED not in endings:
+            continue
         for episode in prober.episodes:
             if episode.ending in endings:
                 yield prober, episode

@@ -116,8 +116,8 @@ def other_side_only(case: Case, context: Context) -> Iterator[Told]:
 def two_timers(case: Case, context: Context) -> Iterator[Told]:
     """The silences before one side's probes fall into two groups that no single timer makes."""
     for prober in case.connection.probers:
-        gaps = sorted(_idle_gaps(prober))
-        if len(gaps) < FEWEST or prober.idle.candidates:
+        gaps = sorted(_idle_gaps(prober)) if not prober.idle.candidates else []
+        if len(gaps) < FEWEST:
             continue
         jump, place = max((b - a, i + 1) for i, (a, b) in enumerate(pairwise(gaps)))
         low, high = gaps[:place], gaps[place:]

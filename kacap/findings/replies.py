@@ -37,7 +37,7 @@ def unanswered_while_alive(case: Case, context: Context) -> Iterator[Told]:
 
 def rate_limited(case: Case, context: Context) -> Iterator[Told]:
     """A probe less than half a second after an answered one: Linux answers such segments twice a second at most."""
-    for prober in case.connection.probers:
+    for prober in (prober for prober in case.connection.probers if not prober.steady):
         frames, answered_ns = [], None
         for probe in (probe for episode in prober.episodes for probe in episode.probes):
             if probe.reply_frame is not None:
@@ -59,7 +59,7 @@ def regular_misses(case: Case, context: Context) -> Iterator[Told]:
     """
     if any(rate_limited(case, context)):
         return
-    for prober in case.connection.probers:
+    for prober in (prober for prober in case.connection.probers if not prober.steady):
         answered = [e for e in prober.episodes if e.ending == Ending.ANSWERED][1:]
         lengths = {len(episode.probes) for episode in answered}
         if len(answered) >= ALIKE - 1 and len(lengths) == 1 and min(lengths) > 1:

@@ -89,9 +89,9 @@ class Watcher(Analyzer):
         self._next = 0
         self._firsts: list[NDArray[np.int64]] = []
 
-    def track_segments(self, segments: NDArray[np.void]) -> Tracked:
+    def track(self, segments: NDArray[np.void]) -> Tracked:
         """Classify SEGMENT rows, and note those with which a connection begins."""
-        tracked = super().track_segments(segments)
+        tracked = super().track(segments)
         at = np.flatnonzero((tracked.labels["slot"] >= 0) & (tracked.labels["id"] >= self._next))
         if len(at):
             new, where = np.unique(tracked.labels["id"][at], return_index=True)

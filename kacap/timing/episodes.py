@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from kacap.classify.events import Event
+from kacap.classify.events import Answered, Event
 from kacap.classify.kinds import GRADE_WORDS, Ending, Kind
 from kacap.classify.reasons import Why
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Probe, Prober
@@ -15,6 +15,7 @@ from kacap.timing.history import History, widen
 # The least interval of tcp(7): an answer that takes longer than this is no answer to an earlier probe.
 ANSWER_WAIT_NS = 1_000_000_000
 
+_ANSWERED = Ending.ANSWERED  # nearly all
 _RANK = {word: rank for rank, word in enumerate(GRADE_WORDS)}
 
 
@@ -63,21 +64,28 @@ class Gatherer:
             self._note_unheard(event, own)
             self._close_open(event)
 
-    def take_answered(self, event: Event) -> bool:
-        """Take a probe together with its reply, if no run of its side is under way; return whether it was taken."""
-        side = 1 - event.from_a
+    def take_answered(self, probe: Answered) -> Prober | None:
+        """Take a probe together with its reply; return its prober, or None (not taken) if a run of it is under way."""
+        side = 1 - probe.from_a
         if self.runs[side] is not None:
-            return False
-        since = event.silent_since_ns
-        self.histories[side].add(event.time_ns, event.heards_ns, since, probe=True)
-        prober, peer = self._ends(side)
-        reply, gap = event.reply_ref, None if since is None else event.time_ns - since
-        probe = Probe(
-            self.connection.connection, event.ref, event.time_ns, prober, peer, GRADE_WORDS[event.grade],
-            event.payload_len, reply, event.reply_ns - event.time_ns,
-        )
-        self._tell(side, Episode(probe.connection, prober, [probe], since, gap, [], Ending.ANSWERED, reply), None)
-        return True
+            return None
+        prober = self.probers[side] or self._begin(side, probe.time_ns)
+        time_ns, since_ns, after_ns = probe.time_ns, probe.silent_since_ns, probe.reply_ns - probe.time_ns
+        self.histories[side].add(time_ns, probe.heards_ns, since_ns, probe=True)
+        if prober.probes:
+            prober.gaps_ns = widen(prober.gaps_ns, time_ns - prober.last_probe_ns)
+        prober.probes += 1
+        prober.at_once += 1
+        prober.replies += 1
+        prober.last_probe_ns, prober.ending = time_ns, _ANSWERED
+        prober.reply_after_ns = widen(prober.reply_after_ns, after_ns)
+        if since_ns is not None and time_ns - since_ns > prober.survived_ns:
+            prober.survived_ns = time_ns - since_ns
+        if probe.payload_len:
+            prober.payload_bytes = probe.payload_len
+        if probe.grade > _RANK[prober.grade]:
+            prober.grade = GRADE_WORDS[probe.grade]
+        return prober
 
     def finish(self, last_ns: int | None) -> None:
         """The connection ended, or the capture at ``last_ns``: what is still open stays so."""
@@ -191,12 +199,16 @@ class Gatherer:
 
     def _tell(self, side: int, episode: Episode, last_ns: int | None) -> None:
         """Add a final episode to its prober and tell of it."""
-        prober = self.probers[side]
-        if prober is None:
-            prober = self.probers[side] = Prober(*self._ends(side), first_probe_ns=episode.probes[0].time_ns)
-            prober.history = self.histories[side]
+        prober = self.probers[side] or self._begin(side, episode.probes[0].time_ns)
         _count(prober, episode, last_ns)
         self.emit(prober, episode)
+
+    def _begin(self, side: int, first_ns: int) -> Prober:
+        """Make the record of a side that probes."""
+        prober = Prober(*self._ends(side), first_probe_ns=first_ns, connection=self.connection.connection)
+        prober.history = self.histories[side]
+        self.probers[side] = prober
+        return prober
 
 
 def unanswered_in(episode: Episode) -> int:
@@ -206,13 +218,14 @@ def unanswered_in(episode: Episode) -> int:
 
 def _count(prober: Prober, episode: Episode, last_ns: int | None) -> None:
     """Add a final episode to its prober's numbers; the newest probe is no miss before ``ANSWER_WAIT_NS``."""
-    before_ns = prober.last_probe_ns if prober.probes else None
+    history, newest = prober.history, episode.probes[-1]
     if episode.ending not in (Ending.GAVE_UP, Ending.UNREACHABLE) or episode.silent_since_ns is None:
-        prober.history.longest_run = max(prober.history.longest_run, unanswered_in(episode))
+        history.longest_run = max(history.longest_run, unanswered_in(episode))
     for probe in episode.probes:
-        if before_ns is not None:
-            prober.gaps_ns = widen(prober.gaps_ns, probe.time_ns - before_ns)
-        before_ns = probe.time_ns
+        if prober.probes:
+            prober.gaps_ns = widen(prober.gaps_ns, probe.time_ns - prober.last_probe_ns)
+        prober.probes += 1
+        prober.last_probe_ns = probe.time_ns
         if probe.reply_after_ns is None:
             prober.missed += 1
         else:
@@ -220,13 +233,12 @@ def _count(prober: Prober, episode: Episode, last_ns: int | None) -> None:
             prober.reply_after_ns = widen(prober.reply_after_ns, probe.reply_after_ns)
         if probe.payload_bytes:
             prober.payload_bytes = probe.payload_bytes
-        if probe.grade != prober.grade and _RANK[probe.grade] > _RANK[prober.grade]:
+        if _RANK[probe.grade] > _RANK[prober.grade]:
             prober.grade = probe.grade
-    newest = episode.probes[-1]
     if episode.ending == Ending.RESET:
         prober.missed -= 1
     if newest.reply_after_ns is None and last_ns is not None and last_ns - newest.time_ns < ANSWER_WAIT_NS:
         prober.missed -= 1
-    prober.probes += len(episode.probes)
     prober.ending = episode.ending
-    prober.last_probe_ns = newest.time_ns
+    if episode.ending in (Ending.ANSWERED, Ending.RESUMED) and episode.first_gap_ns is not None:
+        prober.survived_ns = max(prober.survived_ns, episode.first_gap_ns)

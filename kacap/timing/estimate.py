@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.timing.history import History
-from kacap.timing.simulate import Began, contradictions
+from kacap.timing.simulate import Began, Columns, columns, contradictions
 from kacap.timing.socket_timer import SLACK_NS, Step
 from kacap.timing.wheel import HZ_VALUES, latest_s
 
@@ -53,7 +53,9 @@ def whole_seconds(gap_ns: int, hz: int) -> range:
 def _pairs(idles: Iterable[int], intervals: Iterable[int]) -> Pairs:
     """Return every pair of an idle and an interval."""
     first, second = np.array([*idles], np.int64), np.array([*intervals], np.int64)
-    return np.stack([np.repeat(first, len(second)), np.tile(second, len(first))], axis=1)
+    pairs = np.empty((len(first) * len(second), 2), np.int64)
+    pairs[:, 0], pairs[:, 1] = np.repeat(first, len(second)), np.tile(second, len(first))
+    return pairs
 
 
 def _is_plain(steps: Sequence[Step]) -> bool:
@@ -65,12 +67,10 @@ def _is_plain(steps: Sequence[Step]) -> bool:
     )
 
 
-def _below(idles: range, steps: Sequence[Step]) -> Pairs:
+def _below(idles: range, plain: bool) -> Pairs:
     """Return idles with intervals up to them: all, or where they are too many those that people choose."""
-    if _is_plain(steps):
-        rests = np.array(REMAINDERS_S, np.int64)
-        pairs = _pairs(idles, rests)
-        return np.stack([pairs[:, 0], np.maximum(pairs[:, 0] - pairs[:, 1], 1)], axis=1)
+    if plain:
+        return np.array([(idle, max(idle - rest, 1)) for idle in idles for rest in REMAINDERS_S], np.int64)
     intervals: Sequence[int] = range(1, idles.stop)
     if len(idles) * len(intervals) > TRIED:
         chosen = {*range(1, 120), *range(120, 1000, 5), *range(1000, idles.stop, 50)}
@@ -79,12 +79,12 @@ def _below(idles: range, steps: Sequence[Step]) -> Pairs:
     return pairs[pairs[:, 1] <= pairs[:, 0]]
 
 
-def _usual(history: History, hz: int) -> Pairs:
+def _usual(history: History, hz: int, plain: bool) -> Pairs:
     """Return the settings worth trying first: those whose interval is known, or is at most idle."""
     idle_ns, interval_ns = history.idle_gap_ns, history.interval_gap_ns
     idles = whole_seconds(idle_ns[0], hz) if idle_ns else range(0)
     if interval_ns is None:
-        return _below(idles, history.steps)
+        return _below(idles, plain)
     intervals = whole_seconds(interval_ns[0], hz)
     if idle_ns is None:
         return _pairs([intervals.stop - 1], intervals)
@@ -109,21 +109,22 @@ def _reversed(history: History, hz: int, began: Began) -> Pairs:
     return pairs[pairs[:, 1] > pairs[:, 0]]
 
 
-def _fit(steps: Sequence[Step], tried: Pairs, hz: int, began: Began) -> Fit | None:
+def _fit(seen: Columns, tried: Pairs, hz: int, began: Began) -> Fit | None:
     """Return the sets of the settings that explain a history best, None if there are none or too many to try."""
     if not 0 < len(tried) <= MOST:
         return None
-    counts = contradictions(steps, tried, hz, began)
+    counts = contradictions(seen, tried, hz, began)
     best = tried[counts == counts.min()]
     return Fit(hz, frozenset(best[:, 0].tolist()), frozenset(best[:, 1].tolist()), int(counts.min()))
 
 
 def _best(history: History, began: Began) -> dict[int, Fit]:
     """Return the best fit of each clock rate; an interval above idle is tried where nothing else explains all."""
-    found = {hz: _fit(history.steps, _usual(history, hz), hz, began) for hz in HZ_VALUES}
+    seen, plain = columns(history.steps), _is_plain(history.steps)
+    found = {hz: _fit(seen, _usual(history, hz, plain), hz, began) for hz in HZ_VALUES}
     for hz, fit in found.items():
         if fit is None or fit.contradictions:
-            other = _fit(history.steps, _reversed(history, hz, began), hz, began)
+            other = _fit(seen, _reversed(history, hz, began), hz, began)
             if fit is None or (other is not None and other.contradictions < fit.contradictions):
                 found[hz] = other
     return {hz: fit for hz, fit in found.items() if fit is not None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from operator import sub
 
 from kacap.timing.socket_timer import Step
 
@@ -12,18 +13,9 @@ SAME_NS = 20_000_000
 CROSSING_NS = 200_000_000  # what the capture shows so shortly before a probe had not reached the prober yet
 
 
-def _shape(step: Step) -> tuple[int, ...] | None:
-    """Return the times of a firing and of what was heard before it, counted from the firing before."""
-    if step.heards_ns is None or step.before_ns is None:
-        return None
-    return (step.time_ns - step.before_ns, *(heard - step.before_ns for heard in step.heards_ns))
-
-
 def _alike(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
     """Return whether two shapes are the same but for jitter."""
-    if len(a) != len(b):
-        return False
-    return all(abs(x - y) < SAME_NS for x, y in zip(a, b, strict=True))
+    return len(a) == len(b) and max(map(abs, map(sub, a, b))) < SAME_NS
 
 
 @dataclass(slots=True)
@@ -54,25 +46,24 @@ class History:
 
     def add(self, time_ns: int, heards_ns: tuple[int, ...] | None, since_ns: int | None, *, probe: bool) -> None:
         """Take the next probe, or the abort after the last one, with what was heard before it (see ``Step``)."""
-        since_ns, heards_ns = self._heard_by(time_ns, heards_ns, since_ns)
-        step = Step(time_ns, heards_ns, since_ns, self.steps_end_ns if self.steps else None)
-        if not self.steps or step.answered:
-            if step.since_ns is not None and probe:
-                self.idle_gap_ns = widen(self.idle_gap_ns, step.time_ns - step.since_ns)
+        if since_ns is not None and time_ns - since_ns < CROSSING_NS:
+            since_ns, heards_ns = self._heard_by(time_ns, heards_ns)
+        before_ns = self.steps_end_ns if self.steps else None
+        if before_ns is None or heards_ns is None or heards_ns:
+            if since_ns is not None and probe:
+                self.idle_gap_ns = widen(self.idle_gap_ns, time_ns - since_ns)
                 self.idle_n += 1
         else:
-            self.interval_gap_ns = widen(self.interval_gap_ns, step.time_ns - self.steps_end_ns)
+            self.interval_gap_ns = widen(self.interval_gap_ns, time_ns - before_ns)
             self.interval_n += 1
-        self.steps_end_ns = step.time_ns
-        if len(self.steps) < KEPT and not self._repeats(step):
-            self.steps.append(step)
+        self.steps_end_ns = time_ns
+        if len(self.steps) < KEPT and not self._repeats(time_ns, heards_ns, before_ns):
+            self.steps.append(Step(time_ns, heards_ns, since_ns, before_ns))
 
     def _heard_by(
-        self, time_ns: int, heards_ns: tuple[int, ...] | None, since_ns: int | None
+        self, time_ns: int, heards_ns: tuple[int, ...] | None
     ) -> tuple[int | None, tuple[int, ...] | None]:
         """Return what the prober had heard by then: without what crossed its probe on the way."""
-        if since_ns is None or time_ns - since_ns >= CROSSING_NS:
-            return since_ns, heards_ns
         if heards_ns is None:
             return None, None
         kept = tuple(heard for heard in heards_ns if time_ns - heard >= CROSSING_NS)
@@ -83,9 +74,14 @@ class History:
         steps = [replace(step, since_ns=None) if step.before_ns is None else step for step in self.steps]
         return replace(self, steps=steps, idle_gap_ns=None, idle_n=0)
 
-    def _repeats(self, step: Step) -> bool:
-        """Return whether the firings before this one looked just like it: it would narrow nothing."""
-        shape = _shape(step)
+    def _repeats(self, time_ns: int, heards_ns: tuple[int, ...] | None, before_ns: int | None) -> bool:
+        """Return whether the firings before this one looked just like it: it would narrow nothing.
+
+        A shape is the times of a firing and of what was heard before it, counted from the firing before.
+        """
+        shape = None
+        if heards_ns is not None and before_ns is not None:
+            shape = (time_ns - before_ns, *[heard - before_ns for heard in heards_ns])
         if shape is None or self.shape is None or not _alike(shape, self.shape):
             self.shape, self.alike = shape, 1
             return False

@@ -9,6 +9,7 @@ contradict a firing when no way leads to it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 from itertools import pairwise
 from math import floor
@@ -16,7 +17,7 @@ from math import floor
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.kernels import Row, kernel
+from kacap.kernels import Row, entry, kernel
 from kacap.timing.socket_timer import SLACK_NS, Step
 from kacap.timing.wheel import granule
 
@@ -26,7 +27,6 @@ HEARD = 4  # moments that are kept for one firing (classify.learn)
 IN_FLIGHT_S = 0.3  # a round trip, after which bytes that were in flight are acknowledged
 DRIFT = 50e-6  # between the clocks of the capture and of the prober
 ROOM = 64
-
 
 
 class Began(IntEnum):
@@ -189,7 +189,7 @@ def _contradictions(timer: Row, history: Row, most: Row, armed: Row) -> Row:
     return count
 
 
-@kernel
+@entry
 def _count(timer: Row, history: Row, tried: Row, counts: Row, armed: Row) -> None:
     """Write the contradictions of each pair of seconds in ``tried``; exact up to the least of those before it."""
     least = len(history[0])
@@ -199,9 +199,22 @@ def _count(timer: Row, history: Row, tried: Row, counts: Row, armed: Row) -> Non
         least = min(least, counts[i])
 
 
-def contradictions(
-    steps: Sequence[Step], tried: NDArray[np.int64], hz: int, began: Began
-) -> NDArray[np.int64]:
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """A history as columns, in seconds since its first firing: FIRING rows, and spans of what was heard."""
+
+    firings: NDArray[np.void]
+    heards: NDArray[np.float64]
+
+    def at(self, hz: int) -> Columns:
+        """Return the same in jiffies."""
+        firings = self.firings.copy()
+        for name in ("at", "before", "since"):
+            firings[name] *= hz
+        return Columns(firings, self.heards * hz)
+
+
+def contradictions(history: Columns, tried: NDArray[np.int64], hz: int, began: Began) -> NDArray[np.int64]:
     """Return how many firings of a history each pair (idle, interval) of ``tried``, in seconds, cannot explain.
 
     Counting one pair ends above the least of those before it. ``began`` says what the first gap tells.
@@ -211,28 +224,24 @@ def contradictions(
     timer["hz"], timer["jitter"] = hz, jitter
     timer["slack"], timer["path"] = jitter + SLACK_NS * hz / 1e9, PATH_NS * hz / 1e9
     counts = np.zeros(len(tried), np.int64)
-    firings, heards = _columns(steps, hz)
-    _count(timer, (firings, heards, int(began)), tried, counts, np.zeros((2, ROOM), ARMED))
+    scaled = history.at(hz)
+    _count(timer, (scaled.firings, scaled.heards, int(began)), tried, counts, np.zeros((2, ROOM), ARMED))
     return counts
 
 
-def _columns(steps: Sequence[Step], hz: int) -> tuple[NDArray[np.void], NDArray[np.float64]]:
-    """Return a history as FIRING rows, and from when to when each thing may have been heard."""
+def columns(steps: Sequence[Step]) -> Columns:
+    """Return a history as columns: from when to when each thing may have been heard is a span."""
     firings, heards = np.zeros(len(steps), FIRING), np.zeros((len(steps), HEARD, 2))
     origin_ns = steps[0].time_ns
-
-    def jiffies(time_ns: int) -> float:
-        return (time_ns - origin_ns) * hz / 1e9
-
-    for row, spans, step in zip(firings, heards, steps, strict=True):
-        since = -np.inf if step.since_ns is None else jiffies(step.since_ns)
-        before = 0.0 if step.before_ns is None else jiffies(step.before_ns)
-        times = step.heards_ns if step.heards_ns is None else step.heards_ns[:HEARD]
-        row["at"], row["before"], row["since"] = jiffies(step.time_ns), before, since
-        row["heard_n"] = -1 if times is None else len(times)
-        if times:
+    firings["at"] = [(step.time_ns - origin_ns) / 1e9 for step in steps]
+    firings["before"] = [0.0 if step.before_ns is None else (step.before_ns - origin_ns) / 1e9 for step in steps]
+    firings["since"] = [-np.inf if step.since_ns is None else (step.since_ns - origin_ns) / 1e9 for step in steps]
+    firings["heard_n"] = [-1 if step.heards_ns is None else min(len(step.heards_ns), HEARD) for step in steps]
+    for i, step in enumerate(steps):
+        if step.heards_ns:
+            times = step.heards_ns[:HEARD]
             last_ns = times[-1] if step.since_ns is None else max(step.since_ns, times[-1])
             ends_ns = [*(min(a + SAME_MOMENT_NS, b) for a, b in pairwise(times)), last_ns]
-            spans[: len(times), 0] = [jiffies(time_ns) for time_ns in times]
-            spans[: len(times), 1] = [jiffies(end_ns + PATH_NS) for end_ns in ends_ns]
-    return firings, heards
+            heards[i, : len(times), 0] = [(time_ns - origin_ns) / 1e9 for time_ns in times]
+            heards[i, : len(times), 1] = [(end_ns + PATH_NS - origin_ns) / 1e9 for end_ns in ends_ns]
+    return Columns(firings, heards)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.kernels import kernel
+from kacap.kernels import entry, kernel
 from kacap.segments import SEGMENT
 from kacap.wire import cursor as c
 from kacap.wire.cursor import CURSOR, Bytes
@@ -45,7 +45,7 @@ def constant(array: NDArray[T]) -> NDArray[T]:
     return view
 
 
-@kernel
+@entry
 def decode_frames(
     data: Bytes, frames: NDArray[np.void], out: NDArray[np.void], skipped: NDArray[np.int64], cursors: NDArray[np.void]
 ) -> Int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.kernels import Row, kernel
+from kacap.kernels import Row, entry, kernel
 from kacap.segments import IS_QUOTE, SEGMENT
 from kacap.wire import cursor as c
 from kacap.wire import fields as f
@@ -73,7 +73,7 @@ def end_of_headers(data: Bytes, frame: np.void, desk: np.void) -> Int:
     return min(end - start, captured)
 
 
-@kernel
+@entry
 def header_lengths(
     data: Bytes, frames: NDArray[np.void], lengths: NDArray[np.int64], segments: NDArray[np.bool_], desks: Row
 ) -> None:

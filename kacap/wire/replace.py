@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.kernels import Row, kernel
+from kacap.kernels import Row, entry, kernel
 from kacap.wire import cursor as c
 from kacap.wire import fields as f
 from kacap.wire.cursor import Bytes, u8, u16
@@ -66,7 +66,7 @@ WORK = np.dtype(
 )
 
 
-@kernel
+@entry
 def find_addresses(
     data: Bytes, frames: NDArray[np.void], places: NDArray[np.void], desks: Row, work: Row
 ) -> Int:
@@ -210,7 +210,7 @@ def add(data: Bytes, pos: Int, size: int, places: NDArray[np.void], work: np.voi
     work["count"] += 1
 
 
-@kernel
+@entry
 def write_addresses(data: Bytes, places: NDArray[np.void]) -> None:
     """Write the address of each place and carry the change into the checksums that cover it."""
     for i in range(len(places)):

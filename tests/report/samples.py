@@ -58,7 +58,7 @@ def prober(episodes: Sequence[Episode], **settings: Setting) -> Prober:
         missed=len(probes) - len(replies), ending=episodes[-1].ending, grade=probes[-1].grade,
         payload_bytes=probes[0].payload_bytes, first_probe_ns=times[0], last_probe_ns=times[-1],
         reply_after_ns=(min(replies), max(replies)) if replies else None,
-        gaps_ns=(min(gaps), max(gaps)) if gaps else None, episodes=list(episodes), **settings,
+        gaps_ns=(min(gaps), max(gaps)) if gaps else None, kept=list(episodes), **settings,
     )  # fmt: skip
 
 

@@ -56,7 +56,7 @@ def lives(draw: st.DrawFn) -> Life:
 def prober_of(life: Life) -> Prober | None:
     """The simulated socket as kacap sees it; None: it had no turn to probe."""
     analyzer = Analyzer()
-    analyzer.gather(analyzer.track_segments(live(life)))
+    analyzer.gather(analyzer.track(live(life)))
     probers = [prober for connection in analyzer.finish().connections for prober in connection.probers]
     return probers[0] if probers else None
 

@@ -34,7 +34,7 @@ def sockets() -> dict[tuple[str, str], dict[str, str]]:
 
 def analysed(segments: np.ndarray, **options) -> Analysis:
     analyzer = Analyzer(**options)
-    analyzer.gather(analyzer.track_segments(segments.copy()))
+    analyzer.gather(analyzer.track(segments.copy()))
     return analyzer.finish()
 
 

@@ -134,7 +134,7 @@ def analyse_rows(rows: np.ndarray, cuts: list[int]) -> tuple:
     heard = Heard()
     analyzer = listener(heard)
     for piece in np.split(rows, cuts):
-        analyzer.gather(analyzer.track_segments(piece.copy()))
+        analyzer.gather(analyzer.track(piece.copy()))
     heard.analysis = analyzer.finish()
     return heard.comparable()
 

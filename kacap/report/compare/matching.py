@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from kacap.model import Connection, Endpoint
 from kacap.report.compare.place import Identity, Place
 from kacap.segments import ACK, SYN
-from kacap.wire.sequence import seq_add, seq_diff
+from kacap.wire.sequence import after, distance
 
 SHARED = 2  # segments in common that show two connections to be one, where no SYN does
 SHARED_STAMPS = 3  # ... where the sequence numbers are not the same
@@ -142,7 +142,7 @@ def _shift(one: Place, two: Place, pair: Pair, from_a: bool) -> int:
     votes: Counter[int] = Counter()
     for row, other in _alike(one, two, pair):
         if one.from_a(row) == from_a and (two.from_a(other) != pair.swapped) == from_a:
-            votes[int(seq_diff(two.rows[other]["seq"], one.rows[row]["seq"]))] += 1
+            votes[int(distance(two.rows[other]["seq"], one.rows[row]["seq"]))] += 1
     return votes.most_common(1)[0][0] if votes else 0
 
 
@@ -164,5 +164,5 @@ def numbered(two: Place, row: int, pair: Pair) -> Identity:
     """Return the identity of a row of place two in the numbers of place one."""
     seq, ack, length, flags, *stamps = two.identity(row)
     own, other = pair.shift if two.from_a(row) != pair.swapped else pair.shift[::-1]
-    acknowledged = int(seq_add(ack, -other)) if flags & ACK else ack
-    return (int(seq_add(seq, -own)), acknowledged, length, flags, *stamps)  # type: ignore[return-value]
+    acknowledged = int(after(ack, -other)) if flags & ACK else ack
+    return (int(after(seq, -own)), acknowledged, length, flags, *stamps)  # type: ignore[return-value]

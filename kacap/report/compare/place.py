@@ -106,7 +106,7 @@ def read(files: list[str], name: str) -> Place:
     analyzer = Analyzer(keep_all=True, decoder=decode)
     try:
         for batch in source:
-            tracked = analyzer.track(batch)
+            tracked = analyzer.track(analyzer.decode(batch))
             kept.take(tracked.segments, tracked.labels)
             analyzer.gather(tracked)
     finally:
