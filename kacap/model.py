@@ -128,6 +128,7 @@ class Prober:
 
     @episodes.setter
     def episodes(self, episodes: list[Episode]) -> None:
+        """Give it these episodes."""
         self.kept, self.unmade = episodes, False
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import sys
 import threading
 from collections.abc import Generator, Iterable
 from contextlib import ExitStack, closing
@@ -15,7 +14,6 @@ from kacap.capture.frames import FrameBatch
 from kacap.errors import Damage
 
 AHEAD = 4  # pieces between one thread and the next
-SWITCH_S = 50e-6  # a kernel that returns waits at most this long for the interpreter; its default is a hundred times
 
 T = TypeVar("T")
 
@@ -25,15 +23,10 @@ def run(source: Iterable[FrameBatch], analyzer: Analyzer) -> None:
 
     Kernels release the interpreter's lock, so that decoding, classifying and the gathering of episodes overlap.
     """
-    before_s = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH_S)
-    try:
-        with ExitStack() as threads:
-            segments = threads.enter_context(closing(ahead(map(analyzer.decode, source))))
-            for tracked in threads.enter_context(closing(ahead(map(analyzer.track, segments)))):
-                analyzer.gather(tracked)
-    finally:
-        sys.setswitchinterval(before_s)
+    with ExitStack() as threads:
+        segments = threads.enter_context(closing(ahead(map(analyzer.decode, source))))
+        for tracked in threads.enter_context(closing(ahead(map(analyzer.track, segments)))):
+            analyzer.gather(tracked)
 
 
 def ahead(items: Iterable[T]) -> Generator[T, None, None]:
