@@ -37,6 +37,15 @@ class Quiet:
     window_probing: int = 0  # of those, how many had zero-window probes
     retransmitting: int = 0  # of those, how many had retransmissions
 
+    def take(self, longest: Connection, number: int, window_probing: int, retransmitting: int) -> None:
+        """Add so many connections; ``longest`` of them was silent longest, of two equal ones the first."""
+        self.connections += number
+        self.window_probing += window_probing
+        self.retransmitting += retransmitting
+        silence_ns, before = longest.longest_silence_ns, self.longest
+        if before is None or (silence_ns, -longest.connection) > (self.longest_silence_ns, -before.connection):
+            self.longest, self.longest_silence_ns = longest, silence_ns
+
 
 @dataclass(slots=True)
 class Analysis:

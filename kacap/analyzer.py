@@ -20,7 +20,7 @@ from kacap.classify.kinds import GRADE_WORDS, KIND_WORDS, Ending, Kind
 from kacap.classify.reasons import SENTENCES, Why
 from kacap.classify.resolve import Resolver
 from kacap.classify.tracker import Tracked, Tracker
-from kacap.evidence import Case, Evidence, case_of
+from kacap.evidence import Case, Evidence, case_of, is_plain, presence_in
 from kacap.findings import findings
 from kacap.findings.case import Context, Heard
 from kacap.findings.deaths import Deaths
@@ -102,6 +102,8 @@ class Analyzer:
         self.system = system
         self.expect = expect if callable(expect) else lambda _: expect
         self.limits = limits
+        # Whether a connection of which nothing is told may as well be counted without a record of its own.
+        self.counts_only = sink is None and expect is None and not keep_all
         self.sink = sink or _ignore
         self.segments = segments
         self.keep_all = keep_all
@@ -143,8 +145,7 @@ class Analyzer:
 
     def gather(self, tracked: Tracked) -> None:
         """Do the third part, objects: resolve what was undecided, gather episodes, tell of what is final."""
-        for row in rows_of(tracked.closed):
-            self._close(row)
+        self._close_rows(tracked.closed)
         for row in rows_of(tracked.opened):
             self.watches[row.id] = Watch(_connection(row), self._final)
         for seen in events_of(tracked.events):
@@ -190,9 +191,7 @@ class Analyzer:
 
     def finish(self) -> Analysis:
         """The source has ended: close everything and return the analysis (its ``capture`` names no files yet)."""
-        for row in rows_of(self.tracker.rest()):
-            is_open = not row.state & (A_FIN | B_FIN | WAS_RESET | FINISHED)
-            self._close(row, self.tracker.now_ns if is_open else None)
+        self._close_rows(self.tracker.rest(), self.tracker.now_ns)
         for held in self.held.values():
             self.sink(held)
         self.held.clear()
@@ -250,6 +249,29 @@ class Analyzer:
                 self.sink(probe)
             self.sink(episode)
 
+    def _close_rows(self, rows: NDArray[np.void], now_ns: int | None = None) -> None:
+        """Close connections, at ``now_ns`` those that are open; what concerns nobody is only counted."""
+        if self.counts_only and len(rows):
+            plain = is_plain(rows)
+            self._count_plain(rows[plain])
+            rows = rows[~plain]
+        for row in rows_of(rows):
+            is_open = not row.state & (A_FIN | B_FIN | WAS_RESET | FINISHED)
+            self._close(row, now_ns if is_open else None)
+
+    def _count_plain(self, rows: NDArray[np.void]) -> None:
+        """Add connections on which nobody probes, and of which nothing is told, to the summary of such."""
+        if not len(rows):
+            return
+        longest = rows[rows["longest_silence_ns"] == rows["longest_silence_ns"].max()]
+        first = _connection(rows_of(longest[[longest["id"].argmin()]])[0])
+        probing, retransmitting = (int((rows[name] > 0).sum()) for name in ("window_probes", "retransmissions"))
+        self.analysis.quiet.take(first, len(rows), probing, retransmitting)
+        for row in rows_of(rows) if not self.heard.full else ():
+            of_b, of_a = presence_in(row)
+            self.heard.take(address_text(row.b_hi, row.b_lo), of_b)
+            self.heard.take(address_text(row.a_hi, row.a_lo), of_a)
+
     def _close(self, row: Any, until_ns: int | None = None) -> None:
         """A connection has ended: finish what is open and keep its record, or only count it.
 
@@ -265,25 +287,16 @@ class Analyzer:
             connection.window_probes += watch.window_probes
         case = case_of(row, connection, watch.evidence if watch is not None else Evidence())
         self.deaths.take(case)
-        self.heard.take(case)
+        for side, presence in zip((connection.b, connection.a), case.present, strict=True):
+            self.heard.take(side.address, presence)
         if connection.probers or case.opened or self.expect(connection) is not None:
             self.cases.append(case)
         if connection.probers or self.keep_all:
             self.analysis.connections.append(connection)
         if not connection.probers:
             judge_connection(connection, self.expect(connection), until_ns)
-            self._count_quiet(connection)
+            self.analysis.quiet.take(connection, 1, connection.window_probes > 0, connection.retransmissions > 0)
             self.sink(connection)
-
-    def _count_quiet(self, connection: Connection) -> None:
-        """Add a connection on which nobody probes to the summary of such."""
-        quiet = self.analysis.quiet
-        quiet.connections += 1
-        quiet.window_probing += connection.window_probes > 0
-        quiet.retransmitting += connection.retransmissions > 0
-        silence_ns, before = connection.longest_silence_ns, quiet.longest  # of two equal ones the first, as they began
-        if before is None or (silence_ns, -connection.connection) > (quiet.longest_silence_ns, -before.connection):
-            quiet.longest, quiet.longest_silence_ns = connection, silence_ns
 
     def _tell(self, connection: Connection, event: Event) -> None:
         """Tell of a segment that an event decided; ``held`` may hold it as a plain ACK."""

@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kacap.addresses import address_text
 from kacap.classify.events import Answered, Event
 from kacap.classify.kinds import Kind
 from kacap.classify.reasons import Why
-from kacap.flows import A_FIN, B_FIN, NEVER
+from kacap.flows import A_FIN, B_FIN, NEVER, TOLD
 from kacap.model import Connection, Endpoint, FrameRef
 from kacap.segments import ACK, HAS_TCP_OPTIONS, RST
 
+LONG_IDLE_NS = 30_000_000_000  # the shortest idle limit of any known box is above this
 SUSPENDED_AFTER = 3  # retransmissions of the same bytes
 REGULAR_GAPS = 3  # between data, as alike as learn.REGULAR says
 _NEVER = int(NEVER)
@@ -186,15 +190,27 @@ class Case:
         return self.connection.a if from_a else self.connection.b
 
 
+def is_plain(rows: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Return which CONNECTION rows hold nothing that a finding could rest on, beside who was heard when."""
+    told = (rows["state"] & TOLD != 0) | (rows["killed_ns"] != 0) | (rows["survived_ns"] >= LONG_IDLE_NS)
+    plain: NDArray[np.bool_] = ~told & (rows["resent_n"] < SUSPENDED_AFTER) & (rows["beats"] < REGULAR_GAPS)
+    return plain
+
+
 def case_of(row: Any, connection: Connection, evidence: Evidence) -> Case:
     """Turn what a ConnectionRow measured into what findings rest on."""
     return Case(
         connection, evidence, survived_ns=row.survived_ns, killed=_killed(row), beat=_beat(row), resent=_resent(row),
         closed=(bool(row.state & B_FIN), bool(row.state & A_FIN)),
-        present=(
-            _present(row.b_first_ns, row.b_last_ns, row.b_quiet_ns),
-            _present(row.a_first_ns, row.a_last_ns, row.a_quiet_ns),
-        ),
+        present=presence_in(row),
+    )
+
+
+def presence_in(row: Any) -> tuple[Presence | None, Presence | None]:
+    """Return when side b and side a of a ConnectionRow were heard."""
+    return (
+        _present(row.b_first_ns, row.b_last_ns, row.b_quiet_ns),
+        _present(row.a_first_ns, row.a_last_ns, row.a_quiet_ns),
     )
 
 

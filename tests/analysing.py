@@ -89,8 +89,13 @@ class Heard:
     def comparable(self) -> tuple:
         """Everything that must not depend on how the capture was fed."""
         analysis = self.analysis
-        whole = (analysis.capture, analysis.connections, analysis.quiet, analysis.findings, analysis.clocks)
-        return sorted(self.records), repr(whole), analysis.marks.tolist()
+        return sorted(self.records), summary(analysis), analysis.marks.tolist()
+
+
+def summary(analysis: Analysis) -> str:
+    """Everything that an analysis holds but marks."""
+    connections, quiet = (analysis.connections, analysis.episodes), analysis.quiet
+    return repr((analysis.capture, connections, quiet, analysis.findings, analysis.clocks))
 
 
 def listener(heard: Heard, **options) -> Analyzer:

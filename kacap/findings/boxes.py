@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from kacap.classify.kinds import Ending, Kind
-from kacap.evidence import Case, Reset
+from kacap.evidence import LONG_IDLE_NS, Case, Reset
 from kacap.findings.case import Context, Told, closing_ns, episodes, frames_of
 from kacap.model import Endpoint, Episode, FrameRef, Prober
 from kacap.timing.limits import Limit, matching
 from kacap.units import counted, duration
 
-LONG_IDLE_NS = 30_000_000_000  # the shortest idle limit of any known box is above this
 COUNTS_UP = 4096  # how far a host's next IP ID may be from its last
 SOON_NS = 60_000_000_000  # who finds a connection dead opens another by then
 STEADY = 20  # a silence that differs from one survived before by less than a twentieth is no longer one

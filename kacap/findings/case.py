@@ -24,13 +24,16 @@ class Heard:
     by_address: dict[str, list[Presence]] = field(default_factory=dict)
     kept: int = 0
 
-    def take(self, case: Case) -> None:
-        """Take both sides of a connection that has ended."""
-        for from_a in (False, True):
-            presence = case.present[from_a]
-            if presence is not None and self.kept < MOST:
-                self.by_address.setdefault(case.end(from_a).address, []).append(presence)
-                self.kept += 1
+    @property
+    def full(self) -> bool:
+        """Whether no more is kept."""
+        return self.kept >= MOST
+
+    def take(self, address: str, presence: Presence | None) -> None:
+        """Take one side of a connection that has ended."""
+        if presence is not None and not self.full:
+            self.by_address.setdefault(address, []).append(presence)
+            self.kept += 1
 
     def between(self, address: str, low_ns: int, high_ns: int) -> bool:
         """Return whether an address was certainly heard within a span: it never paused for as long."""

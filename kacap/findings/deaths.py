@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from kacap.evidence import Case
+from kacap.evidence import LONG_IDLE_NS, Case
 from kacap.findings.boxes import (
-    LONG_IDLE_NS,
     Death,
     death_of,
     destination,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending
-from kacap.findings.boxes import LONG_IDLE_NS
+from kacap.evidence import LONG_IDLE_NS
 from kacap.model import Connection, Endpoint
 from kacap.report.chart import page as paper
 from kacap.report.chart.axis import log_ticks
