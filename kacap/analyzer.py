@@ -42,6 +42,7 @@ def _ignore(record: object) -> None:
     """Take a record and do nothing: who asked for no records."""
 
 
+AT_ONCE = 1 << 14  # events
 FEW = 20  # connections, up to which those on which nobody probes are worth a finding each
 
 
@@ -114,6 +115,7 @@ class Analyzer:
         self.watches: dict[int, Watch] = {}
         self.held: dict[FrameRef, SegmentRecord] = {}  # plain ACKs that may yet prove to be probes
         self.told: set[FrameRef] = set()  # frames that an event has spoken of before their row was looked at
+        self.unheard: list[NDArray[np.void]] = []  # EVENT rows that wait for more
         self.cases: list[Case] = []
         self.late: list[Episode] = []
         self.deaths, self.heard = Deaths(), Heard()
@@ -145,18 +147,29 @@ class Analyzer:
 
     def gather(self, tracked: Tracked) -> None:
         """Do the third part, objects: resolve what was undecided, gather episodes, tell of what is final."""
-        self._close_rows(tracked.closed)
+        if len(tracked.closed):
+            self._hear()
+            self._close_rows(tracked.closed)
         for row in rows_of(tracked.opened):
             self.watches[row.id] = Watch(_connection(row), self._final)
-        for seen in events_of(tracked.events):
-            if isinstance(seen, Event):
-                self._resolve(self.watches[seen.id], seen)
-            else:
-                self._hear_answered(*seen)
+        self.unheard.append(tracked.events)
+        if self.sink is not _ignore or sum(map(len, self.unheard)) >= AT_ONCE:
+            self._hear()
         if self.keep_marks:
             self._mark(tracked)
         if self.segments == "all":
             self._tell_plain(tracked)
+
+    def _hear(self) -> None:
+        """Pass all events on that have come; where nobody listens connection by connection, each once in the cache."""
+        events, self.unheard = np.concatenate([self.tracker.events[:0], *self.unheard]), []
+        if self.sink is _ignore:
+            events = events[np.argsort(events["id"], kind="stable")]
+        for seen in events_of(events):
+            if isinstance(seen, Event):
+                self._resolve(self.watches[seen.id], seen)
+            else:
+                self._hear_answered(*seen)
 
     def _hear_answered(self, probe: Answered, row: NDArray[np.void]) -> None:
         """Pass a probe that was answered at once to its connection, as one if nothing there is undecided."""
@@ -183,6 +196,7 @@ class Analyzer:
 
     def advance(self, now_ns: int) -> list[tuple[Connection, int]]:
         """Say what time it is, in nanoseconds; return (connection, probe time) of the probes overdue by now."""
+        self._hear()
         return [
             (watch.connection, probe.time_ns)
             for watch in self.watches.values()
@@ -191,6 +205,7 @@ class Analyzer:
 
     def finish(self) -> Analysis:
         """The source has ended: close everything and return the analysis (its ``capture`` names no files yet)."""
+        self._hear()
         self._close_rows(self.tracker.rest(), self.tracker.now_ns)
         for held in self.held.values():
             self.sink(held)

@@ -74,11 +74,11 @@ EVENTS_PER_SEGMENT = 4  # at most: a held run's first, this one, what it answers
 
 
 @kernel
-def emit(state: Row, seg: Row, label: Row, x: Row) -> Row:
-    """Append an EVENT for the segment at hand and return it."""
-    header, events = state[0], state[5]
+def emit(out: Row, seg: Row, label: Row, row: Row, x: Row) -> Row:
+    """Append an EVENT for the segment at hand and return it; ``out`` is (HEADER row, EVENT rows)."""
+    header, events = out
     event = events[header.events]
-    state[1][label.slot].last_event = header.events_before + header.events
+    row.last_event = header.events_before + header.events
     header.events += 1
     event.reply_ns = NEVER
     label.event = 1
@@ -94,14 +94,14 @@ def emit(state: Row, seg: Row, label: Row, x: Row) -> Row:
     event.ttl, event.usual_ttl, event.usual_ip_id = seg.ttl, x.ttl, x.ip_id
     event.stamped = 1 if x.known & STAMP else 0
     event.answers = 0
-    event.silence_ns = seg.time_ns - state[1][label.slot].last_ns
+    event.silence_ns = seg.time_ns - row.last_ns
     return event
 
 
 @kernel
-def emit_held(state: Row, seg: Row, label: Row, y: Row) -> Row:
+def emit_held(out: Row, seg: Row, label: Row, row: Row, y: Row) -> Row:
     """Append an EVENT for the first segment of Y's held run, now that it is known for what it is."""
-    event = emit(state, seg, label, y)
+    event = emit(out, seg, label, row, y)
     event.time_ns, event.frame, event.file = y.held_ns, y.held_frame, y.held_file
     event.heard_ns = y.held_heard_ns
     event.seq, event.ack, event.payload_len = y.held_seq, y.held_ack, y.held_payload
@@ -113,15 +113,13 @@ def emit_held(state: Row, seg: Row, label: Row, y: Row) -> Row:
 
 
 @kernel
-def join_reply(state: Row, seg: Row, label: Row, x: Row, y: Row) -> Row:
+def join_reply(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> Row:
     """Write a reply from X into the EVENT of Y's lone open probe, if nothing was told of the connection since.
 
     Nearly all probes are answered at once: half the events, and half the work of what hears of them.
     """
-    header, events = state[0], state[5]
-    if y.open_probes != 1 or y.probe_event < header.events_before:
-        return False
-    if state[1][label.slot].last_event != y.probe_event:
+    header, events = out
+    if y.open_probes != 1 or y.probe_event < header.events_before or row.last_event != y.probe_event:
         return False
     event = events[y.probe_event - header.events_before]
     if event.kind != _PROBE or event.grade != _PROVEN:

@@ -49,7 +49,7 @@ _W_QUOTED, _W_QUOTED_OTHER, _W_OUT_RST = _W["QUOTED"], _W["QUOTED_OTHER"], _W["O
 
 
 @kernel
-def _resolve_held(state: Row, seg: Row, label: Row, y: Row) -> None:
+def _resolve_held(out: Row, seg: Row, label: Row, row: Row, y: Row) -> None:
     """Turn Y's held ACK into a probe if X acknowledges one more than it carried; forget it otherwise.
 
     The byte below the acknowledgement was never captured, so the connection is older than the capture (or lost
@@ -59,12 +59,12 @@ def _resolve_held(state: Row, seg: Row, label: Row, y: Row) -> None:
     unseen = not (y.known & SEEN and seq_diff(y.seen, seg.ack) >= 0)
     lone_byte = y.held_payload == 1 and seg.payload_len == 0
     if one_higher and (unseen or lone_byte) and not seg.flags & RST and y.held_n == 1:
-        event = emit_held(state, seg, label, y)
+        event = emit_held(out, seg, label, row, y)
         event.from_a = 1 - label.from_a
         event.grade, event.why = _ANSWERED, _W_LONE_BYTE if lone_byte else _W_HIGHER
         y.open_probes = 1
         y.probe_seq, y.probe_ack, y.probe_ns = y.held_seq, y.held_ack, y.held_ns
-        state[1][label.slot].state |= WATCHED
+        row.state |= WATCHED
         y.heard_ns = y.held_heard_ns
         y.heard_n = 0
     y.held_n = 0
@@ -83,7 +83,7 @@ def _may_prove_a_probe(seg: Row, label: Row, x: Row) -> Row:
 
 
 @kernel
-def _hold(state: Row, seg: Row, label: Row, x: Row, y: Row) -> None:
+def _hold(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> None:
     """Remember an ACK that may prove to be a probe; tell of the run once it repeats after a silence."""
     silence = seg.time_ns - max(x.sent_ns, x.heard_ns)
     unknown = (x.known & (NXT | UNA)) != (NXT | UNA)
@@ -91,7 +91,7 @@ def _hold(state: Row, seg: Row, label: Row, x: Row, y: Row) -> None:
     if same and y.sent_ns <= x.held_last_ns:
         if unknown and seg.time_ns - x.held_last_ns >= SHORT_SILENCE_NS:
             if x.held_n == 1:
-                emit_held(state, seg, label, x)
+                emit_held(out, seg, label, row, x)
                 x.open_probes += 1
             x.held_n += 1
             x.open_probes += 1
@@ -154,21 +154,21 @@ def _rate_answer(seg: Row, label: Row, x: Row, y: Row, accepted: Row) -> Row:
 
 
 @kernel
-def _note_probe(state: Row, seg: Row, label: Row, x: Row, y: Row) -> None:
+def _note_probe(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> None:
     """Count an open probe of X and tell of it; pair it with a reply that the capture shows just before it."""
     early = y.dup_ns != NEVER and seg.time_ns - y.dup_ns <= EARLY_REPLY_NS and y.dup_ns > x.sent_ns
     if early:
         unhear(x, y.dup_ns, y.dup_heard_ns)
-    event = emit(state, seg, label, x)
+    event = emit(out, seg, label, row, x)
     event.closed_ns = y.closed_ns
-    x.probe_event = state[1][label.slot].last_event
+    x.probe_event = row.last_event
     x.gap_ns = seg.time_ns - x.probe_ns
     x.open_probes += 1
     x.late_replies = 0
     x.probe_seq, x.probe_ack, x.probe_ns = seg.seq, seg.ack, seg.time_ns
     x.heard_n = 0
     if early:
-        reply = emit(state, seg, label, y)
+        reply = emit(out, seg, label, row, y)
         reply.time_ns, reply.frame, reply.file = y.dup_ns, y.dup_frame, y.dup_file
         reply.kind, reply.grade, reply.why = _REPLY, _PROVEN, _W_EARLY
         reply.from_a, reply.answers, reply.payload_len = 1 - label.from_a, 1, 0
@@ -180,13 +180,13 @@ def _note_probe(state: Row, seg: Row, label: Row, x: Row, y: Row) -> None:
 
 
 @kernel
-def _take_quote(state: Row, seg: Row, label: Row, x: Row) -> None:
+def _take_quote(out: Row, seg: Row, label: Row, row: Row, x: Row) -> None:
     """Label an ICMP error that quotes a segment of X: it matters if the segment is an open probe."""
     label.kind, label.why = _UNREACHABLE, _W_QUOTED
     if x.open_probes == 0 or seg.seq != x.probe_seq:
         label.kind, label.why = _ACK, _W_QUOTED_OTHER
         return
-    emit(state, seg, label, x)
+    emit(out, seg, label, row, x)
 
 
 @kernel
@@ -209,20 +209,27 @@ def _is_of_note(seg: Row, row: Row, label: Row, x: Row) -> Row:
 
 
 @kernel
-def _take_segment(state: Row, seg: Row, label: Row, x: Row, y: Row) -> None:
+def _take_copy(out: Row, seg: Row, label: Row, row: Row, x: Row) -> None:
+    """Label a frame that was captured a moment before."""
+    label.kind, label.why = _COPY, _W_COPY
+    if row.state & WATCHED or out[0].all_segments:
+        emit(out, seg, label, row, x)
+
+
+@kernel
+def _take_segment(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> None:
     """Rate one TCP segment from X to Y, tell of it, and remember it."""
-    row = state[1][label.slot]
     heard_ns = y.dup_heard_ns if y.dup_ns > x.sent_ns and seg.time_ns - y.dup_ns <= EARLY_REPLY_NS else x.heard_ns
     packed = rate(seg, x, y, heard_ns)
     label.kind, label.grade, label.why = packed & 0xFF, packed >> 8 & 0xFF, packed >> 16
     accepted = _accepts(seg, x, y, label.kind)
     if y.held_n > 0:
-        _resolve_held(state, seg, label, y)
+        _resolve_held(out, seg, label, row, y)
     if label.kind == _ABORT and x.held_n == 1:
-        emit_held(state, seg, label, x)
+        emit_held(out, seg, label, row, x)
     answers = _rate_answer(seg, label, x, y, accepted)
     if _may_prove_a_probe(seg, label, x):
-        _hold(state, seg, label, x, y)
+        _hold(out, seg, label, row, x, y)
         if accepted and label.kind == _ACK and y.known & UNA and seg.ack == y.una:
             label.held = 1
             x.dup_ns, x.dup_frame, x.dup_file, x.dup_heard_ns = seg.time_ns, seg.frame, seg.file, y.heard_ns
@@ -232,11 +239,11 @@ def _take_segment(state: Row, seg: Row, label: Row, x: Row, y: Row) -> None:
     if shaped or _is_of_note(seg, row, label, x):
         row.state |= WATCHED
     if shaped and not (label.grade == _PATTERNED or (label.kind == _WINDOW_PROBE and seg.payload_len)):
-        _note_probe(state, seg, label, x, y)
-    elif label.kind == _REPLY and label.why == _W_ANSWERS and join_reply(state, seg, label, x, y):
+        _note_probe(out, seg, label, row, x, y)
+    elif label.kind == _REPLY and label.why == _W_ANSWERS and join_reply(out, seg, label, row, x, y):
         pass  # the probe's event tells of it
-    elif _is_told(seg, label, x, answers) and (row.state & WATCHED or state[0].all_segments):
-        emit(state, seg, label, x).answers = 1 if answers else 0
+    elif _is_told(seg, label, x, answers) and (row.state & WATCHED or out[0].all_segments):
+        emit(out, seg, label, row, x).answers = 1 if answers else 0
     if answers:
         y.late_replies = y.open_probes - (1 if label.kind == _REPLY else 0)
         y.replied_ns = seg.time_ns if label.kind == _REPLY else NEVER
@@ -251,52 +258,43 @@ def _take_segment(state: Row, seg: Row, label: Row, x: Row, y: Row) -> None:
     x.sent_ns = seg.time_ns
 
 
-@kernel
-def _take(state: Row, seg: Row, label: Row) -> None:
-    """Find or open the connection of one segment and take it in."""
-    header, connections, sides, table, recent, _ = state
-    digest = segment_digest(seg)
-    copy = is_copy(seg, digest, recent)
-    place, slot, side = find(seg, digest, table, connections)
-    label.held = label.event = 0
-    label.grade = _PROVEN
-    quote = seg.has & IS_QUOTE
-    if slot >= 0 and not copy:
-        x, y = sides[2 * slot + side], sides[2 * slot + 1 - side]
-        if starts_another(seg, connections[slot], x, y):
-            if not quote:
-                connections[slot].state |= FINISHED
-                header.finished += 1
-            slot = np.int64(-1)
-    if slot < 0 and quote:
-        label.id, label.slot, label.kind, label.why, label.from_a = 0, -1, _ACK, _W_QUOTED_OTHER, 0
-        return
-    if slot < 0:
-        slot, side = open_connection(seg, header, connections, sides)
-        table[place] = slot
-    label.id, label.slot, label.from_a = connections[slot].id, slot, 1 - side
-    x, y = sides[2 * slot + side], sides[2 * slot + 1 - side]
-    if copy:
-        label.kind, label.why = _COPY, _W_COPY
-        if connections[slot].state & WATCHED or header.all_segments:
-            emit(state, seg, label, x)
-    elif quote:
-        _take_quote(state, seg, label, x)
-    else:
-        _take_segment(state, seg, label, x, y)
-
-
 @entry
 def classify(segments: Row, labels: Row, columns: Row) -> None:
     """Label segments from ``header.position`` on, until they or the room for events run out.
 
     ``columns`` is (HEADER of one row, CONNECTION, SIDE, hash table, RECENT, EVENT); LABEL rows match the segments.
+    Nothing within takes an array out of a tuple for each segment: that would count references, which costs more than
+    the rest.
     """
-    header, events = columns[0][0], columns[5]
-    state = (header, columns[1], columns[2], columns[3], columns[4], events)
-    room = len(events) - EVENTS_PER_SEGMENT
+    headers, connections, sides, table, recent, events = columns
+    header, room = headers[0], len(events) - EVENTS_PER_SEGMENT
+    out = (header, events)
     while header.position < len(segments) and header.events < room:
-        seg = segments[header.position]
-        _take(state, seg, labels[header.position])
-        header.now_ns = max(header.now_ns, seg.time_ns)
+        seg, label = segments[header.position], labels[header.position]
         header.position += 1
+        header.now_ns = max(header.now_ns, seg.time_ns)
+        label.held = label.event = 0
+        label.grade = _PROVEN
+        digest, quote = segment_digest(seg), seg.has & IS_QUOTE
+        copy = is_copy(seg, digest, recent)
+        place, slot, side = find(seg, digest, table, connections)
+        if slot >= 0 and not copy:
+            if starts_another(seg, connections[slot], sides[2 * slot + side], sides[2 * slot + 1 - side]):
+                if not quote:
+                    connections[slot].state |= FINISHED
+                    header.finished += 1
+                slot = np.int64(-1)
+        if slot < 0 and quote:
+            label.id, label.slot, label.kind, label.why, label.from_a = 0, -1, _ACK, _W_QUOTED_OTHER, 0
+            continue
+        if slot < 0:
+            slot, side = open_connection(seg, header, connections, sides)
+            table[place] = slot
+        row, x, y = connections[slot], sides[2 * slot + side], sides[2 * slot + 1 - side]
+        label.id, label.slot, label.from_a = row.id, slot, 1 - side
+        if copy:
+            _take_copy(out, seg, label, row, x)
+        elif quote:
+            _take_quote(out, seg, label, row, x)
+        else:
+            _take_segment(out, seg, label, row, x, y)
