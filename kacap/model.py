@@ -166,9 +166,24 @@ class Finding:
     remedy: str
 
 
+class Drop(NamedTuple):
+    """``frames`` that the capture lost after ``since_ns`` (None: since it began), until ``until_ns``.
+
+    ``interface`` is None where it has no name, or where several lost them.
+    """
+
+    since_ns: int | None
+    until_ns: int
+    frames: int
+    interface: str | None = None
+
+
 @dataclass(slots=True)
 class CaptureSummary:
-    """How much of the capture was understood; ``skipped`` maps a reason to a count of frames."""
+    """How much of the capture was understood; ``skipped`` maps a reason to a count of frames.
+
+    ``drops`` are the spans in which frames were lost, in order, as far as the source tells when that was.
+    """
 
     files: list[str] = field(default_factory=list)
     link_types: list[int] = field(default_factory=list)
@@ -179,3 +194,4 @@ class CaptureSummary:
     dropped_interface: int | None = None
     first_ns: int | None = None
     last_ns: int | None = None
+    drops: list[Drop] = field(default_factory=list)

@@ -32,13 +32,31 @@ INTERFACES = np.dtype(
         ("exponent", "<u8"),  # of 2, where ``binary``
         ("offset_s", "<i8"),
         ("snaplen", "<i8"),  # 0: unlimited
+        ("last_ns", "<i8"),  # time of its last packet; BEYOND: none yet
         ("link_type", "<u2"),
         ("binary", "?"),
     ],
     align=True,
 )
 
-SECTION = np.dtype([("interfaces", "<i8"), ("file", "<u2"), ("big_endian", "?")], align=True)
+SECTION = np.dtype(
+    [
+        ("interfaces", "<i8"),
+        ("end", "<i8"),  # of the data at hand
+        ("lost", "<i8"),  # frames, before the last packet, on its interface, after that one's packet of ``since_ns``
+        ("interface", "<i8"),
+        ("since_ns", "<i8"),  # BEYOND: there was none
+        ("losses", "<i8"),  # rows of LOSS filled by the walk
+        ("file", "<u2"),
+        ("big_endian", "?"),
+    ],
+    align=True,
+)
+
+# One row for each run of packets of one interface before each of which frames were lost.
+LOSS = np.dtype([("since_ns", "<i8"), ("until_ns", "<i8"), ("frames", "<i8"), ("interface", "<i8")])
+EPB_DROPCOUNT = 4
+MANY = 1 << 40  # frames lost: to so many another count can be added in 64 bits
 
 
 @kernel
@@ -80,13 +98,19 @@ def to_ns(ticks: Number, clock: Row) -> Number:
 
 
 @kernel
-def options_overrun(data: NDArray[np.uint8], at: Number, end: Number, big: Number) -> Number:
-    """Return whether an option of the list in ``data[at:end]`` claims bytes beyond ``end``."""
+def dropcount(data: NDArray[np.uint8], at: Number, end: Number, big: Number) -> Number:
+    """Return the epb_dropcount among the options in ``data[at:end]``, 0 without one, -1 if one runs beyond ``end``."""
+    lost = np.int64(0)
     while end - at >= 4:
-        if u16(data, at, big) == 0:
-            return False
-        at += 4 + ((u16(data, at + 2, big) + 3) & ~3)
-    return at > end
+        code, size = u16(data, at, big), u16(data, at + 2, big)
+        if code == 0:
+            return lost
+        if code == EPB_DROPCOUNT and size == 8 and end - at >= 12:
+            first, second = u32(data, at + 4, big), u32(data, at + 8, big)
+            high, low = (first, second) if big else (second, first)
+            lost = min(high, np.int64(0x3FFFFFFF)) << 32 | low
+        at += 4 + ((size + 3) & ~3)
+    return lost if at <= end else np.int64(-1)
 
 
 @kernel
@@ -120,8 +144,12 @@ def read_packet(
     if padded > room:
         return OVERRUN
     if not simple:
-        if options_overrun(data, at + header + padded, at + total - 4, big):
-            return OPTIONS
+        if room > padded:
+            lost = dropcount(data, at + header + padded, at + total - 4, big)
+            if lost < 0:
+                return OPTIONS
+            if lost > 0 and kind == ENHANCED_PACKET:
+                section["lost"], section["interface"], section["since_ns"] = lost, number, interface["last_ns"]
         ticks = np.uint64(u32(data, at + 12, big)) << np.uint64(32) | np.uint64(u32(data, at + 16, big))
         time_ns = to_ns(ticks, interface)
         if time_ns == BEYOND:
@@ -129,6 +157,7 @@ def read_packet(
         state["time_ns"] = time_ns
     else:
         state["untimed"] += 1
+    interface["last_ns"] = state["time_ns"]
     row["offset"] = at + header
     row["time_ns"] = state["time_ns"]
     row["captured_len"] = captured
@@ -138,22 +167,42 @@ def read_packet(
     return 0
 
 
+@kernel
+def note_loss(losses: NDArray[np.void], section: Row, time_ns: Number) -> None:
+    """Add to ``losses`` (LOSS) what was lost before the packet of ``time_ns``, as ``section`` says."""
+    place, since_ns, go_on = section["losses"], section["since_ns"], False
+    if place > 0 and since_ns <= time_ns:
+        last = losses[place - 1]
+        go_on = last["interface"] == section["interface"] and last["until_ns"] == since_ns and last["frames"] < MANY
+    if go_on:
+        losses[place - 1]["until_ns"] = time_ns
+        losses[place - 1]["frames"] += section["lost"]
+    else:  # a clock that was set back between the two packets turns no span round
+        loss = losses[place]
+        loss["since_ns"], loss["until_ns"] = min(since_ns, time_ns), max(since_ns, time_ns)
+        loss["frames"], loss["interface"] = section["lost"], section["interface"]
+        section["losses"] = place + 1
+    section["lost"] = 0
+
+
 @entry
 def walk_pcapng(
     data: NDArray[np.uint8],
-    end: int,
     rows: NDArray[np.void],
     interfaces: NDArray[np.void],
     section: NDArray[np.void],
     cursor: NDArray[np.void],
+    losses: NDArray[np.void],
 ) -> int:
     """Fill ``rows`` (FRAME) with the packets of ``data[position:end]``; return how many; move ``cursor``.
 
-    Stops at the blocks that change how packets are read, with ``stop`` = HEADER_BLOCK, and skips unknown ones.
+    Stops at the blocks that change how packets are read, with ``stop`` = HEADER_BLOCK, and skips unknown ones; and
+    when ``losses`` (LOSS), which tell before which packets frames were lost, are full.
     """
-    state, big = cursor[0], section[0]["big_endian"]
+    state, big, end = cursor[0], section[0]["big_endian"], section[0]["end"]
+    section[0]["losses"] = 0
     at, count, stop, need = state["position"], 0, np.int64(0), np.int64(0)
-    while count < len(rows):
+    while count < len(rows) and section[0]["losses"] < len(losses):
         need = np.int64(FRAMING)
         if end - at < need:
             break
@@ -178,6 +227,8 @@ def walk_pcapng(
             if stop == 0:
                 state["frame"] += 1
                 rows[count]["frame"] = state["frame"]
+                if section[0]["lost"] != 0:
+                    note_loss(losses, section[0], state["time_ns"])
                 count += 1
         if stop != 0:
             break

@@ -12,6 +12,7 @@ from kacap.capture.blocks import Window
 from kacap.capture.frames import FRAME, FrameBatch
 from kacap.errors import Damage
 from kacap.kernels import kernel
+from kacap.model import Drop
 
 # Inside a kernel: a NumPy integer of whatever width the value needs, and one row of a structured array.
 Number: TypeAlias = Any
@@ -62,8 +63,6 @@ class RecordReader:
         self.window, self.name, self.index = window, name, index
         self.cursor: NDArray[np.void] = np.zeros(1, CURSOR)
         self.damage: Damage | None = None
-        self.dropped_kernel: int | None = None
-        self.dropped_interface: int | None = None
         self.growing = False  # a cut tail is no damage: the file was still being written
 
     def walk(self, rows: NDArray[np.void]) -> int:
@@ -78,6 +77,21 @@ class RecordReader:
     def link_types(self) -> list[int]:
         """Link types that the file has declared so far."""
         raise NotImplementedError
+
+    @property
+    def dropped_kernel(self) -> int | None:
+        """Frames that the system lost while capturing; None: the file does not say."""
+        return None
+
+    @property
+    def dropped_interface(self) -> int | None:
+        """Frames that the interfaces lost while capturing; None: the file does not say."""
+        return None
+
+    @property
+    def drops(self) -> list[Drop]:
+        """When frames were lost, as far as the file says."""
+        return []
 
     def batches(self) -> Iterator[FrameBatch]:
         """Yield the frames up to the end of the file or its damage."""

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from kacap.capture.drops import joined, total
 from kacap.capture.filters import Filter
 from kacap.capture.formats import never, open_reader
 from kacap.capture.frames import FrameBatch
 from kacap.capture.merge import Waiting, merge
 from kacap.capture.records import RecordReader
 from kacap.errors import CaptureError, Damage
+from kacap.model import Drop
 
 PEEK_BYTES = 1 << 16
 EARLIEST = int(np.iinfo(np.int64).min)
@@ -111,13 +113,18 @@ class Captures:
 
     @property
     def dropped_kernel(self) -> int | None:
-        """Packets that the kernel dropped, by the files' Interface Statistics Blocks; None: they do not say."""
-        return _total(reader.dropped_kernel for reader in self._readers.values())
+        """Packets that the kernel dropped, by the files' own count; None: they do not say."""
+        return total(reader.dropped_kernel for reader in self._readers.values())
 
     @property
     def dropped_interface(self) -> int | None:
-        """Packets that the interfaces dropped, by the files' Interface Statistics Blocks; None: they do not say."""
-        return _total(reader.dropped_interface for reader in self._readers.values())
+        """Packets that the interfaces dropped, by the files' own count; None: they do not say."""
+        return total(reader.dropped_interface for reader in self._readers.values())
+
+    @property
+    def drops(self) -> list[Drop]:
+        """When frames were lost, as far as the files say."""
+        return joined(drop for reader in self._readers.values() for drop in reader.drops)
 
     def _sieve(self, batch: FrameBatch) -> FrameBatch:
         """Count the frames and leave out those that the filter rejects."""
@@ -167,9 +174,3 @@ class Captures:
         options: dict[str, Any] = {"convert": self._convert} | ({} if size is None else {"size": size})
         self._readers[index] = open_reader(self.files[index], index, follow=follow, stop=self._stop, **options)
         return self._readers[index]
-
-
-def _total(counts: Iterator[int | None]) -> int | None:
-    """Return the sum of the known ones; None when none is known."""
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None
