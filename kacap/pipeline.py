@@ -12,6 +12,7 @@ from kacap.analysis import Analysis
 from kacap.analyzer import Analyzer
 from kacap.capture.frames import FrameBatch
 from kacap.errors import Damage
+from kacap.model import Drop
 
 AHEAD = 4  # pieces between one thread and the next
 
@@ -86,6 +87,10 @@ class Counted(Protocol):
     def dropped_interface(self) -> int | None:
         """Frames that the interfaces dropped; None: not known."""
 
+    @property
+    def drops(self) -> list[Drop]:
+        """When they were dropped, as far as that is known."""
+
 
 def conclude(source: Counted, analyzer: Analyzer) -> Analysis:
     """Finish an analysis whose source has ended: its capture says what was read, and the sink hears of it last."""
@@ -94,6 +99,7 @@ def conclude(source: Counted, analyzer: Analyzer) -> Analysis:
     summary = analysis.capture
     summary.files, summary.link_types, summary.frames = list(source.files), list(source.link_types), source.frames
     summary.dropped_kernel, summary.dropped_interface = source.dropped_kernel, source.dropped_interface
+    summary.drops = source.drops
     if source.filtered_out:
         summary.skipped["excluded by the filter"] = source.filtered_out
     analysis.damages = list(source.damages)

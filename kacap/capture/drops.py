@@ -20,7 +20,7 @@ class Drops:
         """Take another span."""
         self._spans.append(drop)
         if len(self._spans) > 2 * MOST:
-            self._spans = joined(self._spans)
+            self._spans = shortened(self._spans)
 
     def go_on(self, drop: Drop) -> None:
         """Take another span; where the last one ended as it begins, on the same interface, it makes that longer."""
@@ -31,10 +31,10 @@ class Drops:
 
     def spans(self) -> list[Drop]:
         """Return at most ``MOST`` spans in time order."""
-        return joined(self._spans)
+        return shortened(self._spans)
 
 
-def joined(drops: Iterable[Drop]) -> list[Drop]:
+def shortened(drops: Iterable[Drop]) -> list[Drop]:
     """Return ``drops`` in time order; of more than ``MOST`` those that lie nearest to each other become one."""
     spans = sorted(drops, key=lambda drop: (drop.until_ns, _start(drop), drop.interface or ""))
     while (excess := len(spans) - MOST) > 0:

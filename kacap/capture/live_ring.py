@@ -18,6 +18,7 @@ from kacap.capture.netns import inside
 from kacap.capture.rights import CannotCaptureError, no_rights
 from kacap.errors import Damage, FilterError, UsageError
 from kacap.kernels import Row, entry
+from kacap.model import Drop
 
 BATCH_FRAMES = 16_384
 BUFFER_BYTES = 4 << 20
@@ -141,13 +142,14 @@ def warm_up() -> None:
 class Ring:
     """An interface read through libpcap."""
 
-    engine = "ring"
+    engine, counting = "ring", True
 
     def __init__(self, interface: str, index: int, wish: Wish):
         """Open ``interface``, number ``index`` of the source. Raises CannotCaptureError, FilterError, UsageError."""
         self.name, self.ended = interface, False
         self.fault: str | None = None
         self.damages: list[Damage] = []
+        self.drops: list[Drop] = []  # its counter tells
         self._counts: tuple[int | None, int | None, int | None] = (None, None, None)
         try:
             load_libpcap()

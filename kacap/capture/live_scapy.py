@@ -20,6 +20,7 @@ from kacap.capture.live_source import Wish
 from kacap.capture.netns import inside
 from kacap.capture.rights import CannotCaptureError, no_rights
 from kacap.errors import Damage
+from kacap.model import Drop
 
 ETH_P_ALL = 3  # with ETH_P_IP outgoing packets would not be delivered
 SOL_PACKET, PACKET_STATISTICS, SO_ATTACH_FILTER = 263, 6, 26
@@ -32,13 +33,14 @@ TO_LINK_TYPE = {12: RAW, 14: RAW}
 class ScapyTap:
     """An interface read through scapy's ``conf.L2listen``."""
 
-    engine = "scapy"
+    engine, counting = "scapy", True
 
     def __init__(self, interface: str, index: int, wish: Wish):
         """Open ``interface``, number ``index`` of the source. Raises CannotCaptureError, FilterError."""
         self.name, self.ended = interface, False
         self.fault: str | None = None
         self.damages: list[Damage] = []
+        self.drops: list[Drop] = []  # its counter tells
         self._snaplen, self._index, self._frame = wish.snaplen, index, 0
         self._dropped: int | None = 0 if sys.platform.startswith("linux") else None
         if interface == "any":

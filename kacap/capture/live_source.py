@@ -11,10 +11,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from kacap.capture.drops import Drops, shortened, total
 from kacap.capture.filters import Filter
 from kacap.capture.frames import FRAME, FrameBatch
 from kacap.capture.rights import SNAPLEN
 from kacap.errors import Damage
+from kacap.model import Drop
 
 POLL_NS = 100_000_000  # a batch comes at least this often, be it empty
 FEW, GATHER_S = 2048, 0.004  # after so few frames a pause lets more gather: a thousand small batches cost more than one
@@ -57,6 +59,7 @@ class Tap(Protocol):
 
     name: str
     engine: str
+    counting: bool  # counts() rises as frames are dropped; else it tells of them later
     ended: bool  # nothing more will come
     fault: str | None  # why it ended before it was closed
 
@@ -67,6 +70,10 @@ class Tap(Protocol):
     @property
     def damages(self) -> list[Damage]:
         """Where what it reads stopped making sense."""
+
+    @property
+    def drops(self) -> list[Drop]:
+        """When frames were dropped, as far as what it reads says so."""
 
     def fileno(self) -> int:
         """Return what becomes readable when frames wait."""
@@ -96,7 +103,7 @@ class LiveSource:
     """Frames of open taps, in time order. Iterate once; after each batch ``now_ns`` says when it was asked for.
 
     ``files`` are the interfaces' names, each frame's ``file`` an index into them. ``stop()`` ends the source after
-    what has already arrived.
+    what has already arrived. ``dropped`` is how many frames were dropped up to the last batch.
     """
 
     def __init__(
@@ -122,6 +129,9 @@ class LiveSource:
         self._newest_ns, self._heard_ns = 0, now()
         self.now_ns = self._moment_ns()
         self._kept: list[FrameBatch] = []
+        self.dropped = 0
+        self._dropped_by = [0] * len(self.taps)
+        self._drops, self._counted_ns = Drops(), self.now_ns
         self._poll = select.poll()
         for tap in taps:
             self._poll.register(tap.fileno(), select.POLLIN)
@@ -141,7 +151,22 @@ class LiveSource:
     def _next(self, last: bool) -> FrameBatch:
         """Return what has arrived by now."""
         self.now_ns = self._moment_ns()
+        self._count_drops()
         return self._sieve(self._drain(last))
+
+    def _count_drops(self) -> None:
+        """Note which taps have dropped frames since they were last asked: ``now_ns`` is when they are asked now."""
+        for index, tap in enumerate(self.taps):
+            dropped = sum(count or 0 for count in tap.counts()[1:])
+            if tap.counting and dropped > self._dropped_by[index]:
+                self._drops.add(Drop(self._counted_ns, self.now_ns, dropped - self._dropped_by[index], tap.name))
+            self._dropped_by[index] = dropped
+        self.dropped, self._counted_ns = sum(self._dropped_by), self.now_ns
+
+    @property
+    def drops(self) -> list[Drop]:
+        """When frames were dropped, as far as that is known."""
+        return shortened([*self._drops.spans(), *(drop for tap in self.taps for drop in tap.drops)])
 
     def _rest(self) -> Iterator[FrameBatch]:
         """Yield what arrived before the source was stopped, but not what goes on arriving."""
@@ -223,7 +248,7 @@ class LiveSource:
     def counters(self) -> Counters:
         """Return tcpdump's counters up to now."""
         counts = [tap.counts() for tap in self.taps]
-        received, kernel, interface = (_total([count[i] for count in counts]) for i in range(3))
+        received, kernel, interface = (total([count[i] for count in counts]) for i in range(3))
         return Counters(self.frames, received, kernel, interface)
 
     @property
@@ -271,10 +296,4 @@ def joined(batches: Sequence[FrameBatch]) -> FrameBatch:
     frames = np.concatenate(rows)
     order = np.argsort(frames["time_ns"], kind="stable")
     return FrameBatch(np.concatenate([batch.buffer for batch in batches]), frames[order])
-
-
-def _total(counts: Sequence[int | None]) -> int | None:
-    """Return the sum of the known ones; None when none is known."""
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None
 

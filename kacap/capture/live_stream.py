@@ -16,6 +16,7 @@ from kacap.capture.live_source import WHOLE, LiveSource, copied, joined, no_fram
 from kacap.capture.records import RecordReader
 from kacap.capture.streams import open_stream
 from kacap.errors import Damage
+from kacap.model import Drop
 
 WAIT_MS = 100  # how soon a reader notices that it is to stop
 AHEAD = 64  # batches between the thread that reads and the source
@@ -41,7 +42,7 @@ class WaitingStream:
 class StreamTap:
     """Batches that a thread of its own reads from a stream. What goes wrong in it is raised by ``drain``."""
 
-    engine = "stream"
+    engine, counting = "stream", False
 
     def __init__(self, name: str, index: int, open: Callable[[threading.Event], WaitingStream]):
         """Read what ``open`` returns as a capture called ``name``, number ``index`` of the source."""
@@ -91,6 +92,11 @@ class StreamTap:
         """Where the stream stopped making sense; its end while it was being written is none."""
         damage = self._reader.damage if self._reader and not self._stop.is_set() else None
         return [damage] if damage else []
+
+    @property
+    def drops(self) -> list[Drop]:
+        """When frames were dropped, as far as the stream says."""
+        return self._reader.drops if self._reader else []
 
     def fileno(self) -> int:
         """Return what becomes readable when a batch waits."""

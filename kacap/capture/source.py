@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kacap.capture.drops import joined, total
+from kacap.capture.drops import shortened, total
 from kacap.capture.filters import Filter
 from kacap.capture.formats import never, open_reader
 from kacap.capture.frames import FrameBatch
@@ -124,7 +124,7 @@ class Captures:
     @property
     def drops(self) -> list[Drop]:
         """When frames were lost, as far as the files say."""
-        return joined(drop for reader in self._readers.values() for drop in reader.drops)
+        return shortened(drop for reader in self._readers.values() for drop in reader.drops)
 
     def _sieve(self, batch: FrameBatch) -> FrameBatch:
         """Count the frames and leave out those that the filter rejects."""

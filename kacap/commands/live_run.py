@@ -165,9 +165,9 @@ class Run:
         if self.file is not None:
             self.file.write(batch)
         self.analyzer.feed(batch)
-        if dropped := self._dropped():
+        if source.dropped:
             self.follower.word = "missed or not captured"
-            self.analyzer.dropped = dropped
+            self.analyzer.dropped = source.dropped
         happened = self.follower.happened(self.analyzer, source.now_ns)
         if self.screen is not None:
             self.screen.draw(self.analyzer, list(self.follower.rows.values()), source.now_ns, self._foot())
@@ -177,11 +177,6 @@ class Run:
             forget_answered(self.analyzer)
         if self._over():
             source.stop()
-
-    def _dropped(self) -> int:
-        """Return how many frames were lost so far, as far as it is known."""
-        counters = self.source.counters()
-        return (counters.dropped_kernel or 0) + (counters.dropped_interface or 0)
 
     def _foot(self) -> str:
         """Return the screen's last line."""

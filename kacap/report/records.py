@@ -177,10 +177,17 @@ def _capture(record: CaptureSummary, _: Name) -> dict[str, Any]:
         "frames": record.frames,
         "segments": record.segments,
         "skipped": record.skipped,
-        "dropped": {"kernel": record.dropped_kernel, "interface": record.dropped_interface},
+        "dropped": _dropped(record),
         "first_ns": record.first_ns,
         "last_ns": record.last_ns,
     }
+
+
+def _dropped(record: CaptureSummary) -> dict[str, Any]:
+    """Return what was lost while capturing; ``when`` is left out where no moment is known."""
+    counts = {"kernel": record.dropped_kernel, "interface": record.dropped_interface}
+    when = [{**drop._asdict(), "interface": drop.interface and _text(drop.interface)} for drop in record.drops]
+    return {**counts, "when": when} if when else counts
 
 
 _FIELDS: dict[type, tuple[str, Callable[[Any, Name], dict[str, Any]]]] = {

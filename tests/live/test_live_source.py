@@ -15,18 +15,21 @@ from kacap.capture.live_program import _refusal, commands, counts_in
 from kacap.capture.live_source import SETTLE_NS, LiveSource, no_frames
 from kacap.capture.rights import CannotCaptureError
 from kacap.errors import FilterError, UsageError
+from kacap.model import Drop
 
+S = 1_000_000_000
 T0 = 1_700_000_000_000_000_000
 
 
 class FakeTap:
     """Hands out prepared batches, one for each call; its descriptor is always readable."""
 
-    engine, fault = "fake", None
+    engine, fault, counting = "fake", None, True
 
     def __init__(self, index: int, *batches: list[int]):
         self.name, self.index, self.batches, self.ended, self.halted = f"eth{index}", index, list(batches), False, False
-        self.link_types, self.damages, self.closed = [1], [], False
+        self.link_types, self.damages, self.drops, self.closed = [1], [], [], False
+        self.dropped = itertools.repeat(2)
         self._fd = os.open(os.devnull, os.O_RDONLY)
         self._frame = 0
 
@@ -46,7 +49,7 @@ class FakeTap:
         return FrameBatch(np.repeat(np.uint8([(t - T0) % 256 for t in times]), 2), rows[:limit])
 
     def counts(self):
-        return 10, 2, None
+        return 10, next(self.dropped), None
 
     def halt(self):
         self.halted = True
@@ -112,6 +115,27 @@ def test_counters_add_up_and_say_nothing_of_what_is_not_known():
     assert source.counters().lines() == [
         "0 packets captured", "20 packets received by filter", "4 packets dropped by kernel",
     ]  # fmt: skip
+
+
+def test_a_drop_counter_that_rises_tells_between_which_two_looks_frames_were_dropped():
+    tap, other = FakeTap(0, [T0], [], [], []), FakeTap(1, [])
+    tap.dropped, other.dropped = itertools.chain([0, 3, 3, 7, 7], itertools.repeat(7)), itertools.repeat(0)
+    clock = itertools.count(T0, S // 4)
+    source = LiveSource([tap, other], now=lambda: next(clock))
+    looks = [source.now_ns]
+    for _ in source:
+        looks.append(source.now_ns)
+    assert source.drops == [Drop(looks[1], looks[2], 3, "eth0"), Drop(looks[3], looks[4], 4, "eth0")]
+    assert source.dropped == 7
+
+
+def test_what_tells_of_drops_by_itself_is_not_counted_twice():
+    told = Drop(T0, T0 + 5, 2, "eth7")
+    tap = FakeTap(0, [T0], [])
+    tap.counting, tap.drops = False, [told]
+    source = LiveSource([tap], now=lambda: T0 + 9)
+    assert len(seen(source)) == 1
+    assert (source.drops, source.dropped) == ([told], 2)
 
 
 def test_time_of_another_host_goes_on_from_its_newest_frame():

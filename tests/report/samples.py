@@ -10,7 +10,7 @@ import numpy as np
 from kacap.analysis import MARK, Analysis, Quiet
 from kacap.classify.kinds import Kind
 from kacap.errors import Damage
-from kacap.model import CaptureSummary, Connection, Endpoint, Episode, Finding, FrameRef, Probe, Prober, Setting
+from kacap.model import CaptureSummary, Connection, Drop, Endpoint, Episode, Finding, FrameRef, Probe, Prober, Setting
 
 S = 1_000_000_000
 MS = 1_000_000
@@ -221,11 +221,21 @@ def drops() -> Analysis:
     return found
 
 
+def drops_in_time() -> Analysis:
+    """Return a capture that says when it lost frames: at one moment, for a second, and somewhere in all of it."""
+    found = gave_up()
+    found.capture.drops = [
+        Drop(at(2.1), at(2.102), 3, "eth0"), Drop(at(4.5), at(5.5), 1200), Drop(at(-1), at(60), 2, "eth0")
+    ]  # fmt: skip
+    found.capture.dropped_kernel, found.capture.dropped_interface = 1203, 2
+    return found
+
+
 ALL = {
     make.__name__: make
     for make in (
         answered, gave_up, user_timeout, reset, unreachable, mid_connection_patterned, both_ends, long_silence,
         dense, many, quiet, empty,
-        damaged, drops,
+        damaged, drops, drops_in_time,
     )
 }  # fmt: skip

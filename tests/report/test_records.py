@@ -46,6 +46,16 @@ def test_every_record_meets_the_schema_and_has_its_keys_in_order(sample):
     assert [record["type"] for record in found].index("capture") == len(found) - 1
 
 
+def test_the_capture_says_when_it_lost_frames_where_that_is_known():
+    dropped = written(samples.drops_in_time())[-1]["dropped"]
+    assert dropped == {"kernel": 1203, "interface": 2, "when": [
+        {"since_ns": samples.at(2.1), "until_ns": samples.at(2.102), "frames": 3, "interface": "eth0"},
+        {"since_ns": samples.at(4.5), "until_ns": samples.at(5.5), "frames": 1200, "interface": None},
+        {"since_ns": samples.at(-1), "until_ns": samples.at(60), "frames": 2, "interface": "eth0"},
+    ]}  # fmt: skip
+    assert written(samples.drops())[-1]["dropped"] == {"kernel": 12, "interface": 0}
+
+
 def test_a_segment_record_meets_the_schema_and_has_its_keys_in_order():
     CHECK.validate(segment())
     assert list(segment()) == ["v", "type", *ORDER["segment"].split()]

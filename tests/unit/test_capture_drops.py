@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from make_broken import FIRST_S, FRAME
 
 from kacap.capture import Captures, open_captures
-from kacap.capture.drops import MOST, Drops, joined
+from kacap.capture.drops import MOST, Drops, shortened
 from kacap.model import Drop
 
 NS = 1_000_000_000
@@ -225,7 +225,7 @@ SPAN = st.builds(
 @given(st.lists(SPAN, max_size=40), st.integers(0, 300))
 def test_joining_spans_loses_no_frame_and_covers_every_moment(few: list[Drop], many: int) -> None:
     given_ = few + [Drop(3 * n, 3 * n + 1, 1, "a") for n in range(many * 3)]
-    found, kept = joined(given_), Drops()
+    found, kept = shortened(given_), Drops()
     for drop in given_:
         kept.add(drop)
     for result in (found, kept.spans()):
@@ -241,6 +241,6 @@ def test_joining_spans_loses_no_frame_and_covers_every_moment(few: list[Drop], m
 def test_what_lies_apart_stays_apart_when_spans_are_joined() -> None:
     close = [Drop(10 * n, 10 * n + 1, 1) for n in range(3 * MOST)]
     alone = Drop(10**9, 10**9 + 5, 1, "eth0")
-    found = joined([*close, alone])
+    found = shortened([*close, alone])
     assert len(found) == MOST and found[-1] == alone
     assert max(drop.frames for drop in found) <= 4
