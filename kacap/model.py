@@ -195,3 +195,16 @@ class CaptureSummary:
     first_ns: int | None = None
     last_ns: int | None = None
     drops: list[Drop] = field(default_factory=list)
+
+    @property
+    def dropped(self) -> int:
+        """How many frames were lost while capturing, as far as the source says so."""
+        return (self.dropped_kernel or 0) + (self.dropped_interface or 0)
+
+    @property
+    def timed_drops(self) -> list[Drop]:
+        """The drops of which is known when they were: of those that may be anywhere in the capture it is not."""
+        first, last = self.first_ns, self.last_ns
+        if first is None or last is None:
+            return []
+        return [d for d in self.drops if d.until_ns < last or (d.since_ns is not None and d.since_ns > first)]

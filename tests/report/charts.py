@@ -41,6 +41,12 @@ def bands(axes) -> list[tuple[float, float]]:
     return sorted(found)
 
 
+def losses(axes) -> list[tuple[float, float]]:
+    """Return (left, right) of every cross-hatched span of a panel."""
+    spans = [patch for patch in axes.patches if "x" in (patch.get_hatch() or "")]
+    return sorted((span.get_x(), span.get_x() + span.get_width()) for span in spans)
+
+
 def drawn(figure, form: str = "svg") -> bytes:
     """Return the bytes of a figure in a format."""
     out = io.BytesIO()

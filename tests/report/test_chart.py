@@ -1,10 +1,15 @@
+import struct
+from itertools import pairwise
+
 import charts
 import numpy as np
 import pytest
 import samples
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+import kacap
 from kacap.errors import UsageError
-from kacap.model import Finding, Setting
+from kacap.model import Drop, Finding, Setting
 from kacap.report import chart
 from kacap.report.chart.axis import TimeAxis, log_ticks, long_silences, span_ticks
 from kacap.report.chart.palette import SHAPES
@@ -177,6 +182,84 @@ def test_dropped_frames_weaken_every_miss_in_words():
     figure = chart.timeline(samples.drops())
     assert "4 not answered (or not captured)" in charts.captions(figure)
     assert any(text.startswith("! 12 frames dropped while capturing") for text in charts.words(figure))
+
+
+def test_frames_lost_at_known_times_are_hatched_there_counted_and_named_in_the_caption():
+    figure = chart.timeline(samples.drops_in_time())
+    moment, second = charts.losses(figure.axes[0])
+    assert moment[0] < 2.1 * S < 2.102 * S < moment[1]  # wide enough to be seen, and what was lost lies within
+    assert moment[1] - moment[0] == pytest.approx(0.007 * 7.224 * S, rel=0.1)
+    assert second == pytest.approx((4.5 * S, 5.5 * S))
+    assert {"3 lost", "1,200 lost"} <= set(charts.words(figure))
+    assert charts.captions(figure)[-1] == "1,203 frames lost by the capture"
+    assert "4 not answered (or not captured)" in charts.captions(figure)
+    note = "! 1,205 frames dropped while capturing, 1,203 of them at known times (cross-hatched): a miss may be one"
+    assert any(text.startswith(note) for text in charts.words(figure))
+
+
+@pytest.mark.parametrize("view", ["silence", "residuals"])
+def test_every_view_over_time_shows_when_frames_were_lost(view):
+    for axes in chart.draw(samples.drops_in_time(), [view]).axes:
+        assert charts.losses(axes)[1] == pytest.approx((4.5 * S, 5.5 * S))
+
+
+def test_drops_that_may_be_anywhere_in_the_capture_or_lie_outside_of_the_panel_are_not_drawn():
+    analysis = samples.drops_in_time()
+    span = Drop(samples.at(0), samples.at(7.224), 5)
+    later = Drop(samples.at(90), samples.at(99), 5)
+    analysis.capture.drops = [span, span._replace(since_ns=None)]
+    assert not charts.losses(chart.timeline(analysis).axes[0])
+    assert any("when is not recorded" in text for text in charts.words(chart.timeline(analysis)))
+    analysis.capture.last_ns, analysis.capture.drops = samples.at(100), [later]
+    figure = chart.timeline(analysis)
+    assert not charts.losses(figure.axes[0])
+    assert not any("lost by the capture" in text for text in charts.captions(figure))
+    analysis.capture.drops = [Drop(None, samples.at(2), 5)]
+    assert charts.losses(chart.timeline(analysis).axes[0]) == [(0, 2 * S)]
+
+
+@pytest.mark.parametrize(("moments", "spans", "least"), [(256, 1, 1), (40, 40, 12)])
+def test_moments_of_drops_that_touch_are_one_and_their_numbers_do_not_run_into_each_other(moments, spans, least):
+    analysis, step = samples.drops_in_time(), 7.1 / moments
+    analysis.capture.drops = [Drop(samples.at(n * step), samples.at(n * step + 0.001), 7) for n in range(moments)]
+    figure = chart.timeline(analysis)
+    assert len(charts.losses(figure.axes[0])) == spans
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    numbers = [text for text in figure.axes[0].texts if text.get_text().endswith(" lost")]
+    boxes = [text.get_window_extent(canvas.get_renderer()) for text in numbers]
+    assert len(boxes) >= least
+    assert all(before.x1 < after.x0 for before, after in pairwise(boxes))
+
+
+def test_a_drop_count_in_a_file_is_drawn_where_it_was(captures, tmp_path):
+    data = (captures / "lab/recovered/capture.pcapng").read_bytes()
+    (tmp_path / "lossy.pcapng").write_bytes(with_drops(data, packet=10, lost=3))
+    analysis = kacap.read(str(tmp_path / "lossy.pcapng"), marks=True)
+    probes = analysis.connections[0].probers[0].episodes[0].probes
+    assert [(drop.since_ns, drop.until_ns, drop.frames) for drop in analysis.capture.drops] == [
+        (probes[1].time_ns, probes[2].time_ns, 3)
+    ]
+    figure = chart.timeline(analysis)
+    (span,) = charts.losses(figure.axes[0])
+    first_ns = analysis.connections[0].first_ns
+    assert span == pytest.approx((probes[1].time_ns - first_ns, probes[2].time_ns - first_ns), abs=0.1 * S)
+    assert "3 frames lost by the capture" in charts.captions(figure)
+
+
+def with_drops(data: bytes, packet: int, lost: int) -> bytes:
+    """Return a pcapng whose packet of that number says how many frames were lost before it (option 4)."""
+    out, place, number = b"", 0, 0
+    while place < len(data):
+        kind, length = struct.unpack_from("<II", data, place)
+        block = data[place : place + length]
+        number += kind == 6
+        if kind == 6 and number == packet:
+            total = struct.pack("<I", length + 12)
+            block = block[:4] + total + block[8:-4] + struct.pack("<HHQ", 4, 8, lost) + total
+        out += block
+        place += length
+    return out
 
 
 def test_without_marks_the_chart_says_what_it_does_not_draw():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.offsetbox import AnnotationBbox, DrawingArea, HPacker, TextArea
 from numpy.typing import NDArray
@@ -13,21 +15,24 @@ from numpy.typing import NDArray
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending, Kind
 from kacap.model import Connection, Endpoint, Prober
+from kacap.report.chart import losses
 from kacap.report.chart import page as paper
 from kacap.report.chart.axis import TimeAxis, long_silences
 from kacap.report.chart.due import Due
 from kacap.report.chart.expected import terms_of
 from kacap.report.chart.firings import NEVER, firings_of, thinned
+from kacap.report.chart.losses import Losses
 from kacap.report.chart.palette import BY_KIND, GREEN, SHAPES, VERMILLION, Theme, sample
 from kacap.report.chart.words import headline, lines_of
 from kacap.report.ranking import gravest
 from kacap.report.sentences import ended_ns
-from kacap.units import duration
+from kacap.units import counted, duration
 
 LIMIT = 6  # panels
 COLUMNS = 700  # more events of a shape than this are thinned, one or two per column; misses never are
 TOP, BOTTOM, FLOOR, CEILING = 1.0, 0.0, -1.05, 1.62  # heights of the lanes, the time axis and the captions
 HATCHED = (-0.3 - FLOOR) / (CEILING - FLOOR), (1.3 - FLOOR) / (CEILING - FLOOR)  # shares of the height
+LOST = (-0.43 - FLOOR) / (CEILING - FLOOR)  # where the number of lost frames stands
 ROOM = 0.055  # of the panel's width: a gap narrower than this has no room for its length
 SLASH: Any = {"marker": [(-0.4, -1), (0.4, 1)], "markersize": 9, "linestyle": "none"}
 ENDS = (Kind.ABORT, Kind.RESET, Kind.RST)
@@ -55,7 +60,6 @@ class Lanes:
     def __init__(self, analysis: Analysis, connection: Connection) -> None:
         self.connection = connection
         self.capture = analysis.capture
-        self.drops = paper.dropped(analysis)
         self.top = gravest(connection)[0].side if connection.probers else connection.a
         self.rows = analysis.marks[analysis.marks["connection"] == connection.connection]
         self.due = [
@@ -63,6 +67,7 @@ class Lanes:
             for prober in gravest(connection)
         ]
         self.axis = self._axis()
+        self.losses = Losses(self.capture, self.axis)
         self.used: dict[tuple[float, str], int] = {}
 
     def _axis(self) -> TimeAxis:
@@ -91,6 +96,7 @@ class Lanes:
         self.axes, self.theme = axes, theme
         self._lanes()
         self._outside()
+        self.losses.draw(axes, theme, LOST, *HATCHED)
         for due in self.due:
             due.draw(axes, self.axis, theme, self.lane(due.prober.side))
         self._marks()
@@ -233,6 +239,9 @@ class Lanes:
         for side, height, where in ((self.top, TOP, 1.0), (other, BOTTOM, 0.08)):
             boxes: list[Any] = [self._words(f"{side} sends", weight="bold")]
             boxes += [self._counted(name, height) for name in SHAPES if self.used.get((height, name))]
+            if height == BOTTOM and self.losses.frames:
+                words = f"{counted(self.losses.frames, 'frame')} lost by the capture"
+                boxes.append(self._named(losses.sample(self.theme), words))
             packed = HPacker(children=boxes, pad=0, sep=9, align="center")
             place: Any = {"xycoords": "axes fraction", "box_alignment": (0, 0), "annotation_clip": False}
             self.axes.add_artist(AnnotationBbox(packed, (0, where), frameon=False, pad=0, **place))
@@ -245,8 +254,13 @@ class Lanes:
         """Return a shape with its name and how many of it are on a lane."""
         count = self.used[height, name]
         words = f"{count:,} {SHAPES[name].plural if count > 1 else SHAPES[name].single or name}"
-        if name == "no reply" and self.drops:
+        if name == "no reply" and self.capture.dropped:
             words += " (or not captured)"
+        return self._named([sample(name, self.theme, "^" if name == "probe" and height == BOTTOM else None)], words)
+
+    def _named(self, drawn: Sequence[Artist], words: str) -> HPacker:
+        """Return something drawn in a box of 11 points, with words beside it."""
         drawing = DrawingArea(11, 6.4)
-        drawing.add_artist(sample(name, self.theme, "^" if name == "probe" and height == BOTTOM else None))
+        for artist in drawn:
+            drawing.add_artist(artist)
         return HPacker(children=[drawing, self._words(words)], pad=0, sep=2, align="center")

@@ -195,17 +195,15 @@ def source(analysis: Analysis) -> str:
     return f"{words}; kacap {kacap.__version__}"
 
 
-def dropped(analysis: Analysis) -> int:
-    """Return how many frames the kernel and the interfaces dropped while capturing, as far as the source says so."""
-    return (analysis.capture.dropped_kernel or 0) + (analysis.capture.dropped_interface or 0)
-
-
 def drop_note(analysis: Analysis) -> list[str]:
     """Return what dropped frames mean for the picture, nothing where none were."""
-    if not dropped(analysis):
+    if not analysis.capture.dropped:
         return []
-    lost = counted(dropped(analysis), "frame")
-    return [f"! {lost} dropped while capturing, when is not recorded: a miss may be one that was not captured"]
+    lost, timed = analysis.capture.dropped, sum(drop.frames for drop in analysis.capture.timed_drops)
+    when = "when is not recorded"
+    if timed:
+        when = f"{'' if timed >= lost else f'{timed:,} of them '}at known times (cross-hatched)"
+    return [f"! {counted(lost, 'frame')} dropped while capturing, {when}: a miss may be one that was not captured"]
 
 
 def watched(analysis: Analysis) -> str:

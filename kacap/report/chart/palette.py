@@ -14,11 +14,15 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE = "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
+YELLOW = "#F0E442"
 
 
 @dataclass(frozen=True, slots=True)
 class Theme:
-    """The colours of one paper. ``band``: when a timer may fire; ``probe`` is blue enough for the paper."""
+    """The colours of one paper. ``band``: when a timer may fire; ``probe`` is blue enough for the paper.
+
+    ``hatch``: outside the capture; ``lost``: where the capture lost frames.
+    """
 
     paper: str
     ink: str
@@ -27,6 +31,7 @@ class Theme:
     probe: str
     band: str
     hatch: str
+    lost: str
 
     def colour(self, name: str) -> str:
         """Return the colour of a shape by name."""
@@ -34,8 +39,8 @@ class Theme:
         return own.get(name) or COLOURS[name]
 
 
-LIGHT = Theme("#ffffff", "#202020", "#5c5c5c", "#c4c4c4", BLUE, "#d3e8f6", "#d0d0d0")
-DARK = Theme("#14171a", "#ececec", "#a9afb5", "#4b5157", SKY, "#1d4258", "#3a3f45")
+LIGHT = Theme("#ffffff", "#202020", "#5c5c5c", "#c4c4c4", BLUE, "#d3e8f6", "#d0d0d0", "#a39e63")
+DARK = Theme("#14171a", "#ececec", "#a9afb5", "#4b5157", SKY, "#1d4258", "#3a3f45", "#b3ae5c")
 
 COLOURS = {
     "reply": GREEN,

@@ -205,8 +205,6 @@ def _clocks(found: Clocks, one: Place, two: Place) -> str:
 def _dropped(crossing: Crossing) -> Iterator[str]:
     """Yield that a capture lost frames, which weakens every "never came"."""
     for place in (crossing.one, crossing.two):
-        summary = place.analysis.capture
-        lost = (summary.dropped_kernel or 0) + (summary.dropped_interface or 0)
-        if lost:
+        if lost := place.analysis.capture.dropped:
             words = f"{place.name} lost {counted(lost, 'frame')} while capturing"
             yield f"{'lost':<12}{words}: what is missing may be among them"
