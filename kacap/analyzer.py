@@ -231,6 +231,7 @@ class Analyzer:
     def _find(self, probing: list[Connection]) -> None:
         """Look for findings, connection by connection and over the capture."""
         context = Context(probing, self.heard, self.dropped, expected=self.expect, limits=self.limits)
+        context.timed_drops = self.analysis.capture.timed_drops
         context.few = self.analysis.quiet.connections + len(probing) <= FEW
         self.cases.sort(key=lambda case: case.connection.connection)
         probers = [prober for connection in probing for prober in connection.probers]

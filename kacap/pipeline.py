@@ -95,11 +95,11 @@ class Counted(Protocol):
 def conclude(source: Counted, analyzer: Analyzer) -> Analysis:
     """Finish an analysis whose source has ended: its capture says what was read, and the sink hears of it last."""
     analyzer.dropped = (source.dropped_kernel or 0) + (source.dropped_interface or 0)
+    analyzer.analysis.capture.drops = source.drops
     analysis = analyzer.finish()
     summary = analysis.capture
     summary.files, summary.link_types, summary.frames = list(source.files), list(source.link_types), source.frames
     summary.dropped_kernel, summary.dropped_interface = source.dropped_kernel, source.dropped_interface
-    summary.drops = source.drops
     if source.filtered_out:
         summary.skipped["excluded by the filter"] = source.filtered_out
     analysis.damages = list(source.damages)

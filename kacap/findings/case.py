@@ -9,7 +9,7 @@ from functools import cached_property
 
 from kacap.classify.kinds import Ending
 from kacap.evidence import Case, Presence
-from kacap.model import Connection, Endpoint, Episode, FrameRef, Prober
+from kacap.model import Connection, Drop, Endpoint, Episode, FrameRef, Prober
 from kacap.timing.expectations import Expectation
 from kacap.timing.limits import LIMITS, Limit
 
@@ -56,6 +56,7 @@ class Context:
     probing: list[Connection] = field(default_factory=list)
     heard: Heard = field(default_factory=Heard)
     dropped: int = 0
+    timed_drops: list[Drop] = field(default_factory=list)  # those of which is known when they were
     few: bool = True  # so few connections that those on which nobody probes are worth a finding each
     expected: Callable[[Connection], Expectation | None] = lambda connection: None
     limits: tuple[Limit, ...] = LIMITS

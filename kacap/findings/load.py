@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kacap.findings.case import Context, Told
-from kacap.model import Prober
-from kacap.units import counted, duration
+from kacap.model import Drop, Prober
+from kacap.units import counted, duration, moment
 
 SECOND_NS = 1_000_000_000
 FAST_NS = 15 * SECOND_NS  # the shortest idle of a common runtime (Go); a timer is never early
@@ -61,4 +61,17 @@ def dropped(probers: list[Prober], context: Context) -> Iterator[Told]:
         which = f"{counted(missed, 'missed reply', 'missed replies')} may be among them" if missed else (
             "a probe or reply may be among them"
         )
-        yield f"{counted(context.dropped, 'frame')} dropped while capturing: {which}", []
+        lost = counted(context.dropped, "frame")
+        yield f"{lost} dropped while capturing{_when(context.timed_drops, context.dropped)}: {which}", []
+
+
+def _when(drops: list[Drop], dropped: int) -> str:
+    """Return when frames were dropped, as far as that is known: ``, 3 of them in 2 spans between ... and ...``."""
+    if not drops:
+        return ""
+    frames, last = sum(drop.frames for drop in drops), moment(max(drop.until_ns for drop in drops))
+    starts = [drop.since_ns for drop in drops if drop.since_ns is not None]
+    which = "" if frames >= dropped else f", {frames:,} of them"
+    spans = f" in {len(drops)} spans" if len(drops) > 1 else ""
+    between = f"between {moment(min(starts))} and {last}" if len(starts) == len(drops) else f"before {last}"
+    return f"{which}{spans} {between}"

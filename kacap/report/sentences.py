@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending, Grade
 from kacap.model import Episode, Probe, Prober
 from kacap.units import between, counted, duration
@@ -111,6 +112,11 @@ def missed(prober: Prober) -> list[Probe]:
     probes = [probe for episode in prober.episodes for probe in episode.probes if probe.reply_frame is None]
     reset = {id(e.probes[-1]) for e in prober.episodes if e.ending == Ending.RESET}
     return [probe for probe in probes if id(probe) not in reset]
+
+
+def missed_word(analysis: Analysis) -> str:
+    """Return what a probe without an answer is called: where frames were dropped the answer may be one of them."""
+    return "missed or not captured" if analysis.capture.dropped else "missed"
 
 
 def ended_ns(episode: Episode) -> int:

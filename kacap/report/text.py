@@ -13,7 +13,7 @@ from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending
 from kacap.model import Connection, Episode, Finding, Prober
 from kacap.report.ranking import by_severity, gravest, totals
-from kacap.report.sentences import ENDINGS, GRADES, ended_ns, missed, unanswered, verdict
+from kacap.report.sentences import ENDINGS, GRADES, ended_ns, missed, missed_word, unanswered, verdict
 from kacap.report.settings import setting
 from kacap.units import between, clean, counted, duration, moment
 
@@ -126,11 +126,10 @@ def _facts(analysis: Analysis, prober: Prober, verbose: bool) -> Iterator[tuple[
 
 def _numbers(analysis: Analysis, prober: Prober) -> str:
     """Return ``412 sent, 409 answered, 3 missed``; with drops a miss may be a frame that was not captured."""
-    word = "missed or not captured" if _dropped(analysis) else "missed"
     lost = len(missed(prober))
     reset = prober.probes - prober.replies - lost
     more = f", {reset:,} answered with a reset" if reset and prober.ending == Ending.RESET else ""
-    return f"{prober.probes:,} sent, {prober.replies:,} answered, {lost:,} {word}{more}"
+    return f"{prober.probes:,} sent, {prober.replies:,} answered, {lost:,} {missed_word(analysis)}{more}"
 
 
 def _payload(prober: Prober) -> str:
@@ -216,13 +215,8 @@ def _evidence(analysis: Analysis, finding: Finding) -> str:
     return f" (frames {', '.join(names)}{', ...' if len(finding.frames) > 6 else ''})"
 
 
-def _dropped(analysis: Analysis) -> int:
-    """Return how many frames were lost before they reached the capture, as far as it says."""
-    return (analysis.capture.dropped_kernel or 0) + (analysis.capture.dropped_interface or 0)
-
-
 def _understood(analysis: Analysis) -> Iterator[Line]:
-    """Yield how much of the capture was understood, and what weakens the verdicts."""
+    """Yield how much of the capture was understood."""
     capture = analysis.capture
     name = capture.files[0] if len(capture.files) == 1 else counted(len(capture.files), "file")
     span = ""
@@ -230,8 +224,6 @@ def _understood(analysis: Analysis) -> Iterator[Line]:
         span = f" in {duration(capture.last_ns - capture.first_ns)}"
     line = f"{name}: {counted(capture.frames, 'frame')}{span}, {counted(capture.segments, 'TCP segment')}"
     yield f"{line}; {_left_out(analysis)}", "dim"
-    if lost := _dropped(analysis):
-        yield f"{counted(lost, 'frame')} dropped while capturing: a miss may be a frame that was not captured", "doubt"
 
 
 def _left_out(analysis: Analysis) -> str:

@@ -10,7 +10,9 @@ import pytest
 from findings_cases import PAIRS, expected, found
 
 import kacap
-from kacap.findings import TABLE, WHOLE
+from kacap.findings import TABLE, WHOLE, load
+from kacap.findings.case import Context
+from kacap.model import Drop
 
 IDS = [row.id for row in (*TABLE, *WHOLE)]
 README = Path(__file__).resolve().parents[2] / "README.md"
@@ -47,6 +49,21 @@ def test_frames_dropped_by_the_kernel_are_a_finding_that_weakens_every_miss(lost
     findings = [f for f in kacap.read(str(tmp_path / "lossy.pcapng")).findings if f.id == "drops"]
     sentence = "7 frames dropped while capturing: 2 missed replies may be among them"
     assert [(f.sentence, f.connection, f.frames) for f in findings] == ([(sentence, None, [])] if lost else [])
+
+
+def test_drops_are_told_with_their_time_where_it_is_known():
+    def told(dropped, *drops):
+        (row,) = load.dropped([], Context(dropped=dropped, timed_drops=[Drop(*drop) for drop in drops]))
+        return row[0]
+
+    start = 1_795_168_345_369_000_000
+    first, second = (start, start + 4_000_000_000, 3), (start + 5_000_000_000, start + 6_000_000_000, 4)
+    between = "between 2026-11-20 09:52:25.369 UTC and 2026-11-20 09:52:{} UTC: a probe or reply may be among them"
+    assert told(3, first) == f"3 frames dropped while capturing {between.format('29.369')}"
+    assert told(8, first, second) == (
+        f"8 frames dropped while capturing, 7 of them in 2 spans {between.format('31.369')}"
+    )
+    assert " dropped while capturing before 2026-11-20 09:52:29.369 UTC: " in told(3, (None, *first[1:]))
 
 
 def set_drops(data: bytearray, lost: int) -> int:

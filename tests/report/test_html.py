@@ -109,6 +109,16 @@ def test_each_chart_has_a_role_a_title_and_a_description(whole):
     assert "10.1.0.2:40000 gave up on 10.2.0.2:12345: 3 unanswered probes" in whole.split("<title id")[1]
 
 
+def test_frames_that_were_dropped_weaken_every_miss_and_are_hatched_in_the_charts():
+    whole, lossy = page(samples.gave_up()), page(samples.drops_in_time())
+    assert "4 sent, 0 answered, 4 missed</dd>" in whole
+    assert "4 sent, 0 answered, 4 missed or not captured</dd>" in lossy
+    assert "1,203 frames lost by the capture" in lossy and "lost by the capture" not in whole
+    hatched = re.findall(r'<path [^>]*fill="url\(#timeline-[^"]+" stroke="#a39e63"', lossy)
+    assert len(hatched) == 3  # two spans, and the one beside its name
+    assert "at known times (cross-hatched)" in lossy
+
+
 def test_strings_from_files_packets_and_rules_are_text_and_never_markup():
     analysis = samples.gave_up()
     analysis.capture.files = [HOSTILE]

@@ -103,7 +103,7 @@ def test_brief_gives_each_connection_one_line_that_names_both_ends():
 def test_dropped_frames_weaken_every_miss():
     lines = rendered(samples.drops())
     assert "4 missed or not captured" in line_of(lines, "probes")
-    assert lines[-1] == "12 frames dropped while capturing: a miss may be a frame that was not captured"
+    assert sum("12 frames" in line for line in lines) == 1  # the finding tells it, and what to do
 
 
 def test_findings_and_frames_of_several_files_carry_the_file_name():

@@ -13,7 +13,7 @@ from kacap.classify.kinds import Ending
 from kacap.model import Connection, Finding, Prober, Setting
 from kacap.report.html.wireshark import frames_filter, pair_filter
 from kacap.report.ranking import by_severity, gravest, severity, totals
-from kacap.report.sentences import ENDINGS, GRADES, missed, verdict
+from kacap.report.sentences import ENDINGS, GRADES, missed, missed_word, verdict
 from kacap.report.settings import setting
 from kacap.units import between, counted, duration, moment
 
@@ -141,7 +141,7 @@ def _summary(analysis: Analysis, probing: list[Connection]) -> list[tuple[str, s
         (f"{len(probing):,}", "probing connection" + ("s" if len(probing) != 1 else "")),
         (f"{sum(p.probes for p in probers):,}", "probes"),
         (f"{sum(p.replies for p in probers):,}", "answered"),
-        (f"{sum(p.missed for p in probers):,}", "missed"),
+        (f"{sum(p.missed for p in probers):,}", missed_word(analysis)),
         (f"{len(analysis.findings):,}", "finding" + ("s" if len(analysis.findings) != 1 else "")),
         (_watched(analysis) or "nothing", "watched"),
     ]
@@ -154,13 +154,13 @@ def _cards(analysis: Analysis, connection: Connection) -> Iterator[Card]:
         frames = [f for e in prober.episodes for p in e.probes for f in (p.frame, p.reply_frame) if f is not None]
         frames += [e.ending_frame for e in prober.episodes if e.ending_frame is not None]
         filters = [("connection", pair_filter(connection.a, connection.b)), *frames_filter(analysis, frames)]
-        yield Card(said.sentence, said.mood, list(_facts(connection, prober)), filters)
+        yield Card(said.sentence, said.mood, list(_facts(analysis, connection, prober)), filters)
 
 
-def _facts(connection: Connection, prober: Prober) -> Iterator[tuple[str, str]]:
+def _facts(analysis: Analysis, connection: Connection, prober: Prober) -> Iterator[tuple[str, str]]:
     """Yield the named facts about one prober."""
-    probes = f"{prober.probes:,} sent, {prober.replies:,} answered, {len(missed(prober)):,} missed"
-    yield "probes", probes
+    lost = f"{len(missed(prober)):,} {missed_word(analysis)}"
+    yield "probes", f"{prober.probes:,} sent, {prober.replies:,} answered, {lost}"
     if prober.gaps_ns is not None:
         yield "gaps", between(*prober.gaps_ns)
     if prober.reply_after_ns is not None:
