@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.errors import Damage
-from kacap.model import CaptureSummary, Connection, Episode, Finding, FrameRef, Probe
+from kacap.model import CaptureSummary, Connection, Episode, Finding, FrameRef, IdleDeaths, Probe
 
 # One row per segment of interest to a timeline (kinds other than ack), kept only when asked for.
 MARK = np.dtype(
@@ -62,6 +62,7 @@ class Analysis:
     clocks: dict[str, set[int]] = field(default_factory=dict)  # host address to the jiffies per second it may have
     damages: list[Damage] = field(default_factory=list)
     marks: NDArray[np.void] = field(default_factory=lambda: np.empty(0, MARK))
+    idle_deaths: list[IdleDeaths] = field(default_factory=list)  # what the finding of that name rests on
 
     @property
     def episodes(self) -> list[Episode]:

@@ -23,7 +23,7 @@ from kacap.classify.tracker import Tracked, Tracker
 from kacap.evidence import Case, Evidence, case_of, is_plain, presence_in
 from kacap.findings import findings
 from kacap.findings.case import Context, Heard
-from kacap.findings.deaths import Deaths
+from kacap.findings.deaths import Deaths, summed
 from kacap.flows import A_FIN, B_FIN, BEGAN, FINISHED, WAS_RESET, rows_of
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Prober, SegmentRecord
 from kacap.timing.episodes import Gatherer
@@ -235,7 +235,9 @@ class Analyzer:
         context.few = self.analysis.quiet.connections + len(probing) <= FEW
         self.cases.sort(key=lambda case: case.connection.connection)
         probers = [prober for connection in probing for prober in connection.probers]
-        self.analysis.findings = findings(self.cases, probers, self.deaths, context)
+        telling = self.deaths.telling(context)
+        self.analysis.idle_deaths = summed(telling)
+        self.analysis.findings = findings(self.cases, probers, telling, context)
         for finding in self.analysis.findings:
             self.sink(finding)
 

@@ -166,6 +166,19 @@ class Finding:
     remedy: str
 
 
+class IdleDeaths(NamedTuple):
+    """Connections to one destination, which was up, that died at first use after a silence; in nanoseconds.
+
+    A limit on the way lies between the longest silence survived (0: no long one was) and the shortest that killed;
+    if the first is not below the second, they did not die of one limit.
+    """
+
+    destination: Endpoint
+    survived_ns: int
+    killed_ns: int
+    deaths: int
+
+
 class Drop(NamedTuple):
     """``frames`` that the capture lost after ``since_ns`` (None: since it began), until ``until_ns``.
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kacap.evidence import Case
-from kacap.findings import boxes, clocks, endings, load, replies
+from kacap.findings import boxes, clocks, deaths, endings, load, replies
 from kacap.findings.case import Context, Row, Told
-from kacap.findings.deaths import Deaths
+from kacap.findings.deaths import Telling
 from kacap.model import Finding, Prober
 
 TABLE = (
@@ -131,17 +131,17 @@ def of_connection(case: Case, context: Context) -> Iterator[Finding]:
             yield Finding(row.id, case.connection.connection, sentence, frames, row.remedy)
 
 
-def findings(cases: list[Case], probers: list[Prober], deaths: Deaths, context: Context) -> list[Finding]:
-    """Return what the capture as a whole shows, then what each connection does."""
-    context.bracketed = frozenset(whither for whither, _, _ in deaths.telling(context))
+def findings(cases: list[Case], probers: list[Prober], telling: Telling, context: Context) -> list[Finding]:
+    """Return what the capture as a whole shows, then what each connection does; ``telling`` are its idle deaths."""
+    context.bracketed = frozenset(whither for whither, _, _ in telling)
     each = (finding for case in cases for finding in of_connection(case, context))
-    return [*of_capture(probers, deaths, context), *each]
+    return [*of_capture(probers, telling, context), *each]
 
 
-def of_capture(probers: list[Prober], deaths: Deaths, context: Context) -> Iterator[Finding]:
+def of_capture(probers: list[Prober], telling: Telling, context: Context) -> Iterator[Finding]:
     """Yield what the capture as a whole shows."""
     yield from _told(DROPS, load.dropped(probers, context))
-    yield from _told(IDLE_DEATHS, deaths.told(context))
+    yield from _told(IDLE_DEATHS, deaths.told(telling, context))
     yield from _told(TOO_MANY, load.too_many(probers, context))
 
 

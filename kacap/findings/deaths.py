@@ -16,12 +16,14 @@ from kacap.findings.boxes import (
     survived_ns,
 )
 from kacap.findings.case import Context, Told
-from kacap.model import Endpoint
+from kacap.model import Endpoint, IdleDeaths
 from kacap.timing.planning import idle_that_beats
 from kacap.units import counted
 
 SECOND_NS, TENTH_NS = 1_000_000_000, 100_000_000
 KEPT = 16  # frames
+
+Telling = list[tuple[Endpoint, int, list[Death]]]
 
 
 @dataclass(slots=True)
@@ -48,21 +50,27 @@ class Deaths:
         if death is not None:
             bracket.deaths.append(death)
 
-    def told(self, context: Context) -> Iterator[Told]:
-        """Yield a sentence for each destination to which connections died idle while it was up."""
-        for whither, survived, deaths in self.telling(context):
-            frames = [death.frames[-1] for death in deaths if death.frames]
-            yield _sentence(whither, survived, deaths, context), frames[:KEPT]
-
-    def telling(self, context: Context) -> list[tuple[Endpoint, int, list[Death]]]:
+    def telling(self, context: Context) -> Telling:
         """Return (destination, longest silence survived, deaths by their silence) where these show a limit."""
-        found = []
+        found: Telling = []
         for whither, bracket in sorted(self.by_destination.items()):
             deaths = [death for death in bracket.deaths if is_lively(death, context)]
             deaths.sort(key=lambda death: (death.silence_ns, death.at_ns, death.frames))
             if _is_telling(bracket.survived_ns, deaths):
                 found.append((whither, bracket.survived_ns, deaths))
         return found
+
+
+def summed(telling: Telling) -> list[IdleDeaths]:
+    """Return the bracket of each destination."""
+    return [IdleDeaths(whither, survived, deaths[0].silence_ns, len(deaths)) for whither, survived, deaths in telling]
+
+
+def told(telling: Telling, context: Context) -> Iterator[Told]:
+    """Yield a sentence for each destination to which connections died idle while it was up."""
+    for whither, survived, deaths in telling:
+        frames = [death.frames[-1] for death in deaths if death.frames]
+        yield _sentence(whither, survived, deaths, context), frames[:KEPT]
 
 
 def _is_telling(survived: int, deaths: list[Death]) -> bool:

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import samples
 
-from kacap.model import Endpoint, Episode, FrameRef, Probe, Setting
+import kacap
+from kacap.model import Endpoint, Episode, FrameRef, IdleDeaths, Probe, Setting
 from kacap.report import chart
 from kacap.report.chart.expected import Term, Terms, roundest, terms_of
 from kacap.report.chart.firings import IDLE, INTERVAL, NEVER, firings_of, thinned
-from kacap.report.chart.gaps import brackets
 from kacap.report.chart.groups import groups_of
 from kacap.report.chart.sawtooth import Saw
 from kacap.timing.wheel import latest_s
@@ -157,26 +157,37 @@ def test_the_distribution_holds_every_gap_and_names_the_settings():
     assert "gap after a miss (interval), n=4" in said
 
 
-def test_idle_deaths_are_bracketed_by_destination():
-    died = samples.connection([samples.prober([
-        samples.episode([samples.probe(9, 350.2, reply_ms=None)], "reset", heard=0, frame=10)
-    ])], number=1, last=351)  # fmt: skip
-    lived = samples.connection([answered_every(349.1, 2, idle=340)], number=2, last=700)
-    (bracket,) = brackets([died, lived])
-    assert (bracket.survived_ns / S, bracket.killed_ns / S, bracket.deaths) == pytest.approx((349.1, 350.2, 1))
-    said = charts.words(chart.draw(samples.analysis(died, lived, last=700), ["ecdf"]))
-    assert "1 connection to 10.9.0.2:12345 died: silence of 349 s survived, of 350 s not" in said
-    assert "timeout to 10.9.0.2:12345: 349 s to 350 s, 1 died" in said
+def test_the_bracket_of_idle_deaths_is_drawn_and_lies_on_the_panel():
+    analysis = samples.analysis(samples.connection([answered_every(30, 2, idle=30)]), last=700)
+    analysis.idle_deaths = [IdleDeaths(samples.B, round(349.1 * S), round(350.2 * S), 2)]
+    figure = chart.draw(analysis, ["ecdf"])
+    assert "timeout to 10.9.0.2:12345: 349 s to 350 s, 2 died" in charts.words(figure)
+    low, high = figure.axes[0].get_xlim()
+    assert low < 30 * S and high > 350.2 * S
 
 
 def test_a_death_after_a_shorter_silence_than_another_survived_gets_no_bracket():
-    died = samples.connection([samples.prober([
-        samples.episode([samples.probe(9, 100, reply_ms=None)], "gave-up", heard=0, frame=10)
-    ])], number=1, last=351)  # fmt: skip
-    lived = samples.connection([answered_every(349.1, 2, idle=340)], number=2, last=700)
-    said = charts.words(chart.draw(samples.analysis(died, lived, last=700), ["ecdf"]))
-    assert any("no common timeout" in text for text in said)
-    assert not any(text.startswith("timeout to") for text in said)
+    analysis = samples.analysis(samples.connection([answered_every(30, 2, idle=30)]), last=700)
+    analysis.idle_deaths = [IdleDeaths(samples.B, 349 * S, 100 * S, 2)]
+    assert not any(text.startswith("timeout to") for text in charts.words(chart.draw(analysis, ["ecdf"])))
+
+
+@pytest.mark.parametrize(
+    ("case", "bracket"),
+    [
+        ("72-path-forgot", "timeout to 10.0.0.2:5432: 200 s to 361 s, 1 died"),
+        ("73-box-resets-the-probe", "timeout to 10.0.0.2:5432: 300 s to 360 s, 1 died"),
+        ("82-nobody-else-heard", None),
+    ],
+)
+def test_the_chart_brackets_idle_deaths_where_the_finding_does(case, bracket, captures):
+    analysis = kacap.read(str(captures / "crafted" / case / "capture.pcap"))
+    told = [finding.sentence for finding in analysis.findings if finding.id == "idle-deaths"]
+    assert len(told) == len(analysis.idle_deaths) == (bracket is not None)
+    figure = chart.draw(analysis, ["ecdf"])
+    drawn = [text for text in charts.words(figure) if text.startswith("timeout to")]
+    assert drawn == ([bracket] if bracket else [])
+    assert " ".join(told) in figure.said[1]
 
 
 def year_of_probes(count=500_000):

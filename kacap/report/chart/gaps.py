@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from kacap.analysis import Analysis
-from kacap.classify.kinds import Ending
-from kacap.evidence import LONG_IDLE_NS
-from kacap.model import Connection, Endpoint
+from kacap.model import Connection, IdleDeaths
 from kacap.report.chart import page as paper
 from kacap.report.chart.axis import log_ticks
 from kacap.report.chart.expected import Term, terms_of
@@ -20,49 +17,12 @@ from kacap.report.chart.firings import thinned
 from kacap.report.chart.limits import within
 from kacap.report.chart.palette import ORANGE, VERMILLION, Theme
 from kacap.report.chart.words import headline, population, probers_of
-from kacap.units import between, counted, duration
+from kacap.units import between, duration
 
 COLUMNS = 1_000
 BARS = 3  # brackets drawn, of the destinations with most deaths
 FEW = 10  # gaps, below which all of them are said
 ROWS = 4  # of labels above the panel
-DEAD = (Ending.GAVE_UP, Ending.USER_TIMEOUT, Ending.RESET)
-
-
-@dataclass(slots=True)
-class Bracket:
-    """The longest silence before an answered probe to one destination, and the shortest that ended in death."""
-
-    destination: Endpoint
-    survived_ns: int
-    killed_ns: int
-    deaths: int
-
-    def said(self) -> str:
-        """Return the bracket in words."""
-        died = f"{counted(self.deaths, 'connection')} to {self.destination} died"
-        killed, survived = duration(self.killed_ns), duration(self.survived_ns)
-        if not self.survived_ns:
-            return f"{died} after {killed} or more of silence; no silence was survived"
-        if self.survived_ns >= self.killed_ns:
-            return f"{died} after {killed} or more of silence, others survived {survived}: no common timeout"
-        return f"{died}: silence of {survived} survived, of {killed} not"
-
-
-def brackets(connections: list[Connection]) -> list[Bracket]:
-    """Return a bracket for each destination to which connections died after long silence, most deaths first."""
-    found: dict[Endpoint, Bracket] = {}
-    for connection in connections:
-        for episode in (e for prober in connection.probers for e in prober.episodes if e.first_gap_ns is not None):
-            gap = episode.first_gap_ns or 0
-            one = found.setdefault(connection.b, Bracket(connection.b, 0, 0, 0))
-            if episode.ending in DEAD and gap >= LONG_IDLE_NS:
-                one.deaths += 1
-                one.killed_ns = min(one.killed_ns or gap, gap)
-            elif episode.ending in (Ending.ANSWERED, Ending.RESUMED):
-                one.survived_ns = max(one.survived_ns, gap)
-    return sorted((b for b in found.values() if b.deaths), key=lambda b: (-b.deaths, b.destination))
-
 
 def page(analysis: Analysis, connections: list[Connection]) -> paper.Page:
     """Return the distribution of gaps of some connections."""
@@ -72,7 +32,7 @@ def page(analysis: Analysis, connections: list[Connection]) -> paper.Page:
         words = "no gap was seen" if probers_of(connections) else "no keepalive probe seen"
         return paper.Page([paper.only_words(f"{words}: no distribution", lines)])
     title = f"{headline(connections)}; {picture.said()}"
-    lines += paper.idle_deaths(analysis) or [bracket.said() for bracket in picture.brackets[:BARS]]
+    lines += paper.idle_deaths(analysis)
     above = 0.15 + 0.16 * min(ROWS, picture.lines())
     return paper.Page([paper.Panel(picture.draw, 2.6, title, lines, above, 0.45, left=0.8)])
 
@@ -86,11 +46,13 @@ class Gaps:
         later = np.sort(np.array([gap for e in episodes for gap in e.gaps_ns], np.int64))
         named = (("silence before a probe (idle)", first), ("gap after a miss (interval)", later))
         self.curves = [(name, gaps[gaps > 0]) for name, gaps in named if (gaps > 0).any()]
-        self.brackets = brackets(connections)
+        deaths = sorted(analysis.idle_deaths, key=lambda one: (-one.deaths, one.destination))
+        self.brackets = [one for one in deaths[:BARS] if one.survived_ns < one.killed_ns]
         self.terms = self._settings(analysis, connections)
         if self.curves:
-            low = min(int(gaps[0]) for _, gaps in self.curves)
-            high = max(int(gaps[-1]) for _, gaps in self.curves)
+            ends = [ns for one in self.brackets for ns in (one.survived_ns, one.killed_ns) if ns]
+            low = min([*ends, *(int(gaps[0]) for _, gaps in self.curves)])
+            high = max([*ends, *(int(gaps[-1]) for _, gaps in self.curves)])
             self.low, self.high = low * 10 // 16, high * 16 // 10
 
     def _settings(self, analysis: Analysis, connections: list[Connection]) -> list[tuple[str, Term]]:
@@ -132,7 +94,7 @@ class Gaps:
         self._lines(axes, theme)
         for nth, (name, gaps) in enumerate(self.curves):
             self._curve(axes, theme, nth, name, gaps)
-        for nth, bracket in enumerate(b for b in self.brackets[:BARS] if b.survived_ns < b.killed_ns):
+        for nth, bracket in enumerate(self.brackets):
             self._bracket(axes, theme, 0.05 + 0.12 * nth, bracket)
         axes.set_xticks(*log_ticks(self.low, self.high))
         axes.set_xticks([], minor=True)
@@ -184,7 +146,7 @@ class Gaps:
                 ends[row] = start + length + 0.012
                 axes.text(start, 1.04 + 0.062 * row, words, size=7, color=colour, transform=axes.transAxes)
 
-    def _bracket(self, axes: Axes, theme: Theme, height: float, bracket: Bracket) -> None:
+    def _bracket(self, axes: Axes, theme: Theme, height: float, bracket: IdleDeaths) -> None:
         """Draw the interval in which a timeout lies: alive at its left end, dead at its right."""
         low, high = max(bracket.survived_ns, self.low), bracket.killed_ns
         axes.plot([low, high], [height] * 2, color=VERMILLION, linewidth=3, solid_capstyle="butt", zorder=4)
@@ -192,10 +154,11 @@ class Gaps:
             hollow: Any = {"marker": "o", "markersize": 6, "markerfacecolor": theme.paper}
             axes.plot([low], [height], color=VERMILLION, zorder=5, **hollow)
         axes.plot([high], [height], marker="x", markersize=7, markeredgewidth=2, color=VERMILLION, zorder=5)
-        span = f"{duration(bracket.survived_ns)} to {duration(high)}"
+        begin = duration(bracket.survived_ns) if bracket.survived_ns else "up"
+        span = f"{begin} to {duration(high)}"
         words = f"timeout to {bracket.destination}: {span}, {bracket.deaths:,} died"
         left = np.log(low / self.low) < 0.5 * np.log(self.high / self.low)
         axes.annotate(
-            words, (low if left else high, height), (0, 4), textcoords="offset points", size=7.5, color=VERMILLION,
+            words, (low if left else high, height), (0, 6), textcoords="offset points", size=7.5, color=VERMILLION,
             ha="left" if left else "right", va="bottom", zorder=5, bbox=paper.halo(theme),
         )  # fmt: skip
