@@ -159,7 +159,7 @@ class LiveSource:
         for index, tap in enumerate(self.taps):
             dropped = sum(count or 0 for count in tap.counts()[1:])
             if tap.counting and dropped > self._dropped_by[index]:
-                self._drops.add(Drop(self._counted_ns, self.now_ns, dropped - self._dropped_by[index], tap.name))
+                self._drops.go_on(Drop(self._counted_ns, self.now_ns, dropped - self._dropped_by[index], tap.name))
             self._dropped_by[index] = dropped
         self.dropped, self._counted_ns = sum(self._dropped_by), self.now_ns
 

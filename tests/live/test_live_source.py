@@ -119,13 +119,13 @@ def test_counters_add_up_and_say_nothing_of_what_is_not_known():
 
 def test_a_drop_counter_that_rises_tells_between_which_two_looks_frames_were_dropped():
     tap, other = FakeTap(0, [T0], [], [], []), FakeTap(1, [])
-    tap.dropped, other.dropped = itertools.chain([0, 3, 3, 7, 7], itertools.repeat(7)), itertools.repeat(0)
+    tap.dropped, other.dropped = itertools.chain([0, 3, 3, 6], itertools.repeat(7)), itertools.repeat(0)
     clock = itertools.count(T0, S // 4)
     source = LiveSource([tap, other], now=lambda: next(clock))
     looks = [source.now_ns]
     for _ in source:
         looks.append(source.now_ns)
-    assert source.drops == [Drop(looks[1], looks[2], 3, "eth0"), Drop(looks[3], looks[4], 4, "eth0")]
+    assert source.drops == [Drop(looks[1], looks[2], 3, "eth0"), Drop(looks[3], looks[5], 4, "eth0")]
     assert source.dropped == 7
 
 
