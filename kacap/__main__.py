@@ -1,6 +1,6 @@
 """``python -m kacap`` is the command ``kacap``."""
 
-from kacap.commands import main
+from kacap.commands import program
 
 if __name__ == "__main__":
-    main(prog_name="kacap")
+    program()
