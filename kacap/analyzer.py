@@ -42,7 +42,7 @@ def _ignore(record: object) -> None:
     """Take a record and do nothing: who asked for no records."""
 
 
-AT_ONCE = 1 << 14  # events
+AT_ONCE = 1 << 12  # events
 FEW = 20  # connections, up to which those on which nobody probes are worth a finding each
 
 

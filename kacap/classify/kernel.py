@@ -278,12 +278,13 @@ def classify(segments: Row, labels: Row, columns: Row) -> None:
         digest, quote = segment_digest(seg), seg.has & IS_QUOTE
         copy = is_copy(seg, digest, recent)
         place, slot, side = find(seg, digest, table, connections)
-        if slot >= 0 and not copy:
-            if starts_another(seg, connections[slot], sides[2 * slot + side], sides[2 * slot + 1 - side]):
-                if not quote:
-                    connections[slot].state |= FINISHED
-                    header.finished += 1
-                slot = np.int64(-1)
+        if slot >= 0 and not copy and starts_another(
+            seg, connections[slot], sides[2 * slot + side], sides[2 * slot + 1 - side]
+        ):  # fmt: skip
+            if not quote:
+                connections[slot].state |= FINISHED
+                header.finished += 1
+            slot = np.int64(-1)
         if slot < 0 and quote:
             label.id, label.slot, label.kind, label.why, label.from_a = 0, -1, _ACK, _W_QUOTED_OTHER, 0
             continue

@@ -81,11 +81,14 @@ def _analyse(files: list[str], expression: str | None, marks: bool, options: dic
     """Read the files; with ``--json`` every record is written as soon as it is final."""
     import kacap
     from kacap.capture.source import expand
-    from kacap.report.records import RecordWriter
 
     files = expand(files)
     live = options["follow"] or "-" in files or sys.stdout.isatty()
-    sink = RecordWriter(sys.stdout, files, flush=live) if options["as_json"] else None
+    sink = None
+    if options["as_json"]:
+        from kacap.report.records import RecordWriter
+
+        sink = RecordWriter(sys.stdout, files, flush=live)
     analysis: Analysis = kacap.read(
         files,
         expression,

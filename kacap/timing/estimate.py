@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +68,7 @@ def _is_plain(steps: Sequence[Step]) -> bool:
     )
 
 
+@lru_cache(maxsize=1024)
 def _below(idles: range, plain: bool) -> Pairs:
     """Return idles with intervals up to them: all, or where they are too many those that people choose."""
     if plain:

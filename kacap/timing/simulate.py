@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from kacap.kernels import Row, entry, kernel
 from kacap.timing.socket_timer import SLACK_NS, Step
-from kacap.timing.wheel import granule
+from kacap.timing.wheel import HZ_VALUES, granule
 
 PATH_NS = 100_000_000  # there and back between the capture and the prober, at most
 SAME_MOMENT_NS = 50_000_000  # what is heard within this is kept as one (classify.learn)
@@ -219,14 +219,22 @@ def contradictions(history: Columns, tried: NDArray[np.int64], hz: int, began: B
 
     Counting one pair ends above the least of those before it. ``began`` says what the first gap tells.
     """
-    timer = np.zeros(1, TIMER)[0]
+    counts = np.zeros(len(tried), np.int64)
+    scaled, timer = history.at(hz), _TIMERS[hz].copy()[0]
+    _count(timer, (scaled.firings, scaled.heards, int(began)), tried, counts, np.zeros((2, ROOM), ARMED))
+    return counts
+
+
+def _timer(hz: int) -> NDArray[np.void]:
+    """Return a timer of one clock rate without settings, with its tolerances in jiffies."""
+    timer = np.zeros(1, TIMER)
     jitter = 2.0 + 0.005 * hz
     timer["hz"], timer["jitter"] = hz, jitter
     timer["slack"], timer["path"] = jitter + SLACK_NS * hz / 1e9, PATH_NS * hz / 1e9
-    counts = np.zeros(len(tried), np.int64)
-    scaled = history.at(hz)
-    _count(timer, (scaled.firings, scaled.heards, int(began)), tried, counts, np.zeros((2, ROOM), ARMED))
-    return counts
+    return timer
+
+
+_TIMERS = {hz: _timer(hz) for hz in HZ_VALUES}
 
 
 def columns(steps: Sequence[Step]) -> Columns:

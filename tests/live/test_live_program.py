@@ -226,10 +226,10 @@ def _essence(lines: str) -> list[tuple]:
 def test_nothing_is_compiled_once_frames_arrive(captures):
     from kacap.analyzer import Analyzer
     from kacap.capture import open_captures
-    from kacap.kernels import _KERNELS
+    from kacap.kernels import _ENTRIES
 
     warm_up()
-    own = [each for each in _KERNELS if "capture" not in each.py_func.__module__]
+    own = [each for each in _ENTRIES if "capture" not in each.py_func.__module__]
     before = [len(each.signatures) for each in own]
     for case in ("cut-off", "zero-window", "both-probe", "unreachable"):
         analyzer = Analyzer(segments="events")
