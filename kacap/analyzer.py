@@ -30,7 +30,7 @@ from kacap.timing.episodes import Gatherer
 from kacap.timing.expectations import Expectation, Expected
 from kacap.timing.limits import LIMITS, Limit
 from kacap.timing.settings import estimate
-from kacap.timing.verdicts import judge_connection
+from kacap.timing.verdicts import judge_connection, may_have_timed_out
 from kacap.wire import Reason, decode
 
 Segments = Literal["events", "all", "none"]
@@ -117,7 +117,7 @@ class Analyzer:
         self.told: set[FrameRef] = set()  # frames that an event has spoken of before their row was looked at
         self.unheard: list[NDArray[np.void]] = []  # EVENT rows that wait for more
         self.cases: list[Case] = []
-        self.late: list[Episode] = []
+        self.late: list[Episode] = []  # given up, told at the end: what is expected may show that it timed out
         self.deaths, self.heard = Deaths(), Heard()
         self.dropped = 0  # frames that the capture lost, where the source says so
         self.marks: list[NDArray[np.void]] = []
@@ -255,8 +255,8 @@ class Analyzer:
         """An episode is final: keep it and tell of its probes and of itself."""
         if self.keep_episodes:
             prober.kept.append(episode)
-        if episode.ending == Ending.GAVE_UP and self.expect(connection) is not None:
-            self.late.append(episode)  # an expected count may yet show that something else ended it
+        if episode.ending == Ending.GAVE_UP and may_have_timed_out(episode, self.expect(connection)):
+            self.late.append(episode)
         else:
             self._tell_episode(episode)
 

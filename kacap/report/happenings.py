@@ -85,6 +85,7 @@ class Follower:
         self.word = "missed"  # with drops: "missed or not captured"
         self._expected = expected
         self._heard: list[object] = []
+        self._late = 0  # runs of the analyzer that were given up and are told late, and are known here
         self._final: dict[FrameRef, tuple[Episode, int]] = {}
         self._told: list[Happening] = []
         self._suspected: set[FrameRef] = set()  # told before it was sure what they are
@@ -101,7 +102,8 @@ class Follower:
     def happened(self, analyzer: Analyzer, now_ns: int) -> list[Happening]:
         """Return what has happened since the last call, up to ``now_ns``, in order."""
         overdue = analyzer.advance(now_ns)
-        heard, self._heard, self._told = self._heard, [], []
+        heard, self._heard, self._told = self._heard + analyzer.late[self._late :], [], []
+        self._late = len(analyzer.late)
         self._analyzer = analyzer
         self._final = {
             probe.frame: (e, i) for e in heard if isinstance(e, Episode) for i, probe in enumerate(e.probes)

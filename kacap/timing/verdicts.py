@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from kacap.classify.kinds import Ending
-from kacap.model import Connection, Prober, Setting
+from kacap.model import Connection, Episode, Prober, Setting
 from kacap.timing.defaults import RUNTIMES, SYSTEM, Default
 from kacap.timing.expectations import SECOND_NS, Expectation
 from kacap.timing.giving_up import has_holes, longest_run, timed_out, user_timeout
@@ -49,6 +49,16 @@ def judge(prober: Prober, expectation: Expectation) -> None:
             value.verdict, value.why = _judged_time(name, prober, expectation, expected)
     _judge_count(prober, expectation)
     _judge_user_timeout(prober, expectation)
+
+
+def may_have_timed_out(episode: Episode, expectation: Expectation | None) -> bool:
+    """Return whether ``judge`` may yet find that a user timeout ended a run that was given up.
+
+    Not where nothing is expected, nor where the run was as long as the expected count with no user timeout beside it.
+    """
+    if expectation is None or (expectation.count is None and not expectation.user_timeout_ns):
+        return False
+    return bool(expectation.user_timeout_ns) or len(episode.probes) != expectation.count
 
 
 def never_probed(connection: Connection, expectation: Expectation, until_ns: int | None = None) -> Setting:

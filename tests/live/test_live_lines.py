@@ -12,7 +12,7 @@ import kacap
 from kacap.analyzer import Analyzer
 from kacap.capture import open_captures
 from kacap.capture.live_stream import open_growing
-from kacap.model import Endpoint
+from kacap.model import Endpoint, Episode
 from kacap.pipeline import conclude
 from kacap.report.happenings import Follower, Happening, Probing
 from kacap.report.live import Clock, Lines
@@ -56,6 +56,24 @@ def test_a_dead_peer_is_told_probe_by_probe(captures):
     assert lines[-1].startswith("10.1.0.2:40000 > 10.2.0.2:12345: RST from 10.1.0.2:40000: gave up after 3 unanswered")
     (row,) = follower.rows.values()
     assert (row.probes, row.answered, row.missed, row.ending) == (3, 0, 3, "gave-up")
+
+
+@pytest.mark.parametrize("case", ["cut-off", "user-timeout-short", "user-timeout-long"])
+def test_giving_up_is_told_when_it_happens_though_its_record_may_wait_for_what_is_expected(captures, case):
+    """With an expectation the analyzer may find only at the end that a user timeout was behind it."""
+    frames = next(iter(open_captures([str(capture(captures, case))])))
+    expected = Expectation(count=3, user_timeout_ns=4 * SECOND if "short" in case else None)
+    follower, records = Follower(), []
+    analyzer = Analyzer(segments="events", expect=expected)
+    analyzer.sink = lambda record: (follower.hear(record), records.append(record))
+    analyzer.feed(frames)
+    told = [one.words for one in follower.happened(analyzer, analyzer.tracker.now_ns)]
+    assert sum("gave up after" in words for words in told) == 1
+    assert [row.ending for row in follower.rows.values()] == ["gave-up"]
+    assert any(isinstance(record, Episode) for record in records) == (case == "cut-off")
+    analyzer.finish()
+    endings = [record.ending for record in records if isinstance(record, Episode)]
+    assert endings == ["user-timeout" if "short" in case else "gave-up"]
 
 
 def test_lines_do_not_depend_on_how_the_frames_were_cut(captures):

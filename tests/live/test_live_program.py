@@ -84,6 +84,13 @@ def test_a_peer_that_was_gone_before_the_capture_began_is_suspected_at_the_secon
     assert "probably probe 2 of a run, 1.0" in done.stdout
 
 
+@pytest.mark.tool("nft")
+def test_until_verdict_ends_when_a_peer_that_was_gone_before_the_capture_began_is_given_up():
+    done = inside(f"{BLACKHOLE}\nkacap live --until verdict --duration 30 -i lo port 12345", pair="-d 1 -i 1 -c 5")
+    assert "gave up after" in done.stdout, done.stdout
+    assert int(re.search(r"^(\d+) packets captured", done.stderr, re.M)[1]) < 8
+
+
 def test_until_verdict_ends_when_three_probes_in_a_row_were_answered():
     done = inside("kacap live -i lo --until verdict --duration 60 port 12345", pair="")
     assert kinds(done.stdout) == ["probe", "answered"] * 3

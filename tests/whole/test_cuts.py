@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import re
+from collections import defaultdict
 from collections.abc import Iterator
 
 import analysing
@@ -112,6 +114,22 @@ def test_segment_records_of_events_are_those_of_all_but_data_and_acks() -> None:
         told = analyse_frames(at_random(frames_of(case), 6, 3), segments="events").records
         expected = [r for r in whole(case).records if "kind='ack'" not in r and "kind='data'" not in r]
         assert sorted(told) == sorted(expected), case
+
+
+def by_connection(heard: Heard) -> dict[str, list[str]]:
+    """What was told of each connection, in the order in which it was told."""
+    found = defaultdict(list)
+    for record in heard.records:
+        for number in re.findall(r"connection=(\d+)", record)[:1]:
+            found[number].append(record)
+    return found
+
+
+@EVERY
+def test_what_is_told_of_a_connection_comes_in_the_same_order(case: str) -> None:
+    expected = by_connection(analyse_frames([frames_of(case)], segments="events"))
+    for batches in (one_by_one(frames_of(case)), at_random(frames_of(case), 8, 5)):
+        assert by_connection(analyse_frames(batches, segments="events")) == expected
 
 
 WAITS_NS = (0, 1000, 10**6, 4 * 10**6, 2 * 10**8, 10**9, 2 * 10**9, 70 * 10**9, 130 * 10**9, -5 * 10**6)
