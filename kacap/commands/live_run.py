@@ -170,7 +170,8 @@ class Run:
             self.analyzer.dropped = source.dropped
         happened = self.follower.happened(self.analyzer, source.now_ns)
         if self.screen is not None:
-            self.screen.draw(self.analyzer, list(self.follower.rows.values()), source.now_ns, self._foot())
+            rows = [*self.follower.rows.values(), *self.follower.suspects]
+            self.screen.draw(self.analyzer, rows, source.now_ns, self._foot())
         elif not self.options["as_json"]:
             self.lines.write(happened)
         if happened:
@@ -184,7 +185,7 @@ class Run:
 
     def _over(self) -> bool:
         """Return whether one of the wished ends has come."""
-        options, rows = self.options, self.follower.rows.values()
+        options, rows = self.options, [*self.follower.rows.values(), *self.follower.suspects]
         if self._started_ns is None:
             self._started_ns = self.source.now_ns
         limit_ns = options["duration_ns"]

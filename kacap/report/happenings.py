@@ -11,14 +11,17 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from kacap.analyzer import Analyzer, Watch
+from kacap.classify.events import Event
 from kacap.classify.kinds import Ending, Kind
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Probe, SegmentRecord
 from kacap.report.sentences import unanswered
+from kacap.timing.episodes import ANSWER_WAIT_NS
 from kacap.timing.expectations import Expectation
 from kacap.timing.verdicts import band_ns
 from kacap.units import counted, duration
 
 SECOND_NS = 1_000_000_000
+UNDECIDED = 3  # probes in front of a closed window: nearly every run is decided by then
 Key = tuple[int, Endpoint]  # connection, prober
 
 
@@ -82,6 +85,7 @@ class Follower:
 
     def __init__(self, expected: Callable[[Endpoint, Endpoint], Expectation | None] | None = None) -> None:
         self.rows: dict[Key, Probing] = {}
+        self.suspects: list[Probing] = []  # of runs that nobody answers: probably probes, not sure yet
         self.word = "missed"  # with drops: "missed or not captured"
         self._expected = expected
         self._heard: list[object] = []
@@ -118,22 +122,43 @@ class Follower:
                     handler(record)
         for connection, probe_ns in overdue:
             self._overdue(connection, probe_ns, now_ns)
+        self.suspects.clear()
         for watch in analyzer.watches.values():
             if not watch.resolver.calm:
-                self._suspect(watch)
+                self._undecided(watch, now_ns)
         return self._told
 
-    def _suspect(self, watch: Watch) -> None:
-        """Tell of what repeats as probes do, though it may take long until it is sure: nobody answers."""
+    def _undecided(self, watch: Watch, now_ns: int) -> None:
+        """Tell of what may be probes of a connection before it is sure."""
         a, b = watch.connection.a, watch.connection.b
-        for side in watch.resolver.sides:
-            for number, (before, event) in enumerate(pairwise(side.repeats), 2):
-                if event.ref in self._suspected:
-                    continue
+        for side, ends in zip(watch.resolver.sides, ((a, b), (b, a)), strict=True):
+            if len(side.repeats) > 1:
+                self._suspect(watch.connection.connection, side.repeats, ends, now_ns)
+            if side.closed and side.closed_rating is None:
+                self._doubt([event for event in side.closed if event.kind == Kind.WINDOW_PROBE], ends)
+
+    def _suspect(self, connection: int, repeats: list[Event], ends: tuple[Endpoint, Endpoint], now_ns: int) -> None:
+        """Tell of what repeats as probes do, though it may take long until it is sure: nobody answers."""
+        for number, (before, event) in enumerate(pairwise(repeats), 2):
+            if event.ref not in self._suspected:
                 self._suspected |= {before.ref, event.ref}
                 gap = duration(event.time_ns - before.time_ns)
                 words = f"probably probe {number} of a run, {gap} after the one before; nothing answers"
-                self._tell(event.time_ns, *((a, b) if event.from_a else (b, a)), words, "doubt")
+                self._tell(event.time_ns, *ends, words, "doubt")
+        newest_ns, run = repeats[-1].time_ns, len(repeats)
+        row = Probing(connection, *ends, probes=run, run=run, heard_ns=repeats[0].silent_since_ns, probe_ns=newest_ns)
+        row.missed = run if now_ns - newest_ns >= ANSWER_WAIT_NS else run - 1
+        row.interval_gap_ns = newest_ns - repeats[-2].time_ns
+        row.expected = self._expected(*ends) if self._expected is not None else None
+        self.suspects.append(row)
+
+    def _doubt(self, probes: list[Event], ends: tuple[Endpoint, Endpoint]) -> None:
+        """Tell of probes in front of a closed window whose gaps have not shown in time what they are."""
+        for event in probes[UNDECIDED - 1 :]:
+            if event.ref not in self._suspected:
+                self._suspected.add(event.ref)
+                words = f"keepalive or zero-window probe: the window of {ends[1]} is 0, and the gaps do not tell yet"
+                self._tell(event.time_ns, *ends, words, "doubt")
 
     def _open(self, connection: int) -> list[Episode]:
         """Return the runs of a connection that are not final."""
@@ -205,7 +230,8 @@ class Follower:
 
     def _window_probe(self, record: SegmentRecord) -> None:
         """Zero-window probes look like keepalives, so they are told, as what they are."""
-        self._tell(record.time_ns, record.source, record.destination, "zero-window probe, not a keepalive", "dim")
+        if record.frame not in self._suspected:
+            self._tell(record.time_ns, record.source, record.destination, "zero-window probe, not a keepalive", "dim")
 
     def _unreachable(self, record: SegmentRecord) -> None:
         """An ICMP error quotes a probe."""

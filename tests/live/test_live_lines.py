@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from timelines import parse
 
 import kacap
 from kacap.analyzer import Analyzer
@@ -105,6 +106,47 @@ def test_a_miss_is_told_when_it_is_overdue_though_no_frame_comes(captures, tmp_p
     assert missed.words == "missed: no answer for 1.00 s"
     assert missed.time_ns == sent_ns + SECOND
     assert follower.happened(analyzer, sent_ns + 60 * SECOND) == []
+
+
+def test_probes_that_nobody_answers_from_the_start_have_a_row_before_it_is_sure_what_they_are(captures):
+    frames = next(iter(open_captures([str(captures / "crafted" / "55-mid-capture-unanswered" / "capture.pcap")])))
+    follower = Follower()
+    analyzer = Analyzer(sink=follower.hear, segments="events")
+    missed = []
+    for number, sent_ns in enumerate(frames.frames["time_ns"].tolist()):
+        analyzer.feed(type(frames)(frames.buffer, frames.frames[number : number + 1]))
+        for now_ns in (sent_ns, sent_ns + SECOND):
+            follower.happened(analyzer, now_ns)
+            missed.append([row.missed for row in follower.suspects])
+    assert missed == [[], [], [1], [2], [2], [3], [3], [4]]
+    (row,) = follower.suspects
+    assert (str(row.prober), str(row.peer), row.run) == ("10.0.0.1:40000", "10.0.0.2:80", 4)
+    assert "(4 waiting)" in "\n".join(drawn([row]))
+    assert not follower.rows
+    analyzer.finish()
+    follower.happened(analyzer, sent_ns)
+    assert not follower.suspects
+    assert [row.run for row in follower.rows.values()] == [4]
+
+
+STUCK = """
+A 10.0.0.1:40000 isn 1000
+B 10.0.0.2:80 isn 5000
+0        B > A .  win 0
+60       A > B .  seq nxt-1
++0.001   B > A .  win 0
+"""
+
+
+def test_probes_in_front_of_a_closed_window_are_told_though_their_gaps_do_not_tell_what_they_are(tmp_path):
+    again = "+60 A > B .  seq nxt-1\n+0.001 B > A .  win 0\n"
+    parse(STUCK + 4 * again).write_pcap(tmp_path / "stuck.pcap")
+    for one_by_one in (False, True):
+        lines, _, _ = follow(tmp_path / "stuck.pcap", one_by_one=one_by_one)
+        assert lines == 3 * [
+            "10.0.0.1:40000 > 10.0.0.2:80: keepalive or zero-window probe: the window of 10.0.0.2:80 is 0, "
+            "and the gaps do not tell yet"
+        ]
 
 
 def test_with_drops_a_miss_is_told_with_doubt(captures):

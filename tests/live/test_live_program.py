@@ -85,6 +85,13 @@ def test_a_peer_that_was_gone_before_the_capture_began_is_suspected_at_the_secon
 
 
 @pytest.mark.tool("nft")
+def test_probes_of_a_peer_that_was_gone_before_the_capture_began_are_counted_though_nothing_proves_them():
+    done = inside(f"{BLACKHOLE}\nkacap live --probes 3 --duration 30 -i lo port 12345", pair="-d 1 -i 1 -c 99")
+    assert kinds(done.stdout)[:2] == ["probably"] * 2
+    assert re.search(r"^[34] packets captured", done.stderr, re.M), done.stderr
+
+
+@pytest.mark.tool("nft")
 def test_until_verdict_ends_when_a_peer_that_was_gone_before_the_capture_began_is_given_up():
     done = inside(f"{BLACKHOLE}\nkacap live --until verdict --duration 30 -i lo port 12345", pair="-d 1 -i 1 -c 5")
     assert "gave up after" in done.stdout, done.stdout
