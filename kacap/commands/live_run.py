@@ -119,7 +119,7 @@ class Run:
     def __init__(self, source: LiveSource, options: Options) -> None:
         self.source, self.options = source, options
         self.out: TextIO = sys.stderr if options["savefile"] == "-" else sys.stdout
-        sockets = Sockets(options["netns"]) if options["stream"] is None else None
+        self.sockets = sockets = Sockets(options["netns"]) if options["stream"] is None else None
         self.follower = Follower(sockets.of_prober if sockets is not None else None)
         self.colored = colored(options["color"], self.out)
         self.file = _savefile(options, source)
@@ -168,6 +168,8 @@ class Run:
         if source.dropped:
             self.follower.word = "missed or not captured"
             self.analyzer.dropped = source.dropped
+        if self.sockets is not None:
+            self.sockets.look_ahead(len(batch.frames) > 0)
         happened = self.follower.happened(self.analyzer, source.now_ns)
         if self.screen is not None:
             rows = [*self.follower.rows.values(), *self.follower.suspects]

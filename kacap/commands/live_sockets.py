@@ -18,6 +18,16 @@ class Sockets:
 
     def __init__(self, netns: str | None) -> None:
         self._sockets = Expectations(netns) if sys.platform.startswith("linux") else None
+        self._ahead = True
+
+    def look_ahead(self, news: bool) -> None:
+        """Read what may probe before it is gone; call it after each batch, ``news``: it had frames."""
+        if self._sockets is None or not self._ahead:
+            return
+        try:
+            self._sockets.look_ahead(news)
+        except (KacapError, OSError):
+            self._ahead = False  # the first that asks is told why
 
     def of_prober(self, prober: Endpoint, peer: Endpoint) -> Expectation | None:
         """Return what the prober's own socket is set to; None where it is not here or has no keepalive."""

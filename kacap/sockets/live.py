@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 
 from kacap.sockets.diag import Address, DiagSocket
 from kacap.sockets.processes import Holders
@@ -19,6 +20,9 @@ _SECOND = 1_000_000_000
 _LOOK_AGAIN_NS = 1 * _SECOND  # a socket that was not there yet: at most one request a second
 _STALE_NS = 10 * _SECOND  # a program may set its options late
 _REMEMBERED = 4096  # sockets that are gone: a connection is often judged just after its end
+_DEAR_NS = 50_000_000  # a look that takes longer is made for those that ask, and not in advance
+_SHARE = 50  # what is looked at in advance takes a fiftieth of the time at most
+_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +52,12 @@ class Expectations:
         self._reader = Reader(netns=netns)
         self._clock = clock
         self._looked_ns: int | None = None
+        self._news_ns: int | None = None  # since when a socket may be there that no look has seen
+        self._cost_ns = 0  # of the last look
         self._sockets: dict[Pair, DiagSocket] = {}
         self._held, self._sysctls = Holders(), Sysctls()
         self._answers: dict[Pair, tuple[int, Configured]] = {}  # the oldest first
+        self._ahead: dict[Pair, tuple[int, Configured]] = {}  # what nobody has asked for yet
 
     def expectation_of(self, local: Address, remote: Address) -> Configured | None:
         """Return what the socket from ``local`` to ``remote``, each (address, port), is set to.
@@ -63,28 +70,69 @@ class Expectations:
             return known[1]
         if self._looked_ns is None or now_ns - self._looked_ns >= _LOOK_AGAIN_NS:
             self._look(now_ns)
-        answer = self._read(pair)
+        with Borrower() as borrower:
+            answer = self._read(pair, borrower)
         if answer is None:  # gone: what it was set to is still worth knowing
+            known = known or self._ahead.get(pair)
             return known[1] if known else None
-        self._answers.pop(pair, None)
-        self._answers[pair] = now_ns, answer
+        _put(self._answers, pair, (now_ns, answer))
         return answer
+
+    def look_ahead(self, news: bool) -> None:
+        """Read now what has a keepalive timer: a peer that resets its first probe leaves no socket to ask later.
+
+        Call it often; ``news``: something was captured since the last call. It looks at the first call, a second
+        after news, by when a program has set its options, and every ten seconds; not where looking takes long.
+        """
+        now_ns = self._clock()
+        if news and self._news_ns is None:
+            self._news_ns = now_ns
+        if not self._due(now_ns):
+            return
+        self._news_ns = None
+        self._look(now_ns)
+        armed = (pair for pair, sock in self._sockets.items() if sock.timer == "keepalive")
+        with Borrower() as borrower:
+            for pair in islice((pair for pair in armed if self._is_unread(pair, now_ns)), _AT_ONCE):
+                if (answer := self._read(pair, borrower)) is not None:
+                    _put(self._ahead, pair, (now_ns, answer))
+        self._cost_ns = self._clock() - now_ns
+
+    def _due(self, now_ns: int) -> bool:
+        """Return whether it is time to look without being asked."""
+        if self._looked_ns is None:
+            return True
+        if self._cost_ns > _DEAR_NS or now_ns - self._looked_ns < max(_LOOK_AGAIN_NS, _SHARE * self._cost_ns):
+            return False
+        unseen = self._news_ns is not None and now_ns - self._news_ns >= _LOOK_AGAIN_NS
+        return unseen or now_ns - self._looked_ns >= _STALE_NS
+
+    def _is_unread(self, pair: Pair, now_ns: int) -> bool:
+        """Return whether a socket was not read in advance, or long ago."""
+        known = self._ahead.get(pair)
+        return known is None or now_ns - known[0] >= _STALE_NS
 
     def _look(self, now_ns: int) -> None:
         """Ask for all sockets at once, and forget the oldest answers about those that are gone."""
         found, self._held, self._sysctls = self._reader.look()
         self._sockets = {(sock.local, sock.remote): sock for sock in found if sock.state not in _WITHOUT_OWNER}
         self._looked_ns = now_ns
-        for pair in list(self._answers)[: max(0, len(self._answers) - len(self._sockets) - _REMEMBERED)]:
-            del self._answers[pair]
+        for answers in (self._answers, self._ahead):
+            for pair in list(answers)[: max(0, len(answers) - len(self._sockets) - _REMEMBERED)]:
+                del answers[pair]
 
-    def _read(self, pair: Pair) -> Configured | None:
+    def _read(self, pair: Pair, borrower: Borrower) -> Configured | None:
         """Return the settings of a socket of the last look; None when there is none, or it has closed since."""
         if pair not in self._sockets:
             return None
-        with Borrower() as borrower:
-            state = self._reader.state(self._sockets[pair], self._held, self._sysctls, borrower)
+        state = self._reader.state(self._sockets[pair], self._held, self._sysctls, borrower)
         return None if state.why == CLOSED else _configured(state)
+
+
+def _put(answers: dict[Pair, tuple[int, Configured]], pair: Pair, answer: tuple[int, Configured]) -> None:
+    """Remember an answer as the newest."""
+    answers.pop(pair, None)
+    answers[pair] = answer
 
 
 def _configured(state: SocketState) -> Configured:

@@ -71,6 +71,50 @@ def test_a_connection_that_has_ended_is_still_known(victim):
     assert known.expectation_of(other.local, other.remote) == before
 
 
+def test_a_socket_that_a_reset_took_before_anybody_asked_was_read_in_advance(victim, looks):
+    other, clock = victim(OPTIONS), Clock()
+    known = Expectations(clock=clock)
+    known.look_ahead(news=True)
+    other.do("client.close(); accepted.close()")
+    clock.now_ns = 2 * SECOND
+    assert known.expectation_of(other.local, other.remote).idle == 60
+    assert len(looks) == 2
+    assert Expectations(clock=clock).expectation_of(other.local, other.remote) is None
+
+
+def test_what_was_read_in_advance_is_read_again_when_asked_for(victim):
+    other, known = victim(OPTIONS), Expectations(clock=Clock())
+    known.look_ahead(news=True)
+    other.do("client.setsockopt(6, 4, 77)")
+    assert known.expectation_of(other.local, other.remote).idle == 77
+
+
+def test_it_looks_ahead_a_second_after_news_and_every_ten_seconds(looks):
+    clock = Clock()
+    known = Expectations(clock=clock)
+    made = []
+    for tenth in range(250):
+        clock.now_ns = tenth * SECOND // 10
+        known.look_ahead(news=tenth == 15)
+        made += [tenth] * (len(looks) - len(made))
+    assert made == [0, 25, 125, 225]
+
+
+def test_where_looking_takes_long_nothing_is_read_in_advance(looks, monkeypatch):
+    clock, look = Clock(), Reader.look
+
+    def slow(self):
+        clock.now_ns += SECOND // 10
+        return look(self)
+
+    monkeypatch.setattr(Reader, "look", slow)
+    known = Expectations(clock=clock)
+    for _ in range(100):
+        known.look_ahead(news=True)
+        clock.now_ns += SECOND
+    assert len(looks) == 1
+
+
 def test_without_the_right_idle_is_marked_as_an_estimate(victim, monkeypatch):
     def refuse(*_):
         raise UnreadableError("no permission: told to say so")
