@@ -12,11 +12,13 @@ import socket
 import struct
 import subprocess
 import time
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from kacap.errors import KacapError
+from kacap.lab.beside import Beside
 from kacap.lab.process import CLONE_NEWNET, spawn, unshare
 from kacap.lab.record import Recording, record
 from kacap.sockets.keepalive import Keepalive
@@ -32,6 +34,7 @@ _OPTIONS = {
 _TCP_REPAIR, _TCP_REPAIR_QUEUE, _TCP_QUEUE_SEQ = 19, 20, 21
 _RECV_QUEUE, _SEND_QUEUE, _REPAIR_OFF_QUIETLY = 1, 2, -1
 _TCP_INFO, _SND_WND_AT = 11, 228  # tcpi_snd_wnd, linux/tcp.h
+_PATIENCE_S = 60  # for ip and nft: the kernel takes down one network namespace at a time, and makes none meanwhile
 _COUNTERS = ("TCPKeepAlive", "TCPWinProbe", "TCPAbortOnTimeout", "TCPACKSkippedSeq", "OutOfWindowIcmps")
 
 
@@ -47,6 +50,7 @@ class Host:
         self._sockets: dict[str, socket.socket] = {}
         self._facts: dict[str, dict[str, Any]] = {}
         self._recorders: list[tuple[int, Connection]] = []
+        self._beside: list[Beside] = []
         self._poller = select.poll()
 
     def serve(self, pipe: Connection) -> None:
@@ -89,11 +93,13 @@ class Host:
     def command(self, argv: list[str], text: str = "") -> str:
         """Run a program of the system here (ip, nft) and return its output."""
         try:
-            done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=20, check=False)
+            done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
         except FileNotFoundError:
             raise KacapError(
                 f"the program {argv[0]} is not installed (iproute2 and nftables bring ip and nft)"
             ) from None
+        except subprocess.TimeoutExpired:
+            raise KacapError(f"{' '.join(argv)}: not done after {_PATIENCE_S} s") from None
         if done.returncode:
             raise KacapError(f"{' '.join(argv)}: {done.stderr.strip().splitlines()[0] if done.stderr else 'failed'}")
         return done.stdout
@@ -126,8 +132,15 @@ class Host:
             raise KacapError(f"nothing can be recorded on {wanted.interface}") from None
         self._recorders.append((pid, pipe))
 
+    def watch_beside(self, words: Sequence[str], wanted: Recording) -> None:
+        """Start a program beside a recorder; it watches when this returns."""
+        self._beside.append(Beside(words, wanted.interface, Path(wanted.path)))
+
     def stop_recording(self) -> list[tuple[list[str], int, int]]:
-        """Stop all recorders of this host; return (files, frames, dropped) of each."""
+        """Stop what ran beside the recorders of this host, then these; return (files, frames, dropped) of each."""
+        for program in self._beside:
+            program.stop()
+        self._beside.clear()
         told = []
         for pid, pipe in self._recorders:
             pipe.send("stop")

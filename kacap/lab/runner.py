@@ -19,7 +19,7 @@ class Request:
 
     ``settings``: idle, interval (seconds) and count for the ends that probe; ``family`` 4 or 6; ``where`` a
     ``kacap.lab.scenario.Place`` or ``both``. ``None``: as written. ``population``: (sockets, seconds) of a
-    population instead.
+    population instead. ``beside``: the words of a program that watches with every recorder, see ``kacap.lab.beside``.
     """
 
     scenario: str
@@ -28,6 +28,7 @@ class Request:
     family: int | None = None
     where: str | None = None
     population: tuple[int, int] | None = None
+    beside: tuple[str, ...] = ()
 
 
 Listener = Callable[[Request, dict[str, Any]], None]
@@ -71,8 +72,9 @@ def play(
 
 def _start(request: Request) -> subprocess.Popen[str]:
     request.directory.mkdir(parents=True, exist_ok=True)
-    for old in (*request.directory.glob("*.pcapng"), *request.directory.glob("truth.toml")):
-        old.unlink()
+    for pattern in ("*.pcapng", "truth.toml", "*.out", "*.err"):
+        for old in request.directory.glob(pattern):
+            old.unlink()
     asked = asdict(request) | {"directory": str(request.directory), "parent": os.getpid()}
     command = [sys.executable, "-m", "kacap.lab.stage", json.dumps(asked)]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,18 @@ _SETTLE_S = 0.15  # the last frames reach the recorders
 
 
 class Stage:
-    """One run of ``scenario``: captures and ``truth.toml`` go into ``directory``; ``tell`` hears of each step."""
+    """One run of ``scenario``: captures and ``truth.toml`` go into ``directory``; ``tell`` hears of each step.
 
-    def __init__(self, scenario: Scenario, directory: Path, tell: Callable[[dict[str, Any]], None]) -> None:
+    ``beside`` is a program that watches with every recorder, see ``kacap.lab.beside``; empty: none.
+    """
+
+    def __init__(
+        self, scenario: Scenario, directory: Path, tell: Callable[[dict[str, Any]], None], beside: Sequence[str] = ()
+    ) -> None:
         self.scenario = scenario
         self.directory = directory
         self.tell = tell
+        self.beside = beside
         self.events: list[dict[str, Any]] = []
         self.captures: list[dict[str, Any]] = []
         self.established_ns = 0
@@ -90,8 +96,10 @@ class Stage:
 
     def _record(self, view: View) -> None:
         host, interface = self.network.interface(view.place, self.scenario.prober)
-        path = self.directory / view.file
-        host.call("start_recording", Recording(str(path.resolve()), interface, rotate=view.rotate))
+        recording = Recording(str((self.directory / view.file).resolve()), interface, rotate=view.rotate)
+        host.call("start_recording", recording)
+        if self.beside:
+            host.call("watch_beside", self.beside, recording)
         told = {"host": host.name, "interface": interface, "place": view.place, "started_ns": time.time_ns()}
         self.captures.append(told)
 
@@ -204,7 +212,7 @@ def main(request: dict[str, Any]) -> int:
             scenario = scenario.seen_from(request["where"])
         if own_user_namespace():
             die_with_parent(parent)  # forgotten when the credentials changed
-        Stage(scenario, Path(request["directory"]), _tell).play()
+        Stage(scenario, Path(request["directory"]), _tell, request.get("beside", ())).play()
     except (KacapError, OSError) as error:
         _tell({"step": "failed", "why": str(error)})
         return 1

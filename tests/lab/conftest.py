@@ -1,4 +1,8 @@
-"""Runs the whole lab once for a session: every scenario at the same time, as they mostly wait."""
+"""Runs the whole lab for a session: every scenario at the same time, as they mostly wait.
+
+Once by itself, and once with `kacap live` beside the lab's recorders, which must not disturb what is held against the
+kernel's clock.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,10 @@ from kacap.lab.runner import Request, play
 from kacap.lab.scenarios import SCENARIOS
 
 JOBS = 14
+LIVE = (sys.executable, "-m", "kacap", "live", "--json", "--segments", "all", "--engine", "ring", "-i", "{interface}")
+# Recorder and watcher of mid-connection begin in its midst: its first probe leaves the watcher time to start.
+AS_WRITTEN = (None, None, None)
+SLOWED = {"mid-connection": (10, 1, 3)}
 
 
 def namespaces_missing() -> str:
@@ -34,18 +42,35 @@ def namespaces() -> None:
 
 @pytest.fixture(scope="session")
 def lab_runs(namespaces: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Return scenario -> directory (capture and truth.toml) of one live run of every scenario.
+    """Return scenario -> directory (capture and truth.toml) of one live run of every scenario."""
+    base = _shared(tmp_path_factory) / "lab"
+    return _played(base, [Request(name, base / name) for name in SCENARIOS])
 
-    Workers of pytest-xdist share one run. A scenario that failed fails the session's lab tests with its reason.
-    """
+
+@pytest.fixture(scope="session")
+def watched_runs(namespaces: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return scenario -> directory of a run that `kacap live` watched; what it told is in ``capture.out``."""
+    base = _shared(tmp_path_factory) / "watched"
+    subprocess.run([*LIVE[:-1], "no-such"], capture_output=True, check=False)  # its kernels are compiled now
+    told = {name: scenario.with_settings(*SLOWED.get(name, AS_WRITTEN)) for name, scenario in SCENARIOS.items()}
+    longest_first = sorted(told, key=lambda name: -told[name].seconds)
+    return _played(base, [Request(n, base / n, SLOWED.get(n, AS_WRITTEN), beside=LIVE) for n in longest_first])
+
+
+def _shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the session's directory, the same for all workers of pytest-xdist: they share one run."""
     base = tmp_path_factory.getbasetemp()
-    shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "lab"
-    shared.mkdir(exist_ok=True)
-    with (shared / "lock").open("w") as lock:
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+
+def _played(base: Path, requests: list[Request]) -> dict[str, Path]:
+    """Play the requests unless another worker has; a scenario that failed fails the tests with its reason."""
+    base.mkdir(exist_ok=True)
+    with (base.parent / "lab.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (shared / "done").exists():
-            failed = play([Request(name, shared / name) for name in SCENARIOS], JOBS, lambda *_: None)
-            (shared / "done").write_text("\n".join(f"{name}: {why}" for name, why in failed.items()))
-        failures = (shared / "done").read_text()
+        if not (base / "done").exists():
+            failed = play(requests, JOBS, lambda *_: None)
+            (base / "done").write_text("\n".join(f"{name}: {why}" for name, why in failed.items()))
+        failures = (base / "done").read_text()
     assert not failures, failures
-    return {name: shared / name for name in SCENARIOS}
+    return {request.scenario: request.directory for request in requests}

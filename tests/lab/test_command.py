@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from kacap.lab.runner import Request, play
+
 ROOT = Path(__file__).resolve().parents[2]
 KACAP = [sys.executable, "-c", "from kacap.commands import main; main()", "lab"]
 NOBODY = 65534
@@ -75,6 +77,10 @@ def living(pids: set[int]) -> set[int]:
             return False
 
     return {pid for pid in pids if alive(pid)}
+
+
+def named() -> list[str]:
+    return sorted(path.name for path in Path("/run/netns").glob("*"))
 
 
 def links() -> list[str]:
@@ -169,7 +175,7 @@ def test_a_run_that_is_interrupted_keeps_what_it_has(namespaces: None, tmp_path:
 
 @pytest.mark.namespaces
 def test_nothing_is_left_behind_when_the_command_is_killed(namespaces: None, tmp_path: Path) -> None:
-    before = links()
+    before = links(), named()
     run = start("run", "cut-off", "-o", str(tmp_path))
     wait_for(run.stderr, "send client")
     hosts = family_of(run.pid)
@@ -179,8 +185,23 @@ def test_nothing_is_left_behind_when_the_command_is_killed(namespaces: None, tmp
     while living(hosts) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not living(hosts)
-    assert links() == before
-    assert not list(Path("/run/netns").glob("*")) if Path("/run/netns").exists() else True
+    assert (links(), named()) == before
+
+
+@pytest.mark.namespaces
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("no-such-program",), "no-such-program cannot be started: No such file"),
+        (("sh", "-c", "echo I want eth1 >&2"), "sh does not watch eth0: I want eth1"),
+        (("sh", "-c", "echo {interface} >&2; exit 7"), "sh ended with 7: see "),
+    ],
+)
+def test_a_program_that_does_not_watch_beside_the_recorder_fails_the_run(
+    namespaces: None, tmp_path: Path, words: tuple[str, ...], why: str
+) -> None:
+    asked = [Request("restarted", tmp_path, beside=words)]
+    assert why in play(asked, 1, lambda *_: None)["restarted"]
 
 
 @pytest.fixture
