@@ -270,7 +270,7 @@ class Analyzer:
     def _close_rows(self, rows: NDArray[np.void], now_ns: int | None = None) -> None:
         """Close connections, at ``now_ns`` those that are open; what concerns nobody is only counted."""
         if self.counts_only and len(rows):
-            plain = is_plain(rows)
+            plain = is_plain(rows, beats=self.analysis.quiet.connections + len(rows) <= FEW)
             self._count_plain(rows[plain])
             rows = rows[~plain]
         for row in rows_of(rows):

@@ -190,10 +190,14 @@ class Case:
         return self.connection.a if from_a else self.connection.b
 
 
-def is_plain(rows: NDArray[np.void]) -> NDArray[np.bool_]:
-    """Return which CONNECTION rows hold nothing that a finding could rest on, beside who was heard when."""
+def is_plain(rows: NDArray[np.void], *, beats: bool) -> NDArray[np.bool_]:
+    """Return which CONNECTION rows hold nothing that a finding could rest on, beside who was heard when.
+
+    ``beats``: regular data is worth a finding.
+    """
     told = (rows["state"] & TOLD != 0) | (rows["killed_ns"] != 0) | (rows["survived_ns"] >= LONG_IDLE_NS)
-    plain: NDArray[np.bool_] = ~told & (rows["resent_n"] < SUSPENDED_AFTER) & (rows["beats"] < REGULAR_GAPS)
+    told |= (rows["resent_n"] >= SUSPENDED_AFTER) | (beats & (rows["beats"] >= REGULAR_GAPS))
+    plain: NDArray[np.bool_] = ~told
     return plain
 
 

@@ -60,9 +60,10 @@ def cache_directory() -> Path:
 CACHE = cache_directory()
 FIRST_USE = not any(CACHE.iterdir())
 _ENTRIES: list[Any] = []
+# No kernel allocates: without numba's runtime there are no references to count, which would take longer than all else.
 # Wrappers that nobody calls would take half of the compilation.
-_ENTRY: dict[str, Any] = {"nogil": True, "cache": True, "no_cfunc_wrapper": True}
-_WITHIN: dict[str, Any] = {"nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_ENTRY: dict[str, Any] = {"_nrt": False, "nogil": True, "cache": True, "no_cfunc_wrapper": True}
+_WITHIN: dict[str, Any] = {"_nrt": False, "nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 numba.config.CACHE_DIR = str(CACHE)  # type: ignore[attr-defined]
 
 

@@ -164,7 +164,6 @@ def run(
     return False
 
 
-@entry
 def match_frames(
     program: NDArray[np.void],
     data: NDArray[np.uint8],
@@ -173,7 +172,19 @@ def match_frames(
     kept: NDArray[np.bool_],
 ) -> None:
     """Set ``kept`` for each frame (dtype FRAME) of ``link_type`` to whether ``program`` accepts it."""
-    memory = np.zeros(WORDS, np.int64)
+    _match(program, data, frames, link_type, kept, np.zeros(WORDS, np.int64))
+
+
+@entry
+def _match(
+    program: NDArray[np.void],
+    data: NDArray[np.uint8],
+    frames: NDArray[np.void],
+    link_type: int,
+    kept: NDArray[np.bool_],
+    memory: NDArray[np.int64],
+) -> None:
+    """Run the program on each frame, with its words of memory."""
     for i in range(len(frames)):
         frame = frames[i]
         if frame["link_type"] == link_type:

@@ -155,6 +155,13 @@ def _without_names(block: bytes, kind: int, order: str) -> bytes:
 
 
 @kernel
+def put(out: NDArray[np.uint8], to: Number, data: NDArray[np.uint8], at: Number, size: Number) -> None:
+    """Copy ``size`` bytes from ``data[at]`` on to ``out[to]`` and those behind it."""
+    for i in range(size):
+        out[to + i] = data[at + i]
+
+
+@kernel
 def put32(out: NDArray[np.uint8], at: Number, value: Number, big: Number) -> None:
     """Write an unsigned 32-bit number."""
     for i in range(4):
@@ -184,7 +191,7 @@ def copy_blocks(
         kind, total = u32(data, at, big), u32(data, at + 4, big)
         if kind not in (ENHANCED_PACKET, SIMPLE_PACKET, OBSOLETE_PACKET):
             if not job["private"]:
-                out[to : to + total] = data[at : at + total]
+                put(out, to, data, at, total)
                 job["to"] = to + total
         else:
             plan, was = plans[i], np.int64(rows[i]["captured_len"])
@@ -192,11 +199,12 @@ def copy_blocks(
             if not plan["keep"]:
                 pass
             elif kind == SIMPLE_PACKET:
-                out[to : to + total] = data[at : at + total]
-                out[to + SIMPLE_HEADER + plan["captured"] : to + SIMPLE_HEADER + was] = 0  # it cannot be shortened
+                put(out, to, data, at, total)
+                for rest in range(to + SIMPLE_HEADER + np.int64(plan["captured"]), to + SIMPLE_HEADER + was):
+                    out[rest] = 0  # it cannot be shortened
                 job["to"] = to + total
             elif plan["captured"] == was and plan["text_len"] == 0 and not job["private"]:
-                out[to : to + total] = data[at : at + total]
+                put(out, to, data, at, total)
                 job["to"] = to + total
             else:
                 edit_block(data, was, plan, texts, out, job)
@@ -210,7 +218,7 @@ def edit_block(
     """Copy the packet block at hand with its plan's length and comment, and the options it had (section 4.3)."""
     big, at, start = job["big"], np.int64(job["at"]), np.int64(job["to"])
     captured = np.int64(plan["captured"])
-    out[start : start + PACKET_HEADER + captured] = data[at : at + PACKET_HEADER + captured]
+    put(out, start, data, at, PACKET_HEADER + captured)
     put32(out, start + 20, captured, big)
     job["to"] = start + PACKET_HEADER + padded(captured)
     bare = job["to"]
@@ -218,7 +226,7 @@ def edit_block(
     while end - option >= 4 and u16(data, option, big) != 0:
         code, size = u16(data, option, big), 4 + padded(u16(data, option + 2, big))
         if not job["private"] or code in PACKET_PLAIN:
-            out[job["to"] : job["to"] + size] = data[option : option + size]
+            put(out, job["to"], data, option, size)
             job["to"] += size
         option += size
     finish_block(plan, texts, out, job, start, job["to"] > bare)
@@ -233,7 +241,7 @@ def finish_block(
     if size:
         out[to + (1 if big else 0)] = OPTION_COMMENT
         out[to + (2 if big else 3)], out[to + (3 if big else 2)] = size >> 8, size & 0xFF
-        out[to + 4 : to + 4 + size] = texts[plan["text"] : plan["text"] + size]
+        put(out, to + 4, texts, plan["text"], size)
         to += 4 + padded(size)
     if size or has_options:
         to += 4  # opt_endofopt is zeros
@@ -265,6 +273,6 @@ def write_records(
         put32(out, start + 20, captured, False)
         put32(out, start + 24, np.int64(row["wire_len"]), False)
         offset = np.int64(row["offset"])
-        out[start + PACKET_HEADER : start + PACKET_HEADER + captured] = data[offset : offset + captured]
+        put(out, start + PACKET_HEADER, data, offset, captured)
         job["to"] = start + PACKET_HEADER + padded(captured)
         finish_block(plan, texts, out, job, start, False)

@@ -263,8 +263,6 @@ def classify(segments: Row, labels: Row, columns: Row) -> None:
     """Label segments from ``header.position`` on, until they or the room for events run out.
 
     ``columns`` is (HEADER of one row, CONNECTION, SIDE, hash table, RECENT, EVENT); LABEL rows match the segments.
-    Nothing within takes an array out of a tuple for each segment: that would count references, which costs more than
-    the rest.
     """
     headers, connections, sides, table, recent, events = columns
     header, room = headers[0], len(events) - EVENTS_PER_SEGMENT

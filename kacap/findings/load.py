@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from kacap.findings.case import Context, Told
 from kacap.model import Drop, Prober
+from kacap.timing.episodes import ANSWER_WAIT_NS
 from kacap.units import counted, duration, moment
 
 SECOND_NS = 1_000_000_000
@@ -57,12 +58,30 @@ def _pace(prober: Prober) -> Pace | None:
 def dropped(probers: list[Prober], context: Context) -> Iterator[Told]:
     """Frames were lost while capturing: whatever was missed may be one of them."""
     if context.dropped:
-        missed = sum(prober.missed for prober in probers)
-        which = f"{counted(missed, 'missed reply', 'missed replies')} may be among them" if missed else (
-            "a probe or reply may be among them"
-        )
         lost = counted(context.dropped, "frame")
+        which = _which(probers, context)
         yield f"{lost} dropped while capturing{_when(context.timed_drops, context.dropped)}: {which}", []
+
+
+def _which(probers: list[Prober], context: Context) -> str:
+    """Say which misses may be frames that were lost: where all losses have their time, those of that time."""
+    missed = sum(prober.missed for prober in probers)
+    if not missed:
+        return "a probe or reply may be among them"
+    drops = context.timed_drops
+    if sum(drop.frames for drop in drops) >= context.dropped:
+        missed = sum(
+            probe.reply_frame is None and any(_meet(probe.time_ns, drop) for drop in drops)
+            for prober in probers if not prober.steady for episode in prober.episodes for probe in episode.probes
+        )  # fmt: skip
+        if not missed:
+            return "no reply was missed at that time"
+    return f"{counted(missed, 'missed reply', 'missed replies')} may be among them"
+
+
+def _meet(probe_ns: int, drop: Drop) -> bool:
+    """Return whether the reply to a probe would have come while frames were lost."""
+    return (drop.since_ns is None or drop.since_ns <= probe_ns + ANSWER_WAIT_NS) and probe_ns <= drop.until_ns
 
 
 def _when(drops: list[Drop], dropped: int) -> str:

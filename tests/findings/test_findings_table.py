@@ -66,6 +66,23 @@ def test_drops_are_told_with_their_time_where_it_is_known():
     assert " dropped while capturing before 2026-11-20 09:52:29.369 UTC: " in told(3, (None, *first[1:]))
 
 
+def test_only_what_was_missed_while_frames_were_lost_may_be_among_them(captures):
+    analysis = kacap.read(str(captures / "lab/recovered/capture.pcapng"))
+    probers = [prober for connection in analysis.connections for prober in connection.probers]
+    missed_ns = [probe.time_ns for probe in analysis.probes if probe.reply_frame is None]
+
+    def told(dropped, *drops):
+        (row,) = load.dropped(probers, Context(dropped=dropped, timed_drops=[Drop(*drop) for drop in drops]))
+        return row[0].rsplit(": ", 1)[1]
+
+    first, last = (missed_ns[0] - 2, missed_ns[0] - 1, 3), (missed_ns[-1] + 2 * 10**9, missed_ns[-1] + 3 * 10**9, 3)
+    assert len(missed_ns) == 2
+    assert told(3, last) == told(3, first) == "no reply was missed at that time"
+    assert told(3, (first[0], missed_ns[0], 3)) == "1 missed reply may be among them"
+    assert told(3, (None, missed_ns[-1], 3)) == "2 missed replies may be among them"
+    assert told(4, last) == "2 missed replies may be among them"  # when the fourth was lost is not known
+
+
 def set_drops(data: bytearray, lost: int) -> int:
     """Write ``lost`` into the dropped counters of interface statistics (pcapng block 5, options 5 and 7)."""
     place, written = 0, 0
