@@ -178,7 +178,7 @@ def test_a_gap_is_compared_with_what_the_socket_is_set_to(captures):
 LAB = Path(__file__).resolve().parent.parent.parent / "captures" / "lab"
 
 
-@pytest.mark.parametrize("path", map(str, sorted(LAB.glob("*/*.pcapng"))), ids=lambda path: Path(path).parent.name)
+@pytest.mark.parametrize("path", [*map(str, sorted(LAB.glob("*/*.pcapng")))], ids=lambda path: Path(path).parent.name)
 def test_a_stream_gives_the_records_of_the_file(path):
     outs = [io.StringIO(), io.StringIO()]
     kacap.read(path, sink=RecordWriter(outs[0], [path]), segments="events")
