@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from conftest import NOBODY
 
 from kacap.errors import KacapError
 from kacap.sockets.processes import Holder
@@ -22,6 +21,7 @@ OPTIONS = (
     (TCP, socket.TCP_USER_TIMEOUT, 99_000), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
 )  # fmt: skip
 MS = 1_000_000
+NOBODY = 65534
 
 CHURN = """
 import threading
