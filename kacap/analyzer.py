@@ -114,7 +114,7 @@ class Analyzer:
         self.skipped = np.zeros(len(Reason), np.int64)
         self.watches: dict[int, Watch] = {}
         self.held: dict[FrameRef, SegmentRecord] = {}  # plain ACKs that may yet prove to be probes
-        self.told: set[FrameRef] = set()  # frames that an event has spoken of before their row was looked at
+        self.told: set[FrameRef] = set()  # of this batch: spoken of by an event before their row was looked at
         self.unheard: list[NDArray[np.void]] = []  # EVENT rows that wait for more
         self.cases: list[Case] = []
         self.late: list[Episode] = []  # given up, told at the end: what is expected may show that it timed out
@@ -348,6 +348,7 @@ class Analyzer:
                 self.held[ref] = record
             else:
                 self.sink(record)
+        self.told.clear()
 
     def _mark(self, tracked: Tracked) -> None:
         """Keep a row for each segment that a timeline shows."""

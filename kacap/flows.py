@@ -60,7 +60,7 @@ CONNECTION = on_lines(
         ("last_ns", "<i8"),
         ("a_port", "<u2"),
         ("b_port", "<u2"),
-        ("id", "<i4"),  # serial number, from 1, in order of the first segment
+        ("id", "<u4"),  # serial number, from 1, in order of the first segment
         ("state", "u1"),
         ("trial_from_a", "u1"),
         ("killed_from_a", "u1"),  # who ended the silence that killed

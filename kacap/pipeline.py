@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Generator, Iterable
-from contextlib import ExitStack, closing
 from typing import Protocol, TypeVar
 
 from kacap.analysis import Analysis
@@ -15,6 +14,8 @@ from kacap.errors import Damage
 from kacap.model import Drop
 
 AHEAD = 4  # pieces between one thread and the next
+LOOK_S = 0.1  # how often a thread that waits looks whether it still should
+LEAVE_S = 1.0  # how long the end waits for a thread that may be waiting for its source
 
 T = TypeVar("T")
 
@@ -24,21 +25,28 @@ def run(source: Iterable[FrameBatch], analyzer: Analyzer) -> None:
 
     Kernels release the interpreter's lock, so that decoding, classifying and the gathering of episodes overlap.
     """
-    with ExitStack() as threads:
-        segments = threads.enter_context(closing(ahead(map(analyzer.decode, source))))
-        for tracked in threads.enter_context(closing(ahead(map(analyzer.track, segments)))):
-            analyzer.gather(tracked)
-
-
-def ahead(items: Iterable[T]) -> Generator[T, None, None]:
-    """Yield items that a thread of their own makes, a few ahead; an error of it is raised here, in its place."""
-    made: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(AHEAD)
     stop = threading.Event()
+    segments = ahead(map(analyzer.decode, source), stop)
+    pieces = ahead(map(analyzer.track, segments), stop)
+    try:
+        for tracked in pieces:
+            analyzer.gather(tracked)
+    finally:
+        stop.set()
+        pieces.close()
+
+
+def ahead(items: Iterable[T], stop: threading.Event) -> Generator[T, None, None]:
+    """Yield items that a thread of their own makes, a few ahead; an error of it is raised here, in its place.
+
+    ``stop`` ends both ends, also where the thread waits for a source that gives nothing.
+    """
+    made: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(AHEAD)
 
     def offer(piece: tuple[T] | BaseException | None) -> None:
         while not stop.is_set():
             try:
-                return made.put(piece, timeout=0.1)
+                return made.put(piece, timeout=LOOK_S)
             except queue.Full:
                 continue
 
@@ -55,13 +63,18 @@ def ahead(items: Iterable[T]) -> Generator[T, None, None]:
     maker = threading.Thread(target=make, name="kacap-ahead", daemon=True)
     maker.start()
     try:
-        while (piece := made.get()) is not None:
+        while not stop.is_set():
+            try:
+                piece = made.get(timeout=LOOK_S)
+            except queue.Empty:
+                continue
+            if piece is None:
+                return
             if isinstance(piece, BaseException):
                 raise piece
             yield piece[0]
     finally:
-        stop.set()
-        maker.join()
+        maker.join(LEAVE_S)
 
 
 class Counted(Protocol):

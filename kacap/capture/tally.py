@@ -20,6 +20,7 @@ class Counted:
     """One interface: frames lost by all that was told, and by the last statistics, which were taken at ``at_ns``."""
 
     told: int = 0
+    rest: int = 0  # of these, what the last statistics added: packets before them may tell of it yet
     by_interface: int | None = None
     by_system: int | None = None
     at_ns: int | None = None
@@ -52,8 +53,14 @@ class Tally:
 
     def packet(self, interface: int, drop: Drop) -> None:
         """Take what a packet of an interface tells."""
-        self._counted(interface).told += drop.frames
-        self._drops.go_on(drop._replace(interface=self._names[interface]))
+        one = self._counted(interface)
+        if one.at_ns is not None and (drop.since_ns is None or drop.since_ns < one.at_ns):
+            known = min(drop.frames, one.rest)
+            one.rest -= known
+            drop = drop._replace(frames=drop.frames - known)
+        if drop.frames:
+            one.told += drop.frames
+            self._drops.go_on(drop._replace(interface=self._names[interface]))
 
     def statistics(self, interface: int, dropped: Sequence[int | None], at_ns: int, since_ns: int | None) -> None:
         """Take what an interface and the system have ``dropped`` until ``at_ns`` since ``since_ns``, when it began.
@@ -64,6 +71,7 @@ class Tally:
         one.by_interface = one.by_interface if dropped[0] is None else dropped[0]
         one.by_system = one.by_system if dropped[1] is None else dropped[1]
         rest = (one.by_interface or 0) + (one.by_system or 0) - one.told
+        one.rest = max(rest, 0)
         if rest > 0:
             one.told += rest
             start_ns = since_ns if one.at_ns is None else one.at_ns

@@ -132,11 +132,13 @@ def program() -> NoReturn:
     try:
         main(prog_name="kacap")
     except SystemExit as end:
+        if not isinstance(end.code, int):
+            raise  # words of somebody else's: the interpreter writes them
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
             with suppress(AttributeError, OSError, ValueError):  # closed by now, or nobody reads it any more
                 stream.flush()
-        os._exit(end.code if isinstance(end.code, int) else EXIT_DONE)
+        os._exit(end.code)
     raise AssertionError("main never returns")
 
 

@@ -153,11 +153,13 @@ class Run:
 
     def follow(self) -> None:
         """Feed what comes until the end."""
-        with self.screen or contextlib.nullcontext():
-            for batch in self.source:
-                self.step(batch)
-        if self.file is not None:
-            self.file.close()
+        try:
+            with self.screen or contextlib.nullcontext():
+                for batch in self.source:
+                    self.step(batch)
+        finally:
+            if self.file is not None:
+                self.file.close()
 
     def step(self, batch: FrameBatch) -> None:
         """Take one batch, which may be empty: only time has passed."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kacap.findings.case import Context, Told
 from kacap.model import Drop, Prober
-from kacap.timing.episodes import ANSWER_WAIT_NS
+from kacap.timing.episodes import ANSWER_WAIT_NS, missed_by
 from kacap.units import counted, duration, moment
 
 SECOND_NS = 1_000_000_000
@@ -69,19 +69,19 @@ def _which(probers: list[Prober], context: Context) -> str:
     if not missed:
         return "a probe or reply may be among them"
     drops = context.timed_drops
-    if sum(drop.frames for drop in drops) >= context.dropped:
-        missed = sum(
-            probe.reply_frame is None and any(_meet(probe.time_ns, drop) for drop in drops)
-            for prober in probers if not prober.steady for episode in prober.episodes for probe in episode.probes
-        )  # fmt: skip
+    found = [probe for prober in probers for probe in missed_by(prober)]
+    if sum(drop.frames for drop in drops) >= context.dropped and len(found) == missed:
+        slowest_ns = max((prober.reply_after_ns[1] for prober in probers if prober.reply_after_ns), default=0)
+        wait_ns = max(ANSWER_WAIT_NS, slowest_ns)
+        missed = sum(any(_meet(probe.time_ns, wait_ns, drop) for drop in drops) for probe in found)
         if not missed:
             return "no reply was missed at that time"
     return f"{counted(missed, 'missed reply', 'missed replies')} may be among them"
 
 
-def _meet(probe_ns: int, drop: Drop) -> bool:
-    """Return whether the reply to a probe would have come while frames were lost."""
-    return (drop.since_ns is None or drop.since_ns <= probe_ns + ANSWER_WAIT_NS) and probe_ns <= drop.until_ns
+def _meet(probe_ns: int, wait_ns: int, drop: Drop) -> bool:
+    """Return whether the reply to a probe would have come while frames were lost, at most ``wait_ns`` after it."""
+    return (drop.since_ns is None or drop.since_ns <= probe_ns + wait_ns) and probe_ns <= drop.until_ns
 
 
 def _when(drops: list[Drop], dropped: int) -> str:

@@ -93,6 +93,7 @@ class Follower:
         self._final: dict[FrameRef, tuple[Episode, int]] = {}
         self._told: list[Happening] = []
         self._suspected: set[FrameRef] = set()  # told before it was sure what they are
+        self._asked: dict[tuple[int, Endpoint], Expectation | None] = {}  # of suspects: asked at each new repeat
         self._handlers = {
             Kind.PROBE.word: self._probe, Kind.REPLY.word: self._reply, Kind.WINDOW_PROBE.word: self._window_probe,
             Kind.UNREACHABLE.word: self._unreachable,
@@ -126,6 +127,8 @@ class Follower:
         for watch in analyzer.watches.values():
             if not watch.resolver.calm:
                 self._undecided(watch, now_ns)
+        if not self.suspects:
+            self._asked.clear()
         return self._told
 
     def _undecided(self, watch: Watch, now_ns: int) -> None:
@@ -139,8 +142,10 @@ class Follower:
 
     def _suspect(self, connection: int, repeats: list[Event], ends: tuple[Endpoint, Endpoint], now_ns: int) -> None:
         """Tell of what repeats as probes do, though it may take long until it is sure: nobody answers."""
+        key = (connection, ends[0])
         for number, (before, event) in enumerate(pairwise(repeats), 2):
             if event.ref not in self._suspected:
+                self._asked[key] = self._expected(*ends) if self._expected is not None else None
                 self._suspected |= {before.ref, event.ref}
                 gap = duration(event.time_ns - before.time_ns)
                 words = f"probably probe {number} of a run, {gap} after the one before; nothing answers"
@@ -149,7 +154,7 @@ class Follower:
         row = Probing(connection, *ends, probes=run, run=run, heard_ns=repeats[0].silent_since_ns, probe_ns=newest_ns)
         row.missed = run if now_ns - newest_ns >= ANSWER_WAIT_NS else run - 1
         row.interval_gap_ns = newest_ns - repeats[-2].time_ns
-        row.expected = self._expected(*ends) if self._expected is not None else None
+        row.expected = self._asked.get(key)
         self.suspects.append(row)
 
     def _doubt(self, probes: list[Event], ends: tuple[Endpoint, Endpoint]) -> None:

@@ -20,7 +20,7 @@ _SECOND = 1_000_000_000
 _LOOK_AGAIN_NS = 1 * _SECOND  # a socket that was not there yet: at most one request a second
 _STALE_NS = 10 * _SECOND  # a program may set its options late
 _REMEMBERED = 4096  # sockets that are gone: a connection is often judged just after its end
-_DEAR_NS = 50_000_000  # a look that takes longer is made for those that ask, and not in advance
+_DEAR_NS = 50_000_000  # a look that takes longer is made for those that ask, and in advance only now and then
 _SHARE = 50  # what is looked at in advance takes a fiftieth of the time at most
 _AT_ONCE = 256
 
@@ -102,7 +102,8 @@ class Expectations:
         """Return whether it is time to look without being asked."""
         if self._looked_ns is None:
             return True
-        if self._cost_ns > _DEAR_NS or now_ns - self._looked_ns < max(_LOOK_AGAIN_NS, _SHARE * self._cost_ns):
+        share = _SHARE if self._cost_ns <= _DEAR_NS else 40 * _SHARE
+        if now_ns - self._looked_ns < max(_LOOK_AGAIN_NS, share * self._cost_ns):
             return False
         unseen = self._news_ns is not None and now_ns - self._news_ns >= _LOOK_AGAIN_NS
         return unseen or now_ns - self._looked_ns >= _STALE_NS

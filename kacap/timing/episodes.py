@@ -216,6 +216,17 @@ def unanswered_in(episode: Episode) -> int:
     return sum(probe.reply_frame is None for probe in episode.probes)
 
 
+def missed_by(prober: Prober) -> list[Probe]:
+    """Return the probes of the kept episodes that count as missed: not what an RST answered, nor what may come yet."""
+    if not prober.missed:
+        return []
+    found = [
+        probe for episode in prober.episodes
+        for probe in episode.probes[: -1 if episode.ending == Ending.RESET else None] if probe.reply_frame is None
+    ]  # fmt: skip
+    return found[: prober.missed] if prober.ending == Ending.OPEN else found
+
+
 def _count(prober: Prober, episode: Episode, last_ns: int | None) -> None:
     """Add a final episode to its prober's numbers; the newest probe is no miss before ``ANSWER_WAIT_NS``."""
     history, newest = prober.history, episode.probes[-1]

@@ -14,6 +14,7 @@ from make_broken import FIRST_S, FRAME
 
 from kacap.capture import Captures, open_captures
 from kacap.capture.drops import MOST, Drops, shortened
+from kacap.capture.tally import Tally
 from kacap.model import Drop
 
 NS = 1_000_000_000
@@ -137,8 +138,20 @@ def test_a_frame_that_packets_and_statistics_tell_of_is_counted_once(tmp_path: P
     assert spans(captures) == [(0, 1, 5, None)]
     assert (captures.dropped_kernel, captures.dropped_interface) == (3, 2)
     captures = read(tmp_path, file.packet(12, 4).statistics(20, by_interface=2, by_system=10).packet(21, 1))
-    assert spans(captures) == [(0, 12, 9, None), (10, 20, 3, None), (12, 21, 1, None)]
-    assert (captures.dropped_kernel, captures.dropped_interface) == (11, 2)
+    # What the last packet tells of began before the statistics: they have counted it.
+    assert spans(captures) == [(0, 12, 9, None), (10, 20, 3, None)]
+    assert (captures.dropped_kernel, captures.dropped_interface) == (10, 2)
+
+
+def test_a_packet_after_the_statistics_tells_of_the_frames_that_they_had_counted() -> None:
+    tally = Tally()
+    tally.describe(b"eth0")
+    tally.statistics(0, (None, 5), 20, 0)
+    tally.packet(0, Drop(10, 30, 5))
+    assert (tally.kernel, sum(span.frames for span in tally.spans)) == (5, 5)
+    tally.packet(0, Drop(30, 40, 2))
+    tally.statistics(0, (None, 8), 50, 0)
+    assert (tally.kernel, sum(span.frames for span in tally.spans)) == (8, 8)
 
 
 def test_sections_and_files_add_up_each_with_interfaces_of_its_own(tmp_path: Path) -> None:

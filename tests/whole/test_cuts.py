@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import random
 import re
+import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -19,6 +21,7 @@ from kacap.analyzer import Analyzer
 from kacap.capture.frames import FrameBatch
 from kacap.classify import tracker
 from kacap.classify.emit import EVENTS_PER_SEGMENT
+from kacap.classify.tracker import Tracked
 from kacap.pipeline import run
 from kacap.segments import ACK, FIN, HAS_TIMESTAMPS, IS_QUOTE, PSH, RST, SEGMENT, SYN
 
@@ -73,6 +76,26 @@ def test_on_threads_of_their_own_the_parts_tell_the_same(case: str) -> None:
     run(at_random(frames_of(case), 7, 9), analyzer)
     heard.analysis = analyzer.finish()
     agree(heard, whole(case))
+
+
+def test_an_error_ends_all_parts_also_where_the_source_gives_nothing_more() -> None:
+    idle = threading.Event()
+
+    def source() -> Iterator[FrameBatch]:
+        yield from one_by_one(frames_of("lab/up"))
+        idle.wait()
+
+    class Refusing(Analyzer):
+        def gather(self, tracked: Tracked) -> None:
+            raise KeyboardInterrupt
+
+    began = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(source(), Refusing())
+        assert time.monotonic() - began < 10
+    finally:
+        idle.set()
 
 
 @pytest.fixture
