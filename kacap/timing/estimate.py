@@ -24,9 +24,13 @@ EARLY_NS = 25_000_000  # two ticks of the slowest clock, and a capture's own err
 # How far below idle an interval must lie to lead to each granule of the arming for the remainder.
 REMAINDERS_S = (0, 1, 2, 5, 10, 14, 30, 60, 100, 140, 600, 1500, 5000)
 TRIED = 400_000  # pairs of settings up to which every one is tried for one prober and one clock
-MOST = 1_000_000  # and how many are tried at all
+MOST = 8_000_000  # and how many are tried at all
 
 Pairs = NDArray[np.int64]  # of seconds: idle, interval
+
+
+class TooManyError(Exception):
+    """More settings are possible than can be tried; it never leaves this module."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +116,10 @@ def _reversed(history: History, hz: int, began: Began) -> Pairs:
 
 
 def _fit(seen: Columns, tried: Pairs, hz: int, began: Began) -> Fit | None:
-    """Return the sets of the settings that explain a history best, None if there are none or too many to try."""
-    if not 0 < len(tried) <= MOST:
+    """Return the sets of the settings that explain a history best, None if there are none. Raises TooManyError."""
+    if len(tried) > MOST:
+        raise TooManyError
+    if not len(tried):
         return None
     counts = contradictions(seen, tried, hz, began)
     best = tried[counts == counts.min()]
@@ -124,11 +130,15 @@ def _best(history: History, began: Began) -> dict[int, Fit]:
     """Return the best fit of each clock rate; an interval above idle is tried where nothing else explains all."""
     seen, plain = columns(history.steps), _is_plain(history.steps)
     found = {hz: _fit(seen, _usual(history, hz, plain), hz, began) for hz in HZ_VALUES}
-    for hz, fit in found.items():
-        if fit is None or fit.contradictions:
-            other = _fit(seen, _reversed(history, hz, began), hz, began)
-            if fit is None or (other is not None and other.contradictions < fit.contradictions):
-                found[hz] = other
+    unexplained = [hz for hz, fit in found.items() if fit is None or fit.contradictions]
+    try:
+        others = {hz: _fit(seen, _reversed(history, hz, began), hz, began) for hz in unexplained}
+    except TooManyError:  # what one rate allows is not known: what the others do says nothing
+        others = {}
+    for hz, other in others.items():
+        fit = found[hz]
+        if fit is None or (other is not None and other.contradictions < fit.contradictions):
+            found[hz] = other
     return {hz: fit for hz, fit in found.items() if fit is not None}
 
 
@@ -143,8 +153,14 @@ def fits(history: History) -> dict[int, Fit]:
     Where the capture shows the connection opening, keepalive is taken to have been on from then; only if that
     explains nothing, it was switched on late, and the first gap says nothing of idle.
     """
-    if not history.steps:
+    try:
+        return _fits(history) if history.steps else {}
+    except TooManyError:  # as in _best
         return {}
+
+
+def _fits(history: History) -> dict[int, Fit]:
+    """Return the tolerable fits of a history with firings. Raises TooManyError."""
     began = Began.UNSEEN
     if history.opened:
         began = Began.ON_SOON if history.idle_n > 1 else Began.ON_SINCE_OPEN

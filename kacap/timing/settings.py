@@ -15,7 +15,7 @@ from kacap.timing.systems import SYSTEMS, System, inferred, seconds_within
 ONE_GAP = "from one gap, taking keepalive to have been on since the connection opened"
 NOT_LONGER = "taking the interval, which does not show, not to be longer: it would govern answered probes"
 UNHEARD = "the replies in the capture did not reach the prober: what it heard, and when, is not known here"
-NO_TIMER = "no timer that is known here explains the gaps: only their range is"
+NO_TIMER = "no timer that was tried here explains the gaps: only their range is known"
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,17 @@ def test_that_holds_from_wherever_the_capture_begins(life: Life, data: st.DataOb
         assert not wrong(life, prober)
 
 
+@pytest.mark.parametrize("interval", [5243, 32_000])
+def test_a_clock_rate_with_more_settings_than_can_be_tried_is_not_left_out(interval: int) -> None:
+    life = Life(
+        hz=100, idle=interval // 2, interval=interval, count=1, rtt_ns=30_000, on_ns=0, heard_ns=(), sent_ns=(20_001,),
+        lost_ns=(), until_ns=2 * interval * SECOND_NS + 3 * SECOND_NS, probes=4, shown_from_ns=1, away_ns=0, seed=0,
+    )  # fmt: skip
+    prober = prober_of(life)
+    assert prober is not None
+    assert not wrong(life, prober)
+
+
 @MANY
 @given(lives(), st.data())
 def test_that_holds_when_keepalive_is_switched_on_late(life: Life, data: st.DataObject) -> None:
