@@ -61,12 +61,14 @@ class Replies:
     near_ttls: tuple[int, int] = (0, 0)  # (of the reply, of the data), the last such
     near_frames: list[FrameRef] = field(default_factory=list)
 
-    def note_near(self, frame: FrameRef, ttl: int, usual_ttl: int) -> None:
-        """Note a reply whose TTL is above that of its side's data."""
-        self.near += 1
-        self.near_ttls = ttl, usual_ttl
-        if len(self.near_frames) < KEPT:
-            self.near_frames.append(frame)
+    def take(self, file: int, frame: int, ttl: int, usual_ttl: int) -> None:
+        """A reply from nearer than its side's data came through fewer hops: something else answered."""
+        self.number += 1
+        if usual_ttl and ttl > usual_ttl:
+            self.near += 1
+            self.near_ttls = ttl, usual_ttl
+            if len(self.near_frames) < KEPT:
+                self.near_frames.append(FrameRef(file, frame))
 
 
 @dataclass(slots=True)
@@ -93,7 +95,7 @@ class Evidence:
                 Refusal(event.ref, by, event.icmp_type, event.icmp_code, bool(event.from_a))
             )
         elif event.kind == Kind.REPLY:
-            self._take_reply(event)
+            self.replies[event.from_a].take(event.file, event.frame, event.ttl, event.usual_ttl)
         elif event.kind == Kind.FIN:
             self.fins_ns[bool(event.from_a)] = event.time_ns
         elif event.kind == Kind.RETRANSMISSION:
@@ -103,16 +105,7 @@ class Evidence:
     def take_answered(self, probe: Answered) -> None:
         """Take a probe that was answered at once: its reply."""
         replies = self.replies[1 - probe.from_a]
-        replies.number += 1
-        if probe.reply_usual_ttl and probe.reply_ttl > probe.reply_usual_ttl:
-            replies.note_near(FrameRef(probe.reply_file, probe.reply_frame), probe.reply_ttl, probe.reply_usual_ttl)
-
-    def _take_reply(self, event: Event) -> None:
-        """A reply from nearer than its side's data came through fewer hops: something else answered."""
-        replies = self.replies[event.from_a]
-        replies.number += 1
-        if event.usual_ttl and event.ttl > event.usual_ttl:
-            replies.note_near(event.ref, event.ttl, event.usual_ttl)
+        replies.take(probe.reply_file, probe.reply_frame, probe.reply_ttl, probe.reply_usual_ttl)
 
 
 def _reset(event: Event) -> Reset:

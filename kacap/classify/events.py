@@ -81,7 +81,7 @@ class Event:
     @property
     def silent_since_ns(self) -> int | None:
         """When its sender had last accepted a segment from the peer; None: before the capture's view."""
-        return None if self.heard_ns == int(NEVER) else self.heard_ns
+        return None if self.heard_ns == _NEVER else self.heard_ns
 
     @property
     def heards_ns(self) -> tuple[int, ...] | None:

@@ -4,7 +4,6 @@ Nagios). All of them tell the same points; only their form differs.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TextIO
@@ -12,7 +11,7 @@ from xml.etree import ElementTree
 
 from kacap.analysis import Analysis
 from kacap.model import Setting
-from kacap.report.records import VERSION, setting_fields
+from kacap.report.records import setting_fields, written
 from kacap.report.settings import seen
 from kacap.timing.outcome import MET, NO_EVIDENCE, NOT_MET, Check, Checked, Outcome
 from kacap.timing.verdicts import OK
@@ -162,7 +161,7 @@ def _check_fields(one: Checked, check: Check) -> dict[str, Any]:
 
 def _line(kind: str, fields: dict[str, Any]) -> str:
     """Return one record as a line."""
-    return json.dumps({"v": VERSION, "type": kind, **fields}, separators=(",", ":"), default=int) + "\n"
+    return written(kind, fields) + "\n"
 
 
 def tap(outcome: Outcome, analysis: Analysis, out: TextIO) -> None:

@@ -65,7 +65,12 @@ def render(analysis: Analysis, out: TextIO) -> None:
 def line(record: object, frame_name: Name) -> str:
     """Return one record as a line of JSON, without the newline; ``frame_name`` as ``Analysis.frame_name``."""
     kind, fields = _FIELDS[type(record)]
-    whole = {"v": VERSION, "type": kind, **fields(record, frame_name)}
+    return written(kind, fields(record, frame_name))
+
+
+def written(kind: str, fields: dict[str, Any]) -> str:
+    """Return a record of any kind, by its fields, as a line of JSON, without the newline."""
+    whole = {"v": VERSION, "type": kind, **fields}
     return json.dumps(whole, separators=(",", ":"), default=int)  # int: integers that are still NumPy's
 
 
@@ -74,7 +79,8 @@ def _text(name: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
-def _segment(record: SegmentRecord, frame_name: Name) -> dict[str, Any]:
+def segment_fields(record: SegmentRecord, frame_name: Name) -> dict[str, Any]:
+    """Return what the record of a segment says."""
     return {
         "frame": frame_name(record.frame),
         "time_ns": record.time_ns,
@@ -191,7 +197,7 @@ def _dropped(record: CaptureSummary) -> dict[str, Any]:
 
 
 _FIELDS: dict[type, tuple[str, Callable[[Any, Name], dict[str, Any]]]] = {
-    SegmentRecord: ("segment", _segment),
+    SegmentRecord: ("segment", segment_fields),
     Probe: ("probe", _probe),
     Episode: ("episode", _episode),
     Connection: ("connection", _connection),

@@ -72,19 +72,11 @@ class Gatherer:
         prober = self.probers[side] or self._begin(side, probe.time_ns)
         time_ns, since_ns, after_ns = probe.time_ns, probe.silent_since_ns, probe.reply_ns - probe.time_ns
         self.histories[side].add(time_ns, probe.heards_ns, since_ns, probe=True)
-        if prober.probes:
-            prober.gaps_ns = widen(prober.gaps_ns, time_ns - prober.last_probe_ns)
-        prober.probes += 1
+        _add(prober, time_ns, after_ns, probe.payload_len, GRADE_WORDS[probe.grade])
         prober.at_once += 1
-        prober.replies += 1
-        prober.last_probe_ns, prober.ending = time_ns, _ANSWERED
-        prober.reply_after_ns = widen(prober.reply_after_ns, after_ns)
+        prober.ending = _ANSWERED
         if since_ns is not None and time_ns - since_ns > prober.survived_ns:
             prober.survived_ns = time_ns - since_ns
-        if probe.payload_len:
-            prober.payload_bytes = probe.payload_len
-        if probe.grade > _RANK[prober.grade]:
-            prober.grade = GRADE_WORDS[probe.grade]
         return prober
 
     def finish(self, last_ns: int | None) -> None:
@@ -227,25 +219,30 @@ def missed_by(prober: Prober) -> list[Probe]:
     return found[: prober.missed] if prober.ending == Ending.OPEN else found
 
 
+def _add(prober: Prober, time_ns: int, after_ns: int | None, payload_bytes: int, grade: str) -> None:
+    """Add one probe, answered ``after_ns`` or missed (None), to its prober's numbers."""
+    if prober.probes:
+        prober.gaps_ns = widen(prober.gaps_ns, time_ns - prober.last_probe_ns)
+    prober.probes += 1
+    prober.last_probe_ns = time_ns
+    if after_ns is None:
+        prober.missed += 1
+    else:
+        prober.replies += 1
+        prober.reply_after_ns = widen(prober.reply_after_ns, after_ns)
+    if payload_bytes:
+        prober.payload_bytes = payload_bytes
+    if _RANK[grade] > _RANK[prober.grade]:
+        prober.grade = grade
+
+
 def _count(prober: Prober, episode: Episode, last_ns: int | None) -> None:
     """Add a final episode to its prober's numbers; the newest probe is no miss before ``ANSWER_WAIT_NS``."""
     history, newest = prober.history, episode.probes[-1]
     if episode.ending not in (Ending.GAVE_UP, Ending.UNREACHABLE) or episode.silent_since_ns is None:
         history.longest_run = max(history.longest_run, unanswered_in(episode))
     for probe in episode.probes:
-        if prober.probes:
-            prober.gaps_ns = widen(prober.gaps_ns, probe.time_ns - prober.last_probe_ns)
-        prober.probes += 1
-        prober.last_probe_ns = probe.time_ns
-        if probe.reply_after_ns is None:
-            prober.missed += 1
-        else:
-            prober.replies += 1
-            prober.reply_after_ns = widen(prober.reply_after_ns, probe.reply_after_ns)
-        if probe.payload_bytes:
-            prober.payload_bytes = probe.payload_bytes
-        if _RANK[probe.grade] > _RANK[prober.grade]:
-            prober.grade = probe.grade
+        _add(prober, probe.time_ns, probe.reply_after_ns, probe.payload_bytes, probe.grade)
     if episode.ending == Ending.RESET:
         prober.missed -= 1
     if newest.reply_after_ns is None and last_ns is not None and last_ns - newest.time_ns < ANSWER_WAIT_NS:

@@ -10,7 +10,7 @@ from kacap.report.compare.clocks import Sides
 from kacap.report.compare.matching import Pair
 from kacap.report.compare.passage import Crossing, Journey, Passage
 from kacap.report.compare.place import Place
-from kacap.report.compare.records import written
+from kacap.report.records import written
 
 
 def lines(crossing: Crossing) -> Iterator[str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from kacap.report.compare.opinions import Comparison, Difference
-from kacap.report.records import VERSION
+from kacap.report.records import segment_fields, written
 
 
 def lines(comparison: Comparison, version: str) -> Iterator[str]:
@@ -26,22 +25,9 @@ def lines(comparison: Comparison, version: str) -> Iterator[str]:
 
 def _difference(comparison: Comparison, difference: Difference) -> dict[str, Any]:
     """Return one frame on which they differ: ``id`` names the reason, ``why`` says it."""
-    record = difference.record
     return {
-        "frame": comparison.analysis.frame_name(record.frame),
-        "time_ns": record.time_ns,
-        "connection": record.connection,
-        "from": str(record.source),
-        "to": str(record.destination),
-        "kind": record.kind,
-        "grade": record.grade,
-        "reason": record.reason,
+        **segment_fields(difference.record, comparison.analysis.frame_name),
         "tshark": list(difference.labels),
         "id": difference.why.id,
         "why": difference.why.sentence,
     }
-
-
-def written(kind: str, fields: dict[str, Any]) -> str:
-    """Return one record as a line of JSON, without the newline."""
-    return json.dumps({"v": VERSION, "type": kind, **fields}, separators=(",", ":"), default=int)
