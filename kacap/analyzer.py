@@ -19,7 +19,7 @@ from kacap.classify.reasons import SENTENCES, Why
 from kacap.classify.tables import Change
 from kacap.classify.tracker import Tracked, Tracker
 from kacap.connections import Connections, probers_of
-from kacap.flows import A_FIN, B_FIN, FINISHED, WAS_RESET
+from kacap.flows import A_FIN, B_FIN, FINISHED, NEVER, WAS_RESET
 from kacap.model import Connection, Endpoint, FrameRef, SegmentRecord
 from kacap.news import News, Sink
 from kacap.timing.episodes import ANSWER_WAIT_NS
@@ -119,6 +119,17 @@ class Analyzer:
         late &= now_ns - probers["last_ns"] >= ANSWER_WAIT_NS
         probers["overdue"][late] = 1
         return np.flatnonzero(late)
+
+    def heard_ns(self) -> NDArray[np.int64]:
+        """Return when each prober last accepted something from its peer, by row of PROBER; NEVER: not seen, or closed."""
+        probers, rows = self.gatherer.probers.filled, self.tracker.rest()
+        slots = np.full(self.gatherer.watched.used + 1, -1, np.int64)
+        slots[rows["watched"]] = np.arange(len(rows))
+        slot = slots[probers["watched"]]
+        heard = np.full(len(probers), NEVER, np.int64)
+        known = slot >= 0
+        heard[known] = self.tracker.sides["heard_ns"][2 * slot[known] + probers["side"][known]]
+        return heard
 
     def finish(self) -> Analysis:
         """The source has ended: close everything and return the analysis (its ``capture`` names no files yet)."""

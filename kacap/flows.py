@@ -23,6 +23,7 @@ BEGAN, A_FIN, B_FIN, WAS_RESET, WATCHED, FINISHED = 1, 2, 4, 8, 16, 32
 UNHEARD = 1  # the newest reply in the capture did not reach its sender
 UNSEEN = 2  # its sender heard, or sent, something that is not in the capture since its segment before
 EXACT = 4  # what the capture shows is what its sender heard
+HEARD_UNSEEN = 8  # with UNSEEN: what is not in the capture is something that its sender heard
 
 LINE = 64  # bytes of a cache line: what every segment touches comes first, so that few of them are fetched
 

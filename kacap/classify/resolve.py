@@ -90,7 +90,7 @@ def settle(middle: Row, head: Row, side: Row, verdict: Row) -> None:
 @kernel
 def _start_run(own: Row, event: Row) -> None:
     """Begin a run with its first segment."""
-    own.run_n, own.run_seq = 1, event.seq
+    own.run_n, own.run_seq, own.run_ack = 1, event.seq, event.ack
     own.run_last_ns, own.run_gap_ns = event.time_ns, 0
     own.run_least_ns = own.run_most_ns = 0
     own.heard_first = own.growths = own.holes = 0
@@ -202,16 +202,6 @@ def _join_repeats(middle: Row, head: Row, own: Row, event: Row) -> None:
 
 
 @kernel
-def _end_repeats(middle: Row, head: Row, side: Row, own: Row) -> None:
-    """Decide a run of equal ACKs after which nothing came that tells."""
-    if _is_constant(own):
-        settle(middle, head, side, (_PROBE, _PATTERNED, _W_REPEATS))
-    else:
-        settle(middle, head, side, (_PROBE, _AMBIGUOUS, _W_FEW))
-        own.last_grade = _AMBIGUOUS
-
-
-@kernel
 def _drop(middle: Row, head: Row, side: Row) -> None:
     """Let a run of equal ACKs be just that: its side's data goes on from their number, or its peer's does."""
     place = head.queue
@@ -220,6 +210,18 @@ def _drop(middle: Row, head: Row, side: Row) -> None:
         if event.open and 1 - event.from_a == side:
             event.kind, event.dropped, event.open = _ACK, 1, 0
         place = event.next
+
+
+@kernel
+def _end_repeats(middle: Row, head: Row, side: Row, own: Row) -> None:
+    """Decide a run of equal ACKs after which nothing came that tells; where its sender scans ports it is just that."""
+    if own.scan:
+        _drop(middle, head, side)
+    elif _is_constant(own):
+        settle(middle, head, side, (_PROBE, _PATTERNED, _W_REPEATS))
+    else:
+        settle(middle, head, side, (_PROBE, _AMBIGUOUS, _W_FEW))
+        own.last_grade = _AMBIGUOUS
 
 
 @kernel

@@ -14,6 +14,7 @@ from kacap.flows import (
     ACCEPTED_STAMP,
     BYTE,
     EXACT,
+    HEARD_UNSEEN,
     NEVER,
     NXT,
     REPLIED_STAMP,
@@ -104,7 +105,7 @@ def hints_of(seg: Row, x: Row, y: Row) -> Row:
     """Return what timestamps and IP ID of X's segment say of frames that the capture lacks, or that X lacks (flows)."""
     hints = UNHEARD if is_unheard(seg, x, y) else 0
     if seg.has & HAS_TIMESTAMPS and y.known & STAMP and seq_diff(seg.tsecr, y.tsval) > 0:
-        hints |= UNSEEN
+        hints |= UNSEEN | HEARD_UNSEEN
     elif seg.has & HAS_TIMESTAMPS and y.stamps & ACCEPTED_STAMP and seg.tsecr == y.accepted_tsval:
         hints |= EXACT
     step = np.int64(np.uint16(np.uint16(seg.ip_id) - np.uint16(x.ip_id)))

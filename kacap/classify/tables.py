@@ -18,6 +18,7 @@ class Outcome(IntEnum):
     ANSWERED = 1  # a reply, or other traffic that its prober accepted in time
     MISSED = 2  # nothing in time
     RESET = 3  # a reset
+    UNCAPTURED = 4  # an answer that the capture lacks: the timestamp that its sender echoes next shows that it came
 
 
 class Change(IntEnum):
@@ -61,6 +62,7 @@ WATCHED_SIDE = np.dtype(
         ("run_most_ns", "<i8"),
         ("run_n", "<i4"),  # ... and how many segments it has
         ("run_seq", "<u4"),
+        ("run_ack", "<u4"),
         ("last_seq", "<u4"),  # its last probe
         ("prober", "<i4"),  # row of PROBER, from 1; 0: it has not probed
         ("state", "u1"),  # classify.states.State
@@ -68,6 +70,7 @@ WATCHED_SIDE = np.dtype(
         ("rating_grade", "u1"),
         ("rating_why", "u1"),
         ("heard_first", "u1"),  # 1: the silence before the run is one of its gaps
+        ("scan", "u1"),  # 1: its sender sends the same ACK on other connections too
         ("growths", "u1"),  # gaps at its end that grew, each on the one before
         ("holes", "u1"),  # gaps that hold firings which were not captured
         ("from_start", "u1"),  # 1: the capture shows the window closing before the run

@@ -16,7 +16,7 @@ from kacap.classify.reasons import Why
 from kacap.classify.resolve import change, is_plain, note_plain, resolve, step
 from kacap.classify.states import Seen
 from kacap.classify.tables import Change, Outcome
-from kacap.flows import NEVER, UNHEARD
+from kacap.flows import HEARD_UNSEEN, NEVER, UNHEARD
 from kacap.kernels import Row, entry, kernel
 from kacap.segments import FIN, RST, SYN
 from kacap.timing.history import ABORT, FIRING, take_firing, take_run_end
@@ -39,12 +39,13 @@ _ANSWERED, _RESET_END, _GAVE_UP = _CODE[Ending.ANSWERED], _CODE[Ending.RESET], _
 _REFUSED, _RESUMED, _CLOSED, _OPEN = (
     _CODE[Ending.UNREACHABLE], _CODE[Ending.RESUMED], _CODE[Ending.CLOSED], _CODE[Ending.OPEN]
 )  # fmt: skip
-_WAITING, _WAS_ANSWERED, _MISSED, _WAS_RESET = (int(outcome) for outcome in Outcome)
+_WAITING, _WAS_ANSWERED, _MISSED, _WAS_RESET, _UNCAPTURED = (int(outcome) for outcome in Outcome)
 _C_SEGMENT, _C_SENT, _C_ANSWERED, _C_REFUSED = (
     int(Change.SEGMENT), int(Change.SENT), int(Change.ANSWERED), int(Change.REFUSED)
 )  # fmt: skip
 _C_ENDED = int(Change.ENDED)
 _KEEP = 255  # an ending that a reply has already set
+_UNCAPTURED_END = 254  # resumed, by what the capture lacks
 
 
 class Middle(NamedTuple):
@@ -102,6 +103,9 @@ def _take_probe(middle: Row, event: Row) -> None:
     _fire(middle, number, event, event.hints & ~UNHEARD)  # what it heard is corrected already
     if prober.run_n and (prober.run_spoken or (prober.run_unheard and not event.hints & UNHEARD)):
         _end(middle, number, event, _KEEP)
+    elif prober.run_n and event.hints & HEARD_UNSEEN:
+        middle.probes[prober.last_probe].outcome = _UNCAPTURED
+        _end(middle, number, event, _UNCAPTURED_END)
     row = middle.counts[0].probes
     middle.counts[0].probes += 1
     probe = middle.probes[row]
@@ -236,6 +240,8 @@ def _end(middle: Row, number: Row, event: Row, ending: Row) -> None:
         else:
             episode.ending, episode.ending_frame = prober.run_ending, prober.run_ending_frame
             episode.ending_file, episode.ending_ns = prober.run_ending_file, prober.run_ending_ns
+    elif ending == _UNCAPTURED_END:
+        episode.ending, episode.ending_ns = _RESUMED, NEVER
     else:
         episode.ending = ending
         episode.ending_frame, episode.ending_file, episode.ending_ns = event.frame, event.file, event.time_ns
@@ -275,7 +281,9 @@ def _count(middle: Row, prober: Row, episode: Row, now_ns: Row) -> Row:
             run = 0
         else:
             unanswered += 1
-            if row == episode.last and ending == _RESET_END:
+            if probe.outcome == _UNCAPTURED:
+                run = 0
+            elif row == episode.last and ending == _RESET_END:
                 probe.outcome = _WAS_RESET
                 prober.reset += 1
             elif row == episode.last and ending == _OPEN and now_ns - probe.time_ns < ANSWER_WAIT_NS:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.classify.emit import EVENT
+from kacap.classify.states import State
 from kacap.classify.tables import CHANGE, COUNTS, DECIDED, EPISODE, PROBE, PROBER, WATCHED, WATCHED_SIDE
 from kacap.flows import BEGAN, NEVER
 from kacap.rows import Table
@@ -63,9 +64,22 @@ class Gatherer:
     def close(self, watched: NDArray[np.int64], now_ns: int | None) -> None:
         """End connections, by their rows of WATCHED: they closed (None), or the capture ended at ``now_ns``."""
         if len(watched):
+            self._mark_scans()
             self._make_room(2 * len(watched))
             close(watched, np.int64(NEVER if now_ns is None else now_ns), self._middle(), self._scratch)
             self._count()
+
+    def _mark_scans(self) -> None:
+        """Mark undecided runs of one sender that carry the same numbers: no two connections do, but for a scan."""
+        sides = self.sides.filled
+        places = np.flatnonzero(sides["state"] == State.REPEATED)
+        if len(places) < 2:
+            return
+        watched, of_b = self.watched.filled[places // 2], places % 2 == 1
+        hi, lo = (np.where(of_b, watched[f"b_{half}"], watched[f"a_{half}"]) for half in ("hi", "lo"))
+        numbers = sides["run_seq"][places].astype(np.uint64) << np.uint64(32) | sides["run_ack"][places]
+        _, group, sizes = np.unique(np.column_stack([hi, lo, numbers]), axis=0, return_inverse=True, return_counts=True)
+        sides["scan"][places] = sizes[group.reshape(-1)] > 1
 
     def changed(self) -> Changes:
         """Return what has changed since the last call."""
