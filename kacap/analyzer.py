@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,14 @@ from kacap.classify.kinds import GRADE_WORDS, KIND_WORDS, Ending, Kind
 from kacap.classify.reasons import SENTENCES, Why
 from kacap.classify.resolve import Resolver
 from kacap.classify.tracker import Tracked, Tracker
-from kacap.evidence import Case, Evidence, case_of, is_plain, presence_in
 from kacap.findings import findings
-from kacap.findings.case import Context, Heard
+from kacap.findings.case import Case
+from kacap.findings.context import Context
 from kacap.findings.deaths import Deaths, summed
-from kacap.flows import A_FIN, B_FIN, BEGAN, FINISHED, WAS_RESET, rows_of
+from kacap.findings.observations import Observations, Watched
+from kacap.findings.presence import Heard
+from kacap.findings.screening import FEW_NS, MANY_NS, screen
+from kacap.flows import A_FIN, B_FIN, BEGAN, FINISHED, TOLD, WAS_RESET, rows_of
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Prober, SegmentRecord
 from kacap.timing.episodes import Gatherer
 from kacap.timing.expectations import Expectation, Expected
@@ -38,24 +41,26 @@ Decode = Callable[[FrameBatch, NDArray[np.int64]], NDArray[np.void]]
 Sink = Callable[[object], None]
 
 
+def _nothing(connection: Connection) -> None:
+    """Expect nothing of a connection."""
+
+
 def _ignore(record: object) -> None:
     """Take a record and do nothing: who asked for no records."""
 
 
 AT_ONCE = 1 << 12  # events
-FEW = 20  # connections, up to which those on which nobody probes are worth a finding each
 
 
 class Watch:
     """One connection on which somebody probes: its undecided events, its episodes, its record."""
 
-    __slots__ = ("connection", "evidence", "gatherer", "resolver", "window_probes")
+    __slots__ = ("connection", "gatherer", "resolver", "window_probes")
 
     def __init__(self, connection: Connection, emit: Callable[[Connection, Prober, Episode], None]) -> None:
         self.connection = connection
         self.resolver = Resolver()
         self.gatherer = Gatherer(connection, partial(emit, connection))
-        self.evidence = Evidence()
         self.window_probes = 0
 
 
@@ -101,7 +106,7 @@ class Analyzer:
     ) -> None:
         self.decoder = decoder
         self.system = system
-        self.expect = expect if callable(expect) else lambda _: expect
+        self.expect = expect if callable(expect) else _nothing if expect is None else lambda _: expect
         self.limits = limits
         # Whether a connection of which nothing is told may as well be counted without a record of its own.
         self.counts_only = sink is None and expect is None and not keep_all
@@ -110,7 +115,8 @@ class Analyzer:
         self.keep_all = keep_all
         self.keep_episodes = keep_episodes
         self.keep_marks = marks
-        self.tracker = Tracker(all_segments=segments != "none")
+        self.observations = Observations()
+        self.tracker = Tracker(all_segments=segments != "none", beside=self.observations)
         self.skipped = np.zeros(len(Reason), np.int64)
         self.watches: dict[int, Watch] = {}
         self.held: dict[FrameRef, SegmentRecord] = {}  # plain ACKs that may yet prove to be probes
@@ -149,7 +155,7 @@ class Analyzer:
         """Do the third part, objects: resolve what was undecided, gather episodes, tell of what is final."""
         if len(tracked.closed):
             self._hear()
-            self._close_rows(tracked.closed)
+            self._close_rows(tracked.closed, cast(Watched, tracked.watched))
         for row in rows_of(tracked.opened):
             self.watches[row.id] = Watch(_connection(row), self._final)
         self.unheard.append(tracked.events)
@@ -179,7 +185,6 @@ class Analyzer:
             for event in apart(row):
                 self._resolve(watch, event)
             return
-        watch.evidence.take_answered(probe)
         if self.segments != "none":
             for event in apart(row):
                 self._tell(watch.connection, event)
@@ -206,7 +211,8 @@ class Analyzer:
     def finish(self) -> Analysis:
         """The source has ended: close everything and return the analysis (its ``capture`` names no files yet)."""
         self._hear()
-        self._close_rows(self.tracker.rest(), self.tracker.now_ns)
+        rest = self.tracker.rest()
+        self._close_rows(rest, self.observations.of(np.arange(len(rest))), self.tracker.now_ns)
         for held in self.held.values():
             self.sink(held)
         self.held.clear()
@@ -230,9 +236,9 @@ class Analyzer:
 
     def _find(self, probing: list[Connection]) -> None:
         """Look for findings, connection by connection and over the capture."""
-        context = Context(probing, self.heard, self.dropped, expected=self.expect, limits=self.limits)
+        context = Context(probing, self.heard, dropped=self.dropped, expected=self.expect, limits=self.limits)
         context.timed_drops = self.analysis.capture.timed_drops
-        context.few = self.analysis.quiet.connections + len(probing) <= FEW
+        context.last_ns = self.analysis.capture.last_ns or 0
         self.cases.sort(key=lambda case: case.connection.connection)
         probers = [prober for connection in probing for prober in connection.probers]
         telling = self.deaths.telling(context)
@@ -249,7 +255,6 @@ class Analyzer:
             self._tell(watch.connection, event)
         if not event.dropped:
             watch.gatherer.take(event)
-            watch.evidence.take(event)
 
     def _final(self, connection: Connection, prober: Prober, episode: Episode) -> None:
         """An episode is final: keep it and tell of its probes and of itself."""
@@ -267,15 +272,19 @@ class Analyzer:
                 self.sink(probe)
             self.sink(episode)
 
-    def _close_rows(self, rows: NDArray[np.void], now_ns: int | None = None) -> None:
+    def _close_rows(self, rows: NDArray[np.void], watched: Watched, now_ns: int | None = None) -> None:
         """Close connections, at ``now_ns`` those that are open; what concerns nobody is only counted."""
+        telling = screen(watched, MANY_NS if self.expect is _nothing else FEW_NS)
+        self.heard.take(rows, watched.observed)
+        self.deaths.take_rows(rows, watched.observed)
+        places = np.arange(len(rows))
         if self.counts_only and len(rows):
-            plain = is_plain(rows, beats=self.analysis.quiet.connections + len(rows) <= FEW)
+            plain = ~telling & (rows["state"] & TOLD == 0)
             self._count_plain(rows[plain])
-            rows = rows[~plain]
-        for row in rows_of(rows):
+            rows, places = rows[~plain], places[~plain]
+        for row, place in zip(rows_of(rows), places.tolist(), strict=True):
             is_open = not row.state & (A_FIN | B_FIN | WAS_RESET | FINISHED)
-            self._close(row, now_ns if is_open else None)
+            self._close(row, Case(_connection(row), watched, place), bool(telling[place]), now_ns if is_open else None)
 
     def _count_plain(self, rows: NDArray[np.void]) -> None:
         """Add connections on which nobody probes, and of which nothing is told, to the summary of such."""
@@ -285,17 +294,13 @@ class Analyzer:
         first = _connection(rows_of(longest[[longest["id"].argmin()]])[0])
         probing, retransmitting = (int((rows[name] > 0).sum()) for name in ("window_probes", "retransmissions"))
         self.analysis.quiet.take(first, len(rows), probing, retransmitting)
-        for row in rows_of(rows) if not self.heard.full else ():
-            of_b, of_a = presence_in(row)
-            self.heard.take(address_text(row.b_hi, row.b_lo), of_b)
-            self.heard.take(address_text(row.a_hi, row.a_lo), of_a)
 
-    def _close(self, row: Any, until_ns: int | None = None) -> None:
+    def _close(self, row: Any, case: Case, is_telling: bool, until_ns: int | None = None) -> None:
         """A connection has ended: finish what is open and keep its record, or only count it.
 
         ``until_ns`` is how long it was watched, where it stayed open to the end.
         """
-        connection = _connection(row)
+        connection = case.connection
         watch = self.watches.pop(connection.connection, None)
         if watch is not None:
             for decided in watch.resolver.finish():
@@ -303,11 +308,9 @@ class Analyzer:
             watch.gatherer.finish(None if row.state & FINISHED else self.tracker.now_ns)
             connection.probers = [prober for prober in watch.gatherer.probers if prober is not None]
             connection.window_probes += watch.window_probes
-        case = case_of(row, connection, watch.evidence if watch is not None else Evidence())
-        self.deaths.take(case)
-        for side, presence in zip((connection.b, connection.a), case.present, strict=True):
-            self.heard.take(side.address, presence)
-        if connection.probers or case.opened or self.expect(connection) is not None:
+        if connection.probers or is_telling:
+            self.deaths.take(case)
+        if connection.probers or is_telling or self.expect(connection) is not None:
             self.cases.append(case)
         if connection.probers or self.keep_all:
             self.analysis.connections.append(connection)
