@@ -25,7 +25,7 @@ _Span = namedtuple("_Span", bits.SPAN.names)  # type: ignore[misc, arg-type]
 
 def frame_of(packed: int) -> FrameRef:
     """Return the frame that a row holds as one number."""
-    return FrameRef(packed >> 48, packed & 0xFFFF_FFFF_FFFF)
+    return FrameRef(*divmod(packed, 1 << 48))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An ICMP error that quoted a segment; ``quoted_ns`` is when the quoted side had last sent one."""
+    """An ICMP error that quoted a segment; ``quoted_ns`` is when that was sent, 0 if it was not its side's last."""
 
     frame: FrameRef
     time_ns: int
@@ -234,7 +234,7 @@ def _open(watched: Watched, side: Any, from_a: bool) -> Outstanding:
     first = frame_of(side.head_frame) if side.head_frame else None
     reset = side.known & bits.PEER_RESET
     end_ns, how = (side.head_reset_ns, bits.RESET_BY_PEER) if reset else (side.resent_ns, bits.OPEN)
-    number = (side.head_end - side.head_seq) & 0xFFFF_FFFF
+    number = int(distance(side.head_end, side.head_seq))
     vain = side.known & bits.VAIN != 0
     return Outstanding(
         from_a, side.head_n, number, side.head_ns, side.resent_ns, end_ns, how, vain, first, *_unrolled(span)

@@ -73,7 +73,7 @@ class Deaths:
             return
         rows = np.concatenate([np.zeros(0, _SURVIVED), *self.survived])
         ports = np.array(sorted({port for _, _, port in places}), np.uint16)
-        for hi, lo, port, survived_ns in rows[np.isin(rows["port"], ports)].tolist():
+        for hi, lo, survived_ns, port in rows[np.isin(rows["port"], ports)].tolist():
             bracket = places.get((hi, lo, port))
             if bracket is not None and survived_ns > bracket.survived_ns:
                 bracket.survived_ns = survived_ns

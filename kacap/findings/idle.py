@@ -76,6 +76,8 @@ def _at_probe(case: Case, prober: Prober, episode: Episode) -> Death | None:
     peer_is_a = prober.peer == case.connection.a
     if case.closed(peer_is_a) or stopped_probing(case, prober, episode):
         return None
+    if episode.ending != Ending.RESET and prober.replies == 0 and gap < TIGHT_NS:
+        return None  # no probe was ever answered: no box that forgets so soon is known, one that drops probes is
     by_reset = episode.ending == Ending.RESET
     reset = reset_at(case, episode.ending_frame) if by_reset else None
     by_box = reset is not None and reset.forged

@@ -81,6 +81,7 @@ SIDE_OBSERVED = np.dtype(
         ("una", "<u4"),  # highest acknowledgement of the peer
         ("end", "<u4"),  # next sequence number
         ("sent_ack", "<u4"),  # its newest acknowledgement
+        ("last_seq", "<u4"),  # of its last segment
         ("first_ns", "<i8"),  # when it was heard first, RSTs apart
         ("last_ns", "<i8"),  # ... and last
         ("quiet_ns", "<i8"),  # its longest pause in between
@@ -155,7 +156,7 @@ NOTE = np.dtype(
         ("slot", "<i8"),
         ("silence_ns", "<i8"),  # since the connection's last segment
         ("after_ns", "<i8"),  # since the other side's last segment; -1: none
-        ("quoted_ns", "<i8"),  # of an ICMP error: when the quoted side had last sent something
+        ("quoted_ns", "<i8"),  # of an ICMP error: when the segment it quotes was sent, if that was its side's last; else 0
         ("by_hi", "<u8"),
         ("by_lo", "<u8"),
         ("seq", "<u4"),

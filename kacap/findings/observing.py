@@ -134,7 +134,7 @@ def _take_numbers(seg: Row, x: Row, y: Row, kind: Row) -> None:
             x.rtt_ns = min(x.rtt_ns, soon) if x.rtt_ns else soon
         y.una = seg.ack
         y.known |= UNA
-    x.sent_ack = seg.ack
+    x.sent_ack, x.last_seq = seg.ack, seg.seq
 
 
 @kernel
@@ -207,7 +207,8 @@ def _note_quote(seg: Row, label: Row, row: Row, pools: Row) -> None:
     if row.quotes > NOTES_EACH or not x.known & HEARD:
         return
     note = _add_note(seg, label, row, (header, notes))
-    note.kind, note.about, note.quoted_ns, note.after_ns = QUOTE_NOTE, 0, x.last_ns, -1
+    note.kind, note.about, note.after_ns = QUOTE_NOTE, 0, -1
+    note.quoted_ns = x.last_ns if seg.seq == x.last_seq else 0
 
 
 @kernel
