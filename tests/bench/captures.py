@@ -6,7 +6,7 @@ NAME is one of
     balancer   headers only, 10,000 connections, probes and replies (2.0 million frames unless --frames says otherwise)
     many       the same of 200,000 connections (2.6 million)
     long       the same of 500 connections (2.0 million)
-    data       120,000 short connections with payload, one in a hundred probed while it is silent (300 MB)
+    data       120,000 connections with payload, each probed twice while it is silent between (300 MB)
 
 --frames keeps the number of frames per connection and changes the number of connections. The same arguments give the
 same bytes. Servers probe: their timers are those of Linux (kernel/time/timer.c since 4.8) at 250 or 1000 Hz, with the
@@ -34,7 +34,7 @@ LOST = 0.001  # probes without a reply
 _SETTINGS = [(250, 15, 15), (1000, 60, 10), (250, 30, 10), (1000, 45, 15), (250, 60, 60), (250, 75, 75), (1000, 20, 5)]
 SERVERS = np.array(_SETTINGS, np.int64)
 # (connections, frames of each) as the table of the benchmark has them
-SHAPES = {"balancer": (10_000, 200), "many": (200_000, 13), "long": (500, 4000), "data": (120_000, 15)}
+SHAPES = {"balancer": (10_000, 200), "many": (200_000, 13), "long": (500, 4000), "data": (120_000, 18)}
 
 SEGMENT = np.dtype(
     [("time_ns", "<i8"), ("who", "<u4"), ("seq", "<u4"), ("ack", "<u4"), ("tsval", "<u4"), ("tsecr", "<u4"),
@@ -135,7 +135,7 @@ class Connections:
 
     def exchange(self, time_ns: Numbers, which: Numbers) -> Numbers:
         """Let each client ask and its server answer, both with data; return when that was done."""
-        self.send(False, time_ns, which, PSH | ACK, self._rng.integers(60, 400, len(which)))
+        self.send(False, time_ns, which, PSH | ACK, self._rng.integers(40, 200, len(which)))
         time_ns = time_ns + 20_000
         self.send(True, time_ns, which)
         time_ns = time_ns + self._rng.exponential(2_000_000, len(which)).astype(np.int64)
@@ -167,8 +167,7 @@ def make(name: str, frames: int | None = None, seed: int = 1) -> NDArray[np.void
     opened_ns = world.open(START_NS + rng.integers(0, 60 * SECOND_NS, connections))
     if name == "data":
         now_ns = world.exchange(opened_ns, np.arange(connections))
-        silent = np.arange(0, connections, 100)
-        now_ns[silent] = world.probe(now_ns[silent], silent, 3)
+        now_ns = world.probe(now_ns, np.arange(connections), 2)
         world.close(world.exchange(now_ns + 1_000_000, np.arange(connections)))
     else:
         world.probe(opened_ns, np.arange(connections), (each - 3) // 2)
