@@ -29,7 +29,7 @@ from kacap.model import Connection, Endpoint, Episode, FrameRef, Prober, Segment
 from kacap.timing.episodes import Gatherer
 from kacap.timing.expectations import Expectation, Expected
 from kacap.timing.limits import LIMITS, Limit
-from kacap.timing.settings import estimate
+from kacap.timing.settings import fill
 from kacap.timing.verdicts import judge_connection, may_have_timed_out
 from kacap.wire import Reason, decode
 
@@ -213,7 +213,7 @@ class Analyzer:
         analysis = self.analysis
         analysis.connections.sort(key=lambda connection: connection.connection)
         probing = [connection for connection in analysis.connections if connection.probers]
-        analysis.clocks = estimate(probing, self.system)
+        analysis.clocks = fill(probing, self.system)
         for connection in probing:
             judge_connection(connection, self.expect(connection))
         for episode in self.late:

@@ -10,7 +10,7 @@ from kacap.classify.kinds import GRADE_WORDS, Ending, Kind
 from kacap.classify.reasons import Why
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Probe, Prober
 from kacap.segments import ACK, FIN, RST, SYN
-from kacap.timing.history import History, widen
+from kacap.timing.kept import History, widen
 
 # The least interval of tcp(7): an answer that takes longer than this is no answer to an earlier probe.
 ANSWER_WAIT_NS = 1_000_000_000
@@ -164,11 +164,11 @@ class Gatherer:
     def _note_unheard(self, event: Event, side: int) -> None:
         """An RST, ACK one more equal gap after the last probes, all answered: the answers never reached the prober."""
         prober, history = self.probers[side], self.histories[side]
-        if prober is None or event.flags & (RST | ACK) != RST | ACK or len(history.steps) < 2:
+        if prober is None or event.flags & (RST | ACK) != RST | ACK or len(history.fired) < 2:
             return
-        gap = history.steps_end_ns - (history.steps[-1].before_ns or 0)
-        last = event.time_ns - history.steps_end_ns
-        idle = history.idle_gap_ns[1] if history.idle_gap_ns else 0
+        newest, before = history.fired[-1], history.fired[-2]
+        gap, last = newest[0] - before[0], event.time_ns - newest[0]
+        idle = max((time_ns - since_ns for time_ns, _, since_ns, _ in history.fired if since_ns), default=0)
         history.unheard = abs(last - gap) <= gap // 16 and idle > 1.3 * last
 
     def _close_open(self, event: Event) -> None:
