@@ -23,7 +23,7 @@ TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 
 # Imports point down this list only; modules of one row may import each other.
 LAYERS = (
-    ("errors", "kernels", "segments", "model", "analysis", "addresses", "units"),
+    ("errors", "trusted", "kernels", "segments", "model", "analysis", "addresses", "units"),
     ("capture", "wire"),
     ("flows",),
     ("classify",),
@@ -34,7 +34,8 @@ LAYERS = (
     ("report",),
     ("commands", "__main__", "pytest_plugin"),
 )
-APART = {"lab": {"lab", "errors", "sockets"}, "sockets": {"sockets", "errors"}}  # import none of the analysis
+# import none of the analysis
+APART = {"lab": {"lab", "errors", "sockets", "trusted"}, "sockets": {"sockets", "errors"}}
 
 # where I/O, clocks and the environment may be
 ROOMS = ("capture", "sockets", "report", "commands", "lab", "pytest_plugin")
@@ -44,7 +45,9 @@ IMPURE_MODULES = {
 }  # fmt: skip
 IMPURE_CALLS = {"open", "print", "input", "breakpoint"}
 IMPURE_BY_NAME = {
+    "__main__.py": "takes the current directory off the places where Python looks for modules",
     "kernels.py": "finds the directory of the compiled kernels, and says when it fills it",
+    "trusted.py": "asks whose a directory is before anything in it is started or loaded",
     "units.py": "turns nanoseconds into a date in UTC; asks no clock",
 }  # fmt: skip
 

@@ -6,7 +6,6 @@ import ctypes
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,11 +18,11 @@ from kacap.capture.rights import RUN_AS_ROOT, RUN_WITH_RIGHT, effective, has
 from kacap.commands.version import installed
 from kacap.errors import KacapError
 from kacap.lab.truth import hz
+from kacap.trusted import find_program, plain_environment
 
 LINUX = sys.platform.startswith("linux")
 LOOPBACK = "lo" if LINUX else "lo0"
 SYSTEM = Path("/proc/sys")
-ADMIN_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 CLONE_NEWUSER = 0x10000000
 
 
@@ -61,7 +60,7 @@ def engines() -> Iterator[Check]:
 
 def _mend_engine(name: str) -> str:
     """Return what to do for an engine that cannot open the loopback interface."""
-    if name == "dumpcap" and not (_which("dumpcap") or _which("tcpdump")):
+    if name == "dumpcap" and not (find_program("dumpcap") or find_program("tcpdump")):
         return "sudo apt install tcpdump"
     return {
         "dumpcap": "sudo dpkg-reconfigure wireshark-common && sudo usermod -aG wireshark $USER (then log in again)",
@@ -101,20 +100,16 @@ def _mapped(name: str) -> str | None:
 def programs() -> Iterator[Check]:
     """Yield whether the programs that kacap can use are here."""
     for name, package in (("tshark", "tshark"), ("dumpcap", "wireshark-common"), ("tcpdump", "tcpdump")):
-        path = _which(name)
+        path = find_program(name)
         words = f"{path}, {_version(path)}" if path else "not found; not needed, but used where it is there"
         yield Check(name, path is not None, words, None if path else f"sudo apt install {package}")
-
-
-def _which(name: str) -> str | None:
-    """Return the path of a program, also where only root's PATH has it."""
-    return shutil.which(name, path=ADMIN_PATH)
 
 
 def _version(path: str) -> str:
     """Return the version that a program tells."""
     try:
-        done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=False,
+                              env=plain_environment())  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"does not run: {error}"
     found = re.search(r"\d+\.\d+(?:\.\d+)?", done.stdout + done.stderr)
