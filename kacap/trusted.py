@@ -51,7 +51,7 @@ def _walk(path: Path, make: bool, last_link: bool) -> int:
     whole = path.absolute()
     parts, at, links = list(reversed(whole.parts[1:])), os.open(whole.anchor, _HANDLE), 0
     try:
-        _check(at, Path(whole.anchor), bool(parts))
+        check_owner(at, Path(whole.anchor), bool(parts))
         so_far = Path(whole.anchor)
         while parts:
             name = parts.pop()
@@ -65,7 +65,7 @@ def _walk(path: Path, make: bool, last_link: bool) -> int:
                 parts += reversed(target.parts[1:] if target.is_absolute() else target.parts)
                 continue
             at, so_far = _replaced(at, below), so_far / name
-            _check(at, so_far, bool(parts))
+            check_owner(at, so_far, bool(parts))
     except BaseException:
         os.close(at)
         raise
@@ -100,7 +100,7 @@ def _followed(at: int, name: str, path: Path, links: int, allowed: bool) -> str:
     return os.readlink(name, dir_fd=at)
 
 
-def _check(descriptor: int, path: Path, above: bool) -> None:
+def check_owner(descriptor: int, path: Path, above: bool = False) -> None:
     """Raise UntrustedError where another user could change what lies there; ``above``: more of the path follows."""
     if not POSIX:
         return

@@ -15,6 +15,7 @@ from typing import IO
 from kacap.capture.live_source import Wish
 from kacap.capture.live_stream import StreamTap, WaitingStream
 from kacap.capture.netns import inside
+from kacap.capture.privileges import FOR_CAPTURE, User, drop
 from kacap.capture.rights import CannotCaptureError, no_rights
 from kacap.errors import FilterError
 from kacap.trusted import find_program, plain_environment
@@ -40,6 +41,7 @@ class ProgramTap(StreamTap):
         """Let the program end properly, and read what it still has to say."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
+        self.begin()
         self._thread.join(2)
         super().halt()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -71,7 +73,7 @@ def open_program(interface: str, index: int, wish: Wish) -> ProgramTap:
     failures = []
     for command in commands(interface, wish):
         try:
-            return inside(wish.netns, lambda command=command: _start(command, interface, index))  # type: ignore[misc]
+            return inside(wish.netns, lambda command=command: _start(command, interface, index, wish.user))  # type: ignore[misc]
         except CannotCaptureError as error:
             failures.append(error)
     if not failures:
@@ -101,17 +103,19 @@ def commands(interface: str, wish: Wish) -> Iterator[list[str]]:
             yield [sudo, "-n", tcpdump, "--nano", *options, "-w", "-", *expression]
 
 
-def _start(command: list[str], interface: str, index: int) -> ProgramTap:
-    """Start one program; it works if its first bytes come. Raises CannotCaptureError, FilterError."""
+def _start(command: list[str], interface: str, index: int, user: User | None) -> ProgramTap:
+    """Start one program, as ``user``; it works if its first bytes come. Raises CannotCaptureError, FilterError."""
     errors = tempfile.TemporaryFile()  # noqa: SIM115 (read until the program has ended)
     try:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, start_new_session=True,
             env=plain_environment(),
+            preexec_fn=(lambda: drop(user, FOR_CAPTURE, ambient=True)) if user is not None else None,
         )  # fmt: skip
-    except OSError as error:
+    except (OSError, subprocess.SubprocessError) as error:
         why = "rights" if isinstance(error, PermissionError) else "failed"
-        raise CannotCaptureError(f"{interface}: cannot start {command[0]}: {error.strerror}", why) from None
+        told = getattr(error, "strerror", error)
+        raise CannotCaptureError(f"{interface}: cannot start {command[0]}: {told}", why) from None
     assert process.stdout is not None
     waiting = select.poll()
     waiting.register(process.stdout, select.POLLIN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import platform
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from kacap.capture.library import load_libpcap
 from kacap.capture.live import ENGINES, open_live
+from kacap.capture.privileges import drop, in_child, rights_of_threads, whom_to_become
 from kacap.capture.rights import RUN_AS_ROOT, RUN_WITH_RIGHT, effective, has
 from kacap.commands.version import installed
 from kacap.errors import KacapError
@@ -40,7 +42,7 @@ def checks() -> list[Check]:
     """Return every check, in the order in which a user needs them."""
     found = [*engines(), capture_rights(), libpcap(), *programs()]
     if LINUX:
-        found += [ptrace(), user_namespaces(), clock_rate()]
+        found += [given_up(), ptrace(), user_namespaces(), clock_rate()]
     return [*found, cache(), *versions()]
 
 
@@ -76,6 +78,29 @@ def capture_rights() -> Check:
     words = f"CapEff {effective():#x}, CAP_NET_RAW {'is' if has('CAP_NET_RAW') else 'is not'} in it"
     mend = None if has("CAP_NET_RAW") else f"{RUN_AS_ROOT}; or: {RUN_WITH_RIGHT}"
     return Check("capture rights", has("CAP_NET_RAW"), words, mend)
+
+
+def given_up() -> Check:
+    """Return what ``kacap live`` has left, here, when it reads packets: tried in a process of its own."""
+    user = whom_to_become(None)
+    reading, writing = os.pipe()
+
+    def give_up() -> None:
+        drop(user)
+        os.write(writing, json.dumps({name: sorted(each) for name, each in rights_of_threads().items()}).encode())
+
+    held = in_child(give_up)
+    os.close(writing)
+    with open(reading, "rb") as pipe:  # noqa: PTH123 (a pipe)
+        told = json.loads(pipe.read() or "{}")
+    if not held or not told:
+        return Check("live's rights", False, "cannot be given up: kacap live refuses to read packets here",
+                     "start it with the right to capture alone: " + RUN_WITH_RIGHT)  # fmt: skip
+    bounded = {int(value, 16) for value in told["CapBnd"]} == {0}
+    words = [f"becomes {user.name}" if user else "stays who it is", "no capability in any thread", "no_new_privs",
+             "bounding set empty" if bounded else "bounding set left as it is (only root can empty it)",
+             "seccomp and Landlock not used"]  # fmt: skip
+    return Check("live's rights", True, ", ".join(words))
 
 
 def libpcap() -> Check:
@@ -151,16 +176,19 @@ def clock_rate() -> Check:
 
 def cache() -> Check:
     """Return where compiled kernels are kept."""
-    from kacap.kernels import CACHE
+    from numba import __version__ as numba
 
-    named = os.environ.get("KACAP_CACHE")
-    if named and not CACHE.is_relative_to(named):
-        return Check("kernel cache", False, f"KACAP_CACHE={named} cannot be written; {CACHE} is used instead",
-                     f"sudo chown $USER {named}, or name another directory in KACAP_CACHE")  # fmt: skip
-    if CACHE.name.startswith("kacap-"):
-        return Check("kernel cache", False, f"{CACHE} is temporary: every run compiles anew",
-                     "export KACAP_CACHE=/a/directory/of/yours")  # fmt: skip
-    return Check("kernel cache", True, str(CACHE))
+    from kacap.kernel_cache import CACHE
+    from kacap.kernels import KNOWN, is_known
+
+    if not is_known(numba):
+        oldest, beyond = (".".join(map(str, each)) for each in KNOWN)
+        return Check("kernel cache", False, f"not used with numba {numba}: every run compiles anew",
+                     f"pip install 'numba>={oldest},<{beyond}'")  # fmt: skip
+    if (place := CACHE.directory()) is None:
+        return Check("kernel cache", False, f"every run compiles anew: {CACHE.fault}",
+                     "export KACAP_CACHE=/a/directory/of/yours, in which nobody else can write")  # fmt: skip
+    return Check("kernel cache", True, str(place))
 
 
 def versions() -> Iterator[Check]:

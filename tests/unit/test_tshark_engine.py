@@ -210,7 +210,7 @@ def test_a_foreign_file_that_ends_too_soon_is_damaged_there(tmp_path: Path) -> N
 def test_without_tshark_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(program, "find_program", lambda _: None)
     program.find.cache_clear()
-    with pytest.raises(CaptureError, match=r"tshark is not found where only you and root can write; install it: apt install"):
+    with pytest.raises(CaptureError, match=r"not found where only you and root can write; install it: apt install"):
         kacap.read(analysing.files_of(CUT_OFF), engine="tshark")
     snoop = tmp_path / "capture"
     snoop.write_bytes(b"snoop\0\0\0" + struct.pack(">II", 2, 4))
