@@ -5,8 +5,9 @@ A frame is written ``FrameRef(file, number)``; kinds and grades are the values o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 
 class FrameRef(NamedTuple):
@@ -43,7 +44,10 @@ class SegmentRecord:
 
 @dataclass(slots=True)
 class Probe:
-    """One keepalive probe and what came of it. ``reply_frame`` and ``reply_after_ns`` are None: no reply came."""
+    """One keepalive probe and what came of it. ``reply_frame`` and ``reply_after_ns`` are None: no reply came.
+
+    ``outcome`` is ``answered``, ``missed``, ``reset`` (a reset answered it) or ``waiting`` (an answer may still come).
+    """
 
     connection: int
     frame: FrameRef
@@ -54,6 +58,7 @@ class Probe:
     payload_bytes: int
     reply_frame: FrameRef | None = None
     reply_after_ns: int | None = None
+    outcome: str = "missed"
 
 
 @dataclass(slots=True)
@@ -111,30 +116,28 @@ class Prober:
     reply_after_ns: tuple[int, int] | None = None  # fastest and slowest reply
     gaps_ns: tuple[int, int] | None = None  # shortest and longest gap between consecutive probes
     survived_ns: int = 0  # the longest silence that an answered probe ended
+    longest_run: int = 0  # of misses in a row
+    unheard: int = 0  # replies in the capture that did not reach it, as its timestamps show
     connection: int = 0
-    history: Any = None  # timing.history.History: what the settings are estimated from; in no record
-    # Its episodes, and what they are made of (``classify.events.Answered``); whether there is any of the latter.
-    kept: list[Any] = field(default_factory=list, repr=False, compare=False)
-    unmade: bool = field(default=False, repr=False, compare=False)
-    at_once: int = field(default=0, repr=False, compare=False)  # probes that came as one with their answer
+    row: int = 0  # of the tables that it is a view of
+    _episodes: list[Episode] | Callable[[], list[Episode]] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def episodes(self) -> list[Episode]:
-        """Its episodes in order, made when they are first asked for: most are all alike and never looked at."""
-        if self.unmade:
-            self.unmade = False
-            self.kept[:] = [one if isinstance(one, Episode) else one.episode(self) for one in self.kept]
-        return self.kept
+        """Its episodes in order, made when they are first asked for."""
+        if callable(self._episodes):
+            self._episodes = self._episodes()
+        return self._episodes
 
     @episodes.setter
     def episodes(self, episodes: list[Episode]) -> None:
         """Give it these episodes."""
-        self.kept, self.unmade = episodes, False
+        self._episodes = episodes
 
     @property
     def steady(self) -> bool:
-        """Whether every probe came as one with its answer: then there is nothing but answered probes, one each."""
-        return self.at_once == self.probes
+        """Whether every probe was answered."""
+        return self.replies == self.probes
 
 
 @dataclass(slots=True)

@@ -46,6 +46,12 @@ def unhear(x: Row, time_ns: Row, before_ns: Row) -> None:
 
 
 @kernel
+def unhear_reply(x: Row) -> None:
+    """Take back that X heard the last reply to its probe, and everything since: it never arrived."""
+    x.heard_ns, x.heard_n = x.unheard_ns, 0
+
+
+@kernel
 def hear(y: Row, time_ns: Row) -> None:
     """Start Y's idle clock again, and keep when: what comes within a twentieth of a second counts as one."""
     n = y.heard_n
@@ -79,6 +85,7 @@ def learn_numbers(seg: Row, x: Row, y: Row, kind: Row) -> None:
                 x.byte = seg.last_byte
                 x.known |= BYTE
         if length and end == x.seen:
+            x.data_gap_ns = seg.time_ns - x.data_ns if kind == _RETRANSMISSION else np.int64(0)
             x.data_ns = seg.time_ns
         x.known |= NXT
     if seg.flags & SYN:
@@ -108,9 +115,35 @@ def learn_rest(seg: Row, x: Row, kind: Row) -> None:
     if seg.has & HAS_TIMESTAMPS and (not x.known & STAMP or seq_diff(seg.tsval, x.tsval) > 0):
         x.tsval = seg.tsval
         x.known |= STAMP
-    x.ip_id = seg.ip_id
+    learn_ip_id(seg, x)
     if x.ttl == 0 or seg.payload_len > 1 or seg.flags & SYN:
         x.ttl = seg.ttl  # replies may come from a nearer hop, data does not
+
+
+@kernel
+def learn_ip_id(seg: Row, x: Row) -> None:
+    """Watch whether a sender counts its IP IDs packet by packet, as Linux does for each socket (ip_select_ident_segs).
+
+    A segment with data may be several packets on the wire (segmentation offload), so only those after one without count.
+    """
+    step = np.uint16(np.uint16(seg.ip_id) - np.uint16(x.ip_id))
+    if x.id_pure and x.ip_id and seg.ip_id:
+        if step == 1:
+            x.id_ones = min(x.id_ones + 1, 250)
+        else:
+            x.id_jumps = min(x.id_jumps + 1, 250)
+    x.id_pure = 1 if seg.payload_len <= 1 else 0
+    x.ip_id = seg.ip_id
+
+
+@kernel
+def learn_path(seg: Row, x: Row, y: Row) -> None:
+    """Take from the handshake how long X is away from the place of the capture, there and back: who is asked answers."""
+    if x.asked_ns != NEVER and seg.flags & ACK and not seg.flags & RST:
+        x.path_ns = seg.time_ns - x.asked_ns
+        x.asked_ns = NEVER
+    if seg.flags & SYN:
+        y.asked_ns = seg.time_ns
 
 
 @kernel

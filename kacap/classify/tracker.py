@@ -21,7 +21,6 @@ from kacap.flows import (
     RECENT,
     RECENT_ROWS,
     SIDE,
-    TOLD,
     WAS_RESET,
     rebuild,
     zeros_on_lines,
@@ -72,6 +71,7 @@ class Tracker:
         self.recent["time_ns"] = NEVER
         self.events = np.zeros(EVENT_ROWS, EVENT)
         self.labels = np.zeros(0, LABEL)
+        self.introduced = 0  # rows of WATCHED that later stages know
         self.beside = beside
         if beside is not None:
             beside.move(np.zeros(0, np.intp), FIRST_ROWS)
@@ -98,18 +98,17 @@ class Tracker:
             columns = (self.header, self.connections, self.sides, self.table, self.recent, self.events)
             classify(segments, self.labels, columns)
             events.append(self.events[: int(self.header["events"][0])].copy())
-            self.header["events_before"] += self.header["events"]
         found = np.concatenate(events) if events else self.events[:0]
         if self.beside is not None:
             self.beside.take(segments, self.labels)
         return Tracked(closed, watched, self._introduce(found), found, segments, self.labels[: len(segments)])
 
     def _introduce(self, events: NDArray[np.void]) -> NDArray[np.void]:
-        """Return the CONNECTION rows of the events' connections that no earlier batch has introduced."""
-        slots = np.unique(events["slot"])
-        fresh = slots[self.connections["state"][slots] & TOLD == 0]
-        self.connections["state"][fresh] |= TOLD
-        rows: NDArray[np.void] = self.connections[fresh]
+        """Return the CONNECTION rows of the events' connections that no earlier batch has introduced, in order."""
+        fresh = events[events["watched"] >= self.introduced]
+        watched, first = np.unique(fresh["watched"], return_index=True)
+        self.introduced += len(watched)
+        rows: NDArray[np.void] = self.connections[fresh["slot"][first]]
         return rows
 
     def sweep(self, room: int) -> tuple[NDArray[np.void], object]:

@@ -26,16 +26,16 @@ from kacap.capture.savefile import Savefile
 from kacap.commands.live_sockets import Sockets
 from kacap.errors import EXIT_DONE, EXIT_FAILED
 from kacap.kernels import announce_compilation, keep_no_more
-from kacap.model import Endpoint, SegmentRecord
+from kacap.model import Endpoint
+from kacap.news import News
 from kacap.pipeline import conclude
 from kacap.report import text
-from kacap.report.happenings import Follower, Probing
+from kacap.report.live_events import LiveTracker, ProbingConnection
 from kacap.report.live import Clock, Lines
 from kacap.report.records import RecordWriter
 from kacap.report.screen import Screen
 
 ANSWERS_FOR_VERDICT = 3
-KEPT_EPISODES = 4096  # answered runs kept for each prober: the summary of a watch of weeks needs no more
 
 Options = dict[str, Any]
 
@@ -120,31 +120,19 @@ class Run:
         self.source, self.options = source, options
         self.out: TextIO = sys.stderr if options["savefile"] == "-" else sys.stdout
         self.sockets = sockets = Sockets(options["netns"]) if options["stream"] is None else None
-        self.follower = Follower(sockets.of_prober if sockets is not None else None)
+        self.live = LiveTracker(sockets.of_prober if sockets is not None else None)
         self.colored = colored(options["color"], self.out)
         self.file = _savefile(options, source)
         everything = options["as_json"] and options["segments"] == "all"
+        records = RecordWriter(self.out, source.files, flush=True, segments=options["segments"] != "none")
         self.analyzer = Analyzer(
-            sink=self._sink(),
+            sink=records.news if options["as_json"] else _ignore,
             segments="all" if everything else "events",
             expect=sockets.of_connection if sockets is not None else None,
         )
         self.screen = self._screen()
         self.lines = Lines(self.out, Clock(options["stamps"]), color=self.colored, brief=options["brief"])
         self._started_ns: int | None = None
-
-    def _sink(self) -> Callable[[object], None]:
-        """Return what hears of records: the JSON writer, or the follower, or both."""
-        if not self.options["as_json"]:
-            return self.follower.hear
-        write, told = RecordWriter(self.out, self.source.files, flush=True), self.options["segments"] != "none"
-
-        def both(record: object) -> None:
-            self.follower.hear(record)
-            if told or not isinstance(record, SegmentRecord):
-                write(record)
-
-        return both
 
     def _screen(self) -> Screen | None:
         """Return the live screen where it was asked for and there is a terminal; else plain lines do."""
@@ -166,20 +154,19 @@ class Run:
         source = self.source
         if self.file is not None:
             self.file.write(batch)
-        self.analyzer.feed(batch)
+        news = self.analyzer.feed(batch)
         if source.dropped:
-            self.follower.word = "missed or not captured"
+            self.live.word = "missed or not captured"
             self.analyzer.dropped = source.dropped
         if self.sockets is not None:
             self.sockets.look_ahead(len(batch.frames) > 0)
-        happened = self.follower.happened(self.analyzer, source.now_ns)
-        if self.screen is not None:
-            rows = [*self.follower.rows.values(), *self.follower.suspects]
-            self.screen.draw(self.analyzer, rows, source.now_ns, self._foot())
+        events = self.live.take(news, self.analyzer.advance(source.now_ns).tolist(), source.now_ns)
+        if self.screen is not None and self.screen.is_due(source.now_ns):
+            self.live.hear(self.analyzer.heard_ns())
+            rows = [*self.live.rows.values(), *self.live.suspects]
+            self.screen.draw(rows, source.now_ns, self._foot())
         elif not self.options["as_json"]:
-            self.lines.write(happened)
-        if happened:
-            forget_answered(self.analyzer)
+            self.lines.write(events)
         if self._over():
             source.stop()
 
@@ -189,7 +176,7 @@ class Run:
 
     def _over(self) -> bool:
         """Return whether one of the wished ends has come."""
-        options, rows = self.options, [*self.follower.rows.values(), *self.follower.suspects]
+        options, rows = self.options, [*self.live.rows.values(), *self.live.suspects]
         if self._started_ns is None:
             self._started_ns = self.source.now_ns
         limit_ns = options["duration_ns"]
@@ -205,24 +192,18 @@ class Run:
         return conclude(self.source, self.analyzer)
 
 
-def _decided(row: Probing) -> int:
+def _ignore(news: News) -> None:
+    """Take what is new and do nothing: the live lines are made of what ``feed`` returns."""
+
+
+def _decided(row: ProbingConnection) -> int:
     """Return how many probes of a row have their outcome."""
     return row.answered + row.missed
 
 
-def has_verdict(row: Probing) -> bool:
+def has_verdict(row: ProbingConnection) -> bool:
     """Return whether a prober's question is answered: its connection died, or three probes in a row were answered."""
     return row.ending is not None or row.streak >= ANSWERS_FOR_VERDICT
-
-
-def forget_answered(analyzer: Analyzer) -> None:
-    """Keep memory flat: of many answered runs the older half of a prober's is enough to forget."""
-    for watch in analyzer.watches.values():
-        for prober in watch.gatherer.probers:
-            if prober is not None and len(prober.episodes) > KEPT_EPISODES:
-                half = len(prober.episodes) // 2
-                lost = [episode for episode in prober.episodes[1:half] if episode.ending != "answered"]
-                prober.episodes[1:half] = lost
 
 
 def _savefile(options: Options, source: LiveSource) -> Savefile | None:

@@ -41,11 +41,11 @@ class Deaths:
         self.by_destination: dict[Endpoint, Bracket] = {}
         self.survived: list[NDArray[np.void]] = []
 
-    def take_rows(self, connections: NDArray[np.void], observed: NDArray[np.void]) -> None:
-        """Take what connections that have ended survived: CONNECTION rows and their OBSERVED."""
-        lived = observed["survived_ns"] > 0
+    def take_rows(self, connections: NDArray[np.void], survived_ns: NDArray[np.int64]) -> None:
+        """Take the longest silence that each of some connections survived, nanoseconds, beside their CONNECTION rows."""
+        lived = survived_ns > 0
         rows = np.zeros(int(lived.sum()), _SURVIVED)
-        rows["survived_ns"] = observed["survived_ns"][lived]
+        rows["survived_ns"] = survived_ns[lived]
         connections = connections[lived]
         to_b = (connections["state"] & BEGAN != 0) | (connections["b_port"] <= connections["a_port"])
         for name in ("hi", "lo", "port"):

@@ -10,7 +10,8 @@ from kacap.classify.kinds import Ending, Grade
 from kacap.findings.case import Claim
 from kacap.findings.context import Context
 from kacap.model import Drop, Prober
-from kacap.timing.episodes import ANSWER_WAIT_NS, missed_by
+from kacap.facts.runs import missed_probes
+from kacap.timing.episodes import ANSWER_WAIT_NS
 from kacap.units import counted, duration, moment
 
 SECOND_NS = 1_000_000_000
@@ -89,7 +90,7 @@ def _which(probers: list[Prober], context: Context) -> str:
     if not missed:
         return "a probe or reply may be among them"
     drops = context.timed_drops
-    found = [probe for prober in probers for probe in missed_by(prober)]
+    found = [probe for prober in probers for probe in missed_probes(prober)]
     if sum(drop.frames for drop in drops) >= context.dropped and len(found) == missed:
         slowest_ns = max((prober.reply_after_ns[1] for prober in probers if prober.reply_after_ns), default=0)
         wait_ns = max(ANSWER_WAIT_NS, slowest_ns)

@@ -21,6 +21,10 @@ class Watched:
     notes: NDArray[np.void]
     spans: NDArray[np.void]
 
+    def picked(self, slots: NDArray[np.intp]) -> Watched:
+        """Return the rows of some of them, with their part of the pools."""
+        return _picked(self, slots)
+
 
 class Observations:
     """OBSERVED rows, one for each slot of the tracker's; they move when its rows do."""

@@ -87,7 +87,7 @@ def is_deaf(case: Case, prober: Prober) -> bool:
     last probes, all answered, where its idle is longer than that gap.
     """
     side = case.side(prober.side == case.connection.a)
-    return side.deaf_n > 1 or bool(prober.history is not None and prober.history.unheard)
+    return side.deaf_n > 1 or prober.unheard > 0
 
 
 def reply_lost(case: Case, context: Context) -> Iterator[Claim]:

@@ -22,6 +22,7 @@ from kacap.findings.observed import (
     TTLS,
 )
 from kacap.findings.observing import COUNTED_UP
+from kacap.flows import A_FIN, B_FIN
 from kacap.kernels import Row, entry, kernel
 
 FARTHEST = 40  # hops; more of them are a wrong guess of the TTL that a packet started with
@@ -137,3 +138,17 @@ def screen(watched: Watched, beat_ns: int) -> NDArray[np.bool_]:
     telling = np.zeros(len(watched.observed), np.bool_)
     _screen(watched.observed, watched.notes, telling, np.int64(beat_ns))
     return telling
+
+
+def worth_a_look(connections: NDArray[np.void], observed: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Return on which connections (CONNECTION, OBSERVED) a finding about answered probes may rest.
+
+    One side alone has closed, or replies came with a TTL that none of their side's data has.
+    """
+    one_closed = (connections["state"] & A_FIN != 0) != (connections["state"] & B_FIN != 0)
+    strange = np.zeros(len(connections), np.bool_)
+    for side in ("a", "b"):
+        seen = observed[side]
+        strange |= ((seen["reply_n"] > 0) & (seen["data_n"] == 0)).any(axis=1) & (seen["data_n"] > 0).any(axis=1)
+    worth: NDArray[np.bool_] = one_closed | strange
+    return worth

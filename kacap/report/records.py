@@ -1,6 +1,6 @@
 """An analysis as JSON Lines: one object as soon as it is final, its keys in the order of the published schema.
 
-``RecordWriter`` is the ``sink`` of ``kacap.read``; ``render`` writes an analysis that is already complete. The schema
+``RecordWriter.news`` is what ``kacap.read`` calls with its news; ``render`` writes an analysis that is already complete. The schema
 (JSON Schema 2020-12) lies beside this file and is what ``schema()`` returns.
 """
 
@@ -23,6 +23,8 @@ from kacap.model import (
     SegmentRecord,
     Setting,
 )
+from kacap.news import News
+from kacap.report.lines import Writer
 
 VERSION = 1
 
@@ -38,17 +40,27 @@ def schema() -> dict[str, Any]:
 class RecordWriter:
     """Writes each record that it is called with as one line; ``files`` are the names that frames refer to.
 
-    ``flush`` hands every line on at once, for readers that follow.
+    ``flush`` hands every line on at once, for readers that follow; ``segments``: those of segments are written too.
     """
 
-    def __init__(self, out: TextIO, files: Sequence[str], *, flush: bool = False) -> None:
+    def __init__(self, out: TextIO, files: Sequence[str], *, flush: bool = False, segments: bool = True) -> None:
         self._out = out
         self._flush = flush
-        self._frame_name = Analysis(capture=CaptureSummary(files=[_text(name) for name in files])).frame_name
+        names = [_text(name) for name in files]
+        self._frame_name = Analysis(capture=CaptureSummary(files=names)).frame_name
+        self._lines, self._segments = Writer(names), segments
 
     def __call__(self, record: object) -> None:
         """Write one record, an object of ``kacap.model``."""
         self._out.write(line(record, self._frame_name) + "\n")
+        if self._flush:
+            self._out.flush()
+
+    def news(self, news: News) -> None:
+        """Write what a batch brought, each record as it is final."""
+        self._out.write(self._lines.written(news, segments=self._segments).decode())
+        for record in news.late():
+            self._out.write(line(record, self._frame_name) + "\n")
         if self._flush:
             self._out.flush()
 

@@ -1,0 +1,130 @@
+"""Objects made of rows, when somebody asks for them: endpoints, probes, episodes, probers, connections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, overload
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kacap.addresses import address_text
+from kacap.classify.kinds import ENDINGS, GRADE_WORDS, KIND_WORDS
+from kacap.classify.reasons import SENTENCES, Why
+from kacap.classify.tables import Outcome
+from kacap.flows import BEGAN, NEVER
+from kacap.model import Connection, Endpoint, Episode, FrameRef, Probe, Prober, SegmentRecord
+from kacap.timing.gathering import Gatherer
+
+OUTCOMES = tuple(outcome.name.lower() for outcome in Outcome)
+_NEVER = int(NEVER)
+
+
+def endpoints(row: Any) -> tuple[Endpoint, Endpoint]:
+    """Return sides a and b of a row that names them (CONNECTION, WATCHED)."""
+    return (
+        Endpoint(address_text(int(row["a_hi"]), int(row["a_lo"])), int(row["a_port"])),
+        Endpoint(address_text(int(row["b_hi"]), int(row["b_lo"])), int(row["b_port"])),
+    )
+
+
+def seen_ns(value: Any) -> int | None:
+    """Return a time of a row, None where nothing was seen."""
+    time_ns = int(value)
+    return None if time_ns == _NEVER else time_ns
+
+
+class Views:
+    """The objects of one gatherer's rows. A prober is named by its row of PROBER."""
+
+    def __init__(self, gatherer: Gatherer) -> None:
+        self.gatherer = gatherer
+
+    def connection_of(self, prober: int) -> tuple[int, Endpoint, Endpoint]:
+        """Return (serial number, prober's side, its peer) of a prober."""
+        row = self.gatherer.probers.rows[prober]
+        watched = self.gatherer.watched.rows[row["watched"]]
+        a, b = endpoints(watched)
+        return (int(watched["id"]), a, b) if row["side"] == 0 else (int(watched["id"]), b, a)
+
+    def probes(self, rows: Sequence[int]) -> list[Probe]:
+        """Return the probes in these rows of PROBE, all of one prober."""
+        found = self.gatherer.probes.rows[np.asarray(rows, np.int64)]
+        number, side, peer = self.connection_of(int(found["prober"][0]))
+        made = []
+        for time_ns, frame, reply_frame, after_ns, _, _, file, reply_file, payload, grade, outcome, _ in found.tolist():
+            reply = FrameRef(reply_file, reply_frame) if reply_frame else None
+            made.append(
+                Probe(
+                    number, FrameRef(file, frame), time_ns, side, peer, GRADE_WORDS[grade], payload, reply,
+                    after_ns if reply else None, OUTCOMES[outcome],
+                )  # fmt: skip
+            )
+        return made
+
+    def episode(self, row: int) -> Episode:
+        """Return the episode in a row of EPISODE."""
+        found = self.gatherer.episodes.rows[row]
+        probes = self.probes(self._rows_of(int(found["last"]), int(found["probes"])))
+        times = [probe.time_ns for probe in probes]
+        if (closed_ns := seen_ns(found["closed_ns"])) is not None:
+            times.append(closed_ns)
+        since_ns, frame = seen_ns(found["silent_since_ns"]), int(found["ending_frame"])
+        return Episode(
+            probes[0].connection, probes[0].prober, probes, since_ns,
+            None if since_ns is None else times[0] - since_ns, [b - a for a, b in zip(times, times[1:], strict=False)],
+            str(ENDINGS[found["ending"]]), FrameRef(int(found["ending_file"]), frame) if frame else None,
+        )
+
+    def _rows_of(self, last: int, number: int) -> list[int]:
+        """Return so many rows of PROBE that end with ``last``, in order of time."""
+        previous, rows = self.gatherer.probes.rows["previous"], [last]
+        while len(rows) < number:
+            rows.append(int(previous[rows[-1]]))
+        return rows[::-1]
+
+    def episodes(self, prober: int) -> list[Episode]:
+        """Return every episode of a prober, in order."""
+        previous, found = self.gatherer.episodes.rows["previous"], []
+        row = int(self.gatherer.probers.rows[prober]["last_episode"])
+        while row:
+            found.append(row)
+            row = int(previous[row])
+        return [self.episode(row) for row in reversed(found)]
+
+    def prober(self, number: int) -> Prober:
+        """Return a prober with its numbers; its settings are those of a prober of which nothing was estimated."""
+        row = self.gatherer.probers.rows[number]
+        connection, side, peer = self.connection_of(number)
+        return Prober(
+            side, peer, probes=int(row["probes"]), replies=int(row["replies"]), missed=int(row["missed"]),
+            ending=str(ENDINGS[row["ending"]]), grade=GRADE_WORDS[row["grade"]], payload_bytes=int(row["payload"]),
+            first_probe_ns=int(row["first_ns"]), last_probe_ns=int(row["last_ns"]),
+            reply_after_ns=(int(row["reply_least_ns"]), int(row["reply_most_ns"])) if row["replies"] else None,
+            gaps_ns=(int(row["gap_least_ns"]), int(row["gap_most_ns"])) if row["probes"] > 1 else None,
+            survived_ns=int(row["survived_ns"]), longest_run=int(row["longest_run"]), unheard=int(row["unheard"]),
+            connection=connection, row=number, _episodes=partial(self.episodes, number),
+        )  # fmt: skip
+
+    def segment(self, row: Any) -> SegmentRecord:
+        """Return the record of a row of DECIDED."""
+        watched = self.gatherer.watched.rows[row["watched"]]
+        a, b = endpoints(watched)
+        return SegmentRecord(
+            FrameRef(int(row["file"]), int(row["frame"])), int(row["time_ns"]), int(watched["id"]),
+            *((a, b) if row["from_a"] else (b, a)), KIND_WORDS[row["kind"]], GRADE_WORDS[row["grade"]],
+            SENTENCES[Why(row["why"])],
+        )
+
+
+def connection(row: Any) -> Connection:
+    """Return a connection without its probers: the view of a row of CONNECTION."""
+    a, b = endpoints(row)
+    return Connection(
+        int(row["id"]), a, b, first_ns=int(row["first_ns"]), last_ns=int(row["last_ns"]),
+        longest_silence_ns=int(row["longest_silence_ns"]), segments=int(row["segments"]),
+        began_in_capture=bool(row["state"] & BEGAN), window_probes=int(row["window_probes"]),
+        retransmissions=int(row["retransmissions"]),
+    )  # fmt: skip
