@@ -11,17 +11,21 @@ from numpy.typing import NDArray
 from kacap.model import Connection, Prober
 from kacap.views import Views, connection
 
-Complete = Callable[[Connection, int], None]
+Complete = Callable[[Connection, int, np.void], None]
 
 
 class Connections(Sequence[Connection]):
     """CONNECTION rows in order of their first segment; ``probers`` beside them: rows of PROBER of sides a and b, 0: none.
 
-    ``complete`` fills in what no row holds (settings, verdicts) when an object is made; each is made once.
+    ``complete`` fills in what no row holds (settings, verdicts) when an object is made, with its row of ENDED; each is
+    made once.
     """
 
-    def __init__(self, rows: NDArray[np.void], views: Views, complete: Complete) -> None:
-        self.rows = rows[np.argsort(rows["id"], kind="stable")]
+    def __init__(
+        self, rows: NDArray[np.void], ends: NDArray[np.void], views: Views, complete: Complete
+    ) -> None:
+        order = np.argsort(rows["id"], kind="stable")
+        self.rows, self.ends = rows[order], ends[order]
         self.views, self._complete = views, complete
         self.probers = probers_of(self.rows, views)
         self._made: dict[int, Connection] = {}
@@ -60,7 +64,7 @@ class Connections(Sequence[Connection]):
         watched = int(self.rows["watched"][index])
         if watched >= 0:
             made.window_probes += int(self.views.gatherer.watched.rows["window_probes"][watched])
-        self._complete(made, int(self.rows["state"][index]))
+        self._complete(made, int(self.rows["state"][index]), self.ends[index])
         return made
 
     def _prober(self, number: int) -> Prober:

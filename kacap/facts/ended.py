@@ -6,12 +6,9 @@ follows answers segments that were still on their way. Both sides' FINs before i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.classify.kinds import Ending
 from kacap.findings.case import frame_of
 from kacap.findings.observations import Watched
 from kacap.findings.observed import (
@@ -27,16 +24,16 @@ from kacap.findings.observed import (
 )
 from kacap.findings.screening import nearest
 from kacap.kernels import Row, entry, kernel
-from kacap.model import Connection, Episode, FrameRef
-from kacap.timing.giving_up import given_up
+from kacap.model import Connection, Ended, Episode, FrameRef
+from kacap.timing.giving_up import GIVEN_UP, given_up
 
 # ENDED["how"], and ENDED["by"]: nobody, a side, a box in between, or the capture does not tell
 OPEN, FIN, RESET = 0, 1, 2
-NOBODY, A, B, BOX, UNCLEAR = 0, 1, 2, 3, 4
+A, B, BOX, UNCLEAR = 1, 2, 3, 4
 HOW = ("open", "fin", "reset")
 BY = (None, "a", "b", "a box", "unclear")
 # ENDED["cause"] of a reset
-NONE, FORGERY, STRANGER, REFUSED_DATA, ABORT, REFUSED = 0, 1, 2, 3, 4, 5
+FORGERY, STRANGER, REFUSED_DATA, ABORT, REFUSED = 1, 2, 3, 4, 5
 # A side that is heard so long after its peer's FIN has not closed; what comes sooner was on its way, or swept up.
 HALF_OPEN_NS = np.int64(3_000_000_000)
 
@@ -51,22 +48,6 @@ ENDED = np.dtype(
     ],
     align=True,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The end of a connection: ``how`` is open, fin, reset, gave-up, user-timeout or unreachable.
-
-    ``by`` is a, b, a box or unclear (None: still open), ``cause`` that of a reset. ``named``, a or b, is who sent the FIN
-    or in whose name the RST came.
-    """
-
-    how: str = "open"
-    by: str | None = None
-    frame: FrameRef | None = None
-    time_ns: int | None = None
-    cause: int = NONE
-    named: str | None = None
 
 
 @kernel
@@ -157,8 +138,8 @@ def ends(watched: Watched) -> NDArray[np.void]:
 def ended_of(row: np.void, connection: Connection) -> Ended:
     """Return how a connection ended: what its ENDED row says, or that one of its probers gave up."""
     for prober in connection.probers:
-        episode = given_up(prober)
-        if episode is not None and prober.ending in (Ending.GAVE_UP, Ending.USER_TIMEOUT, Ending.UNREACHABLE):
+        episode = given_up(prober) if prober.ending in GIVEN_UP else None
+        if episode is not None:
             by = "a" if prober.side == connection.a else "b"
             at_ns = episode.probes[-1].time_ns + episode.gaps_ns[-1]
             return Ended(str(prober.ending), by, _abort_frame(row, by, episode), at_ns, named=by)

@@ -1,18 +1,19 @@
-"""The one verdict of a connection: the gravest true thing with its cause, in one sentence. Every report shows this one."""
+"""The one verdict of a connection, which every report shows: the gravest true thing with its cause, in one sentence."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
+
 from kacap.classify.kinds import Ending, Grade
-from kacap.facts.ended import ABORT, FORGERY, REFUSED, REFUSED_DATA, STRANGER, Ended
+from kacap.facts.ended import ABORT, FORGERY, REFUSED, REFUSED_DATA, STRANGER, ended_of, observed_until_ns
 from kacap.facts.runs import over_ns, unanswered
 from kacap.findings import observed as bits
 from kacap.findings.case import Case, Outstanding
 from kacap.findings.replies import is_deaf
-from kacap.model import Connection, Endpoint, Prober
+from kacap.model import Connection, Ended, Endpoint, Prober, Verdict
 from kacap.timing.giving_up import user_timeout
 from kacap.units import between, counted, duration
 
@@ -25,12 +26,14 @@ GRAVE = (Ending.GAVE_UP, Ending.USER_TIMEOUT, Ending.UNREACHABLE)
 ORDER = (*GRAVE, Ending.RESET, Ending.OPEN, Ending.RESUMED, Ending.CLOSED, Ending.ANSWERED)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """One sentence, and its mood: ``bad``, ``doubt`` or ``good``."""
+def conclude(connection: Connection, row: np.void, case: Case | None, now_ns: int) -> None:
+    """Write how a connection ended, until when it was observed, and its verdict; ``row`` is its row of ENDED.
 
-    sentence: str
-    mood: str
+    ``case`` is what was observed of it (None: nothing to tell), ``now_ns`` the end of the capture, or now.
+    """
+    connection.ended = ended = ended_of(row, connection)
+    connection.observed_until_ns = until_ns = observed_until_ns(ended, connection.last_ns, now_ns)
+    connection.verdict = lambda: verdict(connection, ended, case, until_ns)
 
 
 def verdict(connection: Connection, ended: Ended, case: Case | None, until_ns: int) -> Verdict:
@@ -45,12 +48,10 @@ def verdict(connection: Connection, ended: Ended, case: Case | None, until_ns: i
     first = certain[0]
     if ended.cause == FORGERY:
         return Verdict(f"{_reset(connection, ended)}; {_pace(first)}", "bad")
+    if case is not None and is_deaf(case, first):
+        return _deaf(first)
     if first.ending in GRAVE:
         return of_prober(first)
-    if case is not None and is_deaf(case, first):
-        gave_up = ended.how == "reset" and _end(connection, ended.by) == first.side
-        verb = "gave up on" if gave_up else "does not hear"
-        return Verdict(f"{first.side} {verb} {first.peer}: replies are in the capture, but do not reach it", "bad")
     if ended.how == "reset":
         return _ended_by_reset(connection, ended, first)
     waits = _waiting(case)
@@ -61,6 +62,15 @@ def verdict(connection: Connection, ended: Ended, case: Case | None, until_ns: i
         answered = _answered(first)
         return Verdict(f"{answered.sentence}; {_closed(connection, ended, first)}", answered.mood)
     return said
+
+
+def _deaf(prober: Prober) -> Verdict:
+    """Return the verdict on a prober that did not hear its peer's replies."""
+    verb = "gave up on" if prober.ending in GRAVE else "does not hear"
+    return Verdict(
+        f"{prober.side} {verb} {prober.peer}: {counted(prober.replies, 'probe')} of {prober.probes:,} answered in the "
+        "capture, but the replies did not reach it", "bad",
+    )
 
 
 def _end(connection: Connection, letter: str | None) -> Endpoint | None:
@@ -121,8 +131,8 @@ def _waiting(case: Case | None) -> Outstanding | None:
 def _waits(case: Case, waits: Outstanding) -> str:
     """Return in words that bytes wait."""
     return (
-        f"{waits.bytes:,} B of {case.end(waits.from_a)} are unacknowledged after {duration(waits.last_ns - waits.first_ns)}"
-        f" and {counted(waits.n, 'retransmission')}"
+        f"{waits.bytes:,} B of {case.end(waits.from_a)} are unacknowledged after "
+        f"{duration(waits.last_ns - waits.first_ns)} and {counted(waits.n, 'retransmission')}"
     )
 
 
@@ -137,8 +147,8 @@ def _unprobed(connection: Connection, ended: Ended, case: Case | None, until_ns:
         return Verdict(f"{_reset(connection, ended)}; {none}", "bad")
     if killed is not None and case is not None and not case.closed(not killed.from_a):
         met = "an RST" if killed.reset is not None else "no answer"
-        silence = f"the first use after {duration(killed.silence_ns)} of silence, by {case.end(killed.from_a)}, met {met}"
-        return Verdict(f"{silence}; {none}", "bad")
+        use = f"the first use after {duration(killed.silence_ns)} of silence, by {case.end(killed.from_a)}"
+        return Verdict(f"{use}, met {met}; {none}", "bad")
     if waits is not None and case is not None:
         return Verdict(f"{_waits(case, waits)}; {none}", "bad")
     mood = "doubt" if connection.probers else "good"
@@ -166,6 +176,8 @@ def steady(gaps_ns: Sequence[int]) -> int | None:
 
 def cadence(prober: Prober) -> str:
     """Return how often a prober probes: ``every 1.02 s``, ``after 61.4 s of silence``, ``1.02 s to 2 h apart``."""
+    if prober.gaps_ns is not None and prober.gaps_ns[1] <= prober.gaps_ns[0] * (1 + CADENCE_SPREAD):
+        return f"every {duration((prober.last_probe_ns - prober.first_probe_ns) // (prober.probes - 1))}"
     gaps = probe_gaps(prober)
     if (every := steady(gaps)) is not None:
         return f"every {duration(every)}"

@@ -156,7 +156,7 @@ NOTE = np.dtype(
         ("slot", "<i8"),
         ("silence_ns", "<i8"),  # since the connection's last segment
         ("after_ns", "<i8"),  # since the other side's last segment; -1: none
-        ("quoted_ns", "<i8"),  # of an ICMP error: when the segment it quotes was sent, if that was its side's last; else 0
+        ("quoted_ns", "<i8"),  # of an ICMP error: when what it quotes was sent; 0: not its side's last segment
         ("by_hi", "<u8"),
         ("by_lo", "<u8"),
         ("seq", "<u4"),
