@@ -32,6 +32,7 @@ from kacap.flows import A_FIN, B_FIN, FINISHED, NEVER, WAS_RESET
 from kacap.model import Connection, Endpoint, FrameRef, SegmentRecord
 from kacap.news import News, Sink
 from kacap.timing.episodes import ANSWER_WAIT_NS
+from kacap.timing.estimate import Estimates, estimate
 from kacap.timing.expectations import Expectation, Expected
 from kacap.timing.gathering import Gatherer
 from kacap.timing.limits import LIMITS, Limit
@@ -155,7 +156,8 @@ class Analyzer:
         ends_of_rows = np.concatenate([np.zeros(0, ENDED), *self.kept_ends])
         for found, watched, _ in self.looked_at:
             self.places |= {number: (watched, place) for place, number in enumerate(found["id"].tolist())}
-        analysis.connections = connections = Connections(rows, ends_of_rows, self.views, self._complete)
+        estimates = self._estimate()
+        analysis.connections = connections = Connections(rows, ends_of_rows, self.views, estimates, self._complete)
         self._find(connections)
         analysis.capture.skipped = {Reason(i).text: int(count) for i, count in enumerate(self.skipped) if count}
         if self.marks:
@@ -166,6 +168,19 @@ class Analyzer:
             news.others += [*self.held.values(), *(c for c in connections if c.probers), *analysis.findings]
             self._tell(news)
         return analysis
+
+    def _estimate(self) -> Estimates:
+        """Estimate the settings of every prober; hosts are told by address: the sockets of one kernel share its clock."""
+        probers, watched = self.gatherer.probers.filled, self.gatherer.watched.rows
+        ends, of_b = watched[probers["watched"]], probers["side"] == 1
+        address = np.column_stack([np.where(of_b, ends[f"b_{half}"], ends[f"a_{half}"]) for half in ("hi", "lo")])
+        hosts, place = np.unique(address, axis=0, return_inverse=True)
+        estimates = estimate(
+            self.gatherer.histories.filled, self.gatherer.steps.filled, place.reshape(-1), probers["payload"],
+            probers["path_ns"], self.system,
+        )  # fmt: skip
+        self.analysis.clocks = {address_text(*hosts[i].tolist()): rates for i, rates in estimates.clocks.items()}
+        return estimates
 
     def _complete(self, made: Connection, state: int, ended: np.void) -> None:
         """Fill in what no row holds; ``state`` is that of its row, ``ended`` its row of ENDED."""

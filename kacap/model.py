@@ -83,7 +83,8 @@ class Episode:
 class Setting:
     """idle, interval or count of one prober: what was seen, what could have produced it, what was expected.
 
-    ``observed`` is (min, max) in nanoseconds, for count in probes; ``candidates`` are whole seconds, or counts.
+    ``observed`` is (min, max) in nanoseconds, for count in probes; ``candidates`` are whole seconds, or counts;
+    ``assumes`` names what they take for granted, empty where the capture alone shows them.
     """
 
     observed: tuple[int, int] | None = None
@@ -93,6 +94,7 @@ class Setting:
     source: str | None = None
     verdict: str = "not observable"
     why: str = ""
+    assumes: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -75,7 +75,24 @@ class Program(click.Group):
         extra["standalone_mode"] = False
         gc.set_threshold(COLLECT_AFTER, 50, 100)  # an analysis makes many objects and hardly a cycle
         sys.setswitchinterval(SWITCH_S)
+        _tell_of_compilation()
         sys.exit(_run(lambda: super(Program, self).main(args, prog_name, **extra)))
+
+
+def _tell_of_compilation() -> None:
+    """Let a user who waits know what for, once, and why he will wait again the next time."""
+    from kacap import kernel_cache
+
+    def compiling() -> None:
+        cache.on_compile = None
+        click.echo("kacap: compiling its kernels once, about ten seconds (cached afterwards)", err=True)
+
+    def at_fault(why: str) -> None:
+        cache.on_compile = None
+        click.echo(f"kacap: compiling its kernels for this run alone, about ten seconds: {why}", err=True)
+
+    cache = kernel_cache.CACHE
+    cache.on_compile, cache.on_fault = compiling, at_fault
 
 
 def _run(program: Any) -> int:

@@ -12,7 +12,6 @@ from kacap.facts.ended import ABORT, FORGERY, REFUSED, REFUSED_DATA, STRANGER, e
 from kacap.facts.runs import over_ns, unanswered
 from kacap.findings import observed as bits
 from kacap.findings.case import Case, Outstanding
-from kacap.findings.replies import is_deaf
 from kacap.model import Connection, Ended, Endpoint, Prober, Verdict
 from kacap.timing.giving_up import user_timeout
 from kacap.units import between, counted, duration
@@ -48,7 +47,7 @@ def verdict(connection: Connection, ended: Ended, case: Case | None, until_ns: i
     first = certain[0]
     if ended.cause == FORGERY:
         return Verdict(f"{_reset(connection, ended)}; {_pace(first)}", "bad")
-    if case is not None and is_deaf(case, first):
+    if first.unheard > (0 if first.ending in GRAVE else 1):
         return _deaf(first)
     if first.ending in GRAVE:
         return of_prober(first)
@@ -68,8 +67,8 @@ def _deaf(prober: Prober) -> Verdict:
     """Return the verdict on a prober that did not hear its peer's replies."""
     verb = "gave up on" if prober.ending in GRAVE else "does not hear"
     return Verdict(
-        f"{prober.side} {verb} {prober.peer}: {counted(prober.replies, 'probe')} of {prober.probes:,} answered in the "
-        "capture, but the replies did not reach it", "bad",
+        f"{prober.side} {verb} {prober.peer}: {counted(prober.unheard, 'reply', 'replies')} in the capture did not reach "
+        "it", "bad",
     )
 
 

@@ -112,7 +112,7 @@ def _is_telling(side: Row, beat_ns: Row) -> Row:
     outstanding = side.kept or (side.known & HEAD and side.head_n >= SUSPENDED_AFTER)
     beat = side.beat
     small = max(beat.bytes, beat.answer_bytes) <= SMALL_BYTES
-    return outstanding or side.deaf_n > 1 or (beat.n >= REGULAR_GAPS and beat.least_ns >= beat_ns and small)
+    return outstanding or (beat.n >= REGULAR_GAPS and beat.least_ns >= beat_ns and small)
 
 
 @entry

@@ -137,6 +137,7 @@ def _setting(value: Setting) -> dict[str, Any]:
         "observed_ns": value.observed and list(value.observed),
         "n": value.n,
         "candidates": value.candidates,
+        "assumes": value.assumes,
         "expected": value.expected,
         "source": value.source,
         "verdict": value.verdict,
