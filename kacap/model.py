@@ -152,9 +152,36 @@ class Prober:
         return self.replies == self.probes
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The end of a connection: ``how`` is open, fin, reset, gave-up, user-timeout or unreachable.
+
+    ``by`` is a, b, a box or unclear (None: still open), ``cause`` that of a reset (``facts.ended``). ``named``, a or b,
+    is who sent the FIN, or in whose name the RST came.
+    """
+
+    how: str = "open"
+    by: str | None = None
+    frame: FrameRef | None = None
+    time_ns: int | None = None
+    cause: int = 0
+    named: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One sentence, and its mood: ``bad``, ``doubt`` or ``good``."""
+
+    sentence: str
+    mood: str
+
+
 @dataclass(slots=True)
 class Connection:
-    """Both directions of a 4-tuple, one incarnation. ``probers`` is empty where nobody probes."""
+    """Both directions of a 4-tuple, one incarnation. ``probers`` is empty where nobody probes.
+
+    It was observed until it closed, or until the capture ended.
+    """
 
     connection: int
     a: Endpoint
@@ -168,6 +195,21 @@ class Connection:
     retransmissions: int = 0
     probers: list[Prober] = field(default_factory=list)
     unprobed: Setting | None = None  # idle, judged where no end that should probe does; in no record
+    observed_until_ns: int = 0
+    ended: Ended = field(default_factory=Ended)
+    _verdict: Verdict | Callable[[], Verdict] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The gravest true thing about it, made when it is first asked for."""
+        if callable(self._verdict):
+            self._verdict = self._verdict()
+        return self._verdict or Verdict("", "good")
+
+    @verdict.setter
+    def verdict(self, verdict: Verdict | Callable[[], Verdict]) -> None:
+        """Give it this verdict, or what makes it."""
+        self._verdict = verdict
 
 
 @dataclass(slots=True)

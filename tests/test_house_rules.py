@@ -28,7 +28,7 @@ LAYERS = (
     ("flows",),
     ("classify",),
     ("timing",),
-    ("findings", "evidence"),
+    ("findings", "facts"),
     ("analyzer", "pipeline"),
     ("",),  # kacap itself: its public names
     ("report",),
