@@ -23,7 +23,7 @@ TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 
 # Imports point down this list only; modules of one row may import each other.
 LAYERS = (
-    ("errors", "kernels", "segments", "model", "analysis", "addresses", "units", "clock"),
+    ("errors", "kernels", "segments", "model", "analysis", "addresses", "units", "clock", "netns"),
     ("capture", "wire"),
     ("flows",),
     ("classify",),
@@ -35,7 +35,7 @@ LAYERS = (
     ("commands", "__main__", "pytest_plugin"),
 )
 # These import none of the analysis.
-APART = {"lab": {"lab", "errors", "sockets", "clock"}, "sockets": {"sockets", "errors", "clock"}}
+APART = {"lab": {"lab", "errors", "sockets", "clock", "netns"}, "sockets": {"sockets", "errors", "clock", "netns"}}
 
 # where I/O, clocks and the environment may be
 ROOMS = ("capture", "sockets", "report", "commands", "lab", "pytest_plugin")
@@ -46,6 +46,7 @@ IMPURE_MODULES = {
 IMPURE_CALLS = {"open", "print", "input", "breakpoint"}
 IMPURE_BY_NAME = {
     "kernels.py": "finds the directory of the compiled kernels, and says when it fills it",
+    "netns.py": "enters a network namespace in a thread of its own",
     "units.py": "turns nanoseconds into a date in UTC; asks no clock",
 }  # fmt: skip
 

@@ -15,9 +15,9 @@ from typing import IO
 
 from kacap.capture.live_source import Wish
 from kacap.capture.live_stream import StreamTap, WaitingStream
-from kacap.capture.netns import inside
 from kacap.capture.rights import CannotCaptureError, no_rights
 from kacap.errors import FilterError
+from kacap.netns import inside
 
 START_MS = 10_000  # a program that has not begun by then hangs
 PLACES = os.pathsep.join(["/usr/sbin", "/sbin", "/usr/local/sbin"])

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from kacap.capture.frames import FRAME, FrameBatch
 from kacap.capture.library import Statistics, compile_on, function, last_error, load_libpcap
 from kacap.capture.live_source import Wish
-from kacap.capture.netns import inside
 from kacap.capture.rights import CannotCaptureError, no_rights
 from kacap.clock import SECOND_NS
 from kacap.errors import Damage, FilterError, UsageError
 from kacap.kernels import Row, entry
 from kacap.model import Drop
+from kacap.netns import inside
 
 BATCH_FRAMES = 16_384
 BUFFER_BYTES = 4 << 20
