@@ -19,6 +19,13 @@ from kacap.classify.reasons import SENTENCES, Why
 from kacap.classify.tables import Change
 from kacap.classify.tracker import Tracked, Tracker
 from kacap.connections import Connections, probers_of
+from kacap.findings import findings
+from kacap.findings.case import Case
+from kacap.findings.context import Context
+from kacap.findings.deaths import Deaths, summed
+from kacap.findings.observations import Observations, Watched
+from kacap.findings.presence import Heard
+from kacap.findings.screening import FEW_NS, MANY_NS, screen, worth_a_look
 from kacap.flows import A_FIN, B_FIN, FINISHED, NEVER, WAS_RESET
 from kacap.model import Connection, Endpoint, FrameRef, SegmentRecord
 from kacap.news import News, Sink
@@ -67,11 +74,14 @@ class Analyzer:
         self.segments = segments
         self.keep_all = keep_all
         self.keep_marks = marks
-        self.tracker = Tracker(all_segments=segments != "none")
+        self.observations = Observations()
+        self.tracker = Tracker(all_segments=segments != "none", beside=self.observations)
         self.gatherer = Gatherer(listening=sink is not None, every=segments == "all")
         self.views = Views(self.gatherer)
         self.skipped = np.zeros(len(Reason), np.int64)
         self.kept: list[NDArray[np.void]] = []  # CONNECTION rows of which more than a count is told
+        self.looked_at: list[tuple[NDArray[np.void], Watched]] = []  # those on which a finding may rest
+        self.deaths, self.heard = Deaths(), Heard()
         self.held: dict[FrameRef, SegmentRecord] = {}  # plain ACKs that may yet prove to be probes
         self.withheld: list[int] = []  # rows of EPISODE: given up, but what is expected may show that it timed out
         self.dropped = 0  # frames that the capture lost, where the source says so
@@ -102,7 +112,7 @@ class Analyzer:
 
     def gather(self, tracked: Tracked) -> News:
         """Do the third part: resolve what was undecided, gather episodes. Return what is new."""
-        others = self._close(tracked.closed, None)
+        others = self._close(tracked.closed, tracked.watched, None)
         self.gatherer.introduce(tracked.opened)
         self.gatherer.take(tracked.events)
         if self.keep_marks:
@@ -133,10 +143,12 @@ class Analyzer:
 
     def finish(self) -> Analysis:
         """The source has ended: close everything and return the analysis (its ``capture`` names no files yet)."""
-        others = self._close(self.tracker.rest(), self.tracker.now_ns)
+        rest, now_ns = self.tracker.rest(), self.tracker.now_ns
+        others = self._close(rest, self.observations.of(np.arange(len(rest))), now_ns)
         analysis = self.analysis
         rows = np.concatenate(self.kept) if self.kept else self.tracker.connections[:0]
         analysis.connections = connections = Connections(rows, self.views, self._complete)
+        self._find(connections)
         analysis.capture.skipped = {Reason(i).text: int(count) for i, count in enumerate(self.skipped) if count}
         if self.marks:
             analysis.marks = np.concatenate(self.marks)
@@ -147,9 +159,34 @@ class Analyzer:
             self._tell(news)
         return analysis
 
-    def _complete(self, made: Connection) -> None:
-        """Fill in what no row holds."""
-        judge_connection(made, self.expect(made))
+    def _complete(self, made: Connection, state: int) -> None:
+        """Fill in what no row holds; ``state`` is that of its row."""
+        is_open = not state & (A_FIN | B_FIN | WAS_RESET | FINISHED)
+        judge_connection(made, self.expect(made), self.tracker.now_ns if is_open and not made.probers else None)
+
+    def _find(self, connections: Connections) -> None:
+        """Look for findings, on each connection that may hold one and over the capture."""
+        analysis, places = self.analysis, {int(number): i for i, number in enumerate(connections.rows["id"])}
+        cases = []
+        for rows, watched in self.looked_at:
+            for place, row in enumerate(rows):
+                at = places.get(int(row["id"]))
+                if at is None:
+                    made = connection(row)
+                    self._complete(made, int(row["state"]))
+                else:
+                    made = connections[at]
+                cases.append(Case(made, watched, place))
+        cases.sort(key=lambda case: case.connection.connection)
+        probing = [c for c in connections if c.probers]
+        context = Context(probing, self.heard, dropped=self.dropped, expected=self.expect, limits=self.limits)
+        context.timed_drops, context.last_ns = analysis.capture.timed_drops, analysis.capture.last_ns or 0
+        for case in cases:
+            self.deaths.take(case)
+        telling = self.deaths.telling(context)
+        analysis.idle_deaths = summed(telling)
+        probers = [prober for connection in probing for prober in connection.probers]
+        analysis.findings = findings(cases, probers, telling, context)
 
     def tell(self, records: list[object]) -> None:
         """Pass records that are no rows of the middle to the sink."""
@@ -178,21 +215,35 @@ class Analyzer:
         watched = self.gatherer.watched.rows[self.gatherer.probers.rows["watched"][episode["prober"]]]
         return may_have_timed_out(int(episode["probes"]), self.expect(connection(watched)))
 
-    def _close(self, rows: NDArray[np.void], now_ns: int | None) -> list[object]:
-        """Close connections, those that are open at ``now_ns``; return the records of those on which nobody probes."""
-        if not len(rows):
+    def _close(self, rows: NDArray[np.void], seen: object, now_ns: int | None) -> list[object]:
+        """Close connections, those that are open at ``now_ns``; return the records of those on which nobody probes.
+
+        ``seen`` is what was observed of them (``Watched``).
+        """
+        if not len(rows) or not isinstance(seen, Watched):
             return []
         finished, watched = rows["state"] & FINISHED != 0, rows["watched"].astype(np.int64)
         self.gatherer.close(watched[finished & (watched >= 0)], None)
         self.gatherer.close(watched[~finished & (watched >= 0)], now_ns)
-        probed = probers_of(rows, self.views).any(axis=1)
+        probers = probers_of(rows, self.views)
+        probed = probers.any(axis=1)
         self._count_unprobed(rows[~probed])
-        keep = probed | self.keep_all | self.expects
-        self.kept.append(rows[keep].copy())
-        told: list[object] = []
-        if self.sink is not None:
-            told = [self._unprobed(row, now_ns) for row in rows[~probed]]
-        return told
+        self.kept.append(rows[probed | self.keep_all | self.expects])
+        self._look(rows, seen, probers)
+        return [self._unprobed(row, now_ns) for row in rows[~probed]] if self.sink is not None else []
+
+    def _look(self, rows: NDArray[np.void], seen: Watched, probers: NDArray[np.int64]) -> None:
+        """Keep what findings may rest on of connections that have ended; ``probers`` are their rows of PROBER."""
+        telling = screen(seen, MANY_NS if not self.expects else FEW_NS)
+        table = self.gatherer.probers.rows
+        survived = np.maximum(seen.observed["survived_ns"], table["survived_ns"][probers].max(axis=1))
+        self.heard.take(rows, seen.observed)
+        self.deaths.take_rows(rows, survived)
+        missed = (table["replies"][probers] < table["probes"][probers]).any(axis=1)
+        wanted = telling | missed | self.expects | (probers.any(axis=1) & worth_a_look(rows, seen.observed))
+        places = np.flatnonzero(wanted)
+        if len(places):
+            self.looked_at.append((rows[places], seen.picked(places)))
 
     def _unprobed(self, row: np.void, now_ns: int | None) -> Connection:
         """Return a connection on which nobody probes, judged; it was watched until ``now_ns`` if it stayed open."""

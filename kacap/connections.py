@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kacap.model import Connection, Prober
 from kacap.views import Views, connection
 
-Complete = Callable[[Connection], None]
+Complete = Callable[[Connection, int], None]
 
 
 class Connections(Sequence[Connection]):
@@ -60,7 +60,7 @@ class Connections(Sequence[Connection]):
         watched = int(self.rows["watched"][index])
         if watched >= 0:
             made.window_probes += int(self.views.gatherer.watched.rows["window_probes"][watched])
-        self._complete(made)
+        self._complete(made, int(self.rows["state"][index]))
         return made
 
     def _prober(self, number: int) -> Prober:

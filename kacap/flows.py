@@ -66,43 +66,13 @@ CONNECTION = on_lines(
         ("id", "<u4"),  # serial number, from 1, in order of the first segment
         ("watched", "<i4"),  # its row of WATCHED, -1: later stages do not hear of it
         ("state", "u1"),
-        ("trial_from_a", "u1"),
-        ("killed_from_a", "u1"),  # who ended the silence that killed
-        ("burst_from_a", "u1"),
-        ("resent_from_a", "u1"),
-        ("resent_open", "u1"),  # 1: the other side has not been heard since
         # The second line.
         ("segments", "<i8"),
         ("longest_silence_ns", "<i8"),
-        ("trial_ns", "<i8"),  # a silence that one side has ended and the other has not answered yet; 0: none
-        ("a_last_ns", "<i8"),  # when side a was last seen to send anything but an RST; NEVER: not at all
-        ("a_quiet_ns", "<i8"),  # ... and for how long at most it sent nothing in between
-        ("b_last_ns", "<i8"),
-        ("b_quiet_ns", "<i8"),
-        ("burst_ns", "<i8"),  # when data last came after a silence
         # What few segments touch.
         ("first_ns", "<i8"),
-        ("a_first_ns", "<i8"),  # when side a was first seen to send anything but an RST
-        ("b_first_ns", "<i8"),
         ("window_probes", "<i8"),
         ("retransmissions", "<i8"),
-        ("survived_ns", "<i8"),  # longest silence after which both sides were heard again
-        ("killed_ns", "<i8"),  # shortest silence whose end the other side answered with an RST; 0: none
-        ("killed_at_ns", "<i8"),  # ... and when it ended
-        ("trial_at_ns", "<i8"),  # when the silence of trial_ns ended
-        ("run_least_ns", "<i8"),  # between the last bursts, as long as they are regular: least and most
-        ("run_most_ns", "<i8"),
-        ("run_n", "<i8"),  # ... and how many such gaps there are
-        ("beat_least_ns", "<i8"),  # the same of the longest regular run
-        ("beat_most_ns", "<i8"),
-        ("beats", "<i8"),
-        ("resent_since_ns", "<i8"),  # of the bytes sent again most often: when first
-        ("resent_until_ns", "<i8"),  # ... and when last
-        ("resent_n", "<i4"),  # ... and how often again
-        ("run_bytes", "<u4"),  # payload of the first segment of a burst of the run: the largest
-        ("run_answer", "<u4"),  # ... and of the other side's answer to it
-        ("beat_bytes", "<u4"),
-        ("answer_bytes", "<u4"),
     ]
 )
 
@@ -139,7 +109,6 @@ SIDE = on_lines(
         ("heard_2", "<i8"),
         ("heard_3", "<i8"),
         ("heard_n", "<i8"),  # ... and how many there were
-        ("resent_n", "<i4"),  # retransmissions since its oldest unacknowledged byte was acknowledged
         ("isn", "<u4"),
         ("accepted_tsval", "<u4"),  # the newest timestamp of a segment that the peer accepts
         ("replied_tsval", "<u4"),  # that of its last reply to a probe
@@ -165,7 +134,6 @@ SIDE = on_lines(
         ("held_frame", "<i8"),
         ("held_last_ns", "<i8"),  # ... and the last of the run
         ("held_heard_ns", "<i8"),
-        ("resent_since_ns", "<i8"),  # when the bytes were first sent
         ("held_seq", "<u4"),
         ("held_ack", "<u4"),
         ("probe_seq", "<u4"),
@@ -357,13 +325,6 @@ def open_connection(seg: Row, header: Row, connections: Row, sides: Row) -> Row:
     row.segments = 0
     row.window_probes = 0
     row.retransmissions = 0
-    row.survived_ns = row.killed_ns = row.trial_ns = 0
-    row.a_first_ns = row.a_last_ns = row.b_first_ns = row.b_last_ns = NEVER
-    row.a_quiet_ns = row.b_quiet_ns = 0
-    row.run_n = row.run_bytes = row.run_answer = row.beat_least_ns = row.beat_most_ns = row.beats = 0
-    row.resent_since_ns = row.resent_until_ns = row.resent_n = row.resent_open = 0
-    row.beat_bytes = row.answer_bytes = 0
-    row.burst_ns = NEVER
     row.watched = -1
     row.state = BEGAN if seg.flags & SYN else 0
     for i in range(2):
@@ -372,7 +333,7 @@ def open_connection(seg: Row, header: Row, connections: Row, sides: Row) -> Row:
         side.dup_ns = side.closed_ns = side.replied_ns = side.asked_ns = side.unheard_ns = side.quoted_ns = NEVER
         side.gap_ns = side.path_ns = side.data_gap_ns = 0
         side.stamps = side.id_ones = side.id_jumps = side.id_pure = 0
-        side.heard_n = side.resent_n = 0
+        side.heard_n = 0
         side.held_n = side.open_probes = side.late_replies = 0
         side.known = 0
         side.ttl = 0

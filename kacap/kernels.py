@@ -30,7 +30,7 @@ def _fingerprint() -> str:
     """Return a digest over every module that holds a kernel, and over numba's and Python's versions."""
     digest = hashlib.sha256(f"{numba.__version__} {sys.version} {numba.config.BOUNDSCHECK}".encode())  # type: ignore[attr-defined]
     for path in sorted([*PACKAGE.glob("*.py"), *PACKAGE.glob("wire/*.py"), *PACKAGE.glob("classify/*.py"),
-                        *PACKAGE.glob("capture/*.py"), *PACKAGE.glob("timing/*.py")]):
+                        *PACKAGE.glob("capture/*.py"), *PACKAGE.glob("timing/*.py"), *PACKAGE.glob("findings/*.py")]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

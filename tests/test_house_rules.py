@@ -23,7 +23,7 @@ TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 
 # Imports point down this list only; modules of one row may import each other.
 LAYERS = (
-    ("errors", "kernels", "segments", "model", "analysis", "addresses", "units"),
+    ("errors", "kernels", "segments", "model", "analysis", "addresses", "units", "clock"),
     ("capture", "wire"),
     ("flows",),
     ("classify",),
@@ -34,7 +34,8 @@ LAYERS = (
     ("report",),
     ("commands", "__main__", "pytest_plugin"),
 )
-APART = {"lab": {"lab", "errors", "sockets"}, "sockets": {"sockets", "errors"}}  # import none of the analysis
+# These import none of the analysis.
+APART = {"lab": {"lab", "errors", "sockets", "clock"}, "sockets": {"sockets", "errors", "clock"}}
 
 # where I/O, clocks and the environment may be
 ROOMS = ("capture", "sockets", "report", "commands", "lab", "pytest_plugin")

@@ -90,8 +90,7 @@ class StreamTap:
     @property
     def damages(self) -> list[Damage]:
         """Where the stream stopped making sense; its end while it was being written is none."""
-        damage = self._reader.damage if self._reader and not self._stop.is_set() else None
-        return [damage] if damage else []
+        return self._reader.damages if self._reader and not self._stop.is_set() else []
 
     @property
     def drops(self) -> list[Drop]:

@@ -36,14 +36,12 @@ from kacap.wire.sequence import seq_diff
 
 # The default interval of tcp(7): what comes later is no reply, whatever its shape.
 REPLY_LIMIT_NS = np.int64(75_000_000_000)
-NOTED_SILENCE_NS = np.int64(30_000_000_000)  # no box is known to forget sooner
-SUSPENDED_AFTER = 3  # retransmissions of the same bytes
 EARLY_REPLY_NS = np.int64(5_000_000)  # how far apart merged captures may swap a probe and its reply
 
 _K = {kind.name: int(kind) for kind in Kind}
-_DATA, _SYN, _RST, _COPY = _K["DATA"], _K["SYN"], _K["RST"], _K["DUPLICATE_FRAME"]
+_DATA, _COPY = _K["DATA"], _K["DUPLICATE_FRAME"]
 _ACK, _PROBE, _REPLY, _WINDOW_PROBE = _K["ACK"], _K["PROBE"], _K["REPLY"], _K["WINDOW_PROBE"]
-_RESET, _ABORT, _UNREACHABLE, _RETRANSMISSION = _K["RESET"], _K["ABORT"], _K["UNREACHABLE"], _K["RETRANSMISSION"]
+_RESET, _ABORT, _UNREACHABLE = _K["RESET"], _K["ABORT"], _K["UNREACHABLE"]
 _PROVEN, _ANSWERED, _PATTERNED, _AMBIGUOUS = (int(grade) for grade in Grade)
 _W = {why.name: int(why) for why in Why}
 _W_COPY, _W_HIGHER, _W_REPEATS = _W["SAME_FRAME"], _W["ANSWERED_ONE_HIGHER"], _W["REPEATS"]
@@ -213,15 +211,8 @@ def _is_told(seg: Row, label: Row, x: Row, answers: Row) -> Row:
 
 
 @kernel
-def _is_of_note(seg: Row, row: Row, label: Row, x: Row) -> Row:
-    """Return whether a segment other than a probe makes its connection one that later stages hear of.
-
-    The third retransmission of the same bytes, by which keepalive is suspended, and an RST after a silence.
-    """
-    if label.kind == _RETRANSMISSION:
-        return x.resent_n >= SUSPENDED_AFTER - 1
-    if label.kind == _RST:
-        return row.trial_ns >= NOTED_SILENCE_NS or seg.time_ns - row.last_ns >= NOTED_SILENCE_NS
+def _is_of_note(label: Row) -> Row:
+    """Return whether a segment other than a probe makes its connection one that later stages hear of."""
     return label.kind == _REPLY or label.kind == _RESET or label.kind == _ABORT
 
 
@@ -255,7 +246,7 @@ def _take_segment(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> N
     else:
         x.held_n = 0
     shaped = label.kind == _PROBE or label.kind == _WINDOW_PROBE
-    if shaped or _is_of_note(seg, row, label, x):
+    if shaped or _is_of_note(label):
         row.state |= WATCHED
     if shaped and not (label.grade == _PATTERNED or (label.kind == _WINDOW_PROBE and seg.payload_len)):
         _note_probe(out, seg, label, row, x, y)
@@ -283,7 +274,7 @@ def _take_segment(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> N
     if shaped and label.kind == _WINDOW_PROBE and seg.payload_len:
         x.heard_n = 0
     learn_path(seg, x, y)
-    advance_row(seg, row, label, x)
+    advance_row(seg, row, label)
     learn_numbers(seg, x, y, label.kind)
     learn_rest(seg, x, label.kind)
     x.sent_ns = seg.time_ns

@@ -6,26 +6,39 @@ that show them; a rule of ``WHOLE`` looks at everything that probes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from kacap.evidence import Case
-from kacap.findings import boxes, clocks, deaths, endings, load, replies
-from kacap.findings.case import Context, Row, Told
+from kacap.findings import answers, clocks, deaths, endings, idle, load, replies, resets
+from kacap.findings.case import Case, Claim
+from kacap.findings.context import Context
 from kacap.findings.deaths import Telling
 from kacap.model import Finding, Prober
+
+Finder = Callable[[Case, Context], Iterator[Claim]]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One finding of the table: its id, when it holds, what to do, and the rule that looks for it."""
+
+    id: str
+    when: str
+    remedy: str
+    find: Finder
+
 
 TABLE = (
     Row(
         "forged-reset", "an RST has another TTL than its side's data, or comes faster than the path allows",
         "look at the boxes on the path (firewall, load balancer, NAT) for an idle or session limit",
-        boxes.forged_reset,
+        resets.forged_reset,
     ),
     Row(
         "path-forgot",
         "the first probe after a long silence meets nothing or an RST, while the peer is up elsewhere or a known limit "
         "lies just above a silence that was survived",
-        "set idle below the box's limit: kacap plan --beat LIMIT", boxes.path_forgot,
+        "set idle below the box's limit: kacap plan --beat LIMIT", idle.path_forgot,
     ),
     Row(
         "peer-gone", "every probe of a run went unanswered, the prober gave up, and the peer was not heard elsewhere",
@@ -70,7 +83,7 @@ TABLE = (
     ),
     Row(
         "not-end-to-end", "replies come over fewer hops than data",
-        "the far leg needs a keepalive of its own, on the box that answers", boxes.nearer_answer,
+        "the far leg needs a keepalive of its own, on the box that answers", answers.nearer_answer,
     ),
     Row(
         "suspended",
@@ -95,7 +108,7 @@ TABLE = (
     ),
     Row(
         "idle-death", "a connection without keepalive died at its first use after a silence",
-        "switch keepalive on with an idle below the limit: kacap plan --beat LIMIT", boxes.died_idle,
+        "switch keepalive on with an idle below the limit: kacap plan --beat LIMIT", idle.died_idle,
     ),
 )
 
@@ -145,7 +158,7 @@ def of_capture(probers: list[Prober], telling: Telling, context: Context) -> Ite
     yield from _told(TOO_MANY, load.too_many(probers, context))
 
 
-def _told(row: WholeRow, told: Iterator[Told]) -> Iterator[Finding]:
+def _told(row: WholeRow, told: Iterator[Claim]) -> Iterator[Finding]:
     """Turn sentences about the capture into findings."""
     for sentence, frames in told:
         yield Finding(row.id, None, sentence, frames, row.remedy)

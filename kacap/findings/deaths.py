@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from kacap.evidence import LONG_IDLE_NS, Case
-from kacap.findings.boxes import (
-    Death,
-    death_of,
-    destination,
-    forgetting,
-    is_lively,
-    limit_words,
-    survived_ns,
-)
-from kacap.findings.case import Context, Told
+import numpy as np
+from numpy.typing import NDArray
+
+from kacap.addresses import address_halves
+from kacap.findings.case import Case, Claim
+from kacap.findings.context import Context
+from kacap.findings.idle import TIGHT_NS, Death, death_of, destination, forgetting, is_lively, limit_words
+from kacap.flows import BEGAN
 from kacap.model import Endpoint, IdleDeaths
 from kacap.timing.planning import idle_that_beats
 from kacap.units import counted
@@ -24,6 +21,9 @@ SECOND_NS, TENTH_NS = 1_000_000_000, 100_000_000
 KEPT = 16  # frames
 
 Telling = list[tuple[Endpoint, int, list[Death]]]
+
+
+_SURVIVED = np.dtype([("hi", "<u8"), ("lo", "<u8"), ("survived_ns", "<i8"), ("port", "<u2")], align=True)
 
 
 @dataclass(slots=True)
@@ -39,19 +39,48 @@ class Deaths:
 
     def __init__(self) -> None:
         self.by_destination: dict[Endpoint, Bracket] = {}
+        self.survived: list[NDArray[np.void]] = []
+
+    def take_rows(self, connections: NDArray[np.void], survived_ns: NDArray[np.int64]) -> None:
+        """Take the longest silence that each of some connections survived, nanoseconds, beside their CONNECTION rows."""
+        lived = survived_ns > 0
+        rows = np.zeros(int(lived.sum()), _SURVIVED)
+        rows["survived_ns"] = survived_ns[lived]
+        connections = connections[lived]
+        to_b = (connections["state"] & BEGAN != 0) | (connections["b_port"] <= connections["a_port"])
+        for name in ("hi", "lo", "port"):
+            rows[name] = np.where(to_b, connections[f"b_{name}"], connections[f"a_{name}"])
+        self.survived.append(rows)
 
     def take(self, case: Case) -> None:
-        """Take a connection that has ended."""
-        death, survived = death_of(case), survived_ns(case)
-        if death is None and survived < LONG_IDLE_NS:
+        """Take a connection that has ended, and may have died."""
+        death = death_of(case)
+        probed_ns = max((prober.survived_ns for prober in case.connection.probers), default=0)
+        if death is None and probed_ns < TIGHT_NS:
             return
         bracket = self.by_destination.setdefault(destination(case), Bracket())
-        bracket.survived_ns = max(bracket.survived_ns, survived)
+        bracket.survived_ns = max(bracket.survived_ns, probed_ns, case.survived_ns if death else 0)
         if death is not None:
             bracket.deaths.append(death)
 
+    def _add_survived(self) -> None:
+        """Widen the brackets of destinations with deaths by what all their connections survived."""
+        places = {
+            (*address_halves(to.address), to.port): bracket
+            for to, bracket in self.by_destination.items() if bracket.deaths
+        }  # fmt: skip
+        if not places:
+            return
+        rows = np.concatenate([np.zeros(0, _SURVIVED), *self.survived])
+        ports = np.array(sorted({port for _, _, port in places}), np.uint16)
+        for hi, lo, survived_ns, port in rows[np.isin(rows["port"], ports)].tolist():
+            bracket = places.get((hi, lo, port))
+            if bracket is not None and survived_ns > bracket.survived_ns:
+                bracket.survived_ns = survived_ns
+
     def telling(self, context: Context) -> Telling:
         """Return (destination, longest silence survived, deaths by their silence) where these show a limit."""
+        self._add_survived()
         found: Telling = []
         for whither, bracket in sorted(self.by_destination.items()):
             deaths = [death for death in bracket.deaths if is_lively(death, context)]
@@ -66,7 +95,7 @@ def summed(telling: Telling) -> list[IdleDeaths]:
     return [IdleDeaths(whither, survived, deaths[0].silence_ns, len(deaths)) for whither, survived, deaths in telling]
 
 
-def told(telling: Telling, context: Context) -> Iterator[Told]:
+def told(telling: Telling, context: Context) -> Iterator[Claim]:
     """Yield a sentence for each destination to which connections died idle while it was up."""
     for whither, survived, deaths in telling:
         frames = [death.frames[-1] for death in deaths if death.frames]

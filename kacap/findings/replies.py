@@ -6,22 +6,24 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from kacap.classify.kinds import Ending
-from kacap.evidence import Case
-from kacap.findings.boxes import death_of, is_lively
-from kacap.findings.case import Context, Told, closing_ns, episodes, frames_of
+from kacap.findings.case import Case, Claim, closing_ns, episodes, frames_of
+from kacap.findings.context import Context
+from kacap.findings.idle import death_of, is_lively
+from kacap.model import Episode, Probe, Prober
 from kacap.units import between, counted
 
 RATE_LIMIT_NS = 500_000_000  # net.ipv4.tcp_invalid_ratelimit
 ALIKE = 3  # runs of one length: two may be chance
+UNANSWERED = (Ending.GAVE_UP, Ending.OPEN, Ending.RESUMED, Ending.USER_TIMEOUT, Ending.RESET)
 
 
-def unanswered_while_alive(case: Case, context: Context) -> Iterator[Told]:
+def unanswered_while_alive(case: Case, context: Context) -> Iterator[Claim]:
     """Probes go unanswered while the same peer is heard on another connection: it is the probes that are swallowed."""
     death = death_of(case)
     if death is not None and is_lively(death, context):
         return  # forgotten after a silence: another row
-    for prober, episode in episodes(case, Ending.GAVE_UP, Ending.OPEN, Ending.RESUMED, Ending.USER_TIMEOUT):
-        lost = [probe for probe in episode.probes if probe.reply_frame is None]
+    for prober, episode in episodes(case, *UNANSWERED):
+        lost = [probe for probe in _missed(episode) if probe.reply_frame is None]
         if len(lost) < 2 or not context.alive(
             prober.peer, prober.side, lost[0].time_ns, closing_ns(episode)
         ):
@@ -35,7 +37,12 @@ def unanswered_while_alive(case: Case, context: Context) -> Iterator[Told]:
         yield sentence, frames_of(episode)
 
 
-def rate_limited(case: Case, context: Context) -> Iterator[Told]:
+def _missed(episode: Episode) -> list[Probe]:
+    """Return the probes of an episode that met nothing at all: an RST answers the last one."""
+    return episode.probes[:-1] if episode.ending == Ending.RESET else episode.probes
+
+
+def rate_limited(case: Case, context: Context) -> Iterator[Claim]:
     """A probe less than half a second after an answered one: Linux answers such segments twice a second at most."""
     for prober in (prober for prober in case.connection.probers if not prober.steady):
         frames, answered_ns = [], None
@@ -52,7 +59,7 @@ def rate_limited(case: Case, context: Context) -> Iterator[Told]:
             yield sentence, frames
 
 
-def regular_misses(case: Case, context: Context) -> Iterator[Told]:
+def regular_misses(case: Case, context: Context) -> Iterator[Claim]:
     """Every k-th probe is answered, again and again: losses are not so regular, a limit on replies is.
 
     Probes that come sooner than Linux answers have their own row.
@@ -72,15 +79,32 @@ def regular_misses(case: Case, context: Context) -> Iterator[Told]:
             yield sentence, [frame for episode in answered[:4] for frame in frames_of(episode)]
 
 
-def reply_lost(case: Case, context: Context) -> Iterator[Told]:
-    """Replies are in the capture, yet the prober went on as if none had come, and gave up."""
+def is_deaf(case: Case, prober: Prober) -> bool:
+    """Return whether the prober did not hear replies that are in the capture.
+
+    Its probes echo the timestamp of the last reply that it heard (RFC 7323 4.3): where they go on echoing an older one
+    than the replies before them carry, these were lost. Without timestamps: an RST,ACK one more equal gap after the
+    last probes, all answered, where its idle is longer than that gap.
+    """
+    side = case.side(prober.side == case.connection.a)
+    return side.deaf_n > 1 or prober.unheard > 0
+
+
+def reply_lost(case: Case, context: Context) -> Iterator[Claim]:
+    """Replies are in the capture, yet the prober went on as if none had come."""
     for prober in case.connection.probers:
-        if not prober.history.unheard:
+        if not is_deaf(case, prober):
             continue
-        probes = [probe for episode in prober.episodes for probe in episode.probes]
+        side = case.side(prober.side == case.connection.a)
+        probes = [probe for episode in prober.episodes for probe in episode.probes if probe.reply_frame]
+        seen = ""
+        if side.deaf_n > 1:
+            probes = [probe for probe in probes if probe.time_ns <= side.deaf_last_ns]
+            seen = f": {counted(side.deaf_n, 'segment')} of it still echo an older timestamp"
+        resets = [r for r in case.resets if r.from_a == (prober.side == case.connection.a) and not r.forged][-1:]
+        gave_up = f", and {prober.side} gave up" if resets else ""
         sentence = (
-            f"{prober.side} gave up although replies of {prober.peer} are in the capture: they were likely lost "
-            "between the place of the capture and the prober"
+            f"replies of {prober.peer} are in the capture, but did not reach {prober.side}{seen}{gave_up}; they were "
+            "lost between the place of the capture and the prober"
         )
-        resets = [reset.frame for reset in case.evidence.resets[-1:]]
-        yield sentence, [*(p.reply_frame for p in probes[-4:] if p.reply_frame), *resets]
+        yield sentence, [*(p.reply_frame for p in probes[-4:] if p.reply_frame), *(r.frame for r in resets)]

@@ -76,8 +76,7 @@ def annotate(
         finally:
             reader.close()
         result.without_room += int(reader.cursor[0]["untimed"])
-        if reader.damage is not None:
-            result.damages.append(reader.damage)
+        result.damages += reader.damages
     return result
 
 

@@ -8,7 +8,8 @@ from itertools import pairwise
 
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending, Grade
-from kacap.model import Episode, Probe, Prober
+from kacap.facts.runs import over_ns, unanswered
+from kacap.model import Prober
 from kacap.units import between, counted, duration
 
 # A cadence holds when this share of the gaps lies within this share of their median (the timer wheel is up to
@@ -102,27 +103,9 @@ def share_answered(prober: Prober) -> str:
     return f"{prober.replies:,} of {prober.probes:,} answered"
 
 
-def unanswered(episode: Episode) -> int:
-    """Return how many probes of an episode got no reply."""
-    return sum(probe.reply_frame is None for probe in episode.probes)
-
-
-def missed(prober: Prober) -> list[Probe]:
-    """Return the probes that nothing answered: no reply, and no reset either."""
-    probes = [probe for episode in prober.episodes for probe in episode.probes if probe.reply_frame is None]
-    reset = {id(e.probes[-1]) for e in prober.episodes if e.ending == Ending.RESET}
-    return [probe for probe in probes if id(probe) not in reset]
-
-
 def missed_word(analysis: Analysis) -> str:
     """Return what a probe without an answer is called: where frames were dropped the answer may be one of them."""
     return "missed or not captured" if analysis.capture.dropped else "missed"
-
-
-def ended_ns(episode: Episode) -> int:
-    """Return when an episode's last known event was: the abort where its gap is known, else the last probe."""
-    last = episode.probes[-1].time_ns
-    return last + episode.gaps_ns[-1] if len(episode.gaps_ns) >= len(episode.probes) else last
 
 
 def _silence(prober: Prober) -> str:
@@ -131,8 +114,8 @@ def _silence(prober: Prober) -> str:
         return ""
     last = prober.episodes[-1]
     if last.silent_since_ns is not None:
-        return f" in {duration(ended_ns(last) - last.silent_since_ns)} of silence"
-    return f" in at least {duration(ended_ns(last) - last.probes[0].time_ns)} of silence"
+        return f" in {duration(over_ns(last) - last.silent_since_ns)} of silence"
+    return f" in at least {duration(over_ns(last) - last.probes[0].time_ns)} of silence"
 
 
 def _run(prober: Prober) -> str:

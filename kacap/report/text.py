@@ -11,9 +11,10 @@ from typing import TextIO
 
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending
+from kacap.facts.runs import gave_up_ns, unanswered
 from kacap.model import Connection, Episode, Finding, Prober
 from kacap.report.ranking import by_severity, gravest, totals
-from kacap.report.sentences import ENDINGS, GRADES, ended_ns, missed, missed_word, unanswered, verdict
+from kacap.report.sentences import ENDINGS, GRADES, missed_word, verdict
 from kacap.report.settings import setting
 from kacap.units import between, clean, counted, duration, moment
 
@@ -126,8 +127,8 @@ def _facts(analysis: Analysis, prober: Prober, verbose: bool) -> Iterator[tuple[
 
 def _numbers(analysis: Analysis, prober: Prober) -> str:
     """Return ``412 sent, 409 answered, 3 missed``; with drops a miss may be a frame that was not captured."""
-    lost = len(missed(prober))
-    reset = prober.probes - prober.replies - lost
+    lost = prober.missed
+    reset = sum(probe.outcome == "reset" for episode in prober.episodes[-1:] for probe in episode.probes)
     more = f", {reset:,} answered with a reset" if reset and prober.ending == Ending.RESET else ""
     return f"{prober.probes:,} sent, {prober.replies:,} answered, {lost:,} {missed_word(analysis)}{more}"
 
@@ -156,8 +157,8 @@ def _silence(analysis: Analysis, episode: Episode) -> str:
         steps[STEPS - 1 : -1] = ["..."]
     opening = "first probe" if heard is None else f"last heard {moment(heard)}"
     line = f"{opening}; probes {', '.join(steps)}"
-    aborted = len(episode.gaps_ns) >= len(times)
-    line += f"; gave up +{duration(ended_ns(episode) - start)}" if aborted else f"; {episode.ending}"
+    gave_up = gave_up_ns(episode)
+    line += f"; {episode.ending}" if gave_up is None else f"; gave up +{duration(gave_up - start)}"
     frame = analysis.frame_name(episode.ending_frame)
     return line if frame is None else f"{line} (frame {frame})"
 

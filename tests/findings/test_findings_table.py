@@ -11,7 +11,7 @@ from findings_cases import PAIRS, expected, found
 
 import kacap
 from kacap.findings import TABLE, WHOLE, load
-from kacap.findings.case import Context
+from kacap.findings.context import Context
 from kacap.model import Drop
 from kacap.timing.episodes import missed_by
 

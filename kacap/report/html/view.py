@@ -13,7 +13,7 @@ from kacap.classify.kinds import Ending
 from kacap.model import Connection, Finding, Prober, Setting
 from kacap.report.html.wireshark import frames_filter, pair_filter
 from kacap.report.ranking import by_severity, gravest, severity, totals
-from kacap.report.sentences import ENDINGS, GRADES, missed, missed_word, verdict
+from kacap.report.sentences import ENDINGS, GRADES, missed_word, verdict
 from kacap.report.settings import setting
 from kacap.units import between, counted, duration, moment
 
@@ -159,7 +159,7 @@ def _cards(analysis: Analysis, connection: Connection) -> Iterator[Card]:
 
 def _facts(analysis: Analysis, connection: Connection, prober: Prober) -> Iterator[tuple[str, str]]:
     """Yield the named facts about one prober."""
-    lost = f"{len(missed(prober)):,} {missed_word(analysis)}"
+    lost = f"{prober.missed:,} {missed_word(analysis)}"
     yield "probes", f"{prober.probes:,} sent, {prober.replies:,} answered, {lost}"
     if prober.gaps_ns is not None:
         yield "gaps", between(*prober.gaps_ns)
@@ -210,7 +210,7 @@ def _add_table(page: Page, analysis: Analysis, probing: list[Connection]) -> Non
 
 def _row(connection: Connection, prober: Prober, start_ns: int) -> list[Cell]:
     """Return the cells of one prober, in the order of COLUMNS; the capture began at ``start_ns``."""
-    lost, watched_ns = len(missed(prober)), connection.last_ns - connection.first_ns
+    lost, watched_ns = prober.missed, connection.last_ns - connection.first_ns
     return [
         Cell(str(connection.connection), connection.connection),
         Cell(str(prober.side)),
