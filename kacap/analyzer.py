@@ -43,6 +43,8 @@ from kacap.wire import Reason, decode
 Segments = Literal["events", "all", "none"]
 Decode = Callable[[FrameBatch, NDArray[np.int64]], NDArray[np.void]]
 
+# The least kind of which a segment is told: all but ACK and data, all, none.
+_TOLD_FROM = {"events": int(Kind.SYN), "all": int(Kind.ACK), "none": len(Kind)}
 _GAVE_UP, _ENDED = ENDINGS.index(Ending.GAVE_UP), int(Change.ENDED)
 
 
@@ -79,7 +81,7 @@ class Analyzer:
         self.keep_marks = marks
         self.observations = Observations()
         self.tracker = Tracker(all_segments=segments != "none", beside=self.observations)
-        self.gatherer = Gatherer(listening=sink is not None, every=segments == "all")
+        self.gatherer = Gatherer(listening=sink is not None, told_from=_TOLD_FROM[segments])
         self.views = Views(self.gatherer)
         self.skipped = np.zeros(len(Reason), np.int64)
         self.kept: list[NDArray[np.void]] = []  # CONNECTION rows of which more than a count is told

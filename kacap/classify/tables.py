@@ -186,11 +186,11 @@ CHANGE = np.dtype(
     align=True,
 )
 
-# How many rows of each table are in use: one row, by the names above.
+# How many rows of each table are in use: one row, by the names above. ``told_from``: the least kind that is told.
 COUNTS = np.dtype(
     [
         (name, "<i8")
-        for name in ("probers", "probes", "episodes", "waiting", "free", "decided", "changes", "listening", "every")
+        for name in ("probers", "probes", "episodes", "waiting", "free", "decided", "changes", "listening", "told_from")
     ],
     align=True,
 )
