@@ -27,7 +27,7 @@ from kacap.findings.context import Context
 from kacap.findings.deaths import Deaths, summed
 from kacap.findings.observations import Observations, Watched
 from kacap.findings.presence import Heard
-from kacap.findings.screening import FEW_NS, MANY_NS, screen, worth_a_look
+from kacap.findings.screening import FEW_NS, MANY_NS, is_uneven, screen, worth_a_look
 from kacap.flows import A_FIN, B_FIN, FINISHED, NEVER, WAS_RESET
 from kacap.model import Connection, Endpoint, FrameRef, SegmentRecord
 from kacap.news import News, Sink
@@ -275,8 +275,8 @@ class Analyzer:
         survived = np.maximum(seen.observed["survived_ns"], table["survived_ns"][probers].max(axis=1))
         self.heard.take(rows, seen.observed)
         self.deaths.take_rows(rows, survived)
-        missed = (table["replies"][probers] < table["probes"][probers]).any(axis=1)
-        wanted = telling | missed | self.expects | (probers.any(axis=1) & worth_a_look(rows, seen.observed))
+        wanted = telling | self.expects | (probers.any(axis=1) & worth_a_look(rows, seen.observed))
+        wanted |= is_uneven(table[probers]).any(axis=1)
         places, found = np.flatnonzero(wanted), ends(seen)
         if len(places):
             self.looked_at.append((rows[places], seen.picked(places), found[places]))

@@ -221,6 +221,7 @@ class Finding:
     sentence: str
     frames: list[FrameRef]
     remedy: str
+    folded: bool = False  # about keepalive where nobody probes or should: counted in a text, and listed on request
 
 
 class IdleDeaths(NamedTuple):

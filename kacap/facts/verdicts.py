@@ -66,10 +66,8 @@ def verdict(connection: Connection, ended: Ended, case: Case | None, until_ns: i
 def _deaf(prober: Prober) -> Verdict:
     """Return the verdict on a prober that did not hear its peer's replies."""
     verb = "gave up on" if prober.ending in GRAVE else "does not hear"
-    return Verdict(
-        f"{prober.side} {verb} {prober.peer}: {counted(prober.unheard, 'reply', 'replies')} in the capture did not reach "
-        "it", "bad",
-    )
+    replies = counted(prober.unheard, "reply", "replies")
+    return Verdict(f"{prober.side} {verb} {prober.peer}: {replies} in the capture did not reach it", "bad")
 
 
 def _end(connection: Connection, letter: str | None) -> Endpoint | None:

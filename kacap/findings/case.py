@@ -15,7 +15,14 @@ from kacap.findings.observations import Watched
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Prober
 from kacap.wire.sequence import distance
 
-Claim = tuple[str, list[FrameRef]]  # a sentence and the frames that show it
+
+class Claim(NamedTuple):
+    """A sentence, the frames that show it, and the silence that an idle must stay below (whole seconds; None: none)."""
+
+    sentence: str
+    frames: list[FrameRef]
+    limit_s: int | None = None
+
 
 # The fields of rows as Python objects: they are read far faster than those of an array's row.
 SideFacts = namedtuple("SideFacts", bits.SIDE_OBSERVED.names)  # type: ignore[misc, arg-type]

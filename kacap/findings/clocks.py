@@ -46,7 +46,7 @@ def suspended(case: Case, context: Context) -> Iterator[Claim]:
                 f"meanwhile{_both(case, found)}{_prediction(case, waits, context)}"
             )
         first = [waits.first_frame] if waits.first_frame else []
-        yield sentence, [*first, *waits.frames]
+        yield Claim(sentence, [*first, *waits.frames])
 
 
 def _out_ns(waits: Outstanding) -> int:
@@ -123,7 +123,7 @@ def heartbeat(case: Case, context: Context) -> Iterator[Claim]:
         f"{beat.bytes} B{answer} every {between(beat.least_ns, beat.most_ns)} ({beat.n + 1} times in a row, longest "
         f"silence {duration(connection.longest_silence_ns)}); a keepalive with {fires} never fires"
     )
-    yield sentence, [frame_of(beat.first_frame), frame_of(beat.last_frame)]
+    yield Claim(sentence, [frame_of(beat.first_frame), frame_of(beat.last_frame)])
 
 
 def _masks(case: Case, beat: Beat, idle: int | None) -> bool:
@@ -146,7 +146,7 @@ def never_probed(case: Case, context: Context) -> Iterator[Claim]:
             f"{case.connection.a} > {case.connection.b}: idle is expected to be {unprobed.expected} s, and nobody "
             f"probed: {unprobed.why}; keepalive is likely off on this socket"
         )
-        yield sentence, []
+        yield Claim(sentence, [])
 
 
 def other_side_only(case: Case, context: Context) -> Iterator[Claim]:
@@ -164,7 +164,7 @@ def other_side_only(case: Case, context: Context) -> Iterator[Claim]:
             f"only {prober.side} probes ({counted(prober.probes, 'probe')} in {duration(watched_ns)}); expected "
             f"{expected.side} to probe; it did not"
         )
-        yield sentence, [probe.frame for episode in prober.episodes[:3] for probe in episode.probes[:1]]
+        yield Claim(sentence, [probe.frame for episode in prober.episodes[:3] for probe in episode.probes[:1]])
 
 
 def two_timers(case: Case, context: Context) -> Iterator[Claim]:
@@ -187,7 +187,7 @@ def two_timers(case: Case, context: Context) -> Iterator[Claim]:
                 f"two timers likely probe from {prober.side}: after {between(low[0], low[-1])} of silence "
                 f"({len(low)} times) and after {between(high[0], high[-1])} ({len(high)} times), by turns"
             )
-            yield sentence, [p.frame for e in prober.episodes[:8] for p in e.probes[:1]]
+            yield Claim(sentence, [p.frame for e in prober.episodes[:8] for p in e.probes[:1]])
 
 
 def _idle_gaps(prober: Prober) -> list[int]:

@@ -13,6 +13,7 @@ from kacap.model import Endpoint, Episode, FrameRef, Prober
 from kacap.timing.limits import Limit, matching
 from kacap.units import duration
 
+SECOND_NS = 1_000_000_000
 IDLE_NS = 3_000_000_000  # a shorter silence may be one between retransmissions
 SOON_NS = 60_000_000_000  # who finds a connection dead opens another by then
 STEADY = 20  # a silence that differs from one survived before by less than a twentieth is no longer one
@@ -136,6 +137,11 @@ def limit_words(limits: Iterable[Limit]) -> str:
     return ", ".join(words[:3])
 
 
+def limit_s(survived_ns: int, killed_ns: int) -> int:
+    """Return the silence that is known to be safe, whole seconds: the longest survived, else less than what killed."""
+    return max((survived_ns or killed_ns) // SECOND_NS, 1)
+
+
 def path_forgot(case: Case, context: Context) -> Iterator[Claim]:
     """Probes after a long silence meet nothing, or an RST, where shorter silences were survived or the peer is up."""
     death = death_of(case)
@@ -146,9 +152,11 @@ def path_forgot(case: Case, context: Context) -> Iterator[Claim]:
     tight = survived >= TIGHT_NS and 2 * survived >= death.silence_ns
     if lively or (tight and limits):
         came = "an RST" if death.by_reset else "nothing"
-        yield f"after {duration(death.silence_ns)} of silence the first probe of {death.user} met {came}; " + _blame(
-            death, survived, lively, limits
-        ), death.frames
+        sentence = (
+            f"after {duration(death.silence_ns)} of silence the first probe of {death.user} met {came}; "
+            f"{_blame(death, survived, lively, limits)}"
+        )
+        yield Claim(sentence, death.frames, limit_s(survived, death.silence_ns))
 
 
 def _blame(death: Death, survived: int, lively: bool, limits: list[Limit]) -> str:
@@ -181,4 +189,4 @@ def died_idle(case: Case, context: Context) -> Iterator[Claim]:
         f"{death.user} > {death.dead} died while nobody used it: what came after {duration(death.silence_ns)} of "
         f"silence got {came}; {_blame(death, survived, lively, limits)}"
     )
-    yield sentence, death.frames
+    yield Claim(sentence, death.frames, limit_s(survived, death.silence_ns))

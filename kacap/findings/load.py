@@ -57,7 +57,7 @@ def too_many(probers: list[Prober], context: Context) -> Iterator[Claim]:
             f"{day / 1e6:,.1f} MB a day with the replies; fastest {load.fastest.side} > {load.fastest.peer}, every "
             f"{duration(load.fastest_ns)}"
         )
-        yield sentence, [p.episodes[0].probes[0].frame for p in load.probers[:SHOWN] if p.episodes]
+        yield Claim(sentence, [p.episodes[0].probes[0].frame for p in load.probers[:SHOWN] if p.episodes])
 
 
 def _pace_ns(prober: Prober) -> int | None:
@@ -81,7 +81,7 @@ def dropped(probers: list[Prober], context: Context) -> Iterator[Claim]:
     if context.dropped:
         lost = counted(context.dropped, "frame")
         which = _which(probers, context)
-        yield f"{lost} dropped while capturing{_when(context.timed_drops, context.dropped)}: {which}", []
+        yield Claim(f"{lost} dropped while capturing{_when(context.timed_drops, context.dropped)}: {which}", [])
 
 
 def _which(probers: list[Prober], context: Context) -> str:
@@ -92,8 +92,8 @@ def _which(probers: list[Prober], context: Context) -> str:
     drops = context.timed_drops
     found = [probe for prober in probers for probe in missed_probes(prober)]
     if sum(drop.frames for drop in drops) >= context.dropped and len(found) == missed:
-        slowest_ns = max((prober.reply_after_ns[1] for prober in probers if prober.reply_after_ns), default=0)
-        wait_ns = max(ANSWER_WAIT_NS, slowest_ns)
+        slowest_ns: int = max((prober.reply_after_ns[1] for prober in probers if prober.reply_after_ns), default=0)
+        wait_ns = max(int(ANSWER_WAIT_NS), slowest_ns)
         missed = sum(any(_meet(probe.time_ns, wait_ns, drop) for drop in drops) for probe in found)
         if not missed:
             return "no reply was missed at that time"

@@ -6,6 +6,7 @@ say. The first line is the verdict.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import TextIO
 
@@ -68,7 +69,7 @@ def _lines(analysis: Analysis, everything: bool, brief: bool, verbose: bool) -> 
         yield f"{len(probing) - len(shown):,} more: {totals(probing[len(shown):])} (--all shows every one)", "dim"
     yield from _others(analysis, everything)
     yield from _findings(analysis, None)
-    yield from _quiet_findings(analysis)
+    yield from _quiet_findings(analysis, verbose)
     yield from _understood(analysis)
 
 
@@ -198,15 +199,23 @@ def _findings(analysis: Analysis, connection: int | None) -> Iterator[Line]:
             yield f"{indent}{'remedy':<{KEY}}{finding.remedy}", ""
 
 
-def _quiet_findings(analysis: Analysis) -> Iterator[Line]:
-    """Yield the findings of connections on which nobody probes, the first few; these have no block of their own."""
+def _quiet_findings(analysis: Analysis, verbose: bool) -> Iterator[Line]:
+    """Yield the findings of connections on which nobody probes, the first few; these have no block of their own.
+
+    Those about keepalive are only counted, unless ``verbose``: nobody there uses it.
+    """
     probing = {connection.connection for connection in analysis.connections if connection.probers}
     found = [f for f in analysis.findings if f.connection is not None and f.connection not in probing]
-    for finding in found[:SHOWN]:
+    shown = [finding for finding in found if verbose or not finding.folded]
+    for finding in shown if verbose else shown[:SHOWN]:
         yield f"{'finding':<{KEY}}{finding.sentence}{_evidence(analysis, finding)}", "doubt"
         yield f"{'remedy':<{KEY}}{finding.remedy}", ""
-    if len(found) > SHOWN:
-        yield f"{len(found) - SHOWN:,} more findings on connections without a probe (--json has every one)", "dim"
+    if not verbose and len(shown) > SHOWN:
+        yield f"{len(shown) - SHOWN:,} more findings on connections without a probe (-v lists them)", "dim"
+    folded = Counter(finding.id for finding in found if finding.folded)
+    if folded and not verbose:
+        ids = ", ".join(f"{number:,} {name}" for name, number in folded.items())
+        yield f"where nobody probes: {ids} (-v lists them)", "dim"
 
 
 def _evidence(analysis: Analysis, finding: Finding) -> str:
@@ -214,7 +223,8 @@ def _evidence(analysis: Analysis, finding: Finding) -> str:
     if not finding.frames:
         return ""
     names = [str(analysis.frame_name(frame)) for frame in finding.frames[:6]]
-    return f" (frames {', '.join(names)}{', ...' if len(finding.frames) > 6 else ''})"
+    plural, more = "s" if len(finding.frames) > 1 else "", ", ..." if len(finding.frames) > 6 else ""
+    return f" (frame{plural} {', '.join(names)}{more})"
 
 
 def _understood(analysis: Analysis) -> Iterator[Line]:
