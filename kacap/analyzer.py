@@ -20,6 +20,7 @@ from kacap.classify.tables import Change
 from kacap.classify.tracker import Tracked, Tracker
 from kacap.connections import Connections, probers_of
 from kacap.facts.ended import ENDED, ends
+from kacap.facts.probing import Probing
 from kacap.facts.verdicts import conclude
 from kacap.findings import findings
 from kacap.findings.case import Case
@@ -204,15 +205,13 @@ class Analyzer:
                     self._judge_unprobed(case, row, found[place], self.tracker.now_ns)
                 cases.append(case)
         cases.sort(key=lambda case: case.connection.connection)
-        probing = [c for c in connections if c.probers]
-        context = Context(probing, self.heard, dropped=self.dropped, expected=self.expect, limits=self.limits)
+        context = Context(Probing(self.gatherer), self.heard, dropped=self.dropped, expected=self.expect, limits=self.limits)
         context.timed_drops, context.last_ns = analysis.capture.timed_drops, analysis.capture.last_ns or 0
         for case in cases:
             self.deaths.take(case)
         telling = self.deaths.telling(context)
         analysis.idle_deaths = summed(telling)
-        probers = [prober for connection in probing for prober in connection.probers]
-        analysis.findings = findings(cases, probers, telling, context)
+        analysis.findings = findings(cases, telling, context)
 
     def tell(self, records: list[object]) -> None:
         """Pass records that are no rows of the middle to the sink."""
