@@ -20,6 +20,7 @@ from kacap.classify.tables import Change
 from kacap.classify.tracker import Tracked, Tracker
 from kacap.connections import Connections, probers_of
 from kacap.facts.ended import ENDED, ends
+from kacap.facts.probing import Probing
 from kacap.facts.verdicts import conclude
 from kacap.findings import findings
 from kacap.findings.case import Case
@@ -43,6 +44,8 @@ from kacap.wire import Reason, decode
 Segments = Literal["events", "all", "none"]
 Decode = Callable[[FrameBatch, NDArray[np.int64]], NDArray[np.void]]
 
+# The least kind of which a segment is told: all but ACK and data, all, none.
+_TOLD_FROM = {"events": int(Kind.SYN), "all": int(Kind.ACK), "none": len(Kind)}
 _GAVE_UP, _ENDED = ENDINGS.index(Ending.GAVE_UP), int(Change.ENDED)
 
 
@@ -79,7 +82,7 @@ class Analyzer:
         self.keep_marks = marks
         self.observations = Observations()
         self.tracker = Tracker(all_segments=segments != "none", beside=self.observations)
-        self.gatherer = Gatherer(listening=sink is not None, every=segments == "all")
+        self.gatherer = Gatherer(listening=sink is not None, told_from=_TOLD_FROM[segments])
         self.views = Views(self.gatherer)
         self.skipped = np.zeros(len(Reason), np.int64)
         self.kept: list[NDArray[np.void]] = []  # CONNECTION rows of which more than a count is told
@@ -198,15 +201,13 @@ class Analyzer:
                 at = places.get(number)  # else nobody probes, nobody should, and it has no record
                 cases.append(Case(connections[at] if at is not None else connection(rows[place]), watched, place))
         cases.sort(key=lambda case: case.connection.connection)
-        probing = [c for c in connections if c.probers]
-        context = Context(probing, self.heard, dropped=self.dropped, expected=self.expect, limits=self.limits)
+        context = Context(Probing(self.gatherer), self.heard, dropped=self.dropped, expected=self.expect, limits=self.limits)
         context.timed_drops, context.last_ns = analysis.capture.timed_drops, analysis.capture.last_ns or 0
         for case in cases:
             self.deaths.take(case)
         telling = self.deaths.telling(context)
         analysis.idle_deaths = summed(telling)
-        probers = [prober for connection in probing for prober in connection.probers]
-        analysis.findings = findings(cases, probers, telling, context)
+        analysis.findings = findings(cases, telling, context)
 
     def tell(self, records: list[object]) -> None:
         """Pass records that are no rows of the middle to the sink."""

@@ -123,6 +123,7 @@ class Prober:
     connection: int = 0
     row: int = 0  # of the tables that it is a view of
     _episodes: list[Episode] | Callable[[], list[Episode]] = field(default_factory=list, repr=False, compare=False)
+    _runs: list[Episode] | Callable[[], list[Episode]] | None = field(default=None, repr=False, compare=False)
 
     @property
     def episodes(self) -> list[Episode]:
@@ -134,7 +135,16 @@ class Prober:
     @episodes.setter
     def episodes(self, episodes: list[Episode]) -> None:
         """Give it these episodes."""
-        self._episodes = episodes
+        self._episodes, self._runs = episodes, None
+
+    @property
+    def runs(self) -> list[Episode]:
+        """Its episodes that are more than one probe answered, in order: few, where most probes are."""
+        if self._runs is None:
+            self._runs = [e for e in self.episodes if len(e.probes) > 1 or e.ending != "answered"]
+        elif callable(self._runs):
+            self._runs = self._runs()
+        return self._runs
 
     @property
     def steady(self) -> bool:

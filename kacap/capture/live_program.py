@@ -14,10 +14,10 @@ from typing import IO
 
 from kacap.capture.live_source import Wish
 from kacap.capture.live_stream import StreamTap, WaitingStream
-from kacap.capture.netns import inside
 from kacap.capture.privileges import FOR_CAPTURE, User, drop
 from kacap.capture.rights import CannotCaptureError, no_rights
 from kacap.errors import FilterError
+from kacap.netns import inside
 from kacap.trusted import find_program, plain_environment
 
 START_MS = 10_000  # a program that has not begun by then hangs

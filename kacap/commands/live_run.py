@@ -116,11 +116,10 @@ class Run:
         self.out: TextIO = sys.stderr if options["savefile"] == "-" else sys.stdout
         self.live = LiveTracker(sockets.of_prober if sockets is not None else None)
         self.colored = colored(options["color"], self.out)
-        everything = options["as_json"] and options["segments"] == "all"
-        records = RecordWriter(self.out, source.files, flush=True, segments=options["segments"] != "none")
+        records = RecordWriter(self.out, source.files, flush=True)
         self.analyzer = Analyzer(
             sink=records.news if options["as_json"] else _ignore,
-            segments="all" if everything else "events",
+            segments=options["segments"] if options["as_json"] else "events",
             expect=sockets.of_connection if sockets is not None else None,
         )
         self.screen = self._screen()

@@ -13,7 +13,7 @@ from kacap.findings import answers, clocks, deaths, endings, idle, load, replies
 from kacap.findings.case import Case, Claim
 from kacap.findings.context import Context
 from kacap.findings.deaths import Telling
-from kacap.model import Finding, Prober
+from kacap.model import Finding
 
 Finder = Callable[[Case, Context], Iterator[Claim]]
 
@@ -171,18 +171,18 @@ def of_connection(case: Case, context: Context) -> Iterator[Finding]:
             yield _finding(row, claim, case.connection.connection, row.about_keepalive and nobody)
 
 
-def findings(cases: list[Case], probers: list[Prober], telling: Telling, context: Context) -> list[Finding]:
+def findings(cases: list[Case], telling: Telling, context: Context) -> list[Finding]:
     """Return what the capture as a whole shows, then what each connection does; ``telling`` are its idle deaths."""
     context.bracketed = frozenset(whither for whither, _, _ in telling)
     each = (finding for case in cases for finding in of_connection(case, context))
-    return [*of_capture(probers, telling, context), *each]
+    return [*of_capture(telling, context), *each]
 
 
-def of_capture(probers: list[Prober], telling: Telling, context: Context) -> Iterator[Finding]:
+def of_capture(telling: Telling, context: Context) -> Iterator[Finding]:
     """Yield what the capture as a whole shows."""
-    yield from _claimed(DROPS, load.dropped(probers, context))
+    yield from _claimed(DROPS, load.dropped(context))
     yield from _claimed(IDLE_DEATHS, deaths.claims(telling, context))
-    yield from _claimed(TOO_MANY, load.too_many(probers, context))
+    yield from _claimed(TOO_MANY, load.too_many(context))
 
 
 def _claimed(row: WholeRow, claims: Iterator[Claim]) -> Iterator[Finding]:

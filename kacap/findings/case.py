@@ -257,7 +257,7 @@ def episodes(case: Case, *endings: str) -> Iterator[tuple[Prober, Episode]]:
     for prober in case.connection.probers:
         if prober.steady and Ending.ANSWERED not in endings:
             continue
-        for episode in prober.episodes:
+        for episode in prober.episodes if Ending.ANSWERED in endings else prober.runs:
             if episode.ending in endings:
                 yield prober, episode
 

@@ -241,11 +241,11 @@ def _episode(page: Row, rows: Row, row: Row) -> None:
 
 
 @entry
-def _write(page: Row, rows: Row, changes: Row, wanted: Row) -> None:
-    """Write the lines of some CHANGE rows: those of segments where ``wanted[0]``, and of runs that are over."""
+def _write(page: Row, rows: Row, changes: Row) -> None:
+    """Write the lines of some CHANGE rows: those of segments, and of runs that are over."""
     for i in range(len(changes)):
         one = changes[i]
-        if one.what == _SEGMENT and wanted[0]:
+        if one.what == _SEGMENT:
             _segment(page, rows, one.row)
         elif one.what == _ENDED:
             _episode(page, rows, one.row)
@@ -259,7 +259,7 @@ class Writer:
         self._names = Texts()
         self._known = 0
 
-    def written(self, news: News, *, segments: bool) -> bytes:
+    def written(self, news: News) -> bytes:
         """Return the lines of the changes of ``news``, without those it withholds."""
         gatherer, changes = news.views.gatherer, news.changes.rows
         changes = changes[np.isin(changes["what"], (_SEGMENT, _ENDED))]
@@ -279,7 +279,7 @@ class Writer:
             gatherer.watched.rows, gatherer.probers.rows, gatherer.probes.rows, gatherer.episodes.rows,
             news.changes.decided, np.zeros(int(lengths.max(initial=1)), np.int64),
         )  # fmt: skip
-        _write(page, rows, changes, np.array([segments]))
+        _write(page, rows, changes)
         return page.buffer[: page.used[0]].tobytes()
 
     def _learn_names(self, watched: NDArray[np.void]) -> None:

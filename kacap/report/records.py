@@ -40,15 +40,15 @@ def schema() -> dict[str, Any]:
 class RecordWriter:
     """Writes each record that it is called with as one line; ``files`` are the names that frames refer to.
 
-    ``flush`` hands every line on at once, for readers that follow; ``segments``: those of segments are written too.
+    ``flush`` hands every line on at once, for readers that follow.
     """
 
-    def __init__(self, out: TextIO, files: Sequence[str], *, flush: bool = False, segments: bool = True) -> None:
+    def __init__(self, out: TextIO, files: Sequence[str], *, flush: bool = False) -> None:
         self._out = out
         self._flush = flush
         names = [_text(name) for name in files]
         self._frame_name = Analysis(capture=CaptureSummary(files=names)).frame_name
-        self._lines, self._segments = Writer(names), segments
+        self._lines = Writer(names)
 
     def __call__(self, record: object) -> None:
         """Write one record, an object of ``kacap.model``."""
@@ -58,7 +58,7 @@ class RecordWriter:
 
     def news(self, news: News) -> None:
         """Write what a batch brought, each record as it is final."""
-        self._out.write(self._lines.written(news, segments=self._segments).decode())
+        self._out.write(self._lines.written(news).decode())
         for record in news.late():
             self._out.write(line(record, self._frame_name) + "\n")
         if self._flush:

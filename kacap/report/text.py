@@ -15,7 +15,7 @@ from kacap.classify.kinds import Ending
 from kacap.facts.runs import gave_up_ns, unanswered
 from kacap.facts.verdicts import of_prober
 from kacap.model import Connection, Episode, Finding, Prober
-from kacap.report.ranking import by_severity, gravest, totals
+from kacap.facts.standing import by_gravity, gravest
 from kacap.report.sentences import ENDINGS, GRADES, missed_word
 from kacap.report.settings import setting
 from kacap.units import between, clean, counted, duration, moment
@@ -53,12 +53,12 @@ Line = tuple[str, str]  # the words, and their mood ("" for none)
 
 def _lines(analysis: Analysis, everything: bool, brief: bool, verbose: bool) -> Iterator[Line]:
     """Yield the whole report, line by line."""
-    probing = by_severity(analysis.connections)
+    probing = by_gravity(analysis.connections)
     shown = probing if everything else probing[:SHOWN]
     if not probing:
         yield _nothing(analysis), ""
     elif len(probing) > 1:
-        yield f"{len(probing):,} connections probe: {totals(probing)}", ""
+        yield f"{len(probing):,} connections probe: {probing}", ""
     for connection in shown:
         if not brief and len(probing) > 1:
             yield "", ""
@@ -66,7 +66,7 @@ def _lines(analysis: Analysis, everything: bool, brief: bool, verbose: bool) -> 
     if not brief and probing:
         yield "", ""
     if len(shown) < len(probing):
-        yield f"{len(probing) - len(shown):,} more: {totals(probing[len(shown):])} (--all shows every one)", "dim"
+        yield f"{len(probing) - len(shown):,} more: {probing[len(shown):]} (--all shows every one)", "dim"
     yield from _others(analysis, everything)
     yield from _findings(analysis, None)
     yield from _quiet_findings(analysis, verbose)

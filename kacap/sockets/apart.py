@@ -18,7 +18,7 @@ from typing import Any
 from kacap.errors import KacapError
 from kacap.sockets.diag import Address
 from kacap.sockets.live import Configured, Expectations
-from kacap.sockets.netns import enter
+from kacap.netns import enter
 
 MOST_BYTES = 1 << 16
 

@@ -151,7 +151,7 @@ def _write_idle(row: Row, shown: Row, fits: Row) -> None:
             _join(row, m, _meet(fits[m, FIRST], fits[m, BELOW]))
         else:
             _join(row, m, _meet(fits[m, IDLE], fits[m, IDLE]))
-            if wide:
+            if wide or not shown.above:
                 _join(row, m, _meet(fits[m, BELOW], fits[m, BELOW]))
     if only_first:
         row.idle_assumes = _ENABLED if shown.began else _ENABLED | _LE_IDLE

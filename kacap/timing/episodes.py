@@ -254,6 +254,9 @@ def _end(middle: Row, number: Row, event: Row, ending: Row) -> None:
         take_run_end(middle.histories[number], prober.run_n + (1 if prober.run_unheard else 0), True)
     else:
         take_run_end(middle.histories[number], missed, False)
+    episode.previous_run = prober.last_run
+    if prober.run_n > 1 or episode.ending != _ANSWERED:
+        prober.last_run = row
     prober.run_n = 0
     prober.last_episode = row
     prober.episodes += 1
@@ -334,7 +337,7 @@ def _pass_on(middle: Row, event: Row) -> None:
     counts = middle.counts[0]
     if event.kind == _WINDOW_PROBE and event.payload_len == 0:
         middle.watched[event.watched].window_probes += 1
-    if counts.listening and (event.kind > _DATA or counts.every):
+    if counts.listening and event.kind >= counts.told_from:
         decided = middle.decided[counts.decided]
         decided.time_ns, decided.frame, decided.file = event.time_ns, event.frame, event.file
         decided.watched, decided.from_a = event.watched, event.from_a

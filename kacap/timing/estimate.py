@@ -116,5 +116,7 @@ def _narrow(rows: NDArray[np.void], hosts: NDArray[np.int64], clocks: dict[int, 
         low, high = rows[f"{name}_low"][own], rows[f"{name}_high"][own]
         least, most = np.where(low > 0, low, MANY), np.where(keep, high, 0).max(axis=1)
         fewer = (least.min(axis=1) < np.where(keep, least, MANY).min(axis=1)) | (high.max(axis=1) > most)
+        fewer &= most > 0
         rows[f"{name}_assumes"][own] |= np.where(fewer, int(Assumes.LINUX_TIMER), 0).astype(np.uint8)
-        rows[f"{name}_low"][own], rows[f"{name}_high"][own] = low * keep, high * keep
+        kept = np.where((most > 0)[:, None], keep, True)
+        rows[f"{name}_low"][own], rows[f"{name}_high"][own] = low * kept, high * kept

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.classify.emit import EVENT
+from kacap.classify.kinds import Kind
 from kacap.classify.states import State
 from kacap.classify.tables import CHANGE, COUNTS, DECIDED, EPISODE, PROBE, PROBER, WATCHED, WATCHED_SIDE
 from kacap.flows import BEGAN, NEVER
@@ -29,12 +30,12 @@ class Changes:
 class Gatherer:
     """Everything known of the connections on which somebody probes; row 0 of most tables is not used.
 
-    ``listening``: changes are noted, to be told; ``every``: those of plain segments too.
+    ``listening``: changes are noted, to be told; of segments, those of a kind from ``told_from`` on.
     """
 
-    def __init__(self, *, listening: bool = False, every: bool = False) -> None:
+    def __init__(self, *, listening: bool = False, told_from: int = len(Kind)) -> None:
         self.counts = np.zeros(1, COUNTS)
-        self.counts["listening"], self.counts["every"] = listening, every
+        self.counts["listening"], self.counts["told_from"] = listening, told_from
         self.watched, self.sides = Table(WATCHED), Table(WATCHED_SIDE)
         self.probers, self.histories = Table(PROBER), Table(HISTORY)
         self.probes, self.episodes = Table(PROBE), Table(EPISODE)

@@ -40,8 +40,11 @@ _granule: Row = kernel(granule)
 
 @kernel
 def _take_gap(gap: Row, step: Row, what: Row, about: Row) -> None:
-    """Write what a firing says of the setting that is searched: its gap, or NOTHING. ``about``: (timer, path)."""
-    timer, path = about
+    """Write what a firing says of the setting that is searched: its gap, or NOTHING.
+
+    ``about`` is (timer, path, the longest gap that the longest possible idle explains).
+    """
+    timer, path, longest = about
     gap.least, gap.most, gap.free, gap.bound = NOTHING, NOTHING, 1, 0
     if step.before_ns == NEVER:
         if what <= IDLE and step.since_ns != NEVER and step.heard >= 0:
@@ -60,7 +63,8 @@ def _take_gap(gap: Row, step: Row, what: Row, about: Row) -> None:
         return
     gap.least = gap.most = whole
     gap.free = 0
-    gap.bound = step.heard > 0 and not (what == REVERSED and plain)
+    by_interval = what == REVERSED and (plain or step.time_ns - step.since_ns > longest)
+    gap.bound = step.heard > 0 and not by_interval
 
 
 @kernel
@@ -131,7 +135,7 @@ def _step(timer: Row, gap: Row, setting: Row, walk: Row, time_ns: Row) -> Row:
 def _missed(about: Row, steps: Row, setting: Row, state: Row, what: Row, most: Row) -> Row:
     """Return how many firings a setting (ns) of a timer leaves unexplained; counting ends above ``most``.
 
-    ``about`` is (timer, path), ``state`` (a WALK row, a GAP row).
+    ``about`` is as for ``_take_gap``, ``state`` (a WALK row, a GAP row).
     """
     walk, gap = state
     timer = about[0]
@@ -166,19 +170,25 @@ def _extent(about: Row, steps: Row, what: Row, state: Row) -> Row:
 
 
 @kernel
-def search(about: Row, steps: Row, what: Row, fit: Row, state: Row) -> None:
+def search(of: Row, steps: Row, what: Row, fit: Row, state: Row) -> None:
     """Fill ``fit`` with the settings of a timer that explain a prober's STEP rows best.
 
-    ``about`` is (TIMER row, the path's round trip in ns), ``state`` (WALK row, GAP row) scratch. One firing of eight may
+    ``of`` is (TIMER row, the path's round trip in ns), ``state`` (WALK row, GAP row) scratch. One firing of eight may
     stay unexplained: a stolen processor now and then, or frames that were not captured.
     """
     walk = state[0]
+    timer, path = of
+    about = (timer, path, 0.0)
     fit.low = fit.high = 0
+    if what == REVERSED:
+        least, _ = _extent(about, steps, IDLE, state)
+        idle = floor((least + timer.early) / SECOND_NS) * 1e9
+        about = (timer, path, idle + lateness(timer, idle) + path)
     least, fit.n = _extent(about, steps, what, state)
     if fit.n == 0:
         return
     fit.missed = fit.n // 8
-    high = floor((least + about[0].early) / SECOND_NS)
+    high = floor((least + timer.early) / SECOND_NS)
     while high >= 1:
         walk.pieces -= 1
         if walk.pieces < 0:
