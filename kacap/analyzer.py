@@ -87,8 +87,8 @@ class Analyzer:
         self.skipped = np.zeros(len(Reason), np.int64)
         self.kept: list[NDArray[np.void]] = []  # CONNECTION rows of which more than a count is told
         self.kept_ends: list[NDArray[np.void]] = []  # ... and their rows of ENDED
-        # Those on which a finding may rest: CONNECTION rows, what was observed of them, their rows of ENDED.
-        self.looked_at: list[tuple[NDArray[np.void], Watched, NDArray[np.void]]] = []
+        # Those on which a finding may rest: CONNECTION rows, and what was observed of them.
+        self.looked_at: list[tuple[NDArray[np.void], Watched]] = []
         self.places: dict[int, tuple[Watched, int]] = {}  # by serial number, where that is
         self.deaths, self.heard = Deaths(), Heard()
         self.held: dict[FrameRef, SegmentRecord] = {}  # plain ACKs that may yet prove to be probes
@@ -157,7 +157,7 @@ class Analyzer:
         analysis = self.analysis
         rows = np.concatenate(self.kept) if self.kept else self.tracker.connections[:0]
         ends_of_rows = np.concatenate([np.zeros(0, ENDED), *self.kept_ends])
-        for found, watched, _ in self.looked_at:
+        for found, watched in self.looked_at:
             self.places |= {number: (watched, place) for place, number in enumerate(found["id"].tolist())}
         estimates = self._estimate()
         analysis.connections = connections = Connections(rows, ends_of_rows, self.views, estimates, self._complete)
@@ -196,14 +196,10 @@ class Analyzer:
         """Look for findings, on each connection that may hold one and over the capture."""
         analysis, places = self.analysis, {int(number): i for i, number in enumerate(connections.rows["id"])}
         cases = []
-        for rows, watched, found in self.looked_at:
-            for place, row in enumerate(rows):
-                at = places.get(int(row["id"]))
-                made = connections[at] if at is not None else connection(row)
-                case = Case(made, watched, place)
-                if at is None:
-                    self._judge_unprobed(case, row, found[place], self.tracker.now_ns)
-                cases.append(case)
+        for rows, watched in self.looked_at:
+            for place, number in enumerate(rows["id"].tolist()):
+                at = places.get(number)  # else nobody probes, nobody should, and it has no record
+                cases.append(Case(connections[at] if at is not None else connection(rows[place]), watched, place))
         cases.sort(key=lambda case: case.connection.connection)
         context = Context(Probing(self.gatherer), self.heard, dropped=self.dropped, expected=self.expect, limits=self.limits)
         context.timed_drops, context.last_ns = analysis.capture.timed_drops, analysis.capture.last_ns or 0
@@ -278,7 +274,7 @@ class Analyzer:
         wanted |= is_uneven(table[probers]).any(axis=1)
         places, found = np.flatnonzero(wanted), ends(seen)
         if len(places):
-            self.looked_at.append((rows[places], seen.picked(places), found[places]))
+            self.looked_at.append((rows[places], seen.picked(places)))
         return found
 
     def _judge_unprobed(self, case: Case, row: np.void, ended: np.void, now_ns: int | None) -> None:

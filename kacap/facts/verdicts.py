@@ -52,7 +52,9 @@ def verdict(connection: Connection, ended: Ended, case: Case | None, until_ns: i
     if first.ending in GRAVE:
         return of_prober(first)
     if ended.how == "reset":
-        return _ended_by_reset(connection, ended, first)
+        return _ended_by_reset(connection, ended, first, case)
+    if case is not None and ended.how == "open" and (closed := _half_closed(case, first)):
+        return Verdict(f"{_answered(first).sentence}; {closed}", "bad")
     waits = _waiting(case)
     if waits is not None and case is not None and first.ending != Ending.OPEN:
         return Verdict(f"{_waits(case, waits)}; before, {_pace(first)}", "bad")
@@ -97,9 +99,23 @@ def _reset(connection: Connection, ended: Ended) -> str:
     }.get(ended.cause, f"{named} reset the connection")  # fmt: skip
 
 
-def _ended_by_reset(connection: Connection, ended: Ended, prober: Prober) -> Verdict:
+def _half_closed(case: Case, prober: Prober) -> str:
+    """Return that a prober's peer has closed while it has not, in words; empty if it did not."""
+    own_is_a = prober.side == case.connection.a
+    own, peer = case.side(own_is_a), case.side(not own_is_a)
+    if not peer.known & bits.FIN_SEEN or own.known & bits.FIN_SEEN:
+        return ""
+    return f"{prober.peer} has closed (FIN), {prober.side} has not"
+
+
+def _ended_by_reset(connection: Connection, ended: Ended, prober: Prober, case: Case | None) -> Verdict:
     """Return the verdict on a probed connection that an RST ended."""
     said = _reset(connection, ended)
+    if ended.cause == STRANGER and case is not None and _half_closed(case, prober):
+        return Verdict(
+            f"{prober.peer} had closed (FIN) and has forgotten the connection (RST), {prober.side} had not closed and "
+            "went on probing", "bad",
+        )
     last = prober.last
     after_ns = (ended.time_ns or 0) - prober.last_probe_ns
     if prober.ending == Ending.RESET and ended.cause == STRANGER:
