@@ -267,6 +267,7 @@ def _count(middle: Row, prober: Row, episode: Row, now_ns: Row) -> Row:
     Where the capture ends, the newest is no miss before ANSWER_WAIT_NS: its answer may be on its way.
     """
     ending = episode.ending
+    at_end = ending == _OPEN or (ending == _REFUSED and episode.closed_ns == NEVER)
     row, unanswered, first_ns = episode.last, 0, np.int64(0)
     newest_miss = True
     run = 0
@@ -286,7 +287,7 @@ def _count(middle: Row, prober: Row, episode: Row, now_ns: Row) -> Row:
             elif row == episode.last and ending == _RESET_END:
                 probe.outcome = _WAS_RESET
                 prober.reset += 1
-            elif row == episode.last and ending == _OPEN and now_ns - probe.time_ns < ANSWER_WAIT_NS:
+            elif row == episode.last and at_end and now_ns - probe.time_ns < ANSWER_WAIT_NS:
                 probe.outcome = _WAITING
             else:
                 probe.outcome = _MISSED
