@@ -78,6 +78,7 @@ def _prober_of(middle: Row, event: Row, side: Row) -> Row:
         prober.watched, prober.side = event.watched, side
         prober.first_ns = event.time_ns
         prober.last_probe = -1
+        prober.reply_least_ns, prober.reply_most_ns = -NEVER, NEVER
         prober.ending = _OPEN
         middle.histories[own.prober].began = middle.watched[event.watched].began
     return own.prober
@@ -276,8 +277,6 @@ def _count(middle: Row, prober: Row, episode: Row, now_ns: Row) -> Row:
         first_ns = probe.time_ns
         if probe.outcome == _WAS_ANSWERED:
             after = probe.reply_after_ns
-            if prober.reply_most_ns == 0 and prober.reply_least_ns == 0:
-                prober.reply_least_ns = prober.reply_most_ns = after
             prober.reply_least_ns, prober.reply_most_ns = min(prober.reply_least_ns, after), max(prober.reply_most_ns, after)
             run = 0
         else:
