@@ -123,6 +123,7 @@ def _take_probe(middle: Row, event: Row) -> None:
         gap = event.time_ns - event.heard_ns if event.heard_ns != NEVER else np.int64(0)
         prober.run_first, prober.run_since_ns = row, event.heard_ns
         prober.run_replies = prober.run_spoken = 0
+        prober.run_ending, prober.run_ending_frame, prober.run_ending_ns = _OPEN, 0, NEVER
         prober.run_unheard = 1 if event.hints & UNHEARD else 0
         prober.unheard += prober.run_unheard
         prober.refused_frame = 0
