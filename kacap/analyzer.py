@@ -19,6 +19,8 @@ from kacap.classify.reasons import SENTENCES, Why
 from kacap.classify.tables import Change
 from kacap.classify.tracker import Tracked, Tracker
 from kacap.connections import Connections, probers_of
+from kacap.facts.ended import ENDED, ends
+from kacap.facts.verdicts import conclude
 from kacap.findings import findings
 from kacap.findings.case import Case
 from kacap.findings.context import Context
@@ -30,6 +32,7 @@ from kacap.flows import A_FIN, B_FIN, FINISHED, NEVER, WAS_RESET
 from kacap.model import Connection, Endpoint, FrameRef, SegmentRecord
 from kacap.news import News, Sink
 from kacap.timing.episodes import ANSWER_WAIT_NS
+from kacap.timing.estimate import Estimates, estimate
 from kacap.timing.expectations import Expectation, Expected
 from kacap.timing.gathering import Gatherer
 from kacap.timing.limits import LIMITS, Limit
@@ -82,7 +85,10 @@ class Analyzer:
         self.views = Views(self.gatherer)
         self.skipped = np.zeros(len(Reason), np.int64)
         self.kept: list[NDArray[np.void]] = []  # CONNECTION rows of which more than a count is told
-        self.looked_at: list[tuple[NDArray[np.void], Watched]] = []  # those on which a finding may rest
+        self.kept_ends: list[NDArray[np.void]] = []  # ... and their rows of ENDED
+        # Those on which a finding may rest: CONNECTION rows, what was observed of them, their rows of ENDED.
+        self.looked_at: list[tuple[NDArray[np.void], Watched, NDArray[np.void]]] = []
+        self.places: dict[int, tuple[Watched, int]] = {}  # by serial number, where that is
         self.deaths, self.heard = Deaths(), Heard()
         self.held: dict[FrameRef, SegmentRecord] = {}  # plain ACKs that may yet prove to be probes
         self.withheld: list[int] = []  # rows of EPISODE: given up, but what is expected may show that it timed out
@@ -149,7 +155,11 @@ class Analyzer:
         others = self._close(rest, self.observations.of(np.arange(len(rest))), now_ns)
         analysis = self.analysis
         rows = np.concatenate(self.kept) if self.kept else self.tracker.connections[:0]
-        analysis.connections = connections = Connections(rows, self.views, self._complete)
+        ends_of_rows = np.concatenate([np.zeros(0, ENDED), *self.kept_ends])
+        for found, watched, _ in self.looked_at:
+            self.places |= {number: (watched, place) for place, number in enumerate(found["id"].tolist())}
+        estimates = self._estimate()
+        analysis.connections = connections = Connections(rows, ends_of_rows, self.views, estimates, self._complete)
         self._find(connections)
         analysis.capture.skipped = {Reason(i).text: int(count) for i, count in enumerate(self.skipped) if count}
         if self.marks:
@@ -161,24 +171,38 @@ class Analyzer:
             self._tell(news)
         return analysis
 
-    def _complete(self, made: Connection, state: int) -> None:
-        """Fill in what no row holds; ``state`` is that of its row."""
+    def _estimate(self) -> Estimates:
+        """Estimate the settings of every prober; hosts are told by address: the sockets of one kernel share its clock."""
+        probers, watched = self.gatherer.probers.filled, self.gatherer.watched.rows
+        ends, of_b = watched[probers["watched"]], probers["side"] == 1
+        address = np.column_stack([np.where(of_b, ends[f"b_{half}"], ends[f"a_{half}"]) for half in ("hi", "lo")])
+        hosts, place = np.unique(address, axis=0, return_inverse=True)
+        estimates = estimate(
+            self.gatherer.histories.filled, self.gatherer.steps.filled, place.reshape(-1), probers["payload"],
+            probers["path_ns"], self.system,
+        )  # fmt: skip
+        self.analysis.clocks = {address_text(*hosts[i].tolist()): rates for i, rates in estimates.clocks.items()}
+        return estimates
+
+    def _complete(self, made: Connection, state: int, ended: np.void) -> None:
+        """Fill in what no row holds; ``state`` is that of its row, ``ended`` its row of ENDED."""
+        case = Case(made, *self.places[made.connection]) if made.connection in self.places else None
         is_open = not state & (A_FIN | B_FIN | WAS_RESET | FINISHED)
         judge_connection(made, self.expect(made), self.tracker.now_ns if is_open and not made.probers else None)
+        conclude(made, ended, case, self.tracker.now_ns)
 
     def _find(self, connections: Connections) -> None:
         """Look for findings, on each connection that may hold one and over the capture."""
         analysis, places = self.analysis, {int(number): i for i, number in enumerate(connections.rows["id"])}
         cases = []
-        for rows, watched in self.looked_at:
+        for rows, watched, found in self.looked_at:
             for place, row in enumerate(rows):
                 at = places.get(int(row["id"]))
+                made = connections[at] if at is not None else connection(row)
+                case = Case(made, watched, place)
                 if at is None:
-                    made = connection(row)
-                    self._complete(made, int(row["state"]))
-                else:
-                    made = connections[at]
-                cases.append(Case(made, watched, place))
+                    self._judge_unprobed(case, row, found[place], self.tracker.now_ns)
+                cases.append(case)
         cases.sort(key=lambda case: case.connection.connection)
         probing = [c for c in connections if c.probers]
         context = Context(probing, self.heard, dropped=self.dropped, expected=self.expect, limits=self.limits)
@@ -230,12 +254,22 @@ class Analyzer:
         probers = probers_of(rows, self.views)
         probed = probers.any(axis=1)
         self._count_unprobed(rows[~probed])
-        self.kept.append(rows[probed | self.keep_all | self.expects])
-        self._look(rows, seen, probers)
-        return [self._unprobed(row, now_ns) for row in rows[~probed]] if self.sink is not None else []
+        found = self._look(rows, seen, probers)
+        wanted = probed | self.keep_all | self.expects
+        self.kept.append(rows[wanted])
+        self.kept_ends.append(found[wanted])
+        records: list[object] = []
+        for place in np.flatnonzero(~probed).tolist() if self.sink is not None else ():
+            case = Case(connection(rows[place]), seen, place)
+            self._judge_unprobed(case, rows[place], found[place], now_ns)
+            records.append(case.connection)
+        return records
 
-    def _look(self, rows: NDArray[np.void], seen: Watched, probers: NDArray[np.int64]) -> None:
-        """Keep what findings may rest on of connections that have ended; ``probers`` are their rows of PROBER."""
+    def _look(self, rows: NDArray[np.void], seen: Watched, probers: NDArray[np.int64]) -> NDArray[np.void]:
+        """Keep what findings may rest on of connections that have ended; ``probers`` are their rows of PROBER.
+
+        Return their rows of ENDED.
+        """
         telling = screen(seen, MANY_NS if not self.expects else FEW_NS)
         table = self.gatherer.probers.rows
         survived = np.maximum(seen.observed["survived_ns"], table["survived_ns"][probers].max(axis=1))
@@ -243,16 +277,16 @@ class Analyzer:
         self.deaths.take_rows(rows, survived)
         missed = (table["replies"][probers] < table["probes"][probers]).any(axis=1)
         wanted = telling | missed | self.expects | (probers.any(axis=1) & worth_a_look(rows, seen.observed))
-        places = np.flatnonzero(wanted)
+        places, found = np.flatnonzero(wanted), ends(seen)
         if len(places):
-            self.looked_at.append((rows[places], seen.picked(places)))
+            self.looked_at.append((rows[places], seen.picked(places), found[places]))
+        return found
 
-    def _unprobed(self, row: np.void, now_ns: int | None) -> Connection:
-        """Return a connection on which nobody probes, judged; it was watched until ``now_ns`` if it stayed open."""
-        made = connection(row)
+    def _judge_unprobed(self, case: Case, row: np.void, ended: np.void, now_ns: int | None) -> None:
+        """Judge a connection on which nobody probes; it was watched until ``now_ns`` if it stayed open."""
         is_open = not row["state"] & (A_FIN | B_FIN | WAS_RESET | FINISHED)
-        judge_connection(made, self.expect(made), now_ns if is_open else None)
-        return made
+        judge_connection(case.connection, self.expect(case.connection), now_ns if is_open else None)
+        conclude(case.connection, ended, case, self.tracker.now_ns)
 
     def _count_unprobed(self, rows: NDArray[np.void]) -> None:
         """Add connections on which nobody probes to the summary of such."""

@@ -22,7 +22,7 @@ BEGAN, A_FIN, B_FIN, WAS_RESET, WATCHED, FINISHED = 1, 2, 4, 8, 16, 32
 # EVENT["hints"]: what a probe's timestamps and IP ID say of frames that the capture lacks, or has and its sender not.
 UNHEARD = 1  # the newest reply in the capture did not reach its sender
 UNSEEN = 2  # its sender heard, or sent, something that is not in the capture since its segment before
-EXACT = 4  # what the capture shows is what its sender heard
+EXACT = 4  # what the capture shows is what its sender heard and sent: its timestamp and its IP ID follow on
 HEARD_UNSEEN = 8  # with UNSEEN: what is not in the capture is something that its sender heard
 
 LINE = 64  # bytes of a cache line: what every segment touches comes first, so that few of them are fetched
@@ -134,6 +134,7 @@ SIDE = on_lines(
         ("held_frame", "<i8"),
         ("held_last_ns", "<i8"),  # ... and the last of the run
         ("held_heard_ns", "<i8"),
+        ("held_peer_ns", "<i8"),  # the other side's heard_ns before that ACK
         ("held_seq", "<u4"),
         ("held_ack", "<u4"),
         ("probe_seq", "<u4"),

@@ -83,7 +83,8 @@ class Episode:
 class Setting:
     """idle, interval or count of one prober: what was seen, what could have produced it, what was expected.
 
-    ``observed`` is (min, max) in nanoseconds, for count in probes; ``candidates`` are whole seconds, or counts.
+    ``observed`` is (min, max) in nanoseconds, for count in probes; ``candidates`` are whole seconds, or counts;
+    ``assumes`` names what they take for granted, empty where the capture alone shows them.
     """
 
     observed: tuple[int, int] | None = None
@@ -93,6 +94,7 @@ class Setting:
     source: str | None = None
     verdict: str = "not observable"
     why: str = ""
+    assumes: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -121,6 +123,7 @@ class Prober:
     connection: int = 0
     row: int = 0  # of the tables that it is a view of
     _episodes: list[Episode] | Callable[[], list[Episode]] = field(default_factory=list, repr=False, compare=False)
+    _runs: list[Episode] | Callable[[], list[Episode]] | None = field(default=None, repr=False, compare=False)
 
     @property
     def episodes(self) -> list[Episode]:
@@ -132,7 +135,16 @@ class Prober:
     @episodes.setter
     def episodes(self, episodes: list[Episode]) -> None:
         """Give it these episodes."""
-        self._episodes = episodes
+        self._episodes, self._runs = episodes, None
+
+    @property
+    def runs(self) -> list[Episode]:
+        """Its episodes that are more than one probe answered, in order: few, where most probes are."""
+        if self._runs is None:
+            self._runs = [e for e in self.episodes if len(e.probes) > 1 or e.ending != "answered"]
+        elif callable(self._runs):
+            self._runs = self._runs()
+        return self._runs
 
     @property
     def steady(self) -> bool:
@@ -140,9 +152,36 @@ class Prober:
         return self.replies == self.probes
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The end of a connection: ``how`` is open, fin, reset, gave-up, user-timeout or unreachable.
+
+    ``by`` is a, b, a box or unclear (None: still open), ``cause`` that of a reset (``facts.ended``). ``named``, a or b,
+    is who sent the FIN, or in whose name the RST came.
+    """
+
+    how: str = "open"
+    by: str | None = None
+    frame: FrameRef | None = None
+    time_ns: int | None = None
+    cause: int = 0
+    named: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One sentence, and its mood: ``bad``, ``doubt`` or ``good``."""
+
+    sentence: str
+    mood: str
+
+
 @dataclass(slots=True)
 class Connection:
-    """Both directions of a 4-tuple, one incarnation. ``probers`` is empty where nobody probes."""
+    """Both directions of a 4-tuple, one incarnation. ``probers`` is empty where nobody probes.
+
+    It was observed until it closed, or until the capture ended.
+    """
 
     connection: int
     a: Endpoint
@@ -156,6 +195,21 @@ class Connection:
     retransmissions: int = 0
     probers: list[Prober] = field(default_factory=list)
     unprobed: Setting | None = None  # idle, judged where no end that should probe does; in no record
+    observed_until_ns: int = 0
+    ended: Ended = field(default_factory=Ended)
+    _verdict: Verdict | Callable[[], Verdict] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The gravest true thing about it, made when it is first asked for."""
+        if callable(self._verdict):
+            self._verdict = self._verdict()
+        return self._verdict or Verdict("", "good")
+
+    @verdict.setter
+    def verdict(self, verdict: Verdict | Callable[[], Verdict]) -> None:
+        """Give it this verdict, or what makes it."""
+        self._verdict = verdict
 
 
 @dataclass(slots=True)

@@ -10,7 +10,25 @@ import mmap
 import numpy as np
 from numpy.typing import NDArray
 
+from kacap.kernels import Row, entry
+
 Rows = NDArray[np.void]
+
+
+@entry
+def _follow(previous: Row, last: Row, found: Row) -> None:
+    """Write the rows that a chain leads to, its last at the end of ``found``."""
+    row = last
+    for i in range(len(found) - 1, -1, -1):
+        found[i] = row
+        row = previous[row]
+
+
+def chain(previous: NDArray[np.int32], last: int, number: int) -> NDArray[np.int64]:
+    """Return the last ``number`` rows of a chain in order, where ``previous`` names the row before each."""
+    found = np.zeros(number, np.int64)
+    _follow(previous, np.int64(last), found)
+    return found
 
 
 def _zeros(size: int) -> mmap.mmap:

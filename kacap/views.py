@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
-from typing import Any, overload
-from collections.abc import Sequence
+from itertools import islice, pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from kacap.classify.reasons import SENTENCES, Why
 from kacap.classify.tables import Outcome
 from kacap.flows import BEGAN, NEVER
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Probe, Prober, SegmentRecord
+from kacap.rows import chain
 from kacap.timing.gathering import Gatherer
 
 OUTCOMES = tuple(outcome.name.lower() for outcome in Outcome)
@@ -49,12 +49,12 @@ class Views:
         a, b = endpoints(watched)
         return (int(watched["id"]), a, b) if row["side"] == 0 else (int(watched["id"]), b, a)
 
-    def probes(self, rows: Sequence[int]) -> list[Probe]:
-        """Return the probes in these rows of PROBE, all of one prober."""
-        found = self.gatherer.probes.rows[np.asarray(rows, np.int64)]
-        number, side, peer = self.connection_of(int(found["prober"][0]))
+    def probes(self, prober: int, rows: NDArray[np.int64]) -> list[Probe]:
+        """Return the probes of a prober in these rows of PROBE."""
+        number, side, peer = self.connection_of(prober)
         made = []
-        for time_ns, frame, reply_frame, after_ns, _, _, file, reply_file, payload, grade, outcome, _ in found.tolist():
+        for row in self.gatherer.probes.rows[rows].tolist():
+            time_ns, frame, reply_frame, after_ns, _, _, file, reply_file, payload, grade, outcome, _ = row
             reply = FrameRef(reply_file, reply_frame) if reply_frame else None
             made.append(
                 Probe(
@@ -64,35 +64,32 @@ class Views:
             )
         return made
 
+    def _made(self, prober: int, rows: NDArray[np.int64]) -> list[Episode]:
+        """Return the episodes of a prober in these rows of EPISODE, in order."""
+        found, previous = self.gatherer.episodes.rows[rows], self.gatherer.probes.rows["previous"]
+        sizes, lasts = found["probes"].tolist(), found["last"].tolist()
+        places = [chain(previous, last, size) for last, size in zip(lasts, sizes, strict=True)]
+        probes = iter(self.probes(prober, np.concatenate(places))) if places else iter(())
+        return [_episode(row, list(islice(probes, size))) for row, size in zip(found, sizes, strict=True)]
+
     def episode(self, row: int) -> Episode:
         """Return the episode in a row of EPISODE."""
-        found = self.gatherer.episodes.rows[row]
-        probes = self.probes(self._rows_of(int(found["last"]), int(found["probes"])))
-        times = [probe.time_ns for probe in probes]
-        if (closed_ns := seen_ns(found["closed_ns"])) is not None:
-            times.append(closed_ns)
-        since_ns, frame = seen_ns(found["silent_since_ns"]), int(found["ending_frame"])
-        return Episode(
-            probes[0].connection, probes[0].prober, probes, since_ns,
-            None if since_ns is None else times[0] - since_ns, [b - a for a, b in zip(times, times[1:], strict=False)],
-            str(ENDINGS[found["ending"]]), FrameRef(int(found["ending_file"]), frame) if frame else None,
-        )
-
-    def _rows_of(self, last: int, number: int) -> list[int]:
-        """Return so many rows of PROBE that end with ``last``, in order of time."""
-        previous, rows = self.gatherer.probes.rows["previous"], [last]
-        while len(rows) < number:
-            rows.append(int(previous[rows[-1]]))
-        return rows[::-1]
+        return self._made(int(self.gatherer.episodes.rows["prober"][row]), np.array([row]))[0]
 
     def episodes(self, prober: int) -> list[Episode]:
         """Return every episode of a prober, in order."""
-        previous, found = self.gatherer.episodes.rows["previous"], []
-        row = int(self.gatherer.probers.rows[prober]["last_episode"])
+        row = self.gatherer.probers.rows[prober]
+        previous = self.gatherer.episodes.rows["previous"]
+        return self._made(prober, chain(previous, int(row["last_episode"]), int(row["episodes"])))
+
+    def runs(self, prober: int) -> list[Episode]:
+        """Return the episodes of a prober that are more than one probe answered, in order."""
+        previous, found = self.gatherer.episodes.rows["previous_run"], []
+        row = int(self.gatherer.probers.rows[prober]["last_run"])
         while row:
             found.append(row)
             row = int(previous[row])
-        return [self.episode(row) for row in reversed(found)]
+        return self._made(prober, np.array(found[::-1], np.int64))
 
     def prober(self, number: int) -> Prober:
         """Return a prober with its numbers; its settings are those of a prober of which nothing was estimated."""
@@ -106,6 +103,7 @@ class Views:
             gaps_ns=(int(row["gap_least_ns"]), int(row["gap_most_ns"])) if row["probes"] > 1 else None,
             survived_ns=int(row["survived_ns"]), longest_run=int(row["longest_run"]), unheard=int(row["unheard"]),
             connection=connection, row=number, _episodes=partial(self.episodes, number),
+            _runs=partial(self.runs, number),
         )  # fmt: skip
 
     def segment(self, row: Any) -> SegmentRecord:
@@ -117,6 +115,19 @@ class Views:
             *((a, b) if row["from_a"] else (b, a)), KIND_WORDS[row["kind"]], GRADE_WORDS[row["grade"]],
             SENTENCES[Why(row["why"])],
         )
+
+
+def _episode(row: np.void, probes: list[Probe]) -> Episode:
+    """Return the episode of a row of EPISODE with its probes."""
+    times = [probe.time_ns for probe in probes]
+    if (closed_ns := seen_ns(row["closed_ns"])) is not None:
+        times.append(closed_ns)
+    since_ns, frame = seen_ns(row["silent_since_ns"]), int(row["ending_frame"])
+    return Episode(
+        probes[0].connection, probes[0].prober, probes, since_ns, None if since_ns is None else times[0] - since_ns,
+        [b - a for a, b in pairwise(times)], str(ENDINGS[row["ending"]]),
+        FrameRef(int(row["ending_file"]), frame) if frame else None,
+    )
 
 
 def connection(row: Any) -> Connection:

@@ -101,8 +101,10 @@ class RecordReader:
         rows = np.empty(BATCH_FRAMES, FRAME)
         while True:
             if count := self.advance(rows):
-                yield FrameBatch(self.window.buffer, rows[:count])
-                rows = np.empty(BATCH_FRAMES, FRAME)
+                # A batch may wait for a while: few frames do not hold the memory of many.
+                few = count < BATCH_FRAMES // 2
+                yield FrameBatch(self.window.buffer, rows[:count].copy() if few else rows[:count])
+                rows = rows if few else np.empty(BATCH_FRAMES, FRAME)
             if not self.go_on():
                 return
 

@@ -51,7 +51,7 @@ _W_QUOTED, _W_QUOTED_OTHER, _W_OUT_RST = _W["QUOTED"], _W["QUOTED_OTHER"], _W["O
 
 
 @kernel
-def _resolve_held(out: Row, seg: Row, label: Row, row: Row, y: Row) -> None:
+def _resolve_held(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> None:
     """Turn Y's held ACK into a probe if X acknowledges one more than it carried; forget it otherwise.
 
     The byte below the acknowledgement was never captured, so the connection is older than the capture (or lost
@@ -71,6 +71,8 @@ def _resolve_held(out: Row, seg: Row, label: Row, row: Row, y: Row) -> None:
         row.state |= WATCHED
         y.heard_ns = y.held_heard_ns
         y.heard_n = 0
+        if x.heard_ns == y.held_ns:
+            unhear(x, y.held_ns, y.held_peer_ns)  # a probe is none that its receiver accepts
     y.held_n = 0
 
 
@@ -116,7 +118,7 @@ def _hold(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> None:
         x.held_ns = x.held_last_ns = seg.time_ns
         x.held_frame, x.held_file = seg.frame, seg.file
         x.held_seq, x.held_ack, x.held_payload, x.held_ttl = seg.seq, seg.ack, seg.payload_len, seg.ttl
-        x.held_heard_ns = x.heard_ns
+        x.held_heard_ns, x.held_peer_ns = x.heard_ns, y.heard_ns
 
 
 @kernel
@@ -232,7 +234,7 @@ def _take_segment(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> N
     label.kind, label.grade, label.why = packed & 0xFF, packed >> 8 & 0xFF, packed >> 16
     accepted = _accepts(seg, x, y, label.kind)
     if y.held_n > 0:
-        _resolve_held(out, seg, label, row, y)
+        _resolve_held(out, seg, label, row, x, y)
     if label.kind == _ABORT and x.held_n == 1:
         emit_held(out, seg, label, row, x)
         if x.quoted_ns != NEVER and x.quoted_ns >= x.held_ns:

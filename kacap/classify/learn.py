@@ -25,6 +25,7 @@ from kacap.segments import ACK, FIN, HAS_LAST_BYTE, HAS_TIMESTAMPS, RST, SYN
 from kacap.wire.sequence import seq_diff
 
 SAME_MOMENT_NS = np.int64(50_000_000)
+ONE_PACKET = 1460  # bytes that fit one Ethernet frame
 
 _PROBE, _WINDOW_PROBE, _RETRANSMISSION = int(Kind.PROBE), int(Kind.WINDOW_PROBE), int(Kind.RETRANSMISSION)
 _PROVEN, _W_OUT_RST = int(Grade.PROVEN), int(Why.OUT_OF_WINDOW_RST)
@@ -124,7 +125,7 @@ def learn_rest(seg: Row, x: Row, kind: Row) -> None:
 def learn_ip_id(seg: Row, x: Row) -> None:
     """Watch whether a sender counts its IP IDs packet by packet, as Linux does for each socket (ip_select_ident_segs).
 
-    A segment with data may be several packets on the wire (segmentation offload), so only those after one without count.
+    A large segment may be several packets on the wire (segmentation offload), so that what comes after it counts not.
     """
     step = np.uint16(np.uint16(seg.ip_id) - np.uint16(x.ip_id))
     if x.id_pure and x.ip_id and seg.ip_id:
@@ -132,7 +133,7 @@ def learn_ip_id(seg: Row, x: Row) -> None:
             x.id_ones = min(x.id_ones + 1, 250)
         else:
             x.id_jumps = min(x.id_jumps + 1, 250)
-    x.id_pure = 1 if seg.payload_len <= 1 else 0
+    x.id_pure = 1 if seg.payload_len <= ONE_PACKET else 0
     x.ip_id = seg.ip_id
 
 

@@ -40,7 +40,7 @@ RTO_LIKE_NS = np.int64(1_000_000_000)
 BACKED_OFF = 3  # times the gap before: each retransmission waits twice as long as the last (RFC 6298 5.5)
 # How long after a reply a probe shows by its timestamps whether that reply arrived: sooner it may be on its way.
 ARRIVED_NS = np.int64(900_000_000)
-FEW_IDS, COUNTED_IDS = 3, 64
+COUNTED_IDS = 64  # a jump of more is no loss
 
 _ACK, _DATA, _SYN, _FIN, _RST = int(Kind.ACK), int(Kind.DATA), int(Kind.SYN), int(Kind.FIN), int(Kind.RST)
 _PROBE, _RETRANSMISSION, _WINDOW_PROBE = int(Kind.PROBE), int(Kind.RETRANSMISSION), int(Kind.WINDOW_PROBE)
@@ -106,12 +106,14 @@ def hints_of(seg: Row, x: Row, y: Row) -> Row:
     hints = UNHEARD if is_unheard(seg, x, y) else 0
     if seg.has & HAS_TIMESTAMPS and y.known & STAMP and seq_diff(seg.tsecr, y.tsval) > 0:
         hints |= UNSEEN | HEARD_UNSEEN
-    elif seg.has & HAS_TIMESTAMPS and y.stamps & ACCEPTED_STAMP and seg.tsecr == y.accepted_tsval:
-        hints |= EXACT
+        return hints
     step = np.int64(np.uint16(np.uint16(seg.ip_id) - np.uint16(x.ip_id)))
-    counts = x.id_ones >= FEW_IDS and x.id_ones > 3 * x.id_jumps
-    if counts and x.id_pure and x.ip_id and seg.ip_id and 1 < step <= COUNTED_IDS:
+    if not (x.id_pure and x.ip_id and seg.ip_id and x.id_ones > 3 * x.id_jumps):
+        return hints
+    if 1 < step <= COUNTED_IDS:
         hints |= UNSEEN
+    elif step == 1 and seg.has & HAS_TIMESTAMPS and y.stamps & ACCEPTED_STAMP and seg.tsecr == y.accepted_tsval:
+        hints |= EXACT
     return hints
 
 

@@ -87,6 +87,7 @@ PROBER = np.dtype([
     ("first_probe", "<i4"),  # rows of PROBE
     ("last_probe", "<i4"),
     ("last_episode", "<i4"),  # row of EPISODE, from 1; 0: none yet
+    ("last_run", "<i4"),  # the same of episodes that are more than one probe answered
     ("episodes", "<i4"),
     ("probes", "<i4"),
     ("replies", "<i4"),
@@ -151,6 +152,7 @@ EPISODE = np.dtype(
         ("last", "<i4"),
         ("probes", "<i4"),
         ("previous", "<i4"),  # row of the prober's episode before, from 1; 0: this is its first
+        ("previous_run", "<i4"),  # the same of episodes that are more than one probe answered
         ("ending_file", "<u2"),
         ("ending", "u1"),
     ],

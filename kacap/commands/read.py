@@ -136,7 +136,9 @@ def _print(analysis: Analysis, options: dict[str, Any]) -> None:
 def _draw(analysis: Analysis, chart_file: str) -> None:
     """Draw the timeline and say so on stderr."""
     from kacap.report import chart
+    from kacap.report.chart.style import import_matplotlib
 
+    import_matplotlib()
     chart.save(chart.timeline(analysis), chart_file)
     click.echo(f"kacap: timeline written to {chart_file}", err=True)
 

@@ -9,7 +9,6 @@ from kacap.classify.kinds import Ending
 from kacap.findings import observed as bits
 from kacap.findings.case import Beat, Case, Claim, Outstanding, frame_of
 from kacap.findings.context import Context
-from kacap.findings.replies import is_deaf
 from kacap.findings.screening import SMALL_BYTES
 from kacap.model import Prober
 from kacap.timing.verdicts import DIFFERS, band_ns
@@ -177,7 +176,7 @@ def two_timers(case: Case, context: Context) -> Iterator[Claim]:
     for prober in case.connection.probers:
         in_order = _idle_gaps(prober) if not prober.idle.candidates else []
         gaps = sorted(in_order)
-        if len(gaps) < FEWEST or is_deaf(case, prober):
+        if len(gaps) < FEWEST or prober.unheard:
             continue
         jump, place = max((b - a, i + 1) for i, (a, b) in enumerate(pairwise(gaps)))
         low, high = gaps[:place], gaps[place:]

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from kacap.classify.kinds import Ending, Grade
+from kacap.facts.runs import missed_probes
 from kacap.findings.case import Claim
 from kacap.findings.context import Context
 from kacap.model import Drop, Prober
-from kacap.facts.runs import missed_probes
 from kacap.timing.episodes import ANSWER_WAIT_NS
 from kacap.units import counted, duration, moment
 

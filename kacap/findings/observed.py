@@ -20,15 +20,13 @@ HEARD = 1  # first_ns, last_ns
 UNA = 2
 END = 4
 BYTES = 8  # end is that of payload in the capture
-STAMP = 16  # tsval, tsval_ns
-TIMESTAMPS = 32  # its segments carry timestamps
-FIN_SEEN = 64
-HEAD = 128  # bytes wait for an acknowledgement, and were sent again
-VAIN = 256  # ... although the capture shows that they were acknowledged
-PEER_RESET = 512  # an RST of the peer came since they were last sent
-BEATING = 1024  # beat_ns, sent_ns
-DEAF_BEFORE = 2048  # the run of deaf_n is over
-RESET_OWN = 4096  # it has sent an RST
+TIMESTAMPS = 16  # its segments carry timestamps
+FIN_SEEN = 32
+HEAD = 64  # bytes wait for an acknowledgement, and were sent again
+VAIN = 128  # ... although the capture shows that they were acknowledged
+PEER_RESET = 256  # an RST of the peer came since they were last sent
+BEATING = 512  # beat_ns, sent_ns
+RESET_OWN = 1024  # it has sent an RST
 
 # NOTE["kind"], NOTE["about"]
 RST_NOTE, QUOTE_NOTE = 1, 2
@@ -96,16 +94,9 @@ SIDE_OBSERVED = np.dtype(
         ("syn_ttl", "u1"),  # of its SYN,ACK
         ("more_ttls", "u1"),  # 1: there are more than these
         ("resets", "u1"),  # its RSTs, those that are noted
-        ("tsval", "<u4"),  # its newest that the peer must have taken, had it arrived
-        ("tsval_ns", "<i8"),
         ("rtt_ns", "<i8"),  # how soon it answered, at its fastest; 0: not seen
         ("reply_ns", "<i8"),  # the same of its replies to probes, which are never delayed; 0: none
         ("replies", "<u4"),
-        ("deaf_n", "<u4"),  # its segments in a row that echo a timestamp older than the peer's captured before
-        ("deaf_ns", "<i8"),  # when the first of them was sent, and the last
-        ("deaf_last_ns", "<i8"),
-        ("deaf_frame", "<i8"),
-        ("deaf_last_frame", "<i8"),
         ("fin_ns", "<i8"),
         ("fin_frame", "<i8"),
         ("head_ns", "<i8"),  # the bytes that were sent again: when first
@@ -156,7 +147,7 @@ NOTE = np.dtype(
         ("slot", "<i8"),
         ("silence_ns", "<i8"),  # since the connection's last segment
         ("after_ns", "<i8"),  # since the other side's last segment; -1: none
-        ("quoted_ns", "<i8"),  # of an ICMP error: when the segment it quotes was sent, if that was its side's last; else 0
+        ("quoted_ns", "<i8"),  # of an ICMP error: when what it quotes was sent; 0: not its side's last segment
         ("by_hi", "<u8"),
         ("by_lo", "<u8"),
         ("seq", "<u4"),

@@ -14,7 +14,6 @@ from kacap.findings.observed import (
     BARE,
     BYTES,
     COUNTING,
-    DEAF_BEFORE,
     END,
     FIN_SEEN,
     HEAD,
@@ -25,7 +24,6 @@ from kacap.findings.observed import (
     QUOTE_NOTE,
     RESET_OWN,
     RST_NOTE,
-    STAMP,
     TIMESTAMPS,
     TO_PROBE,
     TTLS,
@@ -39,8 +37,6 @@ from kacap.segments import ACK, FIN, HAS_TIMESTAMPS, IS_QUOTE, RST, SYN
 from kacap.wire.sequence import seq_diff
 
 COUNTED_UP = 4096  # how far a host's next IP ID may be from its last
-# What the peer sent so shortly before had not arrived yet; the round trip is the measure where it is known.
-ON_ITS_WAY_NS = np.int64(200_000_000)
 ROOM = 2  # notes and spans that one segment may need, of each
 
 _COPY, _DATA, _FIN, _RETRANSMISSION = (
@@ -85,32 +81,6 @@ def _take_presence(seg: Row, x: Row) -> None:
         x.known |= HEARD
         x.first_ns = x.last_ns = seg.time_ns
     x.ip_id = seg.ip_id
-
-
-@kernel
-def _take_stamp(seg: Row, x: Row, y: Row, kind: Row) -> None:
-    """Compare what X echoes with what Y sent before, and keep X's own timestamp.
-
-    RFC 7323 4.3: a segment that begins at or below what was acknowledged last, and is no old one, is echoed from then
-    on. One that echoes less although such a segment was captured long before has not heard it.
-    """
-    x.known |= TIMESTAMPS
-    path_ns = max(ON_ITS_WAY_NS, 2 * max(x.rtt_ns, y.rtt_ns))
-    if y.known & STAMP and seg.tsecr and seg.time_ns - y.tsval_ns > path_ns and not x.known & DEAF_BEFORE:
-        if seq_diff(seg.tsecr, y.tsval) < 0:
-            if x.deaf_n == 0:
-                x.deaf_ns, x.deaf_frame = seg.time_ns, frame_of(seg)
-            x.deaf_n += 1
-            x.deaf_last_ns, x.deaf_last_frame = seg.time_ns, frame_of(seg)
-        elif x.deaf_n > 1:
-            x.known |= DEAF_BEFORE
-        else:
-            x.deaf_n = 0
-    due = kind != _PROBE and kind != _WINDOW_PROBE and not seg.flags & (RST | SYN)
-    in_order = x.known & UNA and seq_diff(seg.seq, x.una) <= 0 and (not x.known & END or seq_diff(seg.seq, x.end) >= 0)
-    if due and in_order and (not x.known & STAMP or seq_diff(seg.tsval, x.tsval) > 0):
-        x.known |= STAMP
-        x.tsval, x.tsval_ns = seg.tsval, seg.time_ns
 
 
 @kernel
@@ -227,7 +197,7 @@ def _take_segment(seg: Row, label: Row, row: Row, pools: Row) -> None:
     if (x.known | y.known) & HEARD:
         take_sign(seg, row, label.from_a, kind != _RETRANSMISSION and not _waits(x) and not _waits(y))
     if seg.has & HAS_TIMESTAMPS:
-        _take_stamp(seg, x, y, kind)
+        x.known |= TIMESTAMPS
     if seg.payload_len and kind in (_DATA, _RETRANSMISSION, _FIN):
         take_bytes(seg, x, label.slot, (header, spans))
         if kind == _DATA:

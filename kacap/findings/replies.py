@@ -9,11 +9,12 @@ from kacap.classify.kinds import Ending
 from kacap.findings.case import Case, Claim, closing_ns, episodes, frames_of
 from kacap.findings.context import Context
 from kacap.findings.idle import death_of, is_lively
-from kacap.model import Episode, Probe, Prober
+from kacap.model import Episode, Probe
 from kacap.units import between, counted
 
 RATE_LIMIT_NS = 500_000_000  # net.ipv4.tcp_invalid_ratelimit
 ALIKE = 3  # runs of one length: two may be chance
+SHOWN = 4  # frames
 UNANSWERED = (Ending.GAVE_UP, Ending.OPEN, Ending.RESUMED, Ending.USER_TIMEOUT, Ending.RESET)
 
 
@@ -79,32 +80,22 @@ def regular_misses(case: Case, context: Context) -> Iterator[Claim]:
             yield sentence, [frame for episode in answered[:4] for frame in frames_of(episode)]
 
 
-def is_deaf(case: Case, prober: Prober) -> bool:
-    """Return whether the prober did not hear replies that are in the capture.
+def reply_lost(case: Case, context: Context) -> Iterator[Claim]:
+    """Replies are in the capture, yet the prober went on as if none had come.
 
     Its probes echo the timestamp of the last reply that it heard (RFC 7323 4.3): where they go on echoing an older one
-    than the replies before them carry, these were lost. Without timestamps: an RST,ACK one more equal gap after the
-    last probes, all answered, where its idle is longer than that gap.
+    than the replies before them carry, these were lost. One such reply is a loss as any other, unless it gave up.
     """
-    side = case.side(prober.side == case.connection.a)
-    return side.deaf_n > 1 or prober.unheard > 0
-
-
-def reply_lost(case: Case, context: Context) -> Iterator[Claim]:
-    """Replies are in the capture, yet the prober went on as if none had come."""
     for prober in case.connection.probers:
-        if not is_deaf(case, prober):
+        gave_up = prober.ending in (Ending.GAVE_UP, Ending.USER_TIMEOUT)
+        if prober.unheard < (1 if gave_up else 2):
             continue
-        side = case.side(prober.side == case.connection.a)
-        probes = [probe for episode in prober.episodes for probe in episode.probes if probe.reply_frame]
-        seen = ""
-        if side.deaf_n > 1:
-            probes = [probe for probe in probes if probe.time_ns <= side.deaf_last_ns]
-            seen = f": {counted(side.deaf_n, 'segment')} of it still echo an older timestamp"
-        resets = [r for r in case.resets if r.from_a == (prober.side == case.connection.a) and not r.forged][-1:]
-        gave_up = f", and {prober.side} gave up" if resets else ""
+        replies = [p.reply_frame for e in prober.episodes for p in e.probes if p.reply_frame][-SHOWN:]
+        resets = [r.frame for r in case.resets if gave_up and r.from_a == (prober.side == case.connection.a)][-1:]
+        end = f", and {prober.side} gave up" if gave_up else ""
         sentence = (
-            f"replies of {prober.peer} are in the capture, but did not reach {prober.side}{seen}{gave_up}; they were "
-            "lost between the place of the capture and the prober"
+            f"replies of {prober.peer} are in the capture, but {prober.unheard:,} of them did not reach "
+            f"{prober.side}: it went on echoing an older timestamp{end}; they were lost between the place of the "
+            "capture and the prober"
         )
-        yield sentence, [*(p.reply_frame for p in probes[-4:] if p.reply_frame), *(r.frame for r in resets)]
+        yield sentence, [*replies, *resets]

@@ -52,7 +52,7 @@ def apart(ttl: Row, other: Row) -> Row:
 
 
 @kernel
-def _nearest(ttl: Row, side: Row) -> Row:
+def nearest(ttl: Row, side: Row) -> Row:
     """Return how many hops a TTL is apart from the nearest of a side's data, 0 where that says nothing.
 
     Where the data itself takes several paths (or was captured at several points) a TTL says nothing. Without data its
@@ -93,7 +93,7 @@ def _forged(note: Row, side: Row) -> Row:
     an IP ID that is not of the host's counter, is not its own.
     """
     bits = np.int64(0)
-    hops = _nearest(note.ttl, side)
+    hops = nearest(note.ttl, side)
     if hops > 1:
         bits |= FOREIGN_TTL
     strange = note.ip_id != 0 and np.uint16(note.ip_id - note.usual_ip_id) >= COUNTED_UP
@@ -112,7 +112,7 @@ def _is_telling(side: Row, beat_ns: Row) -> Row:
     outstanding = side.kept or (side.known & HEAD and side.head_n >= SUSPENDED_AFTER)
     beat = side.beat
     small = max(beat.bytes, beat.answer_bytes) <= SMALL_BYTES
-    return outstanding or side.deaf_n > 1 or (beat.n >= REGULAR_GAPS and beat.least_ns >= beat_ns and small)
+    return outstanding or (beat.n >= REGULAR_GAPS and beat.least_ns >= beat_ns and small)
 
 
 @entry

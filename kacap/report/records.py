@@ -137,6 +137,7 @@ def _setting(value: Setting) -> dict[str, Any]:
         "observed_ns": value.observed and list(value.observed),
         "n": value.n,
         "candidates": value.candidates,
+        "assumes": value.assumes,
         "expected": value.expected,
         "source": value.source,
         "verdict": value.verdict,
@@ -166,13 +167,16 @@ def _prober(value: Prober) -> dict[str, Any]:
     }
 
 
-def _connection(record: Connection, _: Name) -> dict[str, Any]:
+def _connection(record: Connection, frame_name: Name) -> dict[str, Any]:
     return {
         "connection": record.connection,
         "a": str(record.a),
         "b": str(record.b),
         "first_ns": record.first_ns,
         "last_ns": record.last_ns,
+        "observed_until_ns": record.observed_until_ns,
+        "ended": {"how": record.ended.how, "by": record.ended.by, "frame": frame_name(record.ended.frame)},
+        "verdict": record.verdict.sentence,
         "probers": [_prober(prober) for prober in record.probers],
         "longest_silence_ns": record.longest_silence_ns,
     }

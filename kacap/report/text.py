@@ -12,9 +12,10 @@ from typing import TextIO
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending
 from kacap.facts.runs import gave_up_ns, unanswered
+from kacap.facts.verdicts import of_prober
 from kacap.model import Connection, Episode, Finding, Prober
 from kacap.report.ranking import by_severity, gravest, totals
-from kacap.report.sentences import ENDINGS, GRADES, missed_word, verdict
+from kacap.report.sentences import ENDINGS, GRADES, missed_word
 from kacap.report.settings import setting
 from kacap.units import between, clean, counted, duration, moment
 
@@ -83,7 +84,7 @@ def _block(analysis: Analysis, connection: Connection, brief: bool, verbose: boo
     """Yield the block of one connection: the gravest prober first, then the other side."""
     probers = gravest(connection)
     for prober in probers:
-        said = verdict(prober)
+        said = connection.verdict if prober is probers[0] else of_prober(prober)
         named = not brief or str(prober.peer) in said.sentence
         yield said.sentence if named else f"{said.sentence} (peer {prober.peer})", said.mood
         if not brief:

@@ -256,6 +256,9 @@ def _end(middle: Row, number: Row, event: Row, ending: Row) -> None:
         take_run_end(middle.histories[number], prober.run_n + (1 if prober.run_unheard else 0), True)
     else:
         take_run_end(middle.histories[number], missed, False)
+    episode.previous_run = prober.last_run
+    if prober.run_n > 1 or episode.ending != _ANSWERED:
+        prober.last_run = row
     prober.run_n = 0
     prober.last_episode = row
     prober.episodes += 1

@@ -10,8 +10,7 @@ from kacap.model import Connection, Prober, Setting
 from kacap.timing.defaults import RUNTIMES, SYSTEM, Default
 from kacap.timing.expectations import SECOND_NS, Expectation
 from kacap.timing.giving_up import has_holes, longest_run, timed_out, user_timeout
-from kacap.timing.socket_timer import SLACK_NS
-from kacap.timing.wheel import HZ_VALUES, latest_s
+from kacap.timing.wheel import HZ_VALUES, SLACK_NS, latest_s
 from kacap.units import duration
 
 OK, DIFFERS, NOT_OBSERVABLE = "ok", "differs", "not observable"

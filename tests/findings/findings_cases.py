@@ -94,8 +94,8 @@ PAIRS = {
     ),
     "reply-lost": pair(
         "lab/merged",
-        "replies of 10.2.0.2:12345 are in the capture, but did not reach 10.1.0.2:40000: 2 segments of it still echo an "
-        "older timestamp, and 10.1.0.2:40000 gave up",
+        "replies of 10.2.0.2:12345 are in the capture, but did not reach 10.1.0.2:40000: 2 segments of it still echo "
+        "an older timestamp, and 10.1.0.2:40000 gave up",
         [17, 20, 23, 24], "lab/both-ends", "lab/up", "crafted/31-stray-reset",
     ),
     "rate-limited": pair(
@@ -155,8 +155,8 @@ PAIRS = {
     ),
     "too-many-probes": pair(
         "crafted/80-probes-every-second",
-        "10.0.0.1 probes 1 connection 3,529 times an hour in all while answered, about 11.2 MB a day with the replies; fastest "
-        "10.0.0.1:40000 > 10.0.0.2:5432, every 1.02 s",
+        "10.0.0.1 probes 1 connection 3,529 times an hour in all while answered, about 11.2 MB a day with the replies; "
+        "fastest 10.0.0.1:40000 > 10.0.0.2:5432, every 1.02 s",
         [7], "crafted/50-windows-unanswered", "crafted/75-two-timers", "crafted/00-baseline",
     ),
 }  # fmt: skip

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from kacap.analysis import Analysis
 from kacap.errors import UsageError
+from kacap.facts.verdicts import of_prober
 from kacap.model import Connection, Prober
 from kacap.report.chart.expected import Term, Terms, hz_words, terms_of
 from kacap.report.ranking import by_severity, gravest, totals
-from kacap.report.sentences import verdict
 from kacap.report.settings import setting
 from kacap.units import between, counted, duration
 
@@ -30,13 +30,13 @@ def probers_of(connections: list[Connection]) -> list[Prober]:
 
 
 def headline(connections: list[Connection]) -> str:
-    """Return the verdict on some connections: on the gravest prober of one, in totals of several."""
+    """Return the verdict on some connections: that of one, in totals of several."""
     probing = [c for c in connections if c.probers]
     if not probing:
         return "no keepalive probe seen"
     if len(probing) == 1:
         first = gravest(probing[0])[0]
-        return verdict(first).sentence + instead(first)
+        return probing[0].verdict.sentence + instead(first)
     return f"{counted(len(probing), 'connection')} with keepalive: {totals(probing)}"
 
 
@@ -53,7 +53,7 @@ def lines_of(analysis: Analysis, connection: Connection) -> list[str]:
         return [_numbers(probers[0], f" ({number})"), terms[0].said(), *differing(probers[0]), *tolerance(terms)]
     wrong = [line for prober in probers for line in differing(prober)]
     own = [f"{_numbers(prober)}; {one.said()}" for prober, one in zip(probers, terms, strict=True)]
-    return [f"other side: {verdict(probers[1]).sentence}; {number}", *own, *wrong, *tolerance(terms)]
+    return [f"other side: {of_prober(probers[1]).sentence}; {number}", *own, *wrong, *tolerance(terms)]
 
 
 def tolerance(all_terms: list[Terms]) -> list[str]:

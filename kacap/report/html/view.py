@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import kacap
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending
+from kacap.facts.verdicts import of_prober
 from kacap.model import Connection, Finding, Prober, Setting
 from kacap.report.html.wireshark import frames_filter, pair_filter
 from kacap.report.ranking import by_severity, gravest, severity, totals
-from kacap.report.sentences import ENDINGS, GRADES, missed_word, verdict
+from kacap.report.sentences import ENDINGS, GRADES, missed_word
 from kacap.report.settings import setting
 from kacap.units import between, counted, duration, moment
 
@@ -130,7 +131,7 @@ def _headline(analysis: Analysis, probing: list[Connection]) -> str:
         watched = _watched(analysis)
         return f"No keepalive probe seen in {watched}" if watched else "No frame to look at"
     if len(probing) == 1:
-        return verdict(gravest(probing[0])[0]).sentence
+        return probing[0].verdict.sentence
     return f"{len(probing):,} connections probe: {totals(probing)}"
 
 
@@ -149,8 +150,8 @@ def _summary(analysis: Analysis, probing: list[Connection]) -> list[tuple[str, s
 
 def _cards(analysis: Analysis, connection: Connection) -> Iterator[Card]:
     """Yield a card for each prober of a connection, the one that fares worst first."""
-    for prober in gravest(connection):
-        said = verdict(prober)
+    for place, prober in enumerate(gravest(connection)):
+        said = connection.verdict if place == 0 else of_prober(prober)
         frames = [f for e in prober.episodes for p in e.probes for f in (p.frame, p.reply_frame) if f is not None]
         frames += [e.ending_frame for e in prober.episodes if e.ending_frame is not None]
         filters = [("connection", pair_filter(connection.a, connection.b)), *frames_filter(analysis, frames)]
