@@ -146,7 +146,7 @@ def _take_probe(middle: Row, event: Row) -> None:
 def _take_reply(middle: Row, number: Row, event: Row) -> None:
     """Take a reply to the newest probe; one more late reply shifts the pairing: the last k probes have k replies."""
     prober = middle.probers[number]
-    if prober.run_n == 0:
+    if prober.run_replies >= prober.run_n:  # there is no run, or each of its probes has a reply
         return
     prober.run_replies += 1
     prober.replies += 1
@@ -180,7 +180,7 @@ def _take_speech(middle: Row, number: Row, event: Row) -> None:
         return
     newest = middle.probes[prober.last_probe]
     wait = min(prober.run_gap_ns, ANSWER_WAIT_NS) if prober.run_n > 1 else ANSWER_WAIT_NS
-    if 0 <= event.time_ns - newest.time_ns <= wait:
+    if newest.reply_frame == 0 and 0 <= event.time_ns - newest.time_ns <= wait:
         newest.reply_frame, newest.reply_file = event.frame, event.file
         newest.reply_after_ns = event.time_ns - newest.time_ns
         newest.answer, newest.outcome = event.kind, _WAS_ANSWERED
@@ -259,7 +259,7 @@ def _end(middle: Row, number: Row, event: Row, ending: Row) -> None:
     episode.previous_run = prober.last_run
     if prober.run_n > 1 or episode.ending != _ANSWERED:
         prober.last_run = row
-    prober.run_n = 0
+    prober.run_n = prober.run_replies = 0
     prober.last_episode = row
     prober.episodes += 1
     change(middle, _C_ENDED, row, event.watched, event.time_ns)
