@@ -116,7 +116,7 @@ def _take_probe(middle: Row, event: Row) -> None:
     gap = event.time_ns - prober.last_ns
     if prober.probes:
         prober.gap_least_ns = gap if prober.probes == 1 else min(prober.gap_least_ns, gap)
-        prober.gap_most_ns = max(prober.gap_most_ns, gap)
+        prober.gap_most_ns = gap if prober.probes == 1 else max(prober.gap_most_ns, gap)
     else:
         prober.first_probe = row
     if prober.run_n == 0:
