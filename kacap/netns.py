@@ -46,11 +46,11 @@ def inside(netns: str | int | None, work: Callable[[], T]) -> T:
     """
     if netns is None:
         return work()
-    path, results, errors = path_of(netns), list[T](), list[BaseException]()
+    results, errors = list[T](), list[BaseException]()
 
     def enter_and_work() -> None:
         try:
-            _enter(path, str(netns))
+            enter(netns)
             results.append(work())
         except BaseException as error:
             errors.append(error)
@@ -77,9 +77,9 @@ def of_process(pid: int) -> int | None:
     return None if same else pid
 
 
-def _enter(path: Path, text: str) -> None:
-    """Move the calling thread into a namespace (setns(2); Python has it from 3.12)."""
-    libc = ctypes.CDLL(None, use_errno=True)
+def enter(netns: str | int) -> None:
+    """Move the calling thread into a network namespace (setns(2); Python has it from 3.12). Raises as ``inside``."""
+    path, text, libc = path_of(netns), str(netns), ctypes.CDLL(None, use_errno=True)
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except PermissionError as error:

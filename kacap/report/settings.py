@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kacap.model import Setting
+from kacap.timing.assumes import sentence_of
 from kacap.units import between, duration, roundest
 
 
@@ -12,7 +13,8 @@ def setting(name: str, value: Setting) -> str | None:
         return None
     parts = [_could_be(name, value), _observed(name, value), _against(name, value)]
     words = ", ".join(part for part in parts if part) or value.verdict
-    return f"{words}: {value.why}" if value.why else words
+    said = "; ".join(filter(None, (sentence_of(value.assumes), value.why)))
+    return f"{words}: {said}" if said else words
 
 
 def _unit(name: str) -> str:

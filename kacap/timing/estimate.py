@@ -1,184 +1,122 @@
-"""From a prober's history to the settings that could have produced it, as sets.
+"""From probers' histories to the settings that could have produced them: arrays in, arrays out.
 
-The set of a setting holds every whole second for which some simulated Linux timer (``simulate``) explains the
-whole history; it is narrowed by every firing. Jiffies per second are tried too, and what contradicts every value of
-them is no Linux timer.
+Every timer that a prober may run (``systems``) is tried (``search``). A setting's candidates are those of every timer that
+explains the firings (``decide``); which clock the sockets of a host share may narrow them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.timing.history import History
-from kacap.timing.simulate import Began, Columns, columns, contradictions
-from kacap.timing.socket_timer import SLACK_NS, Step
-from kacap.timing.wheel import HZ_VALUES, latest_s
+from kacap.kernels import Row, entry
+from kacap.timing.assumes import Assumes
+from kacap.timing.decide import BELOW, ESTIMATE, SHOWN, Why, decide, fit_below, look
+from kacap.timing.search import FIT, GAP, IDLE, PIECES, REVERSED, WALK, search
+from kacap.timing.systems import LINUX, LINUX_BITS, ROWS, TIMERS, possible
 
-SECOND_NS = 1_000_000_000
-EARLY_NS = 25_000_000  # two ticks of the slowest clock, and a capture's own error
-# How far below idle an interval must lie to lead to each granule of the arming for the remainder.
-REMAINDERS_S = (0, 1, 2, 5, 10, 14, 30, 60, 100, 140, 600, 1500, 5000)
-TRIED = 400_000  # pairs of settings up to which every one is tried for one prober and one clock
-MOST = 8_000_000  # and how many are tried at all
+PATH_NS = 100_000_000.0  # there and back between the capture and the prober, where no handshake shows it
+PATH_SLACK_NS = 5_000_000.0
+FEW = 16  # probers of a host of which one may be unlike the others
 
-Pairs = NDArray[np.int64]  # of seconds: idle, interval
+MANY = 1 << 30
 
-
-class TooManyError(Exception):
-    """More settings are possible than can be tried; it never leaves this module."""
+_LINUX = range(len(LINUX))
+_NO_GAP, _TOO_MANY = int(Why.NO_GAP), int(Why.TOO_MANY)
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
-    """What one clock rate allows: sets of seconds, and how many firings even the best guess cannot explain.
+class Estimates:
+    """The estimates of some probers; ``clocks`` holds the jiffies per second that each host's sockets show, by host."""
 
-    ``idle`` is empty where nothing that the prober heard shows it.
+    histories: NDArray[np.void]
+    rows: NDArray[np.void]
+    clocks: dict[int, set[int]]
+
+
+def estimate(
+    histories: NDArray[np.void], steps: NDArray[np.void], hosts: NDArray[np.int64], payload_bytes: NDArray[np.uint8],
+    path_ns: NDArray[np.int64], system: str = "auto",
+) -> Estimates:
+    """Return what explains each prober of ``histories``; STEP rows name their prober, those of one in order of time.
+
+    ``hosts`` tells whose sockets share a kernel, ``path_ns`` how long a segment takes from the capture to the prober and
+    back (0: not known). ``system`` is one of ``systems.NAMES``; ``auto`` leaves open what the gaps leave open.
     """
-
-    hz: int
-    idle: frozenset[int]
-    interval: frozenset[int]
-    contradictions: int
-
-
-def whole_seconds(gap_ns: int, hz: int) -> range:
-    """Return the delays in whole seconds of which one arming may have led to a gap: late by at most a granule."""
-    top = (gap_ns + EARLY_NS) // SECOND_NS
-    low = top
-    while low > 1 and (low - 1) * SECOND_NS + latest_s(low - 1, hz) * 1e9 + SLACK_NS >= gap_ns:
-        low -= 1
-    return range(max(int(low), 1), int(top) + 1)
+    order = np.argsort(steps["prober"], kind="stable")
+    firsts = np.searchsorted(steps["prober"][order], np.arange(len(histories) + 1))
+    rows = np.zeros(len(histories), ESTIMATE)
+    with_bytes = np.array(possible(system), np.int64)[(payload_bytes > 0).astype(np.int64)]
+    paths = np.where(path_ns > 0, path_ns * 1.5 + PATH_SLACK_NS, PATH_NS)
+    scratch = np.zeros((len(TIMERS), BELOW + 1), FIT), np.zeros(1, WALK), np.zeros(1, GAP), np.zeros(1, SHOWN)
+    _estimate(rows, histories, (steps[order], firsts), (with_bytes, paths), ROWS, scratch)
+    clocks = _clocks(rows, hosts) if system == "auto" else {}
+    _narrow(rows, hosts, clocks)
+    return Estimates(histories, rows, clocks)
 
 
-def _pairs(idles: Iterable[int], intervals: Iterable[int]) -> Pairs:
-    """Return every pair of an idle and an interval."""
-    first, second = np.array([*idles], np.int64), np.array([*intervals], np.int64)
-    pairs = np.empty((len(first) * len(second), 2), np.int64)
-    pairs[:, 0], pairs[:, 1] = np.repeat(first, len(second)), np.tile(second, len(first))
-    return pairs
+@entry
+def _estimate(rows: Row, histories: Row, kept: Row, about: Row, timers: Row, scratch: Row) -> None:
+    """Fill an ESTIMATE row for each history; ``kept`` is (steps by prober, first of each), ``about`` (bits, paths)."""
+    steps, firsts = kept
+    bits, paths = about
+    fits, walks, gaps, shown = scratch
+    for i in range(len(rows)):
+        own = steps[firsts[i] : firsts[i + 1]]
+        if len(own) == 0:
+            rows[i].idle_why = rows[i].interval_why = _NO_GAP
+            continue
+        walks[0].pieces = PIECES
+        look(shown[0], histories[i], own)
+        for m in range(len(timers)):
+            for what in range(BELOW + 1):
+                fits[m, what].low = fits[m, what].high = fits[m, what].n = 0
+            if not bits[i] >> m & 1:
+                continue
+            for what in range(BELOW):
+                if what != REVERSED or fits[m, IDLE].n:
+                    search((timers[m], paths[i]), own, what, fits[m, what], (walks[0], gaps[0]))
+            fit_below(timers[m], paths[i], own, fits[m, REVERSED], fits[m, BELOW])
+        if walks[0].pieces < 0:
+            rows[i].idle_why = rows[i].interval_why = _TOO_MANY
+        else:
+            decide(rows[i], histories[i], shown[0], fits)
 
 
-def _is_plain(steps: Sequence[Step]) -> bool:
-    """Return whether nothing but replies was heard: then an interval below idle shows in the last granule only."""
-    return all(
-        step.heards_ns is not None and step.before_ns is not None and len(step.heards_ns) <= 1
-        and all(heard - step.before_ns < SECOND_NS for heard in step.heards_ns)
-        for step in steps[1:]
-    )
+def _clocks(rows: NDArray[np.void], hosts: NDArray[np.int64]) -> dict[int, set[int]]:
+    """Return the clock rates of the hosts that run Linux: where no other timer explains a socket, and it explains all.
 
-
-@lru_cache(maxsize=1024)
-def _below(idles: range, plain: bool) -> Pairs:
-    """Return idles with intervals up to them: all, or where they are too many those that people choose."""
-    if plain:
-        return np.array([(idle, max(idle - rest, 1)) for idle in idles for rest in REMAINDERS_S], np.int64)
-    intervals: Sequence[int] = range(1, idles.stop)
-    if len(idles) * len(intervals) > TRIED:
-        chosen = {*range(1, 120), *range(120, 1000, 5), *range(1000, idles.stop, 50)}
-        intervals = sorted(chosen | {max(idles.stop - 1 - rest, 1) for rest in REMAINDERS_S})
-    pairs = _pairs(idles, intervals)
-    return pairs[pairs[:, 1] <= pairs[:, 0]]
-
-
-def _usual(history: History, hz: int, plain: bool) -> Pairs:
-    """Return the settings worth trying first: those whose interval is known, or is at most idle."""
-    idle_ns, interval_ns = history.idle_gap_ns, history.interval_gap_ns
-    idles = whole_seconds(idle_ns[0], hz) if idle_ns else range(0)
-    if interval_ns is None:
-        return _below(idles, plain)
-    intervals = whole_seconds(interval_ns[0], hz)
-    if idle_ns is None:
-        return _pairs([intervals.stop - 1], intervals)
-    as_long = intervals.stop > idles.start  # then it may be the interval that spaced what was answered
-    return _pairs(range(1, idles.stop) if as_long else idles, intervals)
-
-
-def _reversed(history: History, hz: int, began: Began) -> Pairs:
-    """Return settings whose interval exceeds idle: answered probes then follow each other at the interval."""
-    gaps = [step.time_ns - step.before_ns for step in history.steps if step.before_ns is not None]
-    if history.idle_gap_ns is None or not gaps:
-        return _pairs([], [])
-    idles = range(1, (history.idle_gap_ns[0] + EARLY_NS) // SECOND_NS + 1)
-    first = history.steps[0]
-    if began and first.since_ns is not None:
-        shown = whole_seconds(first.time_ns - first.since_ns, hz)
-        idles = range(shown.start, min(shown.stop, idles.stop))
-    intervals = range(1, (min(gaps) + EARLY_NS) // SECOND_NS + 1)
-    if len(idles) * len(intervals) > TRIED:
-        intervals = whole_seconds(min(gaps), hz)
-    pairs = _pairs(idles, intervals)
-    return pairs[pairs[:, 1] > pairs[:, 0]]
-
-
-def _fit(seen: Columns, tried: Pairs, hz: int, began: Began) -> Fit | None:
-    """Return the sets of the settings that explain a history best, None if there are none. Raises TooManyError."""
-    if len(tried) > MOST:
-        raise TooManyError
-    if not len(tried):
-        return None
-    counts = contradictions(seen, tried, hz, began)
-    best = tried[counts == counts.min()]
-    return Fit(hz, frozenset(best[:, 0].tolist()), frozenset(best[:, 1].tolist()), int(counts.min()))
-
-
-def _best(history: History, began: Began) -> dict[int, Fit]:
-    """Return the best fit of each clock rate; an interval above idle is tried where nothing else explains all."""
-    seen, plain = columns(history.steps), _is_plain(history.steps)
-    found = {hz: _fit(seen, _usual(history, hz, plain), hz, began) for hz in HZ_VALUES}
-    unexplained = [hz for hz, fit in found.items() if fit is None or fit.contradictions]
-    try:
-        others = {hz: _fit(seen, _reversed(history, hz, began), hz, began) for hz in unexplained}
-    except TooManyError:  # what one rate allows is not known: what the others do says nothing
-        others = {}
-    for hz, other in others.items():
-        fit = found[hz]
-        if fit is None or (other is not None and other.contradictions < fit.contradictions):
-            found[hz] = other
-    return {hz: fit for hz, fit in found.items() if fit is not None}
-
-
-def _least(found: dict[int, Fit]) -> int:
-    """Return how many firings the best of some fits leaves unexplained."""
-    return min((fit.contradictions for fit in found.values()), default=1 << 30)
-
-
-def fits(history: History) -> dict[int, Fit]:
-    """Return what each clock rate allows for a history: the tolerable fits by jiffies per second.
-
-    Where the capture shows the connection opening, keepalive is taken to have been on from then; only if that
-    explains nothing, it was switched on late, and the first gap says nothing of idle.
+    One socket in ``FEW`` may be unlike the others. A host whose sockets leave every rate open is left out.
     """
-    try:
-        return _fits(history) if history.steps else {}
-    except TooManyError:  # as in _best
-        return {}
+    names, place = np.unique(hosts, return_inverse=True)
+    explains = rows["explains"]
+    gaps = explains.astype(bool) | rows["idle_why"].astype(bool) | rows["interval_why"].astype(bool)
+    total = np.bincount(place[gaps], minlength=len(names))
+    unlike = np.array([np.bincount(place[gaps & (explains >> m & 1 == 0)], minlength=len(names)) for m in _LINUX])
+    fewest = unlike.min(axis=0)
+    no_other = (explains > 0) & (explains & LINUX_BITS == explains)
+    shown = np.bincount(place[no_other], minlength=len(names)) > 0
+    agreed = shown & (fewest * FEW <= total) & (unlike.max(axis=0) > fewest)
+    return {
+        int(names[host]): {LINUX[m].hz for m in _LINUX if unlike[m, host] == fewest[host]}
+        for host in np.flatnonzero(agreed).tolist()
+    }
 
 
-def _fits(history: History) -> dict[int, Fit]:
-    """Return the tolerable fits of a history with firings. Raises TooManyError."""
-    began = Began.UNSEEN
-    if history.opened:
-        began = Began.ON_SOON if history.idle_n > 1 else Began.ON_SINCE_OPEN
-    found = _best(history, began)
-    if history.opened and _least(found):
-        late = _best(history if history.idle_n > 1 else history.without_idle(), Began.UNSEEN)
-        found = late if _least(late) < _least(found) else found
-    # Few firings may stay unexplained: a stolen processor now and then, no more.
-    return {hz: fit for hz, fit in found.items() if fit.contradictions <= len(history.steps) // 8}
-
-
-def common_hz(all_fits: Iterable[dict[int, Fit]]) -> set[int]:
-    """Return the clock rates that leave the fewest firings of one host's probers unexplained."""
-    missing = 3  # a prober that a rate cannot explain at all weighs as much as this many firings
-    totals = dict.fromkeys(HZ_VALUES, 0)
-    for found in all_fits:
-        if found:
-            for hz in HZ_VALUES:
-                totals[hz] += found[hz].contradictions if hz in found else missing
-    least = min(totals.values())
-    return {hz for hz, total in totals.items() if total == least}
+def _narrow(rows: NDArray[np.void], hosts: NDArray[np.int64], clocks: dict[int, set[int]]) -> None:
+    """Leave those candidates that the clock rate of a prober's host explains, where it explains that prober."""
+    agreed = {host: sum(1 << m for m in _LINUX if LINUX[m].hz in rates) for host, rates in clocks.items()}
+    names, place = np.unique(hosts, return_inverse=True)
+    bits = np.array([agreed.get(name, 0) for name in names.tolist()], np.int64)[place]
+    own = np.flatnonzero(rows["explains"] & bits)
+    keep = (bits[own, None] >> np.arange(len(TIMERS)) & 1).astype(bool)
+    for name in ("idle", "interval"):
+        low, high = rows[f"{name}_low"][own], rows[f"{name}_high"][own]
+        least, most = np.where(low > 0, low, MANY), np.where(keep, high, 0).max(axis=1)
+        fewer = (least.min(axis=1) < np.where(keep, least, MANY).min(axis=1)) | (high.max(axis=1) > most)
+        fewer &= most > 0
+        rows[f"{name}_assumes"][own] |= np.where(fewer, int(Assumes.LINUX_TIMER), 0).astype(np.uint8)
+        kept = np.where((most > 0)[:, None], keep, True)
+        rows[f"{name}_low"][own], rows[f"{name}_high"][own] = low * kept, high * kept

@@ -1,97 +1,163 @@
-"""What is kept of a prober's firings to invert the timer later: bounded, however long it probes."""
+"""What is kept of a prober's firings to invert its timer later: rows, bounded however long it probes.
+
+``HISTORY`` is one row a prober (all zero: nothing seen yet), ``STEP`` one kept firing. ``take_firing`` is called once
+for each decided probe, and for the abort after the last, in time order; ``take_run_end`` once for each run of
+unanswered probes.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from operator import sub
+import numpy as np
 
-from kacap.timing.socket_timer import Step
+from kacap.kernels import Row, entry, kernel
 
-KEPT = 256  # firings; more narrow nothing that these have not
+NEVER = np.int64(-(2**62))  # a time that is not known
+KEPT = 64  # firings; more narrow nothing that these have not
 ALIKE = 4  # of one shape in a row
+HEARD = 4  # moments that are kept for one firing
 SAME_NS = 20_000_000
 CROSSING_NS = 200_000_000  # what the capture shows so shortly before a probe had not reached the prober yet
 
+# FIRING["flags"], STEP["flags"]; HISTORY["flags"] holds all that occurred
+UNHEARD = 1  # a reply that the capture shows did not reach the prober (its TSecr stays behind); heard_ns lacks it
+UNSEEN = 2  # the prober heard or sent something that the capture lacks since its firing before
+EXACT = 4  # timestamps prove that what the capture shows is what the prober heard
+ABORT = 16  # no probe: the RST with which the prober gave up
 
-def _alike(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    """Return whether two shapes are the same but for jitter."""
-    return len(a) == len(b) and max(map(abs, map(sub, a, b))) < SAME_NS
+# One firing, as the classifier knows it. heard_ns: the first moments at which the prober heard something since its
+# firing before; heard_n counts all of them. since_ns: when it had last heard anything; NEVER: before the capture.
+FIRING = np.dtype(
+    [
+        ("time_ns", "<i8"), ("since_ns", "<i8"), ("heard_ns", "<i8", (HEARD,)), ("heard_n", "<i8"),
+        ("prober", "<i4"), ("flags", "u1"),
+    ],
+    align=True,
+)  # fmt: skip
+# One firing that was kept. before_ns: the firing before (NEVER: this is the first); since_ns: what it had heard last.
+STEP = np.dtype(
+    [
+        ("time_ns", "<i8"), ("before_ns", "<i8"), ("since_ns", "<i8"), ("prober", "<i4"),
+        ("heard", "i1"),  # 1: something was heard since the firing before, 0: nothing, -1: not known
+        ("flags", "u1"),
+    ],
+    align=True,
+)  # fmt: skip
+POOL = np.dtype([("used", "<i8")])  # how many STEP rows are in use
+# A prober's firings in numbers. gap: between firings; idle: from what was last heard to the probe; interval: between
+# firings with nothing heard in between. Lengths of runs: exhausted ones ended in an abort, the longest that did not.
+HISTORY = np.dtype(
+    [
+        ("newest_ns", "<i8"), ("since_ns", "<i8"),  # the newest firing, and what it had heard last
+        ("idle_min_ns", "<i8"), ("idle_max_ns", "<i8"), ("interval_min_ns", "<i8"), ("interval_max_ns", "<i8"),
+        ("gap_min_ns", "<i8"), ("gap_max_ns", "<i8"),
+        ("shape_ns", "<i8", (HEARD + 1,)),  # of the newest firing: its time and what was heard, from the one before
+        ("idle_n", "<i4"), ("interval_n", "<i4"), ("firings", "<i4"), ("alike", "<i4"), ("kept", "<i2"),
+        ("shape_n", "i1"),  # how many moments were heard in it, -1: not known
+        ("began", "u1"),  # the capture shows the connection's SYN
+        ("flags", "u1"),
+        ("exhausted_n", "<i4"), ("exhausted_min", "<i4"), ("exhausted_max", "<i4"), ("longest_run", "<i4"),
+    ],
+    align=True,
+)  # fmt: skip
 
 
-@dataclass(slots=True)
-class History:
-    """The first firings of one prober, and the range of its gaps over all of them.
+@kernel
+def take_firing(history: Row, pool: Row, firing: Row) -> None:
+    """Take the next probe of a prober, or its abort. ``pool`` is (a POOL row, STEP rows with room for one more).
 
-    ``idle_gap_ns`` is (min, max) from the last segment heard to the probe, ``interval_gap_ns`` between firings of a
-    run that nothing answered; ``exhausted`` the lengths of the runs that ended in an abort.
+    A firing is not kept if it is one of many alike, or if there is no room.
     """
-
-    steps: list[Step] = field(default_factory=list)
-    idle_gap_ns: tuple[int, int] | None = None
-    interval_gap_ns: tuple[int, int] | None = None
-    idle_n: int = 0
-    interval_n: int = 0
-    exhausted: list[int] = field(default_factory=list)
-    longest_run: int = 0
-    began: bool = False  # the capture shows the connection's SYN
-    unheard: bool = False  # it acted as if the replies in the capture had never reached it
-    steps_end_ns: int = 0  # the newest firing
-    shape: tuple[int, ...] | None = None  # of the firings that are alike, and how many there are in a row
-    alike: int = 0
-
-    @property
-    def opened(self) -> bool:
-        """Whether the capture shows how long after the connection opened, or was last heard, the first probe came."""
-        return self.began and bool(self.steps) and self.steps[0].since_ns is not None
-
-    def add(self, time_ns: int, heards_ns: tuple[int, ...] | None, since_ns: int | None, *, probe: bool) -> None:
-        """Take the next probe, or the abort after the last one, with what was heard before it (see ``Step``)."""
-        if since_ns is not None and time_ns - since_ns < CROSSING_NS:
-            since_ns, heards_ns = self._heard_by(time_ns, heards_ns)
-        before_ns = self.steps_end_ns if self.steps else None
-        if before_ns is None or heards_ns is None or heards_ns:
-            if since_ns is not None and probe:
-                self.idle_gap_ns = widen(self.idle_gap_ns, time_ns - since_ns)
-                self.idle_n += 1
-        else:
-            self.interval_gap_ns = widen(self.interval_gap_ns, time_ns - before_ns)
-            self.interval_n += 1
-        self.steps_end_ns = time_ns
-        if len(self.steps) < KEPT and not self._repeats(time_ns, heards_ns, before_ns):
-            self.steps.append(Step(time_ns, heards_ns, since_ns, before_ns))
-
-    def _heard_by(
-        self, time_ns: int, heards_ns: tuple[int, ...] | None
-    ) -> tuple[int | None, tuple[int, ...] | None]:
-        """Return what the prober had heard by then: without what crossed its probe on the way."""
-        if heards_ns is None:
-            return None, None
-        kept = tuple(heard for heard in heards_ns if time_ns - heard >= CROSSING_NS)
-        return (kept[-1] if kept else None), kept
-
-    def without_idle(self) -> History:
-        """Return the same history with nothing known of idle."""
-        steps = [replace(step, since_ns=None) if step.before_ns is None else step for step in self.steps]
-        return replace(self, steps=steps, idle_gap_ns=None, idle_n=0)
-
-    def _repeats(self, time_ns: int, heards_ns: tuple[int, ...] | None, before_ns: int | None) -> bool:
-        """Return whether the firings before this one looked just like it: it would narrow nothing.
-
-        A shape is the times of a firing and of what was heard before it, counted from the firing before.
-        """
-        shape = None
-        if heards_ns is not None and before_ns is not None:
-            shape = (time_ns - before_ns, *[heard - before_ns for heard in heards_ns])
-        if shape is None or self.shape is None or not _alike(shape, self.shape):
-            self.shape, self.alike = shape, 1
-            return False
-        self.alike += 1
-        return self.alike > ALIKE
+    head, steps = pool
+    heard_n = _heard_by(firing)
+    since_ns = firing.since_ns
+    if firing.time_ns - since_ns < CROSSING_NS:  # then what it had heard by then was the moment before
+        since_ns = firing.heard_ns[heard_n - 1] if 0 < heard_n <= HEARD else NEVER
+        if heard_n == 0 and history.firings:
+            since_ns = history.since_ns
+    first = history.firings == 0
+    _count_gaps(history, firing, heard_n, since_ns)
+    alike = not first and _repeats(history, firing, heard_n)
+    if not alike and history.kept < KEPT and head.used < len(steps):
+        step = steps[head.used]
+        head.used += 1
+        history.kept += 1
+        step.prober, step.time_ns, step.since_ns = firing.prober, firing.time_ns, since_ns
+        step.before_ns = NEVER if first else history.newest_ns
+        step.heard, step.flags = min(heard_n, 1), firing.flags
+    history.newest_ns, history.since_ns = firing.time_ns, since_ns
+    history.firings += 1
+    history.flags |= firing.flags
 
 
-def widen(span: tuple[int, int] | None, value: int) -> tuple[int, int]:
-    """Return (min, max) of a span and one more value."""
-    if span is None:
-        return value, value
-    low, high = span
-    return (value, high) if value < low else (low, value) if value > high else span
+@kernel
+def _heard_by(firing: Row) -> Row:
+    """Return how many moments the prober had heard by a firing, without what crossed it on the way; -1: not known."""
+    if firing.flags & UNSEEN:
+        return -1
+    n = firing.heard_n
+    if n > HEARD:
+        return n if firing.time_ns - firing.since_ns >= CROSSING_NS else -1
+    while n > 0 and firing.time_ns - firing.heard_ns[n - 1] < CROSSING_NS:
+        n -= 1
+    return n
+
+
+@kernel
+def _count_gaps(history: Row, firing: Row, heard_n: Row, since_ns: Row) -> None:
+    """Take a firing's gaps into their ranges; it is the interval's where nothing was heard since the one before."""
+    gap_ns = firing.time_ns - history.newest_ns
+    if history.firings:
+        history.gap_min_ns = min(history.gap_min_ns, gap_ns) if history.firings > 1 else gap_ns
+        history.gap_max_ns = max(history.gap_max_ns, gap_ns) if history.firings > 1 else gap_ns
+    if firing.flags & UNSEEN:
+        return
+    if history.firings and heard_n == 0:
+        history.interval_min_ns = min(history.interval_min_ns, gap_ns) if history.interval_n else gap_ns
+        history.interval_max_ns = max(history.interval_max_ns, gap_ns) if history.interval_n else gap_ns
+        history.interval_n += 1
+    elif since_ns != NEVER and not firing.flags & ABORT:
+        gap_ns = firing.time_ns - since_ns
+        history.idle_min_ns = min(history.idle_min_ns, gap_ns) if history.idle_n else gap_ns
+        history.idle_max_ns = max(history.idle_max_ns, gap_ns) if history.idle_n else gap_ns
+        history.idle_n += 1
+
+
+@kernel
+def _repeats(history: Row, firing: Row, heard_n: Row) -> Row:
+    """Return whether enough firings before this one looked just like it: it would narrow nothing.
+
+    A shape is the times of a firing and of what was heard before it, counted from the firing before.
+    """
+    before_ns = history.newest_ns
+    heard_n = heard_n if heard_n <= HEARD else -1
+    same = heard_n >= 0 and history.shape_n == heard_n
+    same = same and history.alike > 0 and abs(firing.time_ns - before_ns - history.shape_ns[0]) < SAME_NS
+    for i in range(heard_n):
+        same = same and abs(firing.heard_ns[i] - before_ns - history.shape_ns[i + 1]) < SAME_NS
+    if same:
+        history.alike += 1
+        return history.alike > ALIKE
+    history.alike, history.shape_n = 1, heard_n
+    history.shape_ns[0] = firing.time_ns - before_ns
+    for i in range(heard_n):
+        history.shape_ns[i + 1] = firing.heard_ns[i] - before_ns
+    return False
+
+
+@kernel
+def take_run_end(history: Row, length: Row, exhausted: Row) -> None:
+    """Take the length of a run of unanswered probes; ``exhausted``: the prober gave up after it, and it is whole."""
+    if not exhausted:
+        history.longest_run = max(history.longest_run, length)
+        return
+    if history.exhausted_n == 0 or length < history.exhausted_min:
+        history.exhausted_min = length
+    history.exhausted_max = max(history.exhausted_max, length)
+    history.exhausted_n += 1
+
+
+@entry
+def take_firings(histories: Row, pool: Row, steps: Row, firings: Row) -> None:
+    """Take FIRING rows in time order; each names its prober's row in ``histories``."""
+    for i in range(len(firings)):
+        take_firing(histories[firings[i].prober], (pool[0], steps), firings[i])

@@ -14,8 +14,7 @@ from math import ceil
 
 from kacap.errors import UsageError
 from kacap.timing.expectations import SECOND_NS
-from kacap.timing.socket_timer import SLACK_NS
-from kacap.timing.wheel import HZ_VALUES, latest_s
+from kacap.timing.wheel import HZ_VALUES, SLACK_NS, latest_s
 
 DAY = 86_400
 FEWEST, MOST = 3, 6  # probes: losing one or two must not end a connection (RFC 9293 3.8.4, MUST-29)

@@ -1,125 +1,107 @@
-"""Fills idle, interval and count of every prober: what was observed, and which settings could have produced it."""
+"""The three settings of a prober, from the estimates of all: what was observed, and what could have produced it."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+import numpy as np
 
-from kacap.model import Connection, Prober, Setting
-from kacap.timing.estimate import Fit, common_hz, fits
-from kacap.timing.giving_up import has_holes
-from kacap.timing.history import History
-from kacap.timing.systems import SYSTEMS, System, inferred, seconds_within
+from kacap.model import Setting
+from kacap.timing.assumes import Assumes, words_of
+from kacap.timing.decide import Why
+from kacap.timing.estimate import Estimates
+from kacap.timing.history import EXACT
+from kacap.units import duration
 
-ONE_GAP = "from one gap, taking keepalive to have been on since the connection opened"
-NOT_LONGER = "taking the interval, which does not show, not to be longer: it would govern answered probes"
-UNHEARD = "the replies in the capture did not reach the prober: what it heard, and when, is not known here"
-NO_TIMER = "no timer that was tried here explains the gaps: only their range is known"
+MOST = 10_000  # candidates that are listed
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
-    """What explains one prober's gaps: the fits of Linux timers by clock rate, or another system's band, or nothing."""
-
-    fits: dict[int, Fit]
-    system: System | None = None
-    note: str = ""  # said with every setting
+def settings_of(estimates: Estimates, i: int) -> tuple[Setting, Setting, Setting]:
+    """Return idle, interval and count of one prober of ``estimates``."""
+    return _idle(estimates, i), _interval(estimates, i), _count(estimates, i)
 
 
-def estimate(connections: Iterable[Connection], system: str = "auto") -> dict[str, set[int]]:
-    """Fill the settings of every prober; return the jiffies per second that each host's Linux probers agree on.
-
-    Hosts are told by address: the sockets of one kernel share its clock. ``system`` is one of ``systems.NAMES``;
-    ``auto`` takes for Linux what some Linux timer explains, goes by the probes' payload for the rest, and ``any``
-    assumes nothing.
-    """
-    by_host: dict[str, list[tuple[Prober, Model]]] = defaultdict(list)
-    for prober in (prober for connection in connections for prober in connection.probers):
-        by_host[prober.side.address].append((prober, _model(prober, system)))
-    clocks = {}
-    for host, probers in by_host.items():
-        linux = [model.fits for _, model in probers if model.fits]
-        if linux:
-            clocks[host] = common_hz(linux)
-        for prober, model in probers:
-            agreed = {hz: fit for hz, fit in model.fits.items() if hz in clocks[host]}
-            _fill(prober, model, list((agreed or model.fits).values()))
-    return clocks
-
-
-def _model(prober: Prober, system: str) -> Model:
-    """Return what explains a prober's gaps, as far as ``system`` lets it be guessed."""
-    history: History = prober.history
-    if system in SYSTEMS:
-        return Model({}, SYSTEMS[system])
-    if system == "any":
-        return Model({})
-    found = {} if prober.payload_bytes and system == "auto" else fits(history)
-    other = None if found or system == "linux" else inferred(history, prober.payload_bytes)
-    note = f"{other.title} inferred from the byte that its probes carry" if other else ""
-    return Model(found, other, note)
-
-
-def _fill(prober: Prober, model: Model, found: list[Fit]) -> None:
-    """Write the three settings of one prober."""
-    history: History = prober.history
-    if history.unheard:
-        prober.idle, prober.interval, prober.count = Setting(why=UNHEARD), Setting(why=UNHEARD), Setting(why=UNHEARD)
-        return
-    idle = sorted(set[int]().union(*(fit.idle for fit in found)))
-    interval = sorted(set[int]().union(*(fit.interval for fit in found)))
-    governs = bool(found) and all(min(fit.interval) > max(fit.idle) for fit in found)
-    if model.system is not None:
-        idle = seconds_within(history.idle_gap_ns, model.system) if history.idle_gap_ns else []
-        interval = seconds_within(history.interval_gap_ns, model.system) if history.interval_gap_ns else []
-    prober.idle = _idle(history, idle, governs, model.note)
-    prober.interval = _interval(prober, interval, governs, model.note)
-    prober.count = _count(prober, history)
-
-
-def _idle(history: History, candidates: list[int], governs: bool, note: str) -> Setting:
+def _idle(estimates: Estimates, i: int) -> Setting:
     """Return idle as the gaps after something was heard show it."""
-    if history.idle_gap_ns is None:
+    row, history = estimates.rows[i], estimates.histories[i]
+    why = Why(row["idle_why"])
+    if why == Why.NO_GAP:
         return Setting(why="the capture began after the prober had last heard from its peer")
-    assumed = ONE_GAP if history.idle_n == 1 and history.opened else ""
-    if not history.opened and history.interval_gap_ns is None and not governs:
-        assumed = NOT_LONGER
-    why = "; ".join(filter(None, (note, assumed))) if candidates else NO_TIMER
-    return Setting(history.idle_gap_ns, history.idle_n, candidates or None, why=why)
+    setting = Setting(
+        (int(history["idle_min_ns"]), int(history["idle_max_ns"])) if history["idle_n"] else None,
+        int(history["idle_n"]), assumes=words_of(row["idle_assumes"]),
+    )  # fmt: skip
+    _list(setting, row["idle_low"], row["idle_high"], why)
+    if why == Why.EITHER and setting.candidates:
+        idle = spelled(setting.candidates[0], setting.candidates[-1])
+        interval = spelled(int(row["either_low"]), int(row["either_high"]))
+        gap = duration(int(history["gap_min_ns"]))
+        setting.why = f"answered probes {gap} apart: an idle of {idle}, or an interval of {interval} above idle"
+    return setting
 
 
-def _interval(prober: Prober, candidates: list[int], governs: bool, note: str) -> Setting:
+def _interval(estimates: Estimates, i: int) -> Setting:
     """Return the interval as gaps in unanswered runs show it, or the answered ones where it exceeds idle."""
-    history: History = prober.history
-    if history.interval_gap_ns is not None:
-        why = note if candidates else NO_TIMER
-        return Setting(history.interval_gap_ns, history.interval_n, candidates or None, why=why)
-    if governs:
-        why = "longer than idle, so that it governs answered probes too"
-        return Setting(prober.gaps_ns, prober.probes - 1, candidates, why=why)
-    return Setting(why=_unanswered(prober))
+    row, history = estimates.rows[i], estimates.histories[i]
+    why = Why(row["interval_why"])
+    if why == Why.NO_GAP or (why == Why.NOTHING and not history["interval_n"]):
+        return Setting(why=_unanswered(history))
+    setting = Setting(assumes=words_of(row["interval_assumes"]))
+    if why == Why.GOVERNS:
+        setting.observed = int(history["gap_min_ns"]), int(history["gap_max_ns"])
+        setting.n, setting.why = int(history["firings"]) - 1, "longer than idle, so that it governs answered probes too"
+    elif history["interval_n"]:
+        setting.observed = int(history["interval_min_ns"]), int(history["interval_max_ns"])
+        setting.n = int(history["interval_n"])
+    _list(setting, row["interval_low"], row["interval_high"], why)
+    return setting
 
 
-def _unanswered(prober: Prober) -> str:
+def _list(setting: Setting, low: np.ndarray, high: np.ndarray, why: Why) -> None:
+    """Write the candidates of all timers, or why there are none."""
+    spans = {(int(a), int(b)) for a, b in zip(low, high, strict=True) if a}
+    if why == Why.TOO_MANY or sum(b - a + 1 for a, b in spans) > MOST:
+        setting.assumes, setting.why = [], "so many settings would explain the gaps that only their range is shown"
+    elif spans:
+        setting.candidates = sorted(set[int]().union(*(range(a, b + 1) for a, b in spans)))
+    else:
+        setting.assumes, setting.why = [], "matches no known timer; observed range only"
+
+
+def spelled(low: int, high: int) -> str:
+    """Return ``5 s`` or ``1 to 5 s``."""
+    return f"{low} s" if low == high else f"{low} to {high} s"
+
+
+def _unanswered(history: np.void) -> str:
     """Return why interval and count do not show."""
-    if prober.missed == 0:
+    if not history["longest_run"] and not history["exhausted_n"]:
         return "no probe went unanswered"
     return "only one probe of a run went unanswered"
 
 
-def _count(prober: Prober, history: History) -> Setting:
-    """Return the count as exhausted runs show it; other runs only say what it is not below."""
-    runs = history.exhausted
-    if not runs:
-        longest = history.longest_run
-        why = f"no run was exhausted; at least {longest}" if longest else _unanswered(prober)
-        return Setting(why=why)
-    setting = Setting((min(runs), max(runs)), len(runs), [max(runs)] if len(set(runs)) == 1 else None)
-    if has_holes(prober):
-        setting.candidates, setting.why = None, "its gaps differ by whole firings: probes may be missing here"
-    elif setting.candidates is None:
+def _count(estimates: Estimates, i: int) -> Setting:
+    """Return the count as exhausted runs show it; other runs only say what it is not below.
+
+    tcp_keepalive_timer gives up at the count or, where TCP_USER_TIMEOUT is set, by that alone.
+    """
+    history = estimates.histories[i]
+    longest, n = int(history["longest_run"]), int(history["exhausted_n"])
+    if not n:
+        return Setting(why=f"no run was exhausted; at least {longest}" if longest else _unanswered(history))
+    least, most = int(history["exhausted_min"]), int(history["exhausted_max"])
+    setting = Setting((least, most), n)
+    if estimates.rows["interval_why"][i] == Why.NO_TIMER or _has_hole(history):
+        setting.why = "its gaps differ by whole firings: probes may be missing here"
+    elif least < most:
         setting.why = "runs of different length were given up: something else than the count ended some"
-    elif history.longest_run > max(runs):
-        setting.candidates, setting.why = None, "a longer run was not given up: something else than the count ended it"
+    elif longest > most:
+        setting.why = "a longer run was not given up: something else than the count ended it"
+    else:
+        setting.candidates = [most]
+        missing = 0 if n > 1 or history["flags"] & EXACT else Assumes.NO_FRAME_MISSING
+        setting.assumes = words_of(missing | Assumes.NO_USER_TIMEOUT)
     return setting
+
+
+def _has_hole(history: np.void) -> bool:
+    """Return whether a gap of the interval is so much longer than another that firings are missing in it."""
+    return bool(history["interval_n"] and history["interval_max_ns"] > 1.5 * history["interval_min_ns"])

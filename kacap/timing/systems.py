@@ -1,78 +1,123 @@
-"""Timers of systems other than Linux: how early and how late a firing may seem, and what tells the system.
+"""Keepalive timers of every kind: how early and how late a firing may seem, and on which grid firings lie.
 
-Where no simulation exists, a rule is a band: a setting of s seconds shows as a gap from s - early to s + late. The
-bands are wide enough for what has been seen, and say where they come from.
+A setting of s seconds shows as a gap from s - early to s + late. ``ORDINARY`` are the timers that any prober may run;
+``SYSTEMS`` those that a user can name.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kacap.timing.history import History
+import numpy as np
+from numpy.typing import NDArray
 
-SECOND_NS = 1_000_000_000
-GROWS = 1.5  # gaps of an unanswered run that grow like this follow the RTO, not an interval
+from kacap.timing.wheel import HZ_VALUES, SLACK_NS
+
+MS_NS = 1_000_000
+
+# One timer as kernels see it; times in nanoseconds. hz 0: no timer wheel.
+TIMER = np.dtype(
+    [(name, "<f8") for name in ("hz", "early", "late", "share", "grid")], align=True
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """One system's timer: by how many nanoseconds a firing may seem early or late, and the source of that."""
+    """One timer: how early and late a firing may seem, and the source of that.
+
+    ``share`` of the setting is added to ``late_ns``; ``grid_ns``: all firings are multiples of it apart (0: they are
+    not); ``hz``: late by up to a granule of Linux's timer wheel at so many jiffies a second, too (``wheel``).
+    """
 
     name: str
     title: str
     early_ns: int
     late_ns: int
-    payload: bool  # its probes carry a byte
     source: str
+    share: float = 0.0
+    grid_ns: int = 0
+    hz: int = 0
+
+    @property
+    def row(self) -> tuple[float, ...]:
+        """Return it as a TIMER row."""
+        return float(self.hz), float(self.early_ns), float(self.late_ns), self.share, float(self.grid_ns)
 
 
+def _linux(hz: int) -> System:
+    """Return Linux's timer since 4.8 at one clock rate: two jiffies and 5 ms of jitter."""
+    jitter_ns = 2_000_000_000 // hz + 5 * MS_NS
+    return System(
+        "linux", f"Linux, {hz} jiffies a second", jitter_ns, jitter_ns + SLACK_NS,
+        "kernel/time/timer.c calc_wheel_index; net/ipv4/tcp_timer.c tcp_keepalive_timer", hz=hz,
+    )  # fmt: skip
+
+
+LINUX = tuple(_linux(hz) for hz in HZ_VALUES)
+OTHERS = (
+    System(
+        "exact", "a timer of its own for each connection", 15 * MS_NS, 120 * MS_NS,
+        "callouts (BSD since FreeBSD 9), hrtimers, Windows' 15.6 ms clock; late by a busy processor",
+    ),
+    System(
+        "linux-4.7", "Linux before 4.8", 15 * MS_NS, 40 * MS_NS,
+        "kernel/timer.c apply_slack: late by up to a 256th of the delay", share=1 / 256,
+    ),
+    System(
+        "slow-timer", "a slow timer of 500 ms", 520 * MS_NS, 520 * MS_NS,
+        "4.4BSD tcp_slowtimo and xnu count ticks (early), lwIP tcp_slowtmr waits for the next (late)",
+        grid_ns=500 * MS_NS,
+    ),
+    System(
+        "seconds", "a timer that looks once a second", 20 * MS_NS, 1_020 * MS_NS,
+        "devices that count whole seconds", grid_ns=1_000 * MS_NS,
+    ),
+)  # fmt: skip
+WITH_BYTE = System(
+    "windows", "Windows", 300 * MS_NS, 300 * MS_NS,
+    "32 captured Windows connections, 10 to 60 s: 0.25 s early to 0.06 s late; illumos tcp_timers.c: milliseconds",
+)
 SYSTEMS = {
     system.name: system
     for system in (
+        WITH_BYTE,
         System(
-            "windows", "Windows", 300_000_000, 250_000_000, True,
-            "32 captured Windows connections, 10 to 60 s: 0.25 s early to 0.06 s late",
-        ),
-        System(
-            "macos", "macOS and iOS", 600_000_000, 600_000_000, False,
+            "macos", "macOS and iOS", 600 * MS_NS, 600 * MS_NS,
             "xnu tcp_timer.c: a 500 ms quantum (IS_TIMER_HZ_500MS)",
         ),
         System(
-            "freebsd", "FreeBSD", 25_000_000, 600_000_000, False,
+            "freebsd", "FreeBSD", 25 * MS_NS, 600 * MS_NS,
             "tcp_timer.c: a callout of its own for each connection, older releases a 500 ms tick",
         ),
         System(
-            "illumos", "illumos and Solaris", 25_000_000, 300_000_000, True,
+            "illumos", "illumos and Solaris", 25 * MS_NS, 300 * MS_NS,
             "tcp_timers.c: milliseconds; without TCP_KEEPINTVL unanswered probes follow the RTO",
         ),
         System(
-            "lwip", "lwIP", 25_000_000, 1_100_000_000, False,
+            "lwip", "lwIP", 25 * MS_NS, 1_100 * MS_NS,
             "tcp.c tcp_slowtmr: strictly after idle, on 500 ms ticks",
         ),
     )
-}
+}  # fmt: skip
 NAMES = ("auto", "linux", *SYSTEMS, "any")
+TIMERS = (*LINUX, *OTHERS, *SYSTEMS.values())
+ROWS: NDArray[np.void] = np.array([timer.row for timer in TIMERS], TIMER)
 
 
-def seconds_within(span_ns: tuple[int, int], system: System) -> list[int]:
-    """Return the whole seconds that could have produced every gap of a span (least, most)."""
-    low = -(-(span_ns[1] - system.late_ns) // SECOND_NS)
-    high = (span_ns[0] + system.early_ns) // SECOND_NS
-    return list(range(max(low, 1), high + 1))
+LINUX_BITS = sum(1 << m for m in range(len(LINUX)))
 
 
-def follows_rto(history: History) -> bool:
-    """Return whether the gaps of unanswered runs grow, as those of a retransmission timer do."""
-    gaps = [
-        step.time_ns - step.before_ns
-        for step in history.steps
-        if step.before_ns is not None and not step.answered
-    ]
-    return len(gaps) >= 2 and gaps[-1] >= GROWS * gaps[0]
+def possible(system: str) -> tuple[int, int]:
+    """Return which of ``TIMERS`` a prober may run, as bits: without and with a byte in its probes.
+
+    ``system`` is one of ``NAMES``. Linux's probes carry no byte; what a user names is taken for granted.
+    """
+    if system == "auto":
+        return LINUX_BITS | _bits(OTHERS), _bits((*OTHERS, WITH_BYTE))
+    named = 0 if system == "any" else LINUX_BITS if system == "linux" else _bits((SYSTEMS[system],))
+    return named, named
 
 
-def inferred(history: History, payload_bytes: int) -> System | None:
-    """Return the system that a prober which fits no Linux timer runs by the look of its probes, None: unknown."""
-    if not payload_bytes:
-        return None
-    return SYSTEMS["illumos"] if follows_rto(history) else SYSTEMS["windows"]
+def _bits(timers: tuple[System, ...]) -> int:
+    """Return the bits of some timers."""
+    return sum(1 << TIMERS.index(timer) for timer in timers)

@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 from kacap.classify.kinds import Ending
-from kacap.model import Connection, Episode, Prober, Setting
+from kacap.model import Connection, Prober, Setting
 from kacap.timing.defaults import RUNTIMES, SYSTEM, Default
 from kacap.timing.expectations import SECOND_NS, Expectation
 from kacap.timing.giving_up import has_holes, longest_run, timed_out, user_timeout
-from kacap.timing.socket_timer import SLACK_NS
-from kacap.timing.wheel import HZ_VALUES, latest_s
+from kacap.timing.wheel import HZ_VALUES, SLACK_NS, latest_s
 from kacap.units import duration
 
 OK, DIFFERS, NOT_OBSERVABLE = "ok", "differs", "not observable"
@@ -51,14 +50,14 @@ def judge(prober: Prober, expectation: Expectation) -> None:
     _judge_user_timeout(prober, expectation)
 
 
-def may_have_timed_out(episode: Episode, expectation: Expectation | None) -> bool:
-    """Return whether ``judge`` may yet find that a user timeout ended a run that was given up.
+def may_have_timed_out(probes: int, expectation: Expectation | None) -> bool:
+    """Return whether ``judge`` may yet find that a user timeout ended a run of so many probes that was given up.
 
     Not where nothing is expected, nor where the run was as long as the expected count with no user timeout beside it.
     """
     if expectation is None or (expectation.count is None and not expectation.user_timeout_ns):
         return False
-    return bool(expectation.user_timeout_ns) or len(episode.probes) != expectation.count
+    return bool(expectation.user_timeout_ns) or probes != expectation.count
 
 
 def never_probed(connection: Connection, expectation: Expectation, until_ns: int | None = None) -> Setting:

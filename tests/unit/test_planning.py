@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from kacap.errors import UsageError
 from kacap.timing.planning import FEWEST, ROUND, Request, idle_that_beats, plan, worst
-from kacap.timing.socket_timer import SLACK_NS
-from kacap.timing.wheel import HZ_VALUES, granule
+from kacap.timing.wheel import HZ_VALUES, SLACK_NS, granule
 
 SECOND = 1_000_000_000
 

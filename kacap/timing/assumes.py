@@ -1,0 +1,43 @@
+"""What a setting's candidates may take for granted: bits for kernels, words for records, sentences for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntFlag
+
+
+class Assumes(IntFlag):
+    """What a setting's candidates take for granted, as bits."""
+
+    ENABLED_AT_CONNECT = 1
+    INTERVAL_LE_IDLE = 2
+    NO_FRAME_MISSING = 4
+    LINUX_TIMER = 8
+    NO_USER_TIMEOUT = 16
+
+
+WORDS = {
+    Assumes.ENABLED_AT_CONNECT: "enabled-at-connect",
+    Assumes.INTERVAL_LE_IDLE: "interval<=idle",
+    Assumes.NO_FRAME_MISSING: "no-frame-missing",
+    Assumes.LINUX_TIMER: "linux-timer",
+    Assumes.NO_USER_TIMEOUT: "no-user-timeout",
+}
+_SENTENCES = {
+    "enabled-at-connect": "keepalive was enabled at connect",
+    "interval<=idle": "interval <= idle (not observable while probes are answered)",
+    "no-frame-missing": "no frame is missing from the capture",
+    "linux-timer": "the Linux timer that other connections of this host show",
+    "no-user-timeout": "no TCP_USER_TIMEOUT",
+}
+
+
+def words_of(assumes: int) -> list[str]:
+    """Return the words for what is assumed, in order of ``Assumes``."""
+    return [word for bit, word in WORDS.items() if assumes & bit]
+
+
+def sentence_of(words: Iterable[str]) -> str:
+    """Return ``assumes keepalive was enabled at connect and no frame is missing ...``; nothing for no words."""
+    said = " and ".join(_SENTENCES.get(word, word) for word in words)
+    return f"assumes {said}" if said else ""

@@ -1,0 +1,208 @@
+"""From the fits of every timer to one prober's candidates for idle and interval, and what these take for granted.
+
+An answered probe is followed by the next after the longer of idle and interval (tcp_keepalive_timer). So answered gaps
+show idle only where an interval above it is excluded: by a run that nothing answered, or by the first gap, if keepalive
+was on since the connection opened.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+from kacap.kernels import Row, kernel
+from kacap.timing.assumes import Assumes
+from kacap.timing.history import ABORT, EXACT, NEVER
+from kacap.timing.search import FIRST, IDLE, INTERVAL, REVERSED, SECOND_NS, lateness
+from kacap.timing.systems import TIMERS
+
+HOLE = 1.5  # a gap so many times another of the same timer may hold firings that were not captured
+BELOW = 4  # the fit of idle where the interval exceeds it
+
+
+class Why(IntEnum):
+    """What is said of a setting beside its candidates."""
+
+    NOTHING = 0
+    NO_GAP = 1  # no gap of this timer is in the capture
+    NO_TIMER = 2  # no timer explains the gaps
+    EITHER = 3  # an interval above idle would explain answered probes as well
+    GOVERNS = 4  # the interval is above idle
+    TOO_MANY = 5  # more settings than are tried
+
+
+_ENABLED, _LE_IDLE, _NO_MISSING = (
+    int(Assumes.ENABLED_AT_CONNECT), int(Assumes.INTERVAL_LE_IDLE), int(Assumes.NO_FRAME_MISSING)
+)  # fmt: skip
+_NO_GAP, _NO_TIMER, _EITHER, _GOVERNS = int(Why.NO_GAP), int(Why.NO_TIMER), int(Why.EITHER), int(Why.GOVERNS)
+_N = len(TIMERS)
+
+# What explains one prober: the candidates of idle and interval by timer, in seconds (low 0: none).
+ESTIMATE = np.dtype(
+    [
+        ("idle_low", "<i4", (_N,)), ("idle_high", "<i4", (_N,)),
+        ("interval_low", "<i4", (_N,)), ("interval_high", "<i4", (_N,)),
+        ("either_low", "<i4"), ("either_high", "<i4"),  # the interval, if it is that which spaces answered probes
+        ("explains", "<u2"),  # bits of TIMERS: which explain all that shows
+        ("idle_assumes", "u1"), ("interval_assumes", "u1"), ("idle_why", "u1"), ("interval_why", "u1"),
+    ],
+    align=True,
+)  # fmt: skip
+# What a prober's steps show. answered: how many answered gaps; least, most: their extent; first: the first gap is
+# known; exact, exact_interval: no frame is missing in them; normal: timers explain answered gaps by idle; above: an
+# interval above idle explains them otherwise; opened: the first gap agrees.
+SHOWN = np.dtype(
+    [
+        ("least", "<f8"), ("most", "<f8"), ("answered", "<i4"), ("began", "u1"), ("first", "u1"), ("exact", "u1"),
+        ("exact_interval", "u1"), ("normal", "u1"), ("above", "u1"), ("opened", "u1"),
+    ],
+    align=True,
+)  # fmt: skip
+
+
+@kernel
+def look(shown: Row, history: Row, steps: Row) -> None:
+    """Write what a prober's steps show."""
+    shown.least, shown.most = np.inf, 0.0
+    shown.began, shown.first, shown.answered = history.began, 0, history.idle_n
+    shown.exact = shown.exact_interval = 1
+    for i in range(len(steps)):
+        step = steps[i]
+        exact = (step.flags & EXACT) > 0
+        if step.before_ns == NEVER:
+            shown.first = step.since_ns != NEVER and step.heard >= 0
+            shown.answered -= shown.first
+            shown.exact = exact
+        elif step.heard == 0:
+            shown.exact_interval &= exact
+        elif step.heard > 0 and not step.flags & ABORT:
+            gap = float(step.time_ns - step.since_ns)
+            shown.exact = exact if shown.most == 0 else shown.exact & exact
+            shown.least, shown.most = min(shown.least, gap), max(shown.most, gap)
+
+
+@kernel
+def fit_below(timer: Row, path: Row, steps: Row, interval: Row, fit: Row) -> None:
+    """Write the idles below an interval (a FIT, s) with which it explains a prober.
+
+    Where something was heard late, so that the probe came later than the interval, it was idle that spaced it.
+    """
+    fit.low = fit.high = 0
+    if interval.low == 0:
+        return
+    low, least = 1.0, np.inf
+    for i in range(len(steps)):
+        step = steps[i]
+        first = step.before_ns == NEVER
+        if step.since_ns == NEVER or step.heard < 0 or step.flags & ABORT or (step.heard == 0 and not first):
+            continue
+        gap = float(step.time_ns - step.since_ns)
+        least = min(least, gap)
+        latest = interval.high * 1e9 + lateness(timer, interval.high * 1e9)
+        if not first and step.time_ns - step.before_ns > latest:
+            low = max(low, np.ceil((gap - path - lateness(timer, gap)) / SECOND_NS))
+    high = (least + timer.early) // SECOND_NS
+    if 1 <= low <= high:
+        fit.low, fit.high = np.int64(low), np.int64(high)
+
+
+@kernel
+def _meet(one: Row, other: Row) -> Row:
+    """Return the (low, high) that two fits share, (0, 0): nothing."""
+    low, high = max(one.low, other.low), min(one.high, other.high)
+    return (low, high) if one.low and other.low and low <= high else (0, 0)
+
+
+@kernel
+def _join(row: Row, m: Row, span: Row) -> None:
+    """Widen the candidates for idle of one timer."""
+    if span[0]:
+        row.idle_low[m] = min(row.idle_low[m], span[0]) if row.idle_low[m] else span[0]
+        row.idle_high[m] = max(row.idle_high[m], span[1])
+
+
+@kernel
+def _compare(shown: Row, fits: Row) -> None:
+    """Write which of idle and interval may have spaced the answered probes."""
+    shown.normal = shown.above = shown.opened = 0
+    least = 1 << 30
+    for m in range(len(fits)):
+        if fits[m, IDLE].low:
+            shown.normal, least = 1, min(least, fits[m, IDLE].low)
+    for m in range(len(fits)):
+        if fits[m, BELOW].low and fits[m, BELOW].low < least:
+            shown.above = 1
+        if _meet(fits[m, FIRST], fits[m, IDLE])[0] or _meet(fits[m, FIRST], fits[m, BELOW])[0]:
+            shown.opened = 1
+
+
+@kernel
+def _write_idle(row: Row, shown: Row, fits: Row) -> None:
+    """Write the candidates for idle, and what they assume."""
+    only_first = shown.answered <= 0
+    opened = shown.above and shown.began and shown.opened
+    wide = shown.above and not opened and (shown.began or not shown.normal or (shown.first and not shown.opened))
+    for m in range(len(fits)):
+        if only_first:
+            _join(row, m, _meet(fits[m, FIRST], fits[m, FIRST]))
+        elif opened:
+            _join(row, m, _meet(fits[m, FIRST], fits[m, IDLE]))
+            _join(row, m, _meet(fits[m, FIRST], fits[m, BELOW]))
+        else:
+            _join(row, m, _meet(fits[m, IDLE], fits[m, IDLE]))
+            if wide or not shown.above:
+                _join(row, m, _meet(fits[m, BELOW], fits[m, BELOW]))
+    if only_first:
+        row.idle_assumes = _ENABLED if shown.began else _ENABLED | _LE_IDLE
+    elif shown.above and not wide:
+        row.idle_assumes = _ENABLED if opened else _LE_IDLE
+    if wide:
+        row.idle_why = _EITHER if shown.normal else 0
+    elif not shown.exact and (shown.answered <= 1 or shown.most > HOLE * shown.least):
+        row.idle_assumes |= _NO_MISSING
+
+
+@kernel
+def _write_interval(row: Row, history: Row, shown: Row, fits: Row) -> None:
+    """Write the candidates for the interval, and what they assume."""
+    governs = shown.above and not shown.normal
+    for m in range(len(fits)):
+        fit = fits[m, REVERSED] if governs else fits[m, INTERVAL]
+        if fit.low and (not governs or fits[m, BELOW].low):
+            row.interval_low[m], row.interval_high[m] = fit.low, fit.high
+        other = fits[m, REVERSED]
+        if fits[m, BELOW].low:
+            row.either_low = min(row.either_low, other.low) if row.either_low else other.low
+            row.either_high = max(row.either_high, other.high)
+    if governs:
+        row.interval_why = _GOVERNS
+    elif history.interval_n == 0:
+        row.interval_why = _NO_GAP
+    elif not shown.exact_interval:
+        longest = history.interval_max_ns > HOLE * history.interval_min_ns
+        row.interval_assumes = _NO_MISSING if history.interval_n == 1 or longest else 0
+
+
+@kernel
+def decide(row: Row, history: Row, shown: Row, fits: Row) -> None:
+    """Fill the ESTIMATE row of one prober from its fits by timer; ``shown`` is scratch that ``look`` has filled."""
+    _compare(shown, fits)
+    _write_idle(row, shown, fits)
+    _write_interval(row, history, shown, fits)
+    told = shown.answered > 0 or shown.first
+    if not told:
+        row.idle_why = _NO_GAP
+    idle = interval = False
+    for m in range(len(fits)):
+        idle = idle or row.idle_low[m] > 0
+        interval = interval or row.interval_low[m] > 0
+        fitting = not shown.first or fits[m, FIRST].low > 0 or fits[m, FIRST].n == 0
+        fitting = fitting and (shown.answered <= 0 or fits[m, IDLE].low > 0 or fits[m, BELOW].low > 0)
+        fitting = fitting and (history.interval_n == 0 or fits[m, INTERVAL].low > 0)
+        if fitting and (told or history.interval_n):
+            row.explains |= 1 << m
+    if told and not idle:
+        row.idle_why, row.idle_assumes = _NO_TIMER, 0
+    if (history.interval_n or row.interval_why == _GOVERNS) and not interval:
+        row.interval_why, row.interval_assumes = _NO_TIMER, 0
