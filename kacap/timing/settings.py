@@ -11,9 +11,9 @@ from kacap.timing.assumes import Assumes, words_of
 from kacap.timing.decide import Why
 from kacap.timing.estimate import Estimates, estimate
 from kacap.timing.giving_up import has_holes
-from kacap.timing.history import ABORT, EXACT, FIRING, HEARD, HISTORY, KEPT, NEVER, POOL, STEP, take_firings
+from kacap.timing.history import ABORT, FIRING, HEARD, HISTORY, KEPT, NEVER, POOL, STEP, take_firings
 from kacap.timing.kept import History
-from kacap.units import duration
+from kacap.units import between
 
 MOST = 10_000  # candidates that are listed
 
@@ -37,8 +37,8 @@ def _idle(estimates: Estimates, i: int) -> Setting:
     if why == Why.EITHER and setting.candidates:
         idle = spelled(setting.candidates[0], setting.candidates[-1])
         interval = spelled(int(row["either_low"]), int(row["either_high"]))
-        gap = duration(int(history["gap_min_ns"]))
-        setting.why = f"answered probes {gap} apart: an idle of {idle}, or an interval of {interval} above idle"
+        gap = between(int(history["gap_min_ns"]), int(history["gap_max_ns"]))
+        setting.why = f"answered every {gap}: idle {idle}, or interval {interval} with a shorter idle"
     return setting
 
 
@@ -101,7 +101,7 @@ def _count(estimates: Estimates, i: int) -> Setting:
         setting.why = "a longer run was not given up: something else than the count ended it"
     else:
         setting.candidates = [most]
-        missing = 0 if n > 1 or history["flags"] & EXACT else Assumes.NO_FRAME_MISSING
+        missing = 0 if n > 1 or not history["inexact"] else Assumes.NO_FRAME_MISSING
         setting.assumes = words_of(missing | Assumes.NO_USER_TIMEOUT)
     return setting
 
@@ -118,7 +118,8 @@ def fill(connections: Iterable[Connection], system: str = "auto") -> dict[str, s
     hosts = np.array([addresses.index(prober.side.address) for prober in probers], np.int64)
     payload = np.array([prober.payload_bytes for prober in probers], np.uint8)
     histories, steps = _rows(probers)
-    estimates = estimate(histories, steps, hosts, payload, np.zeros(len(probers), np.int64), system)
+    paths = np.where(histories["began"], 60_000_000, 0)  # objects do not hold it
+    estimates = estimate(histories, steps, hosts, payload, paths, system)
     for i, prober in enumerate(probers):
         prober.idle, prober.interval, prober.count = settings_of(estimates, i)
     return {addresses[host]: rates for host, rates in estimates.clocks.items()}
