@@ -17,6 +17,7 @@ from kacap.timing.history import ABORT, EXACT, NEVER
 from kacap.timing.search import FIRST, IDLE, INTERVAL, REVERSED, SECOND_NS, lateness
 from kacap.timing.systems import TIMERS
 
+EARLY_NS = 600_000_000  # no known timer fires earlier than that (xnu)
 HOLE = 1.5  # a gap so many times another of the same timer may hold firings that were not captured
 BELOW = 4  # the fit of idle where the interval exceeds it
 
@@ -51,11 +52,11 @@ ESTIMATE = np.dtype(
 )  # fmt: skip
 # What a prober's steps show. answered: how many answered gaps; least, most: their extent; first: the first gap is
 # known; exact, exact_first, exact_interval: no frame is missing in them; normal: timers explain answered gaps by idle; above: an
-# interval above idle explains them otherwise; opened: the first gap agrees.
+# interval above idle explains them otherwise; opened: the first gap agrees; unsure: an early timer may have made it.
 SHOWN = np.dtype(
     [
         ("least", "<f8"), ("most", "<f8"), ("answered", "<i4"), ("began", "u1"), ("first", "u1"), ("exact", "u1"),
-        ("exact_first", "u1"), ("exact_interval", "u1"), ("normal", "u1"), ("above", "u1"), ("opened", "u1"),
+        ("exact_first", "u1"), ("exact_interval", "u1"), ("normal", "u1"), ("above", "u1"), ("opened", "u1"), ("unsure", "u1"),
     ],
     align=True,
 )  # fmt: skip
@@ -65,6 +66,7 @@ SHOWN = np.dtype(
 def look(shown: Row, history: Row, steps: Row) -> None:
     """Write what a prober's steps show."""
     shown.least, shown.most = np.inf, 0.0
+    least = np.inf
     shown.began, shown.first, shown.answered = history.began, 0, history.idle_n
     shown.exact = shown.exact_first = shown.exact_interval = 1
     for i in range(len(steps)):
@@ -74,12 +76,15 @@ def look(shown: Row, history: Row, steps: Row) -> None:
             shown.first = step.since_ns != NEVER and step.heard >= 0
             shown.answered -= shown.first
             shown.exact = shown.exact_first = exact
+            if shown.first:
+                least = float(step.time_ns - step.since_ns)
         elif step.heard == 0:
             shown.exact_interval &= exact
         elif step.heard > 0 and not step.flags & ABORT:
             gap = float(step.time_ns - step.since_ns)
             shown.exact = exact if shown.most == 0 else shown.exact & exact
             shown.least, shown.most = min(shown.least, gap), max(shown.most, gap)
+    shown.unsure = not shown.began or history.gap_min_ns - min(least, shown.least) < EARLY_NS
 
 
 @kernel
@@ -141,9 +146,9 @@ def _compare(shown: Row, fits: Row) -> None:
 def _write_idle(row: Row, shown: Row, fits: Row) -> None:
     """Write the candidates for idle, and what they assume."""
     only_first = shown.answered <= 0
-    opened = shown.above and shown.began and shown.opened
+    unsure = shown.unsure and not shown.normal
+    opened = shown.above and shown.began and shown.opened and not unsure
     wide = shown.above and not opened and (shown.began or not shown.normal or (shown.first and not shown.opened))
-    unsure = wide and not shown.began and not shown.normal
     for m in range(len(fits)):
         if only_first:
             _join(row, m, _meet(fits[m, FIRST], fits[m, FIRST]))
@@ -154,7 +159,7 @@ def _write_idle(row: Row, shown: Row, fits: Row) -> None:
             _join(row, m, _meet(fits[m, IDLE], fits[m, IDLE]))
             if wide or not shown.above:
                 _join(row, m, _meet(fits[m, BELOW], fits[m, BELOW]))
-                if unsure and fits[m, BELOW].low:  # what it heard in between is not sure: idle may be what spaces them
+                if wide and unsure and fits[m, BELOW].low:  # it may be idle that spaces them after all
                     row.idle_high[m] = max(row.idle_high[m], fits[m, REVERSED].high)
     if only_first:
         row.idle_assumes = _ENABLED if shown.began else _ENABLED | _LE_IDLE
@@ -171,7 +176,7 @@ def _write_idle(row: Row, shown: Row, fits: Row) -> None:
 @kernel
 def _write_interval(row: Row, history: Row, shown: Row, fits: Row) -> None:
     """Write the candidates for the interval, and what they assume."""
-    governs = shown.above and not shown.normal and shown.began
+    governs = shown.above and not shown.normal and not shown.unsure
     for m in range(len(fits)):
         fit = fits[m, REVERSED] if governs else fits[m, INTERVAL]
         if fit.low and (not governs or fits[m, BELOW].low):

@@ -152,7 +152,7 @@ def _missed(about: Row, steps: Row, setting: Row, state: Row, what: Row, most: R
             if missed > most:
                 break
             walk.at, walk.step = steps[i].time_ns, timer.grid
-        elif step >= walk.step and not gap.bound:
+        elif step >= walk.step and not gap.bound and timer.hz > 0:
             walk.at, walk.step = steps[i].time_ns, step
     return missed
 
@@ -187,6 +187,8 @@ def search(of: Row, steps: Row, what: Row, fit: Row, state: Row) -> None:
         about = (timer, path, idle + lateness(timer, idle) + path)
     least, fit.n = _extent(about, steps, what, state)
     if fit.n == 0:
+        if what == REVERSED and least < np.inf:  # idle may have spaced all: no more than a bound
+            fit.low, fit.high = 1, min(floor((least + timer.early) / SECOND_NS), MOST_SECONDS)
         return
     fit.missed = fit.n // 8
     high = min(floor((least + timer.early) / SECOND_NS), MOST_SECONDS)
