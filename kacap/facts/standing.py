@@ -95,3 +95,9 @@ def _columns(connections: Sequence[Connection]) -> tuple[NDArray[np.int64], NDAr
         numbers = np.array([c.connection for c in connections], np.int64)
         was_reset = np.array([c.ended is not None and c.ended.how == "reset" for c in connections], np.bool_)
     return np.where(was_reset & (states < _NOBODY), np.minimum(states, _RESET_STATE), states), missed, numbers
+
+
+def numbers_of(connections: Sequence[Connection]) -> set[int]:
+    """Return the serial numbers of the connections on which somebody probes."""
+    states, _, numbers = _columns(connections)
+    return set(numbers[states < _NOBODY].tolist())

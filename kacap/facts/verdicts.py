@@ -116,7 +116,7 @@ def _ended_by_reset(connection: Connection, ended: Ended, prober: Prober, case: 
             f"{prober.peer} had closed (FIN) and has forgotten the connection (RST), {prober.side} had not closed and "
             "went on probing", "bad",
         )
-    last = prober.episodes[-1] if prober.episodes else None
+    last = prober.last
     after_ns = (ended.time_ns or 0) - prober.last_probe_ns
     if prober.ending == Ending.RESET and ended.cause == STRANGER:
         silence = f" after {duration(last.first_gap_ns)} of silence" if last and last.first_gap_ns is not None else ""
@@ -218,9 +218,9 @@ def share_answered(prober: Prober) -> str:
 
 def _silence(prober: Prober) -> str:
     """Return how long the peer had been silent when the last episode ended, in words."""
-    if not prober.episodes:
+    last = prober.last
+    if last is None:
         return ""
-    last = prober.episodes[-1]
     if last.silent_since_ns is not None:
         return f" in {duration(over_ns(last) - last.silent_since_ns)} of silence"
     return f" in at least {duration(over_ns(last) - last.probes[0].time_ns)} of silence"
@@ -228,7 +228,7 @@ def _silence(prober: Prober) -> str:
 
 def _run(prober: Prober) -> str:
     """Return the length of the last run of unanswered probes, in words."""
-    return counted(unanswered(prober.episodes[-1]) if prober.episodes else prober.missed, "unanswered probe")
+    return counted(prober.missed if prober.last is None else unanswered(prober.last), "unanswered probe")
 
 
 def _answered(prober: Prober) -> Verdict:
@@ -258,7 +258,7 @@ def _gave_up(prober: Prober) -> Verdict:
     bracket = user_timeout(prober) if prober.ending == Ending.GAVE_UP else None
     if bracket is None or prober.count.verdict == "ok":
         return Verdict(said, "bad")
-    number = unanswered(prober.episodes[-1])
+    number = 0 if prober.last is None else unanswered(prober.last)
     span = between(*bracket) if bracket[0] else f"at most {duration(bracket[1])}"
     return Verdict(f"{said} (count {number}, or a TCP_USER_TIMEOUT of {span})", "bad")
 
@@ -268,7 +268,7 @@ def _user_timeout(prober: Prober) -> Verdict:
 
 
 def _after_reset(prober: Prober) -> Verdict:
-    last = prober.episodes[-1] if prober.episodes else None
+    last = prober.last
     silence = f" after {duration(last.first_gap_ns)} of silence" if last and last.first_gap_ns is not None else ""
     return Verdict(f"{prober.peer} reset the connection when {prober.side} probed it{silence}", "bad")
 
