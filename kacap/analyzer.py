@@ -20,6 +20,7 @@ from kacap.classify.tables import Change
 from kacap.classify.tracker import Tracked, Tracker
 from kacap.connections import Connections, probers_of
 from kacap.facts.ended import ENDED, ends
+from kacap.facts.probing import Probing
 from kacap.facts.verdicts import conclude
 from kacap.findings import findings
 from kacap.findings.case import Case
@@ -27,7 +28,7 @@ from kacap.findings.context import Context
 from kacap.findings.deaths import Deaths, summed
 from kacap.findings.observations import Observations, Watched
 from kacap.findings.presence import Heard
-from kacap.findings.screening import FEW_NS, MANY_NS, screen, worth_a_look
+from kacap.findings.screening import FEW_NS, MANY_NS, is_uneven, screen, worth_a_look
 from kacap.flows import A_FIN, B_FIN, FINISHED, NEVER, WAS_RESET
 from kacap.model import Connection, Endpoint, FrameRef, SegmentRecord
 from kacap.news import News, Sink
@@ -86,8 +87,8 @@ class Analyzer:
         self.skipped = np.zeros(len(Reason), np.int64)
         self.kept: list[NDArray[np.void]] = []  # CONNECTION rows of which more than a count is told
         self.kept_ends: list[NDArray[np.void]] = []  # ... and their rows of ENDED
-        # Those on which a finding may rest: CONNECTION rows, what was observed of them, their rows of ENDED.
-        self.looked_at: list[tuple[NDArray[np.void], Watched, NDArray[np.void]]] = []
+        # Those on which a finding may rest: CONNECTION rows, and what was observed of them.
+        self.looked_at: list[tuple[NDArray[np.void], Watched]] = []
         self.places: dict[int, tuple[Watched, int]] = {}  # by serial number, where that is
         self.deaths, self.heard = Deaths(), Heard()
         self.held: dict[FrameRef, SegmentRecord] = {}  # plain ACKs that may yet prove to be probes
@@ -156,7 +157,7 @@ class Analyzer:
         analysis = self.analysis
         rows = np.concatenate(self.kept) if self.kept else self.tracker.connections[:0]
         ends_of_rows = np.concatenate([np.zeros(0, ENDED), *self.kept_ends])
-        for found, watched, _ in self.looked_at:
+        for found, watched in self.looked_at:
             self.places |= {number: (watched, place) for place, number in enumerate(found["id"].tolist())}
         estimates = self._estimate()
         analysis.connections = connections = Connections(rows, ends_of_rows, self.views, estimates, self._complete)
@@ -195,24 +196,18 @@ class Analyzer:
         """Look for findings, on each connection that may hold one and over the capture."""
         analysis, places = self.analysis, {int(number): i for i, number in enumerate(connections.rows["id"])}
         cases = []
-        for rows, watched, found in self.looked_at:
-            for place, row in enumerate(rows):
-                at = places.get(int(row["id"]))
-                made = connections[at] if at is not None else connection(row)
-                case = Case(made, watched, place)
-                if at is None:
-                    self._judge_unprobed(case, row, found[place], self.tracker.now_ns)
-                cases.append(case)
+        for rows, watched in self.looked_at:
+            for place, number in enumerate(rows["id"].tolist()):
+                at = places.get(number)  # else nobody probes, nobody should, and it has no record
+                cases.append(Case(connections[at] if at is not None else connection(rows[place]), watched, place))
         cases.sort(key=lambda case: case.connection.connection)
-        probing = [c for c in connections if c.probers]
-        context = Context(probing, self.heard, dropped=self.dropped, expected=self.expect, limits=self.limits)
+        context = Context(Probing(self.gatherer), self.heard, dropped=self.dropped, expected=self.expect, limits=self.limits)
         context.timed_drops, context.last_ns = analysis.capture.timed_drops, analysis.capture.last_ns or 0
         for case in cases:
             self.deaths.take(case)
         telling = self.deaths.telling(context)
         analysis.idle_deaths = summed(telling)
-        probers = [prober for connection in probing for prober in connection.probers]
-        analysis.findings = findings(cases, probers, telling, context)
+        analysis.findings = findings(cases, telling, context)
 
     def tell(self, records: list[object]) -> None:
         """Pass records that are no rows of the middle to the sink."""
@@ -275,11 +270,11 @@ class Analyzer:
         survived = np.maximum(seen.observed["survived_ns"], table["survived_ns"][probers].max(axis=1))
         self.heard.take(rows, seen.observed)
         self.deaths.take_rows(rows, survived)
-        missed = (table["replies"][probers] < table["probes"][probers]).any(axis=1)
-        wanted = telling | missed | self.expects | (probers.any(axis=1) & worth_a_look(rows, seen.observed))
+        wanted = telling | self.expects | (probers.any(axis=1) & worth_a_look(rows, seen.observed))
+        wanted |= is_uneven(table[probers]).any(axis=1)
         places, found = np.flatnonzero(wanted), ends(seen)
         if len(places):
-            self.looked_at.append((rows[places], seen.picked(places), found[places]))
+            self.looked_at.append((rows[places], seen.picked(places)))
         return found
 
     def _judge_unprobed(self, case: Case, row: np.void, ended: np.void, now_ns: int | None) -> None:

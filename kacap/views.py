@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.addresses import address_text
-from kacap.classify.kinds import ENDINGS, GRADE_WORDS, KIND_WORDS
+from kacap.classify.kinds import ENDINGS, GRADE_WORDS, KIND_WORDS, Ending
 from kacap.classify.reasons import SENTENCES, Why
 from kacap.classify.tables import Outcome
 from kacap.flows import BEGAN, NEVER
@@ -103,8 +103,21 @@ class Views:
             gaps_ns=(int(row["gap_least_ns"]), int(row["gap_most_ns"])) if row["probes"] > 1 else None,
             survived_ns=int(row["survived_ns"]), longest_run=int(row["longest_run"]), unheard=int(row["unheard"]),
             connection=connection, row=number, _episodes=partial(self.episodes, number),
-            _runs=partial(self.runs, number),
+            _runs=partial(self.runs, number), _end=partial(self._end, number),
+            frames=self._frames(row), lone=int(row["episodes"] - row["runs"]),
         )  # fmt: skip
+
+    def _frames(self, prober: np.void) -> tuple[FrameRef, FrameRef]:
+        """Return the frames of the first and the last probe of a row of PROBER."""
+        found = self.gatherer.probes.rows[[prober["first_probe"], prober["last_probe"]]]
+        first, last = (FrameRef(int(probe["file"]), int(probe["frame"])) for probe in found)
+        return first, last
+
+    def _end(self, number: int, ending: str) -> None:
+        """Let a prober's last episode have ended in another way."""
+        row = self.gatherer.probers.rows[number]
+        row["ending"] = code = ENDINGS.index(Ending(ending))
+        self.gatherer.episodes.rows["ending"][row["last_episode"]] = code
 
     def segment(self, row: Any) -> SegmentRecord:
         """Return the record of a row of DECIDED."""

@@ -89,6 +89,7 @@ PROBER = np.dtype([
     ("last_episode", "<i4"),  # row of EPISODE, from 1; 0: none yet
     ("last_run", "<i4"),  # the same of episodes that are more than one probe answered
     ("episodes", "<i4"),
+    ("runs", "<i4"),  # of them, those that are more than one probe answered
     ("probes", "<i4"),
     ("replies", "<i4"),
     ("missed", "<i4"),

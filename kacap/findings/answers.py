@@ -35,7 +35,7 @@ def nearer_answer(case: Case, context: Context) -> Iterator[Claim]:
             f"not end to end: {replies} in the name of {case.end(from_a)} with TTL {near}, its data with TTL {far}; "
             f"what answers {case.end(not from_a)} likely stands {counted(nearer, 'hop')} nearer"
         )
-        yield sentence, _replies(case, from_a)
+        yield Claim(sentence, _replies(case, from_a))
 
 
 def _replies(case: Case, from_a: bool) -> list[FrameRef]:

@@ -15,7 +15,14 @@ from kacap.findings.observations import Watched
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Prober
 from kacap.wire.sequence import distance
 
-Claim = tuple[str, list[FrameRef]]  # a sentence and the frames that show it
+
+class Claim(NamedTuple):
+    """A sentence, the frames that show it, and the silence that an idle must stay below (whole seconds; None: none)."""
+
+    sentence: str
+    frames: list[FrameRef]
+    limit_s: int | None = None
+
 
 # The fields of rows as Python objects: they are read far faster than those of an array's row.
 SideFacts = namedtuple("SideFacts", bits.SIDE_OBSERVED.names)  # type: ignore[misc, arg-type]
@@ -112,6 +119,9 @@ class Killed(NamedTuple):
     reset: Reset | None
 
 
+UNKNOWN = object()
+
+
 @dataclass
 class Case:
     """One connection as the findings see it: ``place`` is its row in ``watched``."""
@@ -119,6 +129,7 @@ class Case:
     connection: Connection
     watched: Watched
     place: int
+    death: Any = UNKNOWN  # what ``idle.death_of`` found
 
     def end(self, from_a: bool) -> Endpoint:
         """Return side a or side b."""
@@ -246,7 +257,7 @@ def episodes(case: Case, *endings: str) -> Iterator[tuple[Prober, Episode]]:
     for prober in case.connection.probers:
         if prober.steady and Ending.ANSWERED not in endings:
             continue
-        for episode in prober.episodes:
+        for episode in prober.episodes if Ending.ANSWERED in endings else prober.runs:
             if episode.ending in endings:
                 yield prober, episode
 

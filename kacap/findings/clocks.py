@@ -9,6 +9,7 @@ from kacap.classify.kinds import Ending
 from kacap.findings import observed as bits
 from kacap.findings.case import Beat, Case, Claim, Outstanding, frame_of
 from kacap.findings.context import Context
+from kacap.findings.idle import death_of, is_lively
 from kacap.findings.screening import SMALL_BYTES
 from kacap.model import Prober
 from kacap.timing.verdicts import DIFFERS, band_ns
@@ -26,8 +27,11 @@ BACK_OFF = 2.5  # the next retransmission comes after twice the last gap, and th
 def suspended(case: Case, context: Context) -> Iterator[Claim]:
     """Bytes are unacknowledged and sent again: Linux sends no keepalive then, retransmission decides when it ends.
 
-    Where both sides send in vain, that is one finding.
+    Where both sides send in vain, that is one finding; where a box forgot the connection, that is the finding.
     """
+    death = death_of(case)
+    if death is not None and not death.by_reset and is_lively(death, context):
+        return  # the silence before it is the cause: another row
     found = [one for one in map(case.outstanding, (True, False)) if one and _is_worth(case, one, context)]
     found.sort(key=lambda one: one.first_ns - one.end_ns)
     for waits in found[:1]:
@@ -46,7 +50,7 @@ def suspended(case: Case, context: Context) -> Iterator[Claim]:
                 f"meanwhile{_both(case, found)}{_prediction(case, waits, context)}"
             )
         first = [waits.first_frame] if waits.first_frame else []
-        yield sentence, [*first, *waits.frames]
+        yield Claim(sentence, [*first, *waits.frames])
 
 
 def _out_ns(waits: Outstanding) -> int:
@@ -123,7 +127,7 @@ def heartbeat(case: Case, context: Context) -> Iterator[Claim]:
         f"{beat.bytes} B{answer} every {between(beat.least_ns, beat.most_ns)} ({beat.n + 1} times in a row, longest "
         f"silence {duration(connection.longest_silence_ns)}); a keepalive with {fires} never fires"
     )
-    yield sentence, [frame_of(beat.first_frame), frame_of(beat.last_frame)]
+    yield Claim(sentence, [frame_of(beat.first_frame), frame_of(beat.last_frame)])
 
 
 def _masks(case: Case, beat: Beat, idle: int | None) -> bool:
@@ -146,7 +150,7 @@ def never_probed(case: Case, context: Context) -> Iterator[Claim]:
             f"{case.connection.a} > {case.connection.b}: idle is expected to be {unprobed.expected} s, and nobody "
             f"probed: {unprobed.why}; keepalive is likely off on this socket"
         )
-        yield sentence, []
+        yield Claim(sentence, [])
 
 
 def other_side_only(case: Case, context: Context) -> Iterator[Claim]:
@@ -164,7 +168,7 @@ def other_side_only(case: Case, context: Context) -> Iterator[Claim]:
             f"only {prober.side} probes ({counted(prober.probes, 'probe')} in {duration(watched_ns)}); expected "
             f"{expected.side} to probe; it did not"
         )
-        yield sentence, [probe.frame for episode in prober.episodes[:3] for probe in episode.probes[:1]]
+        yield Claim(sentence, [probe.frame for episode in prober.episodes[:3] for probe in episode.probes[:1]])
 
 
 def two_timers(case: Case, context: Context) -> Iterator[Claim]:
@@ -187,7 +191,7 @@ def two_timers(case: Case, context: Context) -> Iterator[Claim]:
                 f"two timers likely probe from {prober.side}: after {between(low[0], low[-1])} of silence "
                 f"({len(low)} times) and after {between(high[0], high[-1])} ({len(high)} times), by turns"
             )
-            yield sentence, [p.frame for e in prober.episodes[:8] for p in e.probes[:1]]
+            yield Claim(sentence, [p.frame for e in prober.episodes[:8] for p in e.probes[:1]])
 
 
 def _idle_gaps(prober: Prober) -> list[int]:

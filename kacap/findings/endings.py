@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kacap.classify.kinds import Ending
+from kacap.findings.answers import hops
 from kacap.findings.case import Case, Claim, Refusal, closing_ns, episodes, frames_of
 from kacap.findings.context import Context
 from kacap.findings.idle import death_of, is_lively, reset_at
 from kacap.findings.observed import FIN_SEEN
+from kacap.findings.resets import usual_ttl
 from kacap.model import Episode, Probe, Prober
 from kacap.units import between, counted, duration
 
@@ -39,7 +41,7 @@ def peer_gone(case: Case, context: Context) -> Iterator[Claim]:
             f"{prober.peer} is gone or cut off: {counted(len(episode.probes), 'probe')} unanswered, {prober.side} gave "
             f"up{_detection(episode)}{one}; its application sees ETIMEDOUT"
         )
-        yield sentence, frames_of(episode)
+        yield Claim(sentence, frames_of(episode))
 
 
 def _is_lively(case: Case, context: Context) -> bool:
@@ -64,6 +66,8 @@ def peer_restarted(case: Case, context: Context) -> Iterator[Claim]:
         reset = reset_at(case, episode.ending_frame)
         if reset is None or reset.forged or not reset.stranger or reset.after_ns > SOON_NS:
             continue
+        if hops(reset.ttl) != hops(usual_ttl(case, reset.from_a)):
+            continue  # one hop tells neither a box nor the peer
         if case.closed(reset.from_a) or _is_lively(case, context):
             continue
         after = duration(reset.time_ns - episode.probes[-1].time_ns)
@@ -71,7 +75,7 @@ def peer_restarted(case: Case, context: Context) -> Iterator[Claim]:
             f"{prober.peer} answers the probe with RST after {after}: it does not know the connection, so it has "
             "likely restarted or closed without a word, or an address translation on the way was lost"
         )
-        yield sentence, frames_of(episode)
+        yield Claim(sentence, frames_of(episode))
 
 
 def probes_after_close(case: Case, context: Context) -> Iterator[Claim]:
@@ -87,7 +91,7 @@ def probes_after_close(case: Case, context: Context) -> Iterator[Claim]:
                 f"{prober.peer} has closed (FIN){forgotten}, {prober.side} has not and went on probing: "
                 f"{counted(len(late), 'probe')}{_over(late)}; its socket is in CLOSE_WAIT"
             )
-            yield sentence, [probe.frame for probe in late]
+            yield Claim(sentence, [probe.frame for probe in late])
 
 
 def _over(probes: list[Probe]) -> str:
@@ -112,7 +116,7 @@ def refused(case: Case, context: Context) -> Iterator[Claim]:
                 f"{by} says of {prober.peer}: {kinds} ({errors} quoting probes of {prober.side}); "
                 "Linux keeps probing regardless"
             )
-            yield sentence, [refusal.frame for refusal in refusals]
+            yield Claim(sentence, [refusal.frame for refusal in refusals])
 
 
 def _kind(refusal: Refusal) -> str:
@@ -132,7 +136,7 @@ def gave_up_early(case: Case, context: Context) -> Iterator[Claim]:
             span = f"at most {duration(high)}" if len(episode.probes) == 1 else between(low, high)
             bracket = f": a TCP_USER_TIMEOUT of {span} overrides the count"
         expected = f" of {prober.count.expected}" if prober.count.expected else ""
-        yield f"{prober.side} gave up after {len(episode.probes)}{expected} probes{bracket}", frames_of(episode)
+        yield Claim(f"{prober.side} gave up after {len(episode.probes)}{expected} probes{bracket}", frames_of(episode))
 
 
 def late_detection(case: Case, context: Context) -> Iterator[Claim]:
@@ -149,7 +153,7 @@ def late_detection(case: Case, context: Context) -> Iterator[Claim]:
                 f"{prober.idle.expected} + interval {prober.interval.expected} x count {prober.count.expected} = "
                 f"{duration(budget * SECOND_NS)}"
             )
-            yield sentence, frames_of(episode)
+            yield Claim(sentence, frames_of(episode))
 
 
 def _budget_s(prober: Prober) -> int | None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 
 from kacap.classify.kinds import Ending
-from kacap.findings.case import Case, Claim, Reset, closing_ns, episodes, frames_of
+from kacap.findings.case import UNKNOWN, Case, Claim, Reset, closing_ns, episodes, frames_of
 from kacap.findings.context import Context
 from kacap.model import Endpoint, Episode, FrameRef, Prober
 from kacap.timing.limits import Limit, matching
 from kacap.units import duration
 
+SECOND_NS = 1_000_000_000
 IDLE_NS = 3_000_000_000  # a shorter silence may be one between retransmissions
 SOON_NS = 60_000_000_000  # who finds a connection dead opens another by then
 STEADY = 20  # a silence that differs from one survived before by less than a twentieth is no longer one
@@ -44,6 +46,14 @@ def reset_at(case: Case, frame: FrameRef | None) -> Reset | None:
 
 
 def death_of(case: Case) -> Death | None:
+    """Return how a connection was found dead at its first use after a silence, None if it was not; worked out once."""
+    if case.death is UNKNOWN:
+        case.death = _death_of(case)
+    found: Death | None = case.death
+    return found
+
+
+def _death_of(case: Case) -> Death | None:
     """Return how a connection was found dead at its first use after a silence, None if it was not.
 
     Who answers must be one without the connection, or nobody must, until the end of resending or probing. A silence no
@@ -118,15 +128,16 @@ def is_lively(death: Death, context: Context) -> bool:
     return context.alive(death.dead, death.user, death.at_ns, death.until_ns + SOON_NS)
 
 
-def forgetting(low_ns: int, high_ns: int, context: Context) -> list[Limit]:
+def forgetting(low_ns: int, high_ns: int, context: Context) -> tuple[Limit, ...]:
     """Return the known limits of boxes that forget without a word, above a silence survived, up to one that killed.
 
     Where only data counts the box is an end itself (a proxy): it closes, and the capture shows that.
     """
-    return [limit for limit in matching(low_ns, high_ns, context.limits) if limit.refreshed]
+    return tuple(limit for limit in matching(low_ns, high_ns, context.limits) if limit.refreshed)
 
 
-def limit_words(limits: Iterable[Limit]) -> str:
+@lru_cache(maxsize=1024)
+def limit_words(limits: tuple[Limit, ...]) -> str:
     """Return limits as ``350 s (AWS NLB (TCP), AWS NAT gateway), 300 s (F5 BIG-IP)``, the nearest first."""
     words = []
     for seconds, group in groupby(limits, key=lambda limit: limit.seconds):
@@ -134,6 +145,11 @@ def limit_words(limits: Iterable[Limit]) -> str:
         more = ", ..." if len(names) > 3 else ""
         words.append(f"{duration(seconds * 1_000_000_000)} ({', '.join(names[:3])}{more})")
     return ", ".join(words[:3])
+
+
+def limit_s(survived_ns: int, killed_ns: int) -> int:
+    """Return the silence that is known to be safe, whole seconds: the longest survived, else less than what killed."""
+    return max((survived_ns or killed_ns) // SECOND_NS, 1)
 
 
 def path_forgot(case: Case, context: Context) -> Iterator[Claim]:
@@ -146,12 +162,14 @@ def path_forgot(case: Case, context: Context) -> Iterator[Claim]:
     tight = survived >= TIGHT_NS and 2 * survived >= death.silence_ns
     if lively or (tight and limits):
         came = "an RST" if death.by_reset else "nothing"
-        yield f"after {duration(death.silence_ns)} of silence the first probe of {death.user} met {came}; " + _blame(
-            death, survived, lively, limits
-        ), death.frames
+        sentence = (
+            f"after {duration(death.silence_ns)} of silence the first probe of {death.user} met {came}; "
+            f"{_blame(death, survived, lively, limits)}"
+        )
+        yield Claim(sentence, death.frames, limit_s(survived, death.silence_ns))
 
 
-def _blame(death: Death, survived: int, lively: bool, limits: list[Limit]) -> str:
+def _blame(death: Death, survived: int, lively: bool, limits: tuple[Limit, ...]) -> str:
     """Say what was survived before, and how likely it is that a box has forgotten the connection."""
     before = f"it had survived {duration(survived)}" if survived else "no shorter silence was tried"
     known = f"; known limits in between: {limit_words(limits)}" if limits else ""
@@ -181,4 +199,4 @@ def died_idle(case: Case, context: Context) -> Iterator[Claim]:
         f"{death.user} > {death.dead} died while nobody used it: what came after {duration(death.silence_ns)} of "
         f"silence got {came}; {_blame(death, survived, lively, limits)}"
     )
-    yield sentence, death.frames
+    yield Claim(sentence, death.frames, limit_s(survived, death.silence_ns))

@@ -10,11 +10,11 @@ from kacap.findings.case import Case, Claim, closing_ns, episodes, frames_of
 from kacap.findings.context import Context
 from kacap.findings.idle import death_of, is_lively
 from kacap.model import Episode, Probe
-from kacap.units import between, counted
+from kacap.units import between, counted, duration
 
 RATE_LIMIT_NS = 500_000_000  # net.ipv4.tcp_invalid_ratelimit
 ALIKE = 3  # runs of one length: two may be chance
-SHOWN = 4  # frames
+SHOWN, MANY = 4, 16  # frames
 UNANSWERED = (Ending.GAVE_UP, Ending.OPEN, Ending.RESUMED, Ending.USER_TIMEOUT, Ending.RESET)
 
 
@@ -35,7 +35,7 @@ def unanswered_while_alive(case: Case, context: Context) -> Iterator[Claim]:
             f"{prober.peer.address} is up: it was heard on another connection while {counted(len(lost), 'probe')} of "
             f"{prober.side} to {prober.peer} went unanswered{never}{gave_up}"
         )
-        yield sentence, frames_of(episode)
+        yield Claim(sentence, frames_of(episode))
 
 
 def _missed(episode: Episode) -> list[Probe]:
@@ -45,7 +45,9 @@ def _missed(episode: Episode) -> list[Probe]:
 
 def rate_limited(case: Case, context: Context) -> Iterator[Claim]:
     """A probe less than half a second after an answered one: Linux answers such segments twice a second at most."""
-    for prober in (prober for prober in case.connection.probers if not prober.steady):
+    for prober in case.connection.probers:
+        if prober.steady or prober.gaps_ns is None or prober.gaps_ns[0] >= RATE_LIMIT_NS:
+            continue
         frames, answered_ns = [], None
         for probe in (probe for episode in prober.episodes for probe in episode.probes):
             if probe.reply_frame is not None:
@@ -57,7 +59,61 @@ def rate_limited(case: Case, context: Context) -> Iterator[Claim]:
                 f"{counted(len(frames), 'probe')} of {prober.side} came within 0.5 s of an answered one and got no "
                 f"reply: {prober.peer} likely limits its replies (Linux does), these are no losses"
             )
-            yield sentence, frames
+            yield Claim(sentence, frames)
+
+
+def outage(case: Case, context: Context) -> Iterator[Claim]:
+    """Probes went unanswered, two or more in a row, then the peer answered again: for how long nothing was heard.
+
+    What a limit on replies explains is no outage, nor is silence on one connection while the peer is heard elsewhere.
+    """
+    if any(rate_limited(case, context)) or any(regular_misses(case, context)):
+        return
+    for prober in case.connection.probers:
+        found = []
+        for episode in prober.runs if prober.longest_run > 1 else ():
+            lost = _lost(episode)
+            if len(lost) < 2 or episode.ending not in (Ending.ANSWERED, Ending.RESUMED):
+                continue
+            since_ns = episode.silent_since_ns or lost[0].time_ns
+            back_ns = _back_ns(episode)
+            if not context.alive(prober.peer, prober.side, lost[0].time_ns, lost[-1].time_ns):
+                found.append((back_ns - since_ns, len(lost), frames_of(episode)))
+        if found:
+            lasted_ns, number, frames = max(found)
+            more = f", the longest of {len(found)} outages" if len(found) > 1 else ""
+            sentence = (
+                f"nothing was heard of {prober.peer} for {duration(lasted_ns)} ({counted(number, 'probe')} of "
+                f"{prober.side} unanswered){more}, then it answered again: the connection survived"
+            )
+            yield Claim(sentence, frames)
+
+
+def _lost(episode: Episode) -> list[Probe]:
+    """Return the probes of a run that were missed."""
+    return [probe for probe in episode.probes if probe.outcome == "missed"]
+
+
+def _back_ns(episode: Episode) -> int:
+    """Return when a run's peer was heard again: its reply, or at the latest its prober's last probe if it spoke."""
+    replies = [probe.time_ns + probe.reply_after_ns for probe in episode.probes if probe.reply_after_ns is not None]
+    return min(replies) if replies else episode.probes[-1].time_ns
+
+
+def probe_loss(case: Case, context: Context) -> Iterator[Claim]:
+    """Probes are missed again and again, with answers in between: something loses packets."""
+    if any(rate_limited(case, context)) or any(regular_misses(case, context)):
+        return
+    for prober in case.connection.probers:
+        runs = [e for e in prober.runs if e.ending in (Ending.ANSWERED, Ending.RESUMED)] if prober.missed else []
+        lost = [found for found in map(_lost, runs) if found]
+        number = sum(map(len, lost))
+        if len(lost) >= ALIKE:
+            sentence = (
+                f"{number:,} of {prober.probes:,} probes of {prober.side} to {prober.peer} got no answer, in "
+                f"{len(lost):,} runs with answers in between: probes or replies are lost on the path"
+            )
+            yield Claim(sentence, [probe.frame for found in lost for probe in found][:MANY])
 
 
 def regular_misses(case: Case, context: Context) -> Iterator[Claim]:
@@ -67,7 +123,9 @@ def regular_misses(case: Case, context: Context) -> Iterator[Claim]:
     """
     if any(rate_limited(case, context)):
         return
-    for prober in (prober for prober in case.connection.probers if not prober.steady):
+    for prober in case.connection.probers:
+        if prober.steady or prober.lone > 1:
+            continue
         answered = [e for e in prober.episodes if e.ending == Ending.ANSWERED][1:]
         lengths = {len(episode.probes) for episode in answered}
         if len(answered) >= ALIKE - 1 and len(lengths) == 1 and min(lengths) > 1:
@@ -77,7 +135,7 @@ def regular_misses(case: Case, context: Context) -> Iterator[Claim]:
                 f"{prober.peer} answers one probe in {min(lengths)}, regularly ({between(min(gaps), max(gaps))} "
                 "apart): it likely limits its replies (net.ipv4.tcp_invalid_ratelimit), or something in between does"
             )
-            yield sentence, [frame for episode in answered[:4] for frame in frames_of(episode)]
+            yield Claim(sentence, [frame for episode in answered[:4] for frame in frames_of(episode)])
 
 
 def reply_lost(case: Case, context: Context) -> Iterator[Claim]:
@@ -94,8 +152,8 @@ def reply_lost(case: Case, context: Context) -> Iterator[Claim]:
         resets = [r.frame for r in case.resets if gave_up and r.from_a == (prober.side == case.connection.a)][-1:]
         end = f", and {prober.side} gave up" if gave_up else ""
         sentence = (
-            f"replies of {prober.peer} are in the capture, but {prober.unheard:,} of them did not reach "
+            f"replies of {prober.peer} are in the capture, but at least {prober.unheard:,} did not reach "
             f"{prober.side}: it went on echoing an older timestamp{end}; they were lost between the place of the "
             "capture and the prober"
         )
-        yield sentence, [*replies, *resets]
+        yield Claim(sentence, [*replies, *resets])

@@ -25,7 +25,7 @@ def forged_reset(case: Case, context: Context) -> Iterator[Claim]:
             claims.setdefault(f"{words}{_silence_before(case, reset, context)}{void}", []).append(reset.frame)
     for words, frames in claims.items():
         which = "the RST" if len(frames) == 1 else f"each of {len(frames)} RSTs"
-        yield f"{which} in the name of {words}", frames
+        yield Claim(f"{which} in the name of {words}", frames)
 
 
 def usual_ttl(case: Case, from_a: bool) -> int:

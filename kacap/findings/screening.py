@@ -29,6 +29,7 @@ FARTHEST = 40  # hops; more of them are a wrong guess of the TTL that a packet s
 FAST_NS = np.int64(1_000_000)  # on shorter paths, who answers first says nothing
 # Messages closer together are no heartbeat worth telling; where an idle is expected they may be closer.
 MANY_NS, FEW_NS = 5_000_000_000, 1_000_000_000
+UNEVEN, FEW_GAPS = 10, 5  # gaps of one timer differ by less than a tenth; fewer of them tell nothing
 SMALL_BYTES = 512  # what a heartbeat carries at most
 
 
@@ -152,3 +153,11 @@ def worth_a_look(connections: NDArray[np.void], observed: NDArray[np.void]) -> N
         strange |= ((seen["reply_n"] > 0) & (seen["data_n"] == 0)).any(axis=1) & (seen["data_n"] > 0).any(axis=1)
     worth: NDArray[np.bool_] = one_closed | strange
     return worth
+
+
+def is_uneven(probers: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Return which probers (rows of PROBER) missed a reply, did not hear one, or probe at uneven gaps."""
+    missed = (probers["replies"] < probers["probes"]) | (probers["unheard"] > 0)
+    uneven = probers["gap_most_ns"] - probers["gap_least_ns"] > probers["gap_least_ns"] // UNEVEN
+    found: NDArray[np.bool_] = missed | ((probers["probes"] > FEW_GAPS) & uneven)
+    return found

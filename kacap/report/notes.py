@@ -8,7 +8,7 @@ from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending, Kind
 from kacap.facts.verdicts import of_prober
 from kacap.model import Connection, Episode, FrameRef, Probe, Prober, SegmentRecord, Setting
-from kacap.report.ranking import gravest
+from kacap.facts.standing import gravest
 from kacap.report.sentences import ENDINGS, GRADES
 from kacap.units import SECOND, counted, duration
 

@@ -259,6 +259,7 @@ def _end(middle: Row, number: Row, event: Row, ending: Row) -> None:
     episode.previous_run = prober.last_run
     if prober.run_n > 1 or episode.ending != _ANSWERED:
         prober.last_run = row
+        prober.runs += 1
     prober.run_n = prober.run_replies = 0
     prober.last_episode = row
     prober.episodes += 1

@@ -61,7 +61,8 @@ PAIRS = {
     ),
     "peer-restarted": pair(
         "lab/restarted", "10.2.0.2:12345 answers the probe with RST after 62 us: it does not know the connection",
-        [8, 9], "lab/forged-rst", "lab/close-wait-forgotten", "lab/cut-off",
+        [8, 9], "lab/forged-rst", "lab/close-wait-forgotten", "lab/nat-forgot-outside", "lab/cut-off",
+        "lab/firewall-resets",
         "crafted/73-box-resets-the-probe",
     ),
     "close-wait": pair(
@@ -94,9 +95,18 @@ PAIRS = {
     ),
     "reply-lost": pair(
         "lab/merged",
-        "replies of 10.2.0.2:12345 are in the capture, but did not reach 10.1.0.2:40000: 2 segments of it still echo "
+        "replies of 10.2.0.2:12345 are in the capture, but at least 2 did not reach 10.1.0.2:40000: it went on echoing "
         "an older timestamp, and 10.1.0.2:40000 gave up",
         [17, 20, 23, 24], "lab/both-ends", "lab/up", "crafted/31-stray-reset",
+    ),
+    "outage": pair(
+        "lab/recovered", "nothing was heard of 10.2.0.2:12345 for 4.06 s (2 probes of 10.1.0.2:40000 unanswered), then",
+        [8, 9, 10, 11], "crafted/76b-one-reply-lost", "lab/rate-limited", "crafted/74-swallowed-probes", "lab/cut-off",
+    ),
+    "probe-loss": pair(
+        "crafted/84-probes-lost",
+        "4 of 9 probes of 10.0.0.1:40000 to 10.0.0.2:5432 got no answer, in 3 runs with answers in between",
+        [9, 14, 17, 18], "crafted/76b-one-reply-lost", "lab/recovered", "lab/rate-limited", also="outage",
     ),
     "rate-limited": pair(
         "crafted/76-probes-too-close", "3 probes of 10.0.0.1:40000 came within 0.5 s of an answered one and got no",
@@ -148,8 +158,8 @@ PAIRS = {
     ),
     "idle-deaths": pair(
         "crafted/77-idle-deaths",
-        ("8 connections to 10.0.3.7:5432 died at first use after silence", "longest silence survived is 349.1 s",
-         "the shortest that killed 350.2 s", "350 s (AWS NLB", "an idle of 300 s or less beats it"),
+        ("8 connections to 10.0.3.7:5432 died at first use after silence", "longest silence survived is 349 s",
+         "the shortest that killed 350 s", "350 s (AWS NLB", "set idle to 300 s or less (timer slack included)"),
         [158, 160, 162, 164, 166, 168, 170, 176], "crafted/77c-host-restarted", "crafted/71b-closed-after-idle",
         "crafted/54-gave-up-with-timestamps", "lab/many", "lab/population",
     ),

@@ -24,7 +24,7 @@ from kacap.report.chart.firings import NEVER, firings_of, thinned
 from kacap.report.chart.losses import Losses
 from kacap.report.chart.palette import BY_KIND, GREEN, SHAPES, VERMILLION, Theme, sample
 from kacap.report.chart.words import headline, lines_of
-from kacap.report.ranking import gravest
+from kacap.facts.standing import gravest
 from kacap.facts.runs import over_ns
 from kacap.units import counted, duration
 

@@ -13,7 +13,7 @@ from kacap.classify.kinds import Ending
 from kacap.facts.verdicts import of_prober
 from kacap.model import Connection, Finding, Prober, Setting
 from kacap.report.html.wireshark import frames_filter, pair_filter
-from kacap.report.ranking import by_severity, gravest, severity, totals
+from kacap.facts.standing import by_gravity, gravest, state_of
 from kacap.report.sentences import ENDINGS, GRADES, missed_word
 from kacap.report.settings import setting
 from kacap.units import between, counted, duration, moment
@@ -90,7 +90,7 @@ COLUMNS = (
 
 def page_of(analysis: Analysis, made_from: Provenance, *, brief: bool = False) -> Page:
     """Return the page of an analysis; ``brief``: without the table and what stands below it."""
-    probing = by_severity(analysis.connections)
+    probing = by_gravity(analysis.connections)
     cards = [card for connection in probing for card in _cards(analysis, connection)]
     told = [_told(analysis, finding) for finding in analysis.findings[:FINDINGS]]
     page = Page(
@@ -132,7 +132,7 @@ def _headline(analysis: Analysis, probing: list[Connection]) -> str:
         return f"No keepalive probe seen in {watched}" if watched else "No frame to look at"
     if len(probing) == 1:
         return probing[0].verdict.sentence
-    return f"{len(probing):,} connections probe: {totals(probing)}"
+    return f"{len(probing):,} connections probe: {probing}"
 
 
 def _summary(analysis: Analysis, probing: list[Connection]) -> list[tuple[str, str]]:
@@ -202,7 +202,7 @@ def _add_table(page: Page, analysis: Analysis, probing: list[Connection]) -> Non
     shown, start_ns = probing[:ROWS], analysis.capture.first_ns or 0
     page.rows = [_row(connection, prober, start_ns) for connection in shown for prober in gravest(connection)]
     if len(probing) > len(shown):
-        page.more_rows = f"{len(probing) - len(shown):,} more: {totals(probing[len(shown) :])}"
+        page.more_rows = f"{len(probing) - len(shown):,} more: {probing[len(shown) :]}"
     quiet = analysis.quiet
     if quiet.connections:
         silence = duration(quiet.longest_silence_ns)
@@ -218,7 +218,7 @@ def _row(connection: Connection, prober: Prober, start_ns: int) -> list[Cell]:
         Cell(str(prober.peer)),
         *(Cell(f"{number:,}", number) for number in (prober.probes, prober.replies, lost)),
         *(_setting_cell(name, getattr(prober, name)) for name in ("idle", "interval", "count")),
-        Cell(prober.ending, severity(prober)),
+        Cell(prober.ending, state_of(prober)),
         Cell(duration(connection.first_ns - start_ns), connection.first_ns),
         Cell(duration(watched_ns), watched_ns),
     ]
