@@ -1,4 +1,4 @@
-"""The plain twin of resolving and gathering: what waits, what decides it, which probe has which answer, what ends a run.
+"""The plain twin of resolving and gathering: what waits and what decides it, which probe has which answer, what ends.
 
 One ``Connection`` takes its events in order, as lists of objects, and keeps everything; slow and without a table of
 states. Kinds, grades, reasons and endings are words. Imports nothing of kacap.
@@ -152,6 +152,12 @@ class Probe:
     def time_ns(self) -> int:
         return self.event.time_ns
 
+    def numbers(self) -> tuple:
+        """Everything that is told of a probe."""
+        sent, reply = self.event, self.reply
+        answer = (reply.frame, reply.time_ns - sent.time_ns, reply.kind) if reply else (None, None, None)
+        return sent.frame, sent.time_ns, sent.grade, sent.payload, self.outcome, *answer
+
 
 @dataclass
 class Run:
@@ -173,12 +179,8 @@ class Run:
 
     def numbers(self) -> tuple:
         """Everything that an episode tells."""
-        probes = [(p.event.frame, p.time_ns, p.event.grade, p.event.payload, p.outcome, *_reply(p)) for p in self.probes]
+        probes = [probe.numbers() for probe in self.probes]
         return probes, self.since_ns, self.gave_up_ns, self.ending, self.ending_frame
-
-
-def _reply(probe: Probe) -> tuple:
-    return (probe.reply.frame, probe.reply.time_ns - probe.time_ns, probe.reply.kind) if probe.reply else (None, None, None)
 
 
 @dataclass
@@ -221,8 +223,8 @@ class Prober:
 
 def _longest_miss(run: Run) -> int:
     """Misses in a row, the most."""
-    return max((len(list(same)) for miss, same in itertools.groupby(run.probes, lambda p: p.outcome == "missed") if miss),
-               default=0)  # fmt: skip
+    in_a_row = itertools.groupby(run.probes, lambda probe: probe.outcome == "missed")
+    return max((len(list(same)) for miss, same in in_a_row if miss), default=0)
 
 
 class Connection:

@@ -173,7 +173,7 @@ def waiting_in(state: State) -> list[int]:
 @pytest.mark.parametrize(("state", "seen"), PAIRS, ids=lambda one: one.name)
 def test_what_the_table_says_is_done(state: State, seen: Seen) -> None:
     story = reach(state)
-    rating = story.gatherer.sides.rows[A][["last_grade", "last_why", "rating_kind", "rating_grade", "rating_why"]].copy()
+    rating = story.gatherer.sides.rows[A].copy()
     replies = int(story.gatherer.probers.rows[1]["replies"])
     waited = waiting_in(state)
     assert not [frame for frame in waited if story.of(frame)]
@@ -190,7 +190,8 @@ def test_what_the_table_says_is_done(state: State, seen: Seen) -> None:
     else:
         assert not [number for number in waited if story.of(number)]
 
-    as_it_came = [KIND_WORDS[SHAPES[shape]["kind"]], GRADE_WORDS[SHAPES[shape]["grade"]], Why(SHAPES[shape]["why"]).name]
+    made = SHAPES[shape]
+    as_it_came = [KIND_WORDS[made["kind"]], GRADE_WORDS[made["grade"]], Why(made["why"]).name]
     behind = bool(waited) and not expected  # behind what waits
     found = story.of(frame)
     if wanted[-1] in WAITS or behind:
