@@ -26,7 +26,8 @@ def _could_be(name: str, value: Setting) -> str:
     """Return the settings that could have produced what was seen: ``60 or 61 s``, ``56 to 60 s``."""
     found = value.candidates or []
     if len(found) > 2 and found[-1] - found[0] == len(found) - 1:
-        return f"{found[0]} to {found[-1]}{_unit(name)} ({roundest(found)} is the roundest)"
+        probably = "" if value.why else f" (probably {roundest(found)})"
+        return f"{found[0]} to {found[-1]}{_unit(name)}{probably}"
     return " or ".join(map(str, found)) + _unit(name) if found else ""
 
 

@@ -27,7 +27,7 @@ _SENTENCES = {
     "enabled-at-connect": "keepalive was enabled at connect",
     "interval<=idle": "interval <= idle (not observable while probes are answered)",
     "no-frame-missing": "no frame is missing from the capture",
-    "linux-timer": "the Linux timer that other connections of this host show",
+    "linux-timer": "the clock rate that other connections of this host show",
     "no-user-timeout": "no TCP_USER_TIMEOUT",
 }
 

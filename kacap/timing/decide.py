@@ -17,6 +17,7 @@ from kacap.timing.history import ABORT, EXACT, NEVER
 from kacap.timing.search import FIRST, IDLE, INTERVAL, REVERSED, SECOND_NS, lateness
 from kacap.timing.systems import TIMERS
 
+EARLY_NS = 600_000_000  # no known timer fires earlier than that (xnu)
 HOLE = 1.5  # a gap so many times another of the same timer may hold firings that were not captured
 BELOW = 4  # the fit of idle where the interval exceeds it
 
@@ -50,12 +51,12 @@ ESTIMATE = np.dtype(
     align=True,
 )  # fmt: skip
 # What a prober's steps show. answered: how many answered gaps; least, most: their extent; first: the first gap is
-# known; exact, exact_interval: no frame is missing in them; normal: timers explain answered gaps by idle; above: an
-# interval above idle explains them otherwise; opened: the first gap agrees.
+# known; exact, exact_first, exact_interval: no frame is missing in them; normal: timers explain answered gaps by idle; above: an
+# interval above idle explains them otherwise; opened: the first gap agrees; unsure: an early timer may have made it.
 SHOWN = np.dtype(
     [
         ("least", "<f8"), ("most", "<f8"), ("answered", "<i4"), ("began", "u1"), ("first", "u1"), ("exact", "u1"),
-        ("exact_interval", "u1"), ("normal", "u1"), ("above", "u1"), ("opened", "u1"),
+        ("exact_first", "u1"), ("exact_interval", "u1"), ("normal", "u1"), ("above", "u1"), ("opened", "u1"), ("unsure", "u1"),
     ],
     align=True,
 )  # fmt: skip
@@ -65,21 +66,25 @@ SHOWN = np.dtype(
 def look(shown: Row, history: Row, steps: Row) -> None:
     """Write what a prober's steps show."""
     shown.least, shown.most = np.inf, 0.0
+    least = np.inf
     shown.began, shown.first, shown.answered = history.began, 0, history.idle_n
-    shown.exact = shown.exact_interval = 1
+    shown.exact = shown.exact_first = shown.exact_interval = 1
     for i in range(len(steps)):
         step = steps[i]
         exact = (step.flags & EXACT) > 0
         if step.before_ns == NEVER:
             shown.first = step.since_ns != NEVER and step.heard >= 0
             shown.answered -= shown.first
-            shown.exact = exact
+            shown.exact = shown.exact_first = exact
+            if shown.first:
+                least = float(step.time_ns - step.since_ns)
         elif step.heard == 0:
             shown.exact_interval &= exact
         elif step.heard > 0 and not step.flags & ABORT:
             gap = float(step.time_ns - step.since_ns)
             shown.exact = exact if shown.most == 0 else shown.exact & exact
             shown.least, shown.most = min(shown.least, gap), max(shown.most, gap)
+    shown.unsure = not shown.began or history.gap_min_ns - min(least, shown.least) < EARLY_NS
 
 
 @kernel
@@ -141,7 +146,8 @@ def _compare(shown: Row, fits: Row) -> None:
 def _write_idle(row: Row, shown: Row, fits: Row) -> None:
     """Write the candidates for idle, and what they assume."""
     only_first = shown.answered <= 0
-    opened = shown.above and shown.began and shown.opened
+    unsure = shown.unsure and not shown.normal
+    opened = shown.above and shown.began and shown.opened and not unsure
     wide = shown.above and not opened and (shown.began or not shown.normal or (shown.first and not shown.opened))
     for m in range(len(fits)):
         if only_first:
@@ -153,12 +159,16 @@ def _write_idle(row: Row, shown: Row, fits: Row) -> None:
             _join(row, m, _meet(fits[m, IDLE], fits[m, IDLE]))
             if wide or not shown.above:
                 _join(row, m, _meet(fits[m, BELOW], fits[m, BELOW]))
+                if wide and unsure and fits[m, BELOW].low:  # it may be idle that spaces them after all
+                    row.idle_high[m] = max(row.idle_high[m], fits[m, REVERSED].high)
     if only_first:
         row.idle_assumes = _ENABLED if shown.began else _ENABLED | _LE_IDLE
     elif shown.above and not wide:
         row.idle_assumes = _ENABLED if opened else _LE_IDLE
     if wide:
-        row.idle_why = _EITHER if shown.normal else 0
+        row.idle_why = _EITHER if shown.normal or unsure else 0
+    elif opened and not shown.normal and not shown.exact_first:
+        row.idle_assumes |= _NO_MISSING
     elif not shown.exact and (shown.answered <= 1 or shown.most > HOLE * shown.least):
         row.idle_assumes |= _NO_MISSING
 
@@ -166,7 +176,7 @@ def _write_idle(row: Row, shown: Row, fits: Row) -> None:
 @kernel
 def _write_interval(row: Row, history: Row, shown: Row, fits: Row) -> None:
     """Write the candidates for the interval, and what they assume."""
-    governs = shown.above and not shown.normal
+    governs = shown.above and not shown.normal and not shown.unsure
     for m in range(len(fits)):
         fit = fits[m, REVERSED] if governs else fits[m, INTERVAL]
         if fit.low and (not governs or fits[m, BELOW].low):
@@ -177,11 +187,15 @@ def _write_interval(row: Row, history: Row, shown: Row, fits: Row) -> None:
             row.either_high = max(row.either_high, other.high)
     if governs:
         row.interval_why = _GOVERNS
+        few = shown.answered <= 1 or history.gap_max_ns > HOLE * history.gap_min_ns
+        row.interval_assumes = _ENABLED if shown.answered <= 1 else 0
+        row.interval_assumes |= _NO_MISSING if few and not shown.exact else 0
     elif history.interval_n == 0:
         row.interval_why = _NO_GAP
-    elif not shown.exact_interval:
-        longest = history.interval_max_ns > HOLE * history.interval_min_ns
-        row.interval_assumes = _NO_MISSING if history.interval_n == 1 or longest else 0
+    elif not shown.exact_interval:  # replies may have come that the capture lacks, unless the prober gave up
+        sure = history.exhausted_n and history.interval_n > 1
+        hole = history.interval_max_ns > HOLE * history.interval_min_ns
+        row.interval_assumes = 0 if sure and not hole else _NO_MISSING
 
 
 @kernel
@@ -197,11 +211,15 @@ def decide(row: Row, history: Row, shown: Row, fits: Row) -> None:
     for m in range(len(fits)):
         idle = idle or row.idle_low[m] > 0
         interval = interval or row.interval_low[m] > 0
-        fitting = not shown.first or fits[m, FIRST].low > 0 or fits[m, FIRST].n == 0
-        fitting = fitting and (shown.answered <= 0 or fits[m, IDLE].low > 0 or fits[m, BELOW].low > 0)
+        fitting = fits[m, IDLE].low > 0 or fits[m, BELOW].low > 0
+        if shown.answered <= 0:
+            fitting = not shown.first or fits[m, FIRST].low > 0
         fitting = fitting and (history.interval_n == 0 or fits[m, INTERVAL].low > 0)
         if fitting and (told or history.interval_n):
             row.explains |= 1 << m
+    for m in range(len(fits)):  # one timer makes all gaps
+        if row.explains and not row.explains >> m & 1:
+            row.idle_low[m] = row.idle_high[m] = row.interval_low[m] = row.interval_high[m] = 0
     if told and not idle:
         row.idle_why, row.idle_assumes = _NO_TIMER, 0
     if (history.interval_n or row.interval_why == _GOVERNS) and not interval:

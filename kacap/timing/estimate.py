@@ -19,6 +19,7 @@ from kacap.timing.systems import LINUX, LINUX_BITS, ROWS, TIMERS, possible
 
 PATH_NS = 100_000_000.0  # there and back between the capture and the prober, where no handshake shows it
 PATH_SLACK_NS = 5_000_000.0
+GAPS = 3  # of one prober that show its host's clock
 FEW = 16  # probers of a host of which one may be unlike the others
 
 MANY = 1 << 30
@@ -52,7 +53,8 @@ def estimate(
     paths = np.where(path_ns > 0, path_ns * 1.5 + PATH_SLACK_NS, PATH_NS)
     scratch = np.zeros((len(TIMERS), BELOW + 1), FIT), np.zeros(1, WALK), np.zeros(1, GAP), np.zeros(1, SHOWN)
     _estimate(rows, histories, (steps[order], firsts), (with_bytes, paths), ROWS, scratch)
-    clocks = _clocks(rows, hosts) if system == "auto" else {}
+    sure = (histories["firings"] > GAPS) & ((path_ns > 0) | (histories["idle_n"] == 0))
+    clocks = _clocks(rows, hosts, sure) if system == "auto" else {}
     _narrow(rows, hosts, clocks)
     return Estimates(histories, rows, clocks)
 
@@ -85,10 +87,11 @@ def _estimate(rows: Row, histories: Row, kept: Row, about: Row, timers: Row, scr
             decide(rows[i], histories[i], shown[0], fits)
 
 
-def _clocks(rows: NDArray[np.void], hosts: NDArray[np.int64]) -> dict[int, set[int]]:
+def _clocks(rows: NDArray[np.void], hosts: NDArray[np.int64], sure: NDArray[np.bool_]) -> dict[int, set[int]]:
     """Return the clock rates of the hosts that run Linux: where no other timer explains a socket, and it explains all.
 
-    One socket in ``FEW`` may be unlike the others. A host whose sockets leave every rate open is left out.
+    One socket in ``FEW`` may be unlike the others. Only ``sure`` ones show that it is Linux: those with enough gaps, of
+    which it is known that they do not hold the path to the capture. Hosts that leave every rate open are left out.
     """
     names, place = np.unique(hosts, return_inverse=True)
     explains = rows["explains"]
@@ -96,7 +99,7 @@ def _clocks(rows: NDArray[np.void], hosts: NDArray[np.int64]) -> dict[int, set[i
     total = np.bincount(place[gaps], minlength=len(names))
     unlike = np.array([np.bincount(place[gaps & (explains >> m & 1 == 0)], minlength=len(names)) for m in _LINUX])
     fewest = unlike.min(axis=0)
-    no_other = (explains > 0) & (explains & LINUX_BITS == explains)
+    no_other = sure & (explains > 0) & (explains & LINUX_BITS == explains)
     shown = np.bincount(place[no_other], minlength=len(names)) > 0
     agreed = shown & (fewest * FEW <= total) & (unlike.max(axis=0) > fewest)
     return {

@@ -37,6 +37,7 @@ FIRING = np.dtype(
 STEP = np.dtype(
     [
         ("time_ns", "<i8"), ("before_ns", "<i8"), ("since_ns", "<i8"), ("prober", "<i4"),
+        ("n", "<i4"),  # it stands for so many, alike
         ("heard", "i1"),  # 1: something was heard since the firing before, 0: nothing, -1: not known
         ("flags", "u1"),
     ],
@@ -47,7 +48,7 @@ POOL = np.dtype([("used", "<i8")])  # how many STEP rows are in use
 # firings with nothing heard in between. Lengths of runs: exhausted ones ended in an abort, the longest that did not.
 HISTORY = np.dtype(
     [
-        ("newest_ns", "<i8"), ("since_ns", "<i8"),  # the newest firing, and what it had heard last
+        ("newest_ns", "<i8"), ("since_ns", "<i8"), ("newest_step", "<i8"),  # the newest firing, and what it had heard last
         ("idle_min_ns", "<i8"), ("idle_max_ns", "<i8"), ("interval_min_ns", "<i8"), ("interval_max_ns", "<i8"),
         ("gap_min_ns", "<i8"), ("gap_max_ns", "<i8"),
         ("shape_ns", "<i8", (HEARD + 1,)),  # of the newest firing: its time and what was heard, from the one before
@@ -56,6 +57,7 @@ HISTORY = np.dtype(
         ("began", "u1"),  # the capture shows the connection's SYN
         ("flags", "u1"),
         ("exhausted_n", "<i4"), ("exhausted_min", "<i4"), ("exhausted_max", "<i4"), ("longest_run", "<i4"),
+        ("inexact", "<i4"),  # firings of which it is not proven that the capture shows all that the prober had heard
     ],
     align=True,
 )  # fmt: skip
@@ -76,17 +78,20 @@ def take_firing(history: Row, pool: Row, firing: Row) -> None:
             since_ns = history.since_ns
     first = history.firings == 0
     _count_gaps(history, firing, heard_n, since_ns)
-    alike = not first and _repeats(history, firing, heard_n)
-    if not alike and history.kept < KEPT and head.used < len(steps):
+    if not first and _repeats(history, firing, heard_n):
+        steps[history.newest_step].n += 1
+    elif history.kept < KEPT and head.used < len(steps):
         step = steps[head.used]
+        history.newest_step = head.used
         head.used += 1
         history.kept += 1
         step.prober, step.time_ns, step.since_ns = firing.prober, firing.time_ns, since_ns
         step.before_ns = NEVER if first else history.newest_ns
-        step.heard, step.flags = min(heard_n, 1), firing.flags
+        step.heard, step.flags, step.n = min(heard_n, 1), firing.flags, 1
     history.newest_ns, history.since_ns = firing.time_ns, since_ns
     history.firings += 1
     history.flags |= firing.flags
+    history.inexact += 0 if firing.flags & EXACT else 1
 
 
 @kernel
@@ -136,7 +141,7 @@ def _repeats(history: Row, firing: Row, heard_n: Row) -> Row:
         same = same and abs(firing.heard_ns[i] - before_ns - history.shape_ns[i + 1]) < SAME_NS
     if same:
         history.alike += 1
-        return history.alike > ALIKE
+        return history.alike > ALIKE and history.kept > 0
     history.alike, history.shape_n = 1, heard_n
     history.shape_ns[0] = firing.time_ns - before_ns
     for i in range(heard_n):

@@ -21,6 +21,7 @@ SECOND_NS = 1_000_000_000
 PLAIN_NS = 1_000_000_000  # heard so soon after a probe: its reply
 DRIFT = 50e-6  # between the clocks of the capture and of the prober
 GRID_NS = 20_000_000.0  # jitter of a timer that ticks
+MOST_SECONDS = 4_294_967  # 32 bits of milliseconds; Linux: an int of jiffies
 PIECES = 4096  # that are tried for one prober at most
 NOTHING = -1.0  # a gap that says nothing
 
@@ -147,11 +148,11 @@ def _missed(about: Row, steps: Row, setting: Row, state: Row, what: Row, most: R
             continue
         step = _step(timer, gap, setting, walk, steps[i].time_ns)
         if step == 0:
-            missed += 1
+            missed += steps[i].n
             if missed > most:
                 break
             walk.at, walk.step = steps[i].time_ns, timer.grid
-        elif step >= walk.step and not gap.bound:
+        elif step >= walk.step and not gap.bound and timer.hz > 0:
             walk.at, walk.step = steps[i].time_ns, step
     return missed
 
@@ -165,7 +166,7 @@ def _extent(about: Row, steps: Row, what: Row, state: Row) -> Row:
         _take_gap(gap, steps[i], what, about)
         if gap.most != NOTHING:
             least = min(least, gap.most)
-            n += 0 if gap.bound else 1
+            n += 0 if gap.bound else steps[i].n
     return least, n
 
 
@@ -186,9 +187,11 @@ def search(of: Row, steps: Row, what: Row, fit: Row, state: Row) -> None:
         about = (timer, path, idle + lateness(timer, idle) + path)
     least, fit.n = _extent(about, steps, what, state)
     if fit.n == 0:
+        if what == REVERSED and least < np.inf:  # idle may have spaced all: no more than a bound
+            fit.low, fit.high = 1, min(floor((least + timer.early) / SECOND_NS), MOST_SECONDS)
         return
     fit.missed = fit.n // 8
-    high = floor((least + timer.early) / SECOND_NS)
+    high = min(floor((least + timer.early) / SECOND_NS), MOST_SECONDS)
     while high >= 1:
         walk.pieces -= 1
         if walk.pieces < 0:

@@ -8,8 +8,7 @@ from kacap.model import Setting
 from kacap.timing.assumes import Assumes, words_of
 from kacap.timing.decide import Why
 from kacap.timing.estimate import Estimates
-from kacap.timing.history import EXACT
-from kacap.units import duration
+from kacap.units import between
 
 MOST = 10_000  # candidates that are listed
 
@@ -33,8 +32,8 @@ def _idle(estimates: Estimates, i: int) -> Setting:
     if why == Why.EITHER and setting.candidates:
         idle = spelled(setting.candidates[0], setting.candidates[-1])
         interval = spelled(int(row["either_low"]), int(row["either_high"]))
-        gap = duration(int(history["gap_min_ns"]))
-        setting.why = f"answered probes {gap} apart: an idle of {idle}, or an interval of {interval} above idle"
+        gap = between(int(history["gap_min_ns"]), int(history["gap_max_ns"]))
+        setting.why = f"answered every {gap}: idle {idle}, or interval {interval} with a shorter idle"
     return setting
 
 
@@ -97,7 +96,7 @@ def _count(estimates: Estimates, i: int) -> Setting:
         setting.why = "a longer run was not given up: something else than the count ended it"
     else:
         setting.candidates = [most]
-        missing = 0 if n > 1 or history["flags"] & EXACT else Assumes.NO_FRAME_MISSING
+        missing = 0 if n > 1 or not history["inexact"] else Assumes.NO_FRAME_MISSING
         setting.assumes = words_of(missing | Assumes.NO_USER_TIMEOUT)
     return setting
 
