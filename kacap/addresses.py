@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 V4_MAPPED = 0xFFFF << 32  # ::ffff:0:0/96, RFC 4291 section 2.5.5.2
 
@@ -14,3 +14,11 @@ def address_text(hi: int, lo: int) -> str:
     if hi == 0 and lo & ~0xFFFFFFFF == V4_MAPPED:
         return str(IPv4Address(lo & 0xFFFFFFFF))
     return str(IPv6Address(hi << 64 | lo))
+
+
+@lru_cache(maxsize=65536)
+def address_halves(text: str) -> tuple[int, int]:
+    """Return the two halves of an address in its canonical text: the inverse of ``address_text``."""
+    address = ip_address(text)
+    number = int(address) | (V4_MAPPED if address.version == 4 else 0)
+    return number >> 64, number & 0xFFFF_FFFF_FFFF_FFFF

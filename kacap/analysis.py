@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +55,7 @@ class Analysis:
     """
 
     capture: CaptureSummary = field(default_factory=CaptureSummary)
-    connections: list[Connection] = field(default_factory=list)
+    connections: Sequence[Connection] = field(default_factory=list)
     quiet: Quiet = field(default_factory=Quiet)
     findings: list[Finding] = field(default_factory=list)
     clocks: dict[str, set[int]] = field(default_factory=dict)  # host address to the jiffies per second it may have
@@ -80,28 +79,3 @@ class Analysis:
         if frame is None:
             return None
         return frame.number if len(self.capture.files) < 2 else f"{self.capture.files[frame.file]}:{frame.number}"
-
-    @property
-    def plot(self) -> Any:
-        """The charts, as methods that return a matplotlib Figure (``report.chart.Plot``): ``analysis.plot.timeline()``.
-
-        ``silence``, ``residuals`` and ``ecdf`` are the other views. Read with ``marks=True`` to have data,
-        retransmissions and resets drawn too.
-        """
-        return import_module("kacap.report.chart").Plot(self)
-
-    @property
-    def tables(self) -> Any:
-        """The connections, probers, probes, episodes and findings as tables (``report.tables.Tables``).
-
-        Each has ``to_pandas()``, ``to_polars()`` and ``to_arrow()``, and ``__arrow_c_stream__`` for all else.
-        """
-        return import_module("kacap.report.tables").Tables(self)
-
-    def __repr__(self) -> str:
-        """Return the report as text, one line for each of the gravest connections."""
-        return str(import_module("kacap.report.notebook").text_of(self))
-
-    def _repr_html_(self) -> str:
-        """Return what a notebook shows: verdicts, the timeline and findings."""
-        return str(import_module("kacap.report.notebook").html_of(self))

@@ -6,9 +6,6 @@ fixed in size per connection; the kernels here find the row of a segment and tel
 
 from __future__ import annotations
 
-from collections import namedtuple
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,7 +17,13 @@ NEVER = np.int64(-(2**62))  # a time that has not been
 SECOND_NS = np.int64(1_000_000_000)
 
 # CONNECTION["state"]
-BEGAN, A_FIN, B_FIN, WAS_RESET, WATCHED, FINISHED, TOLD = 1, 2, 4, 8, 16, 32, 64
+BEGAN, A_FIN, B_FIN, WAS_RESET, WATCHED, FINISHED = 1, 2, 4, 8, 16, 32
+
+# EVENT["hints"]: what a probe's timestamps and IP ID say of frames that the capture lacks, or has and its sender not.
+UNHEARD = 1  # the newest reply in the capture did not reach its sender
+UNSEEN = 2  # its sender heard, or sent, something that is not in the capture since its segment before
+EXACT = 4  # what the capture shows is what its sender heard and sent: its timestamp and its IP ID follow on
+HEARD_UNSEEN = 8  # with UNSEEN: what is not in the capture is something that its sender heard
 
 LINE = 64  # bytes of a cache line: what every segment touches comes first, so that few of them are fetched
 
@@ -61,59 +64,23 @@ CONNECTION = on_lines(
         ("a_port", "<u2"),
         ("b_port", "<u2"),
         ("id", "<u4"),  # serial number, from 1, in order of the first segment
+        ("watched", "<i4"),  # its row of WATCHED, -1: later stages do not hear of it
         ("state", "u1"),
-        ("trial_from_a", "u1"),
-        ("killed_from_a", "u1"),  # who ended the silence that killed
-        ("burst_from_a", "u1"),
-        ("resent_from_a", "u1"),
-        ("resent_open", "u1"),  # 1: the other side has not been heard since
         # The second line.
         ("segments", "<i8"),
         ("longest_silence_ns", "<i8"),
-        ("trial_ns", "<i8"),  # a silence that one side has ended and the other has not answered yet; 0: none
-        ("a_last_ns", "<i8"),  # when side a was last seen to send anything but an RST; NEVER: not at all
-        ("a_quiet_ns", "<i8"),  # ... and for how long at most it sent nothing in between
-        ("b_last_ns", "<i8"),
-        ("b_quiet_ns", "<i8"),
-        ("burst_ns", "<i8"),  # when data last came after a silence
         # What few segments touch.
         ("first_ns", "<i8"),
-        ("a_first_ns", "<i8"),  # when side a was first seen to send anything but an RST
-        ("b_first_ns", "<i8"),
         ("window_probes", "<i8"),
         ("retransmissions", "<i8"),
-        ("survived_ns", "<i8"),  # longest silence after which both sides were heard again
-        ("killed_ns", "<i8"),  # shortest silence whose end the other side answered with an RST; 0: none
-        ("killed_at_ns", "<i8"),  # ... and when it ended
-        ("trial_at_ns", "<i8"),  # when the silence of trial_ns ended
-        ("last_event", "<i8"),  # the last row of EVENT that tells of it, counted over all batches
-        ("run_least_ns", "<i8"),  # between the last bursts, as long as they are regular: least and most
-        ("run_most_ns", "<i8"),
-        ("run_n", "<i8"),  # ... and how many such gaps there are
-        ("beat_least_ns", "<i8"),  # the same of the longest regular run
-        ("beat_most_ns", "<i8"),
-        ("beats", "<i8"),
-        ("resent_since_ns", "<i8"),  # of the bytes sent again most often: when first
-        ("resent_until_ns", "<i8"),  # ... and when last
-        ("resent_n", "<i4"),  # ... and how often again
-        ("run_bytes", "<u4"),  # payload of the first segment of a burst of the run: the largest
-        ("run_answer", "<u4"),  # ... and of the other side's answer to it
-        ("beat_bytes", "<u4"),
-        ("answer_bytes", "<u4"),
     ]
 )
 
-# A row of CONNECTION as an object, field by field: its fields are read far faster than those of an array's row.
-ConnectionRow = namedtuple("ConnectionRow", CONNECTION.names)  # type: ignore[misc, arg-type]
-
-
-def rows_of(connections: NDArray[np.void]) -> list[Any]:
-    """Turn CONNECTION rows into ConnectionRow objects, in order."""
-    return [ConnectionRow._make(row) for row in connections.tolist()]
-
-
 # SIDE["known"]: what has been seen of a direction; nothing is assumed from a zero.
 NXT, UNA, SEEN, SENT_ACK, WINDOW, STAMP, ISN, BYTE = 1, 2, 4, 8, 16, 32, 64, 128
+
+# SIDE["stamps"]
+ACCEPTED_STAMP, REPLIED_STAMP = 1, 2
 
 SIDE = on_lines(
     [
@@ -142,27 +109,42 @@ SIDE = on_lines(
         ("heard_2", "<i8"),
         ("heard_3", "<i8"),
         ("heard_n", "<i8"),  # ... and how many there were
-        ("resent_n", "<i4"),  # retransmissions since its oldest unacknowledged byte was acknowledged
         ("isn", "<u4"),
+        ("accepted_tsval", "<u4"),  # the newest timestamp of a segment that the peer accepts
+        ("replied_tsval", "<u4"),  # that of its last reply to a probe
+        ("stamps", "u1"),  # ACCEPTED_STAMP, REPLIED_STAMP
+        ("id_ones", "u1"),  # how often its IP ID grew by one after a segment without data
+        ("id_jumps", "u1"),  # ... and how often by more
+        ("id_pure", "u1"),  # 1: its last segment carried no data
         # What few segments touch.
+        ("asked_ns", "<i8"),  # when the handshake asked it to answer; NEVER: not seen
+        ("path_ns", "<i8"),  # how long its answer took: from the place of the capture to it and back
+        ("unheard_ns", "<i8"),  # what heard_ns was before the last reply to its probe
+        ("data_gap_ns", "<i8"),  # between the last two sendings of its newest byte; 0: it was sent once
+        ("quoted_ns", "<i8"),  # when an ICMP error quoted the held ACK; NEVER: none did
+        ("quoted_frame", "<i8"),
+        ("quoted_hi", "<u8"),
+        ("quoted_lo", "<u8"),
         ("dup_frame", "<i8"),
         ("dup_heard_ns", "<i8"),  # the other side's heard_ns before that ACK
         ("probe_ns", "<i8"),  # its last probe
-        ("probe_event", "<i8"),  # the row of EVENT that tells of it, counted over all batches
         ("gap_ns", "<i8"),  # between its last two probes
         ("replied_ns", "<i8"),  # the last reply to one
         ("held_ns", "<i8"),  # a pure ACK that may yet prove to be a probe: the first of a run
         ("held_frame", "<i8"),
         ("held_last_ns", "<i8"),  # ... and the last of the run
         ("held_heard_ns", "<i8"),
-        ("resent_since_ns", "<i8"),  # when the bytes were first sent
+        ("held_peer_ns", "<i8"),  # the other side's heard_ns before that ACK
         ("held_seq", "<u4"),
         ("held_ack", "<u4"),
         ("probe_seq", "<u4"),
         ("probe_ack", "<u4"),
         ("held_file", "<u2"),
         ("dup_file", "<u2"),
+        ("quoted_file", "<u2"),
         ("held_ttl", "u1"),
+        ("quoted_type", "u1"),
+        ("quoted_code", "u1"),
     ]
 )
 
@@ -176,7 +158,7 @@ HEADER = np.dtype(
         ("finished", "<i8"),  # rows that only wait to be collected
         ("position", "<i8"),  # next segment of the batch
         ("events", "<i8"),  # rows of EVENT written
-        ("events_before", "<i8"),  # ... and taken away before
+        ("watched", "<i8"),  # rows of WATCHED that connections have been given
         ("now_ns", "<i8"),  # newest time seen
         ("all_segments", "<i8"),  # 1: events also for connections that nobody watches
     ],
@@ -189,6 +171,7 @@ LONE_JUMP = np.int64(1 << 26)  # sequence distance that no loss explains after a
 PAIRED_JUMP = np.int64(1 << 16)  # the same when sequence and acknowledgement jump together
 COPY_NS = np.int64(10_000_000)
 IDENTIFIED_COPY_NS = np.int64(500_000_000)
+TWICE_IDENTIFIED_COPY_NS = np.int64(10_000_000_000)
 
 
 @kernel
@@ -275,7 +258,8 @@ def is_copy(seg: Row, digest: Row, recent: Row) -> Row:
     """Return whether the same packet was captured a moment before (``any``, ``lo``, veth, merged captures).
 
     Equal addresses, ports, sequence numbers, flags, length, window, options and IP ID; the TTL may differ. A
-    packet that its IP ID or its timestamp identifies may be half a second apart (clocks of merged captures).
+    packet that its IP ID or its timestamp identifies may be half a second apart (clocks of merged captures); one that
+    both identify may be as far apart as two captures of a slow path: Linux gives no two packets both.
     """
     digest = digest + seg.src_lo * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seg.src_port)
     if seg.has & IS_QUOTE:
@@ -286,7 +270,8 @@ def is_copy(seg: Row, digest: Row, recent: Row) -> Row:
     digest = _mix(digest ^ ((np.uint64(seg.payload_len) << np.uint64(32)) | (np.uint64(seg.window) << np.uint64(16))
                             | np.uint64(seg.ip_id)) ^ (np.uint64(seg.flags) << np.uint64(56)))
     row = recent[np.int64(digest & np.uint64(RECENT_ROWS - 1))]
-    limit = IDENTIFIED_COPY_NS if (seg.ip_id != 0 or seg.has & HAS_TIMESTAMPS) else COPY_NS
+    by_id, by_stamp = seg.ip_id != 0, seg.has & HAS_TIMESTAMPS != 0
+    limit = TWICE_IDENTIFIED_COPY_NS if by_id and by_stamp else IDENTIFIED_COPY_NS if by_id or by_stamp else COPY_NS
     copy = row.digest == digest and abs(seg.time_ns - row.time_ns) <= limit
     if not copy:
         row.digest = digest
@@ -341,22 +326,15 @@ def open_connection(seg: Row, header: Row, connections: Row, sides: Row) -> Row:
     row.segments = 0
     row.window_probes = 0
     row.retransmissions = 0
-    row.survived_ns = row.killed_ns = row.trial_ns = 0
-    row.a_first_ns = row.a_last_ns = row.b_first_ns = row.b_last_ns = NEVER
-    row.a_quiet_ns = row.b_quiet_ns = 0
-    row.run_n = row.run_bytes = row.run_answer = row.beat_least_ns = row.beat_most_ns = row.beats = 0
-    row.resent_since_ns = row.resent_until_ns = row.resent_n = row.resent_open = 0
-    row.beat_bytes = row.answer_bytes = 0
-    row.burst_ns = NEVER
-    row.last_event = -1
+    row.watched = -1
     row.state = BEGAN if seg.flags & SYN else 0
     for i in range(2):
         side = sides[2 * slot + i]
         side.sent_ns = side.heard_ns = side.data_ns = side.probe_ns = NEVER
-        side.dup_ns = side.closed_ns = side.replied_ns = NEVER
-        side.gap_ns = 0
-        side.heard_n = side.resent_n = 0
-        side.probe_event = -1
+        side.dup_ns = side.closed_ns = side.replied_ns = side.asked_ns = side.unheard_ns = side.quoted_ns = NEVER
+        side.gap_ns = side.path_ns = side.data_gap_ns = 0
+        side.stamps = side.id_ones = side.id_jumps = side.id_pure = 0
+        side.heard_n = 0
         side.held_n = side.open_probes = side.late_replies = 0
         side.known = 0
         side.ttl = 0

@@ -1,70 +1,82 @@
-"""One way to compile a kernel: numba in nopython mode, cached per user in a directory that can be written.
+"""One way to compile a kernel: numba in nopython mode, kept in a cache that nobody else can write to.
 
-The cache is keyed by kacap's version and by the text of its kernels, because numba itself does not notice when a
-kernel that another one calls has changed. numba is imported here and nowhere else, so that commands without a
-kernel start fast.
+numba is imported here and nowhere else, so that commands without a kernel start fast. Nothing of numba's own is
+changed: its settings, its cache and its events are those of whoever imports kacap.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import sys
-import tempfile
+import pickle
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
-from numba.core.event import Event, Listener, register
+from numba.core import compiler
 from numba.core.registry import CPUDispatcher
+from numba.core.serialize import dumps
 
+from kacap.kernel_cache import CACHE
+
+CompileResult: Any = compiler.CompileResult
 F = TypeVar("F", bound=Callable[..., Any])
 
 Row = Any  # inside kernels: a row of a structured array, one of its fields, or columns of them
 
-PACKAGE = Path(__file__).parent
-
-
-def _fingerprint() -> str:
-    """Return a digest over every module that holds a kernel, and over numba's and Python's versions."""
-    digest = hashlib.sha256(f"{numba.__version__} {sys.version} {numba.config.BOUNDSCHECK}".encode())  # type: ignore[attr-defined]
-    for path in sorted([*PACKAGE.glob("*.py"), *PACKAGE.glob("wire/*.py"), *PACKAGE.glob("classify/*.py"),
-                        *PACKAGE.glob("capture/*.py"), *PACKAGE.glob("timing/*.py")]):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _writable(directory: Path) -> bool:
-    """Return whether a file can be made in ``directory`` (made on the way if it is absent)."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
-            return True
-    except OSError:
-        return False
-
-
-def cache_directory() -> Path:
-    """Return the directory of the compiled kernels: $KACAP_CACHE, the user's cache, else a temporary one."""
-    named = os.environ.get("KACAP_CACHE")
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kacap"
-    temporary = Path(tempfile.gettempdir()) / f"kacap-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
-    for base in (Path(named) if named else user, temporary):
-        directory = base / _fingerprint()
-        if _writable(directory):
-            return directory
-    return Path(tempfile.mkdtemp(prefix="kacap-"))
-
-
-CACHE = cache_directory()
-FIRST_USE = not any(CACHE.iterdir())
-_ENTRIES: list[Any] = []
+# What is used of numba beyond its documented interface is known for these versions, the last one left out.
+KNOWN = ((0, 62), (0, 69))
 # No kernel allocates: without numba's runtime there are no references to count, which would take longer than all else.
 # Wrappers that nobody calls would take half of the compilation.
-_ENTRY: dict[str, Any] = {"_nrt": False, "nogil": True, "cache": True, "no_cfunc_wrapper": True}
-_WITHIN: dict[str, Any] = {"_nrt": False, "nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-numba.config.CACHE_DIR = str(CACHE)  # type: ignore[attr-defined]
+_ENTRY = {"_nrt": False, "nogil": True, "no_cfunc_wrapper": True}
+_WITHIN = {**_ENTRY, "no_cpython_wrapper": True}
+
+
+def is_known(version: str) -> bool:
+    """Return whether kacap knows how this version of numba keeps what it has compiled."""
+    numbers = version.split(".")[:2]
+    return all(each.isdecimal() for each in numbers) and KNOWN[0] <= tuple(map(int, numbers)) < KNOWN[1]
+
+
+class _Kept:
+    """What numba asks for compiled code before it compiles, and gives it afterwards (numba.core.caching)."""
+
+    cache_path = None
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = f"{function.__module__}.{function.__qualname__}"
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        """Return the code for ``signature``; None where there is none, or whatever else is in the way."""
+        try:
+            target.refresh()
+            if (data := CACHE.load(self._name(signature, target.codegen()))) is not None:
+                return CompileResult._rebuild(target, *pickle.loads(data))
+        except Exception:  # then it is compiled
+            pass
+        if CACHE.on_compile is not None:
+            CACHE.on_compile()
+        return None
+
+    def save_overload(self, signature: Any, compiled: Any) -> None:
+        """Keep code that can run in another process."""
+        try:
+            if not (compiled.library.has_dynamic_globals or compiled.lifted):
+                CACHE.save(self._name(signature, compiled.codegen), dumps(compiled._reduce()))  # type: ignore[no-untyped-call]
+        except Exception:  # then it is compiled again the next time
+            pass
+
+    def _name(self, signature: Any, codegen: Any) -> str:
+        """Return the name under which code is kept: of a function, for types of arguments, on a processor."""
+        words = repr((self._function, str(signature), codegen.magic_tuple()))
+        return hashlib.sha256(words.encode()).hexdigest()[:32]
+
+
+class _Entry(CPUDispatcher):
+    """A kernel that Python calls."""
+
+    def enable_caching(self) -> None:
+        """Keep the code in kacap's own cache."""
+        self._cache = _Kept(self.py_func)
 
 
 class _Within(CPUDispatcher):
@@ -76,12 +88,21 @@ class _Within(CPUDispatcher):
         raise TypeError(f"{name} is a kernel that only kernels call; to call it from Python, make it an entry")
 
 
+def _made(function: F, kind: type[CPUDispatcher], options: dict[str, Any]) -> F:
+    """Return what compiles ``function``: with what kacap knows of this numba, else as numba's manual has it."""
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return function
+    if not is_known(numba.__version__):
+        return numba.njit(nogil=True)(function)  # type: ignore[return-value]
+    made = kind(py_func=function, targetoptions={"nopython": True, "boundscheck": None, **options})
+    if isinstance(made, _Entry):
+        made.enable_caching()
+    return made  # type: ignore[return-value]
+
+
 def kernel(function: F) -> F:
     """Compile ``function`` (nopython, no GIL) into the kernels that call it."""
-    compiled: F = numba.njit(**_WITHIN)(function)
-    if isinstance(compiled, CPUDispatcher):  # not where numba's compiler is switched off
-        compiled.__class__ = _Within  # type: ignore[assignment]
-    return compiled
+    return _made(function, _Within, _WITHIN)
 
 
 def entry(function: F) -> F:
@@ -89,42 +110,13 @@ def entry(function: F) -> F:
 
     It holds that of the kernels within; a cache of their own would only cost time at every start.
     """
-    compiled: F = numba.njit(**_ENTRY)(function)
-    _ENTRIES.append(compiled)
-    return compiled
+    return _made(function, _Entry, _ENTRY)
 
 
-def keep_no_more() -> None:
-    """Go on without the cache where it can be written no more: this process has become another user."""
-    from numba.core.caching import NullCache
-
-    if not _writable(CACHE):
-        for compiled in _ENTRIES:
-            compiled._cache = NullCache()
-
-
-class _Compiling(Listener):
-    """Hears when numba begins to compile a kernel that the cache does not hold."""
-
-    def __init__(self) -> None:
-        self.told = False
-
-    def on_start(self, event: Event | None) -> None:
-        """Tell a waiting user, once."""
-        if not self.told:
-            self.told = True
-            text = "kacap: compiling its kernels once, about ten seconds (cached afterwards)"
-            print(text, file=sys.stderr, flush=True)
-
-    def on_end(self, event: Event) -> None:
-        """Have nothing to tell."""
-
-
-_COMPILING = _Compiling()
-register("numba:compile", _COMPILING)  # type: ignore[no-untyped-call]
-
-
-def announce_compilation() -> None:
-    """Tell of a compilation that is to come, before whatever else is told; silent when the cache is warm."""
-    if FIRST_USE:
-        _COMPILING.on_start(None)
+def rehearse() -> None:
+    """Compile something small and load it from its own bytes: what numba imports on the way is there afterwards."""
+    one = numba.njit(nogil=True)(lambda x: x + 1)
+    one(1)
+    if is_known(numba.__version__) and isinstance(one, CPUDispatcher):
+        compiled: Any = one.get_compile_result(one.nopython_signatures[0])
+        CompileResult._rebuild(one.targetctx, *pickle.loads(dumps(compiled._reduce())))  # type: ignore[no-untyped-call]

@@ -5,8 +5,9 @@ A frame is written ``FrameRef(file, number)``; kinds and grades are the values o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 
 class FrameRef(NamedTuple):
@@ -43,7 +44,10 @@ class SegmentRecord:
 
 @dataclass(slots=True)
 class Probe:
-    """One keepalive probe and what came of it. ``reply_frame`` and ``reply_after_ns`` are None: no reply came."""
+    """One keepalive probe and what came of it. ``reply_frame`` and ``reply_after_ns`` are None: no reply came.
+
+    ``outcome`` is ``answered``, ``missed``, ``reset`` (a reset answered it) or ``waiting`` (an answer may still come).
+    """
 
     connection: int
     frame: FrameRef
@@ -54,6 +58,7 @@ class Probe:
     payload_bytes: int
     reply_frame: FrameRef | None = None
     reply_after_ns: int | None = None
+    outcome: str = "missed"
 
 
 @dataclass(slots=True)
@@ -113,35 +118,70 @@ class Prober:
     reply_after_ns: tuple[int, int] | None = None  # fastest and slowest reply
     gaps_ns: tuple[int, int] | None = None  # shortest and longest gap between consecutive probes
     survived_ns: int = 0  # the longest silence that an answered probe ended
+    longest_run: int = 0  # of misses in a row
+    unheard: int = 0  # replies in the capture that did not reach it, as its timestamps show
     connection: int = 0
-    history: Any = None  # timing.history.History: what the settings are estimated from; in no record
-    # Its episodes, and what they are made of (``classify.events.Answered``); whether there is any of the latter.
-    kept: list[Any] = field(default_factory=list, repr=False, compare=False)
-    unmade: bool = field(default=False, repr=False, compare=False)
-    at_once: int = field(default=0, repr=False, compare=False)  # probes that came as one with their answer
+    row: int = 0  # of the tables that it is a view of
+    _episodes: list[Episode] | Callable[[], list[Episode]] = field(default_factory=list, repr=False, compare=False)
+    _runs: list[Episode] | Callable[[], list[Episode]] | None = field(default=None, repr=False, compare=False)
 
     @property
     def episodes(self) -> list[Episode]:
-        """Its episodes in order, made when they are first asked for: most are all alike and never looked at."""
-        if self.unmade:
-            self.unmade = False
-            self.kept[:] = [one if isinstance(one, Episode) else one.episode(self) for one in self.kept]
-        return self.kept
+        """Its episodes in order, made when they are first asked for."""
+        if callable(self._episodes):
+            self._episodes = self._episodes()
+        return self._episodes
 
     @episodes.setter
     def episodes(self, episodes: list[Episode]) -> None:
         """Give it these episodes."""
-        self.kept, self.unmade = episodes, False
+        self._episodes, self._runs = episodes, None
+
+    @property
+    def runs(self) -> list[Episode]:
+        """Its episodes that are more than one probe answered, in order: few, where most probes are."""
+        if self._runs is None:
+            self._runs = [e for e in self.episodes if len(e.probes) > 1 or e.ending != "answered"]
+        elif callable(self._runs):
+            self._runs = self._runs()
+        return self._runs
 
     @property
     def steady(self) -> bool:
-        """Whether every probe came as one with its answer: then there is nothing but answered probes, one each."""
-        return self.at_once == self.probes
+        """Whether every probe was answered."""
+        return self.replies == self.probes
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The end of a connection: ``how`` is open, fin, reset, gave-up, user-timeout or unreachable.
+
+    ``by`` is a, b, a box or unclear (None: still open), ``cause`` that of a reset (``facts.ended``). ``named``, a or b,
+    is who sent the FIN, or in whose name the RST came.
+    """
+
+    how: str = "open"
+    by: str | None = None
+    frame: FrameRef | None = None
+    time_ns: int | None = None
+    cause: int = 0
+    named: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One sentence, and its mood: ``bad``, ``doubt`` or ``good``."""
+
+    sentence: str
+    mood: str
 
 
 @dataclass(slots=True)
 class Connection:
-    """Both directions of a 4-tuple, one incarnation. ``probers`` is empty where nobody probes."""
+    """Both directions of a 4-tuple, one incarnation. ``probers`` is empty where nobody probes.
+
+    It was observed until it closed, or until the capture ended.
+    """
 
     connection: int
     a: Endpoint
@@ -155,6 +195,21 @@ class Connection:
     retransmissions: int = 0
     probers: list[Prober] = field(default_factory=list)
     unprobed: Setting | None = None  # idle, judged where no end that should probe does; in no record
+    observed_until_ns: int = 0
+    ended: Ended = field(default_factory=Ended)
+    _verdict: Verdict | Callable[[], Verdict] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The gravest true thing about it, made when it is first asked for."""
+        if callable(self._verdict):
+            self._verdict = self._verdict()
+        return self._verdict or Verdict("", "good")
+
+    @verdict.setter
+    def verdict(self, verdict: Verdict | Callable[[], Verdict]) -> None:
+        """Give it this verdict, or what makes it."""
+        self._verdict = verdict
 
 
 @dataclass(slots=True)
@@ -166,6 +221,7 @@ class Finding:
     sentence: str
     frames: list[FrameRef]
     remedy: str
+    folded: bool = False  # about keepalive where nobody probes or should: counted in a text, and listed on request
 
 
 class IdleDeaths(NamedTuple):

@@ -116,5 +116,5 @@ def conclude(source: Counted, analyzer: Analyzer) -> Analysis:
     if source.filtered_out:
         summary.skipped["excluded by the filter"] = source.filtered_out
     analysis.damages = list(source.damages)
-    analyzer.sink(summary)
+    analyzer.tell([summary])
     return analysis

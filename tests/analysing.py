@@ -14,6 +14,7 @@ from kacap.analysis import Analysis
 from kacap.analyzer import Analyzer
 from kacap.capture import open_captures
 from kacap.capture.frames import FRAME, FrameBatch
+from kacap.news import each
 from kacap.wire import Reason, decode
 
 CAPTURES = Path(__file__).resolve().parent.parent / "captures"
@@ -100,7 +101,7 @@ def summary(analysis: Analysis) -> str:
 
 def listener(heard: Heard, **options) -> Analyzer:
     """An analyzer that tells everything, marks included."""
-    return Analyzer(**{"sink": heard.take, "segments": "all", "marks": True, **options})
+    return Analyzer(**{"sink": each(heard.take), "segments": "all", "marks": True, **options})
 
 
 def analyse_frames(batches: Sequence[FrameBatch], *, advance: bool = False, **options) -> Heard:

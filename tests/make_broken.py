@@ -25,9 +25,9 @@ FRAME = bytes.fromhex(
 FIRST_S = 1_700_000_000
 
 
-def pcap_header(link_type: int = 1, magic: int = 0xA1B2C3D4) -> bytes:
+def pcap_header(link_type: int = 1, magic: int = 0xA1B2C3D4, version: tuple[int, int] = (2, 4)) -> bytes:
     """A little-endian file header."""
-    return struct.pack("<IHHiIII", magic, 2, 4, 0, 0, 65535, link_type)
+    return struct.pack("<IHHiIII", magic, *version, 0, 0, 65535, link_type)
 
 
 def record(second: int, captured: int = len(FRAME), wire: int = len(FRAME), data: bytes = FRAME) -> bytes:
@@ -134,9 +134,6 @@ DAMAGED = {
     "pcapng-no-interface.pcapng": Case(section() + packet(0), [], len(section()), "not described"),
     "pcapng-interface-out-of-range.pcapng": Case(NG_TWO + packet(2, number=1), [0, 1], len(NG_TWO), "not described"),
     "pcapng-interface-2-32-1.pcapng": Case(NG_TWO + packet(2, number=0xFFFFFFFF), [0, 1], len(NG_TWO), "not described"),
-    "pcapng-time-beyond.pcapng": Case(
-        NG_TWO + packet(2, micros=0xFFFFFFFFFFFFFFFF), [0, 1], len(NG_TWO), "time is beyond"
-    ),
     "pcapng-second-section-cut.pcapng": Case(
         NG_TWO + section()[:16], [0, 1], len(NG_TWO), "ends within a record: 16 of 28 bytes"
     ),
@@ -158,10 +155,20 @@ WHOLE = {
     "unknown-link-type.pcap": Case(pcap_header(link_type=54_321) + record(0), [0], None, ""),
     "empty-frame.pcap": Case(TWO + record(2, 0, 60, b""), [0, 1, 2], None, ""),
     "longer-than-wire.pcap": Case(TWO + record(2, wire=10), [0, 1, 2], None, ""),
+    "version-2.2.pcap": Case(pcap_header(version=(2, 2)) + record(0) + record(1, 60), [0, 1], None, ""),
+    "version-2.3.pcap": Case(pcap_header(version=(2, 3)) + record(0, wire=60) + record(1, 60), [0, 1], None, ""),
+    "version-543.0.pcap": Case(pcap_header(version=(543, 0)) + record(0, 1500), [0], None, ""),
+}
+
+# A frame whose time 64 bits of nanoseconds cannot hold: it is read, and has the time of the frame before it.
+BEYOND = {
+    "pcapng-time-beyond.pcapng": Case(
+        NG_TWO + packet(2, micros=0xFFFFFFFFFFFFFFFF) + packet(3), [0, 1, 1, 3], len(NG_TWO), "the time of frame 3 is"
+    ),
 }
 
 FILES = {name: data for name, (data, _) in NOTHING.items()} | {
-    name: case.data for name, case in (DAMAGED | WHOLE).items()
+    name: case.data for name, case in (DAMAGED | WHOLE | BEYOND).items()
 }
 
 

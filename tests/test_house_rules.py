@@ -23,18 +23,22 @@ TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 
 # Imports point down this list only; modules of one row may import each other.
 LAYERS = (
-    ("errors", "kernels", "segments", "model", "analysis", "addresses", "units"),
+    ("errors", "trusted", "kernel_cache", "kernels", "segments", "model", "analysis", "addresses", "units", "clock", "rows", "netns"),
     ("capture", "wire"),
     ("flows",),
     ("classify",),
     ("timing",),
-    ("findings", "evidence"),
+    ("findings", "facts"),
     ("analyzer", "pipeline"),
     ("",),  # kacap itself: its public names
     ("report",),
     ("commands", "__main__", "pytest_plugin"),
 )
-APART = {"lab": {"lab", "errors", "sockets"}, "sockets": {"sockets", "errors"}}  # import none of the analysis
+# These import none of the analysis.
+APART = {
+    "lab": {"lab", "errors", "sockets", "trusted", "clock", "netns"},
+    "sockets": {"sockets", "errors", "clock", "netns"},
+}
 
 # where I/O, clocks and the environment may be
 ROOMS = ("capture", "sockets", "report", "commands", "lab", "pytest_plugin")
@@ -44,7 +48,11 @@ IMPURE_MODULES = {
 }  # fmt: skip
 IMPURE_CALLS = {"open", "print", "input", "breakpoint"}
 IMPURE_BY_NAME = {
-    "kernels.py": "finds the directory of the compiled kernels, and says when it fills it",
+    "__main__.py": "takes the current directory off the places where Python looks for modules",
+    "kernel_cache.py": "keeps compiled kernels in a directory of the user's",
+    "trusted.py": "asks whose a directory is before anything in it is started or loaded",
+    "netns.py": "enters a network namespace in a thread of its own",
+    "rows.py": "takes memory that grows in place from the system",
     "units.py": "turns nanoseconds into a date in UTC; asks no clock",
 }  # fmt: skip
 

@@ -1,116 +1,84 @@
-"""The kernels under the pcapng reader: block framing, packet blocks, and time stamps to exact nanoseconds."""
+"""The kernel under the pcapng reader: walks over blocks, reads packets, and takes what headers and options say."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.capture.records import Number, Row, u16, u32
-from kacap.kernels import entry, kernel
-
-# Block types (draft-ietf-opsawg-pcapng, section 11.1).
-SECTION_HEADER = 0x0A0D0D0A
-INTERFACE_DESCRIPTION, OBSOLETE_PACKET, SIMPLE_PACKET, INTERFACE_STATISTICS, ENHANCED_PACKET = 1, 2, 3, 5, 6
-
-# libpcap's and Wireshark's bound: a longer block is damage.
-BLOCK_LIMIT = 16 << 20
-FRAMING = 12  # type, total length, and the total length again at the end
-
-# Seconds that still fit an int64 of nanoseconds, and what stands for a time beyond them.
-SECONDS_LIMIT = 9_223_372_035
-BEYOND = np.iinfo(np.int64).min
-
-# Why a walk stops.
-HEADER_BLOCK, SHORT, LONG, TRAILER, INTERFACE, OVERRUN, OPTIONS, TIME = 1, 2, 3, 4, 5, 6, 7, 8
-
-# One row for each interface of the section, from its description.
-INTERFACES = np.dtype(
-    [
-        ("per_second", "<u8"),  # units of a time stamp in a second; 0: more than 64 bits can count
-        ("ns_per_unit", "<u8"),  # 0: a unit is shorter than a nanosecond
-        ("units_per_ns", "<u8"),  # 0: more than 64 bits can count
-        ("exponent", "<u8"),  # of 2, where ``binary``
-        ("offset_s", "<i8"),
-        ("snaplen", "<i8"),  # 0: unlimited
-        ("last_ns", "<i8"),  # time of its last packet; BEYOND: none yet
-        ("link_type", "<u2"),
-        ("binary", "?"),
-    ],
-    align=True,
+from kacap.capture.blocklosses import close_section, count, packet_lost, statistics_lost, statistics_time
+from kacap.capture.blocktimes import set_clock, stamp, to_ns
+from kacap.capture.blocktypes import (
+    BEYOND,
+    BLOCK_LIMIT,
+    ENHANCED_PACKET,
+    EPB_DROPCOUNT,
+    FRAMING,
+    IF_NAME,
+    IF_TSOFFSET,
+    IF_TSRESOL,
+    INTERFACE,
+    INTERFACE_BYTES,
+    INTERFACE_DESCRIPTION,
+    INTERFACE_LIMIT,
+    INTERFACE_STATISTICS,
+    ISB_ENDTIME,
+    ISB_IFDROP,
+    ISB_OSDROP,
+    ISB_STARTTIME,
+    LONG,
+    MAGIC,
+    NAME_BYTES,
+    OBSOLETE_PACKET,
+    OPTIONS,
+    OVERRUN,
+    PACKET_HEADER,
+    SECTION_BYTES,
+    SECTION_HEADER,
+    SHORT,
+    SIMPLE_HEADER,
+    SIMPLE_PACKET,
+    STATISTICS_BYTES,
+    TABLE_FULL,
+    TOO_MANY,
+    TRAILER,
+    UNKNOWN,
 )
+from kacap.capture.records import Number, u16, u32
+from kacap.kernels import Row, entry, kernel
 
-SECTION = np.dtype(
-    [
-        ("interfaces", "<i8"),
-        ("end", "<i8"),  # of the data at hand
-        ("lost", "<i8"),  # frames, before the last packet, on its interface, after that one's packet of ``since_ns``
-        ("interface", "<i8"),
-        ("since_ns", "<i8"),  # BEYOND: there was none
-        ("losses", "<i8"),  # rows of LOSS filled by the walk
-        ("file", "<u2"),
-        ("big_endian", "?"),
-    ],
-    align=True,
-)
-
-# One row for each run of packets of one interface before each of which frames were lost.
-LOSS = np.dtype([("since_ns", "<i8"), ("until_ns", "<i8"), ("frames", "<i8"), ("interface", "<i8")])
-EPB_DROPCOUNT = 4
-MANY = 1 << 40  # frames lost: to so many another count can be added in 64 bits
+MAGIC_NUMBER = 0x1A2B3C4D  # of a section, in its own byte order (section 4.1)
 
 
 @kernel
-def binary_fraction(rest: Number, exponent: Number) -> Number:
-    """Return floor(rest * 10^9 / 2^exponent) for rest < 2^exponent, in uint64 without overflow."""
-    billion, half = np.uint64(1_000_000_000), np.uint64(32)
-    if exponent <= half:
-        return (rest * billion) >> exponent
-    # The low half's product adds its carry to the high half's; what is below 2^32 cannot change the floor.
-    high = (rest >> half) * billion + (((rest & np.uint64(0xFFFFFFFF)) * billion) >> half)
-    shift = exponent - half
-    return high >> shift if shift < np.uint64(64) else np.uint64(0)
+def option(data: NDArray[np.uint8], at: Number, end: Number, big_endian: Number) -> tuple[Number, Number]:
+    """Return code and size of the option at ``at``: (0, 0) at the end, (-1, 0) if it runs beyond ``end``."""
+    if end - at < 4:
+        return np.int64(0), np.int64(0)
+    code, size = u16(data, at, big_endian), u16(data, at + 2, big_endian)
+    if code == 0:
+        return np.int64(0), np.int64(0)
+    if at + 4 + size > end:
+        return np.int64(-1), np.int64(0)
+    return code, size
 
 
 @kernel
-def to_ns(ticks: Number, clock: Row) -> Number:
-    """Return the time of ``ticks`` (uint64) of an interface's clock in nanoseconds, rounded down; or BEYOND."""
-    seconds, rest = np.uint64(0), ticks
-    if clock["binary"]:
-        exponent = clock["exponent"]
-        if exponent < np.uint64(64):
-            seconds = ticks >> exponent
-            rest = ticks - (seconds << exponent)
-        fraction = binary_fraction(rest, exponent)
-    else:
-        if clock["per_second"] > np.uint64(0):
-            seconds = ticks // clock["per_second"]
-            rest = ticks - seconds * clock["per_second"]
-        if clock["ns_per_unit"] > np.uint64(0):
-            fraction = rest * clock["ns_per_unit"]
-        else:
-            fraction = rest // clock["units_per_ns"] if clock["units_per_ns"] > np.uint64(0) else np.uint64(0)
-    if seconds > np.uint64(1 << 40):
-        return np.int64(BEYOND)
-    whole = np.int64(seconds) + clock["offset_s"]
-    if whole > SECONDS_LIMIT or whole < -SECONDS_LIMIT:
-        return np.int64(BEYOND)
-    return whole * np.int64(1_000_000_000) + np.int64(fraction)
+def following(at: Number, size: Number) -> Number:
+    """Return where the option after the one at ``at`` begins, whose value has ``size`` bytes."""
+    return at + 4 + ((size + 3) & ~np.int64(3))
 
 
 @kernel
-def dropcount(data: NDArray[np.uint8], at: Number, end: Number, big: Number) -> Number:
+def dropcount(data: NDArray[np.uint8], at: Number, end: Number, big_endian: Number) -> Number:
     """Return the epb_dropcount among the options in ``data[at:end]``, 0 without one, -1 if one runs beyond ``end``."""
     lost = np.int64(0)
-    while end - at >= 4:
-        code, size = u16(data, at, big), u16(data, at + 2, big)
-        if code == 0:
-            return lost
-        if code == EPB_DROPCOUNT and size == 8 and end - at >= 12:
-            first, second = u32(data, at + 4, big), u32(data, at + 8, big)
-            high, low = (first, second) if big else (second, first)
-            lost = min(high, np.int64(0x3FFFFFFF)) << 32 | low
-        at += 4 + ((size + 3) & ~3)
-    return lost if at <= end else np.int64(-1)
+    while True:
+        code, size = option(data, at, end, big_endian)
+        if code <= 0:
+            return lost if code == 0 else np.int64(-1)
+        if code == EPB_DROPCOUNT and size == 8:
+            lost = count(data, at + 4, big_endian)
+        at = following(at, size)
 
 
 @kernel
@@ -119,21 +87,21 @@ def read_packet(
     at: Number,
     row: Row,
     interfaces: NDArray[np.void],
-    section: Row,
     state: Row,
+    losses: NDArray[np.void],
 ) -> Number:
     """Fill ``row`` from the packet block at ``at``; return 0, or why it makes no sense (section 4.3, 4.4, A)."""
-    big = section["big_endian"]
+    big = state["big_endian"]
     kind, total = u32(data, at, big), u32(data, at + 4, big)
     simple = kind == SIMPLE_PACKET
-    header = np.int64(12 if simple else 28)
+    header = np.int64(SIMPLE_HEADER if simple else PACKET_HEADER)
     room = total - 4 - header
     if room < 0:
         return SHORT
     number = np.int64(0)
     if not simple:
         number = u16(data, at + 8, big) if kind == OBSOLETE_PACKET else u32(data, at + 8, big)
-    if number >= section["interfaces"]:
+    if number >= state["interfaces"]:
         return INTERFACE
     interface = interfaces[number]
     wire = u32(data, at + header - 4, big)
@@ -143,46 +111,148 @@ def read_packet(
     padded = (captured + 3) & ~3
     if padded > room:
         return OVERRUN
-    if not simple:
-        if room > padded:
-            lost = dropcount(data, at + header + padded, at + total - 4, big)
-            if lost < 0:
-                return OPTIONS
-            if lost > 0 and kind == ENHANCED_PACKET:
-                section["lost"], section["interface"], section["since_ns"] = lost, number, interface["last_ns"]
-        ticks = np.uint64(u32(data, at + 12, big)) << np.uint64(32) | np.uint64(u32(data, at + 16, big))
-        time_ns = to_ns(ticks, interface)
-        if time_ns == BEYOND:
-            return TIME
-        state["time_ns"] = time_ns
-    else:
+    lost = np.int64(0)
+    if not simple and room > padded:
+        lost = dropcount(data, at + header + padded, at + total - 4, big)
+        if lost < 0:
+            return OPTIONS
+    if simple:
         state["untimed"] += 1
+    else:
+        set_time(to_ns(stamp(data, at + 12, big), interface), at, state)
+    if state["first_ns"] == BEYOND:
+        state["first_ns"] = state["time_ns"]
+    if lost > 0 and kind == ENHANCED_PACKET:
+        packet_lost(interface, number, lost, state, losses)
     interface["last_ns"] = state["time_ns"]
+    state["frame"] += 1
     row["offset"] = at + header
     row["time_ns"] = state["time_ns"]
+    row["frame"] = state["frame"]
     row["captured_len"] = captured
     row["wire_len"] = wire
     row["link_type"] = interface["link_type"]
-    row["file"] = section["file"]
+    row["file"] = state["file"]
     return 0
 
 
 @kernel
-def note_loss(losses: NDArray[np.void], section: Row, time_ns: Number) -> None:
-    """Add to ``losses`` (LOSS) what was lost before the packet of ``time_ns``, as ``section`` says."""
-    place, since_ns, go_on = section["losses"], section["since_ns"], False
-    if place > 0 and since_ns <= time_ns:
-        last = losses[place - 1]
-        go_on = last["interface"] == section["interface"] and last["until_ns"] == since_ns and last["frames"] < MANY
-    if go_on:
-        losses[place - 1]["until_ns"] = time_ns
-        losses[place - 1]["frames"] += section["lost"]
-    else:  # a clock that was set back between the two packets turns no span round
-        loss = losses[place]
-        loss["since_ns"], loss["until_ns"] = min(since_ns, time_ns), max(since_ns, time_ns)
-        loss["frames"], loss["interface"] = section["lost"], section["interface"]
-        section["losses"] = place + 1
-    section["lost"] = 0
+def set_time(time_ns: Number, at: Number, state: Row) -> None:
+    """Make ``time_ns`` the time at hand; where it is BEYOND, that of the packet before stays, and this one is noted."""
+    if time_ns != BEYOND:
+        state["time_ns"] = time_ns
+        return
+    if state["beyond"] == 0:
+        state["beyond_frame"], state["beyond_offset"] = state["frame"] + 1, state["base"] + at
+    state["beyond"] += 1
+
+
+@kernel
+def read_interface(
+    data: NDArray[np.uint8], at: Number, interfaces: NDArray[np.void], links: NDArray[np.uint32], state: Row
+) -> Number:
+    """Add the interface that the block at ``at`` describes; return 0, or why not (section 4.2)."""
+    big = state["big_endian"]
+    total = u32(data, at + 4, big)
+    if total < INTERFACE_BYTES:
+        return SHORT
+    if state["interfaces"] == INTERFACE_LIMIT:
+        return TOO_MANY
+    if state["interfaces"] == len(interfaces):
+        return TABLE_FULL
+    interface = interfaces[state["interfaces"]]
+    link_type = u16(data, at + 8, big)
+    resolution, offset_s = np.int64(6), np.int64(0)
+    interface["name_bytes"] = 0
+    place, end = at + 16, at + total - 4
+    while True:
+        code, size = option(data, place, end, big)
+        if code <= 0:
+            break
+        if code == IF_TSRESOL and size == 1:
+            resolution = np.int64(data[place + 4])
+        elif code == IF_TSOFFSET and size == 8:
+            first, second = u32(data, place + 4, big), u32(data, place + 8, big)
+            offset_s = first << 32 | second if big else second << 32 | first
+        elif code == IF_NAME:
+            interface["name_bytes"] = min(size, np.int64(NAME_BYTES))
+            for i in range(interface["name_bytes"]):
+                interface["name"][i] = data[place + 4 + i]
+        place = following(place, size)
+    if code < 0:
+        return OPTIONS
+    set_clock(interface, resolution, offset_s)
+    interface["snaplen"], interface["link_type"] = u32(data, at + 12, big), link_type
+    interface["lost"] = interface["ahead"] = 0
+    interface["by_interface"] = interface["by_system"] = UNKNOWN
+    interface["last_ns"] = interface["counted_ns"] = BEYOND
+    state["interfaces"] += 1
+    if links[link_type] == 0:
+        state["links"] += 1
+        links[link_type] = state["links"]
+    return 0
+
+
+@kernel
+def read_statistics(
+    data: NDArray[np.uint8], at: Number, interfaces: NDArray[np.void], state: Row, losses: NDArray[np.void]
+) -> Number:
+    """Take the drops that the statistics at ``at`` count; return 0, or why they make no sense (section 4.6)."""
+    big = state["big_endian"]
+    total = u32(data, at + 4, big)
+    if total < STATISTICS_BYTES:
+        return SHORT
+    by_interface, by_system = np.int64(UNKNOWN), np.int64(UNKNOWN)
+    began_at, ended_at = np.int64(0), np.int64(0)
+    place, end = at + 20, at + total - 4
+    while True:
+        code, size = option(data, place, end, big)
+        if code <= 0:
+            break
+        if size == 8:
+            if code == ISB_STARTTIME:
+                began_at = place + 4
+            elif code == ISB_ENDTIME:
+                ended_at = place + 4
+            elif code == ISB_IFDROP:
+                by_interface = count(data, place + 4, big)
+            elif code == ISB_OSDROP:
+                by_system = count(data, place + 4, big)
+        place = following(place, size)
+    if code < 0:
+        return OPTIONS
+    number = u32(data, at + 8, big)
+    if number < state["interfaces"]:
+        interface = interfaces[number]
+        if by_interface != UNKNOWN:
+            interface["by_interface"] = by_interface
+        if by_system != UNKNOWN:
+            interface["by_system"] = by_system
+        at_ns, since_ns = statistics_time(data, (began_at, ended_at, at + 12), interface, state)
+        statistics_lost(interface, number, at_ns, since_ns, state, losses)
+    return 0
+
+
+@kernel
+def read_byte_order(data: NDArray[np.uint8], at: Number, state: Row) -> Number:
+    """Take the byte order of the section header at ``at``; return 0, or MAGIC (section 4.1)."""
+    if u32(data, at + 8, True) == MAGIC_NUMBER:
+        state["big_endian"] = True
+    elif u32(data, at + 8, False) == MAGIC_NUMBER:
+        state["big_endian"] = False
+    else:
+        return MAGIC
+    return 0
+
+
+@kernel
+def bad_length(kind: Number, total: Number) -> Number:
+    """Return why a block cannot have ``total`` bytes, or 0."""
+    if total > BLOCK_LIMIT:
+        return LONG
+    if total < (SECTION_BYTES if kind == SECTION_HEADER else FRAMING) or total % 4 != 0:
+        return SHORT
+    return 0
 
 
 @entry
@@ -190,48 +260,53 @@ def walk_pcapng(
     data: NDArray[np.uint8],
     rows: NDArray[np.void],
     interfaces: NDArray[np.void],
-    section: NDArray[np.void],
-    cursor: NDArray[np.void],
+    links: NDArray[np.uint32],
+    states: NDArray[np.void],
     losses: NDArray[np.void],
 ) -> int:
-    """Fill ``rows`` (FRAME) with the packets of ``data[position:end]``; return how many; move ``cursor``.
+    """Fill ``rows`` (FRAME) with the packets of ``data[position:end]``; return how many; move ``states[0]`` (STATE).
 
-    Stops at the blocks that change how packets are read, with ``stop`` = HEADER_BLOCK, and skips unknown ones; and
-    when ``losses`` (LOSS), which tell before which packets frames were lost, are full.
+    ``interfaces`` and ``losses`` (LOSS) are filled on the way; ``links`` holds for each link type the how-manieth of
+    the file it is, 0 if it has not been seen. Unknown blocks are skipped. A walk also ends after the first section
+    header, where ``losses`` are full, and before a section that would forget the interfaces that they name.
     """
-    state, big, end = cursor[0], section[0]["big_endian"], section[0]["end"]
-    section[0]["losses"] = 0
-    at, count, stop, need = state["position"], 0, np.int64(0), np.int64(0)
-    while count < len(rows) and section[0]["losses"] < len(losses):
+    state = states[0]
+    state["losses"] = 0
+    at, end, found, need, stop = state["position"], state["end"], 0, np.int64(0), np.int64(0)
+    while found < len(rows) and state["losses"] < len(losses):
         need = np.int64(FRAMING)
         if end - at < need:
             break
-        kind, total = u32(data, at, big), u32(data, at + 4, big)
-        if kind == SECTION_HEADER:  # its length is in a byte order that it has yet to tell
-            stop = np.int64(HEADER_BLOCK)
-        elif total < FRAMING or total % 4 != 0:
-            stop = np.int64(SHORT)
-        elif total > BLOCK_LIMIT:
-            stop = np.int64(LONG)
+        kind = u32(data, at, state["big_endian"])
+        if kind == SECTION_HEADER:
+            if state["losses"] > 0:
+                need = np.int64(0)
+                break
+            stop = np.int64(read_byte_order(data, at, state))
+        total = u32(data, at + 4, state["big_endian"])
+        if stop == 0:
+            stop = np.int64(bad_length(kind, total))
         if stop != 0:
             break
         need = total
         if end - at < need:
             break
-        if u32(data, at + total - 4, big) != total:
+        if u32(data, at + total - 4, state["big_endian"]) != total:
             stop = np.int64(TRAILER)
-        elif kind in (INTERFACE_DESCRIPTION, INTERFACE_STATISTICS):
-            stop = np.int64(HEADER_BLOCK)
         elif kind in (ENHANCED_PACKET, SIMPLE_PACKET, OBSOLETE_PACKET):
-            stop = np.int64(read_packet(data, at, rows[count], interfaces, section[0], state))
-            if stop == 0:
-                state["frame"] += 1
-                rows[count]["frame"] = state["frame"]
-                if section[0]["lost"] != 0:
-                    note_loss(losses, section[0], state["time_ns"])
-                count += 1
+            stop = np.int64(read_packet(data, at, rows[found], interfaces, state, losses))
+            found += 1 if stop == 0 else 0
+        elif kind == INTERFACE_DESCRIPTION:
+            stop = np.int64(read_interface(data, at, interfaces, links, state))
+        elif kind == INTERFACE_STATISTICS:
+            stop = np.int64(read_statistics(data, at, interfaces, state, losses))
+        elif kind == SECTION_HEADER:
+            close_section(interfaces, state)
+            state["sections"] += 1
         if stop != 0:
             break
         at, need = at + total, np.int64(0)
+        if kind == SECTION_HEADER and state["sections"] == 1:
+            break
     state["position"], state["stop"], state["need"] = at, stop, (np.int64(0) if stop != 0 else need)
-    return count
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import zlib
 from typing import Any
 
@@ -11,9 +10,10 @@ from kacap.capture.blocks import Stream, StreamDamage
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
-# How much compressed input is taken in one step. zlib bounds its output; zstd does not, and 4 bytes can stand for
-# 128 KiB, so its step is small enough that hostile input stays below 128 MiB.
-GZIP_STEP = 1 << 18
+# How much compressed input is taken at once: what follows a member or frame in it is copied for the next one. zlib
+# bounds its output; zstd does not, and 4 bytes can stand for 128 KiB, so its step is small enough that hostile input
+# stays below 128 MiB.
+INPUT_BYTES = 1 << 16
 ZSTD_STEP = 1 << 12
 
 
@@ -28,19 +28,24 @@ class Decompressor:
         self._failure: StreamDamage | None = None  # raised once the output before it was handed out
 
     def readinto(self, view: memoryview) -> int:
-        """Decompress some bytes into ``view``; 0 at the end. Raises StreamDamage."""
-        while not self._output:
-            if self._failure is not None:
-                raise self._failure
-            if not self._input and not self._more():
-                if self._codec is not None:
-                    raise StreamDamage("the compressed file is cut")
-                return 0
-            self._output = memoryview(self._step(len(view)))
-        count = min(len(view), len(self._output))
-        view[:count] = self._output[:count]
-        self._output = self._output[count:]
-        return count
+        """Decompress the input at hand into ``view``, at least a byte; return 0 at the end. Raises StreamDamage."""
+        filled = 0
+        while filled < len(view):
+            if not self._output:
+                if filled and (self._failure is not None or not self._input):
+                    break
+                if self._failure is not None:
+                    raise self._failure
+                if not self._input and not self._more():
+                    if self._codec is not None:
+                        raise StreamDamage("the compressed file is cut")
+                    break
+                self._output = memoryview(self._step(len(view) - filled))
+            count = min(len(view) - filled, len(self._output))
+            view[filled : filled + count] = self._output[:count]
+            self._output = self._output[count:]
+            filled += count
+        return filled
 
     def close(self) -> None:
         """Close the stream beneath."""
@@ -48,7 +53,7 @@ class Decompressor:
 
     def _more(self) -> bool:
         """Read more compressed bytes."""
-        block = bytearray(GZIP_STEP)
+        block = bytearray(INPUT_BYTES)
         self._input = bytes(block[: self._stream.readinto(memoryview(block))])
         return bool(self._input)
 
@@ -72,20 +77,24 @@ class GzipStream(Decompressor):
             output: bytes = self._codec.decompress(self._input, wanted)
         except zlib.error as error:
             self._failure = StreamDamage(f"the gzip data is damaged ({error})")
-            return self._salvage(before)
+            return self._salvage(before, wanted)
         if self._codec.eof:
             self._input, self._codec = self._codec.unused_data, None
         else:
             self._input = self._codec.unconsumed_tail
         return output
 
-    def _salvage(self, codec: Any) -> bytes:
+    def _salvage(self, codec: Any, wanted: int) -> bytes:
         """Return what precedes the damage in the input at hand: zlib gives back nothing of a step that fails."""
-        pieces: list[bytes] = []
-        with contextlib.suppress(zlib.error):
-            for byte in self._input:
-                pieces.append(codec.decompress(bytes([byte])))
-        return b"".join(pieces)
+        good, bad = 0, len(self._input)  # bytes of input that decompress, and that do not
+        output = b""
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            try:
+                output, good = codec.copy().decompress(self._input[:middle], wanted), middle
+            except zlib.error:
+                bad = middle
+        return output
 
 
 class ZstdStream(Decompressor):

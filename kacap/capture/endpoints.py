@@ -7,9 +7,8 @@ from ipaddress import IPv6Address, ip_address
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.capture.bpf import match_frames
-from kacap.capture.filters import RAW, compile_filter
-from kacap.capture.frames import FRAME
+from kacap.capture.filters import RAW, compile_filter, match_frames
+from kacap.capture.frames import FRAME, FrameBatch
 from kacap.errors import FilterError
 from kacap.model import Endpoint
 from kacap.segments import ACK
@@ -73,5 +72,5 @@ class EndsFilter:
         frames["captured_len"] = frames["wire_len"] = len(packets[0])
         frames["link_type"] = RAW
         kept = np.zeros(2, np.bool_)
-        match_frames(self.program, np.concatenate(packets), frames, RAW, kept)
+        match_frames(self.program, FrameBatch(np.concatenate(packets), frames), RAW, kept)
         return bool(kept.any())

@@ -7,24 +7,11 @@ import ctypes
 import socket
 from dataclasses import dataclass
 
-from kacap.capture.library import load_libpcap
+from kacap.capture.library import InterfaceEntry, function
 from kacap.errors import CaptureError, FilterError
 
 # PCAP_IF_ flags, pcap_findalldevs(3PCAP), in tcpdump's words.
 FLAGS = ((0x02, "Up"), (0x04, "Running"), (0x01, "Loopback"), (0x08, "Wireless"))
-
-
-class _Interface(ctypes.Structure):
-    """struct pcap_if."""
-
-
-_Interface._fields_ = (
-    ("next", ctypes.POINTER(_Interface)),
-    ("name", ctypes.c_char_p),
-    ("description", ctypes.c_char_p),
-    ("addresses", ctypes.c_void_p),
-    ("flags", ctypes.c_uint),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +31,24 @@ class Interface:
 def interfaces() -> list[Interface]:
     """Return what can be captured on. Raises CaptureError when neither libpcap nor the system knows."""
     with contextlib.suppress(FilterError):
-        return _of_libpcap(load_libpcap())
+        return _of_libpcap()
     try:
         return [Interface(name) for _, name in socket.if_nameindex()]
     except OSError as error:
         raise CaptureError(f"cannot list the interfaces: {error.strerror}") from None
 
 
-def _of_libpcap(library: ctypes.CDLL) -> list[Interface]:
-    """Return libpcap's list."""
-    first, reason = ctypes.POINTER(_Interface)(), ctypes.create_string_buffer(256)
-    if library.pcap_findalldevs(ctypes.byref(first), reason) != 0:
+def _of_libpcap() -> list[Interface]:
+    """Return libpcap's list. Raises FilterError without libpcap."""
+    first, reason = ctypes.POINTER(InterfaceEntry)(), ctypes.create_string_buffer(256)
+    if function("pcap_findalldevs")(ctypes.byref(first), reason) != 0:
         raise CaptureError(f"cannot list the interfaces: {reason.value.decode(errors='replace')}")
-    found, at = [], first
+    interfaces, at = [], first
     while at:
-        state = tuple(word for bit, word in FLAGS if at.contents.flags & bit)
-        texts = [(text or b"").decode(errors="replace") for text in (at.contents.name, at.contents.description)]
-        found.append(Interface(texts[0], texts[1], state))
-        at = at.contents.next
-    library.pcap_freealldevs(first)
-    return found
+        entry = at.contents
+        state = tuple(word for bit, word in FLAGS if entry.flags & bit)
+        name, description = ((text or b"").decode(errors="replace") for text in (entry.name, entry.description))
+        interfaces.append(Interface(name, description, state))
+        at = entry.next
+    function("pcap_freealldevs")(first)
+    return interfaces

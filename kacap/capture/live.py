@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from kacap.capture.live_source import WHOLE, LiveSource, Tap, Wish
+from kacap.capture.privileges import User
 from kacap.capture.rights import SNAPLEN, CannotCaptureError
 from kacap.errors import UsageError
 
@@ -48,12 +49,14 @@ def open_live(
     netns: str | None = None,
     link_type: str | None = None,
     limit: int | None = None,
+    user: User | None = None,
     now: Callable[[], int] = time.time_ns,
 ) -> LiveSource:
     """Open interfaces (``any``: all of them) and return their frames as one source.
 
     ``filter`` is a BPF expression, ``snaplen`` the bytes kept of each frame (0: all), ``buffer_kib`` the size of the
-    kernel's buffer, ``netns`` the name, pid or path of a network namespace. The source ends after ``limit`` frames.
+    kernel's buffer, ``netns`` the name, pid or path of a network namespace. The source ends after ``limit`` frames. A
+    program that captures is started as ``user``, so that who becomes that user can end it.
     ``engine`` is one of ``ENGINES``; ``auto`` takes the first that works for all interfaces. Raises CaptureError
     naming the interface and what helps, FilterError when libpcap refuses the expression, UsageError.
     """
@@ -61,7 +64,7 @@ def open_live(
         raise UsageError(f"--engine {engine}: known are auto, {', '.join(ENGINES)}")
     if not interfaces:
         raise UsageError("name an interface (kacap live -D lists them)")
-    wish = Wish(filter, snaplen or WHOLE, promiscuous, buffer_kib, netns, link_type)
+    wish = Wish(filter, snaplen or WHOLE, promiscuous, buffer_kib, netns, link_type, user)
     names = list(dict.fromkeys(interfaces))
     taps = _first_that_works(names, wish) if engine == "auto" else _open_all(ENGINES[engine], names, wish)
     return LiveSource(taps, limit, now, snaplen=wish.snaplen)

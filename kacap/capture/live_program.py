@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import select
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -15,12 +14,13 @@ from typing import IO
 
 from kacap.capture.live_source import Wish
 from kacap.capture.live_stream import StreamTap, WaitingStream
-from kacap.capture.netns import inside
+from kacap.capture.privileges import FOR_CAPTURE, User, drop
 from kacap.capture.rights import CannotCaptureError, no_rights
 from kacap.errors import FilterError
+from kacap.netns import inside
+from kacap.trusted import find_program, plain_environment
 
 START_MS = 10_000  # a program that has not begun by then hangs
-PLACES = os.pathsep.join(["/usr/sbin", "/sbin", "/usr/local/sbin"])
 COUNTS = re.compile(r"^(\d+) packets? (received by filter|dropped by kernel|dropped by interface)", re.M)
 DUMPCAP_COUNTS = re.compile(r"received/dropped on interface .*?: (\d+)/(\d+)(?: \(.*ps_ifdrop:(\d+)\))?")
 
@@ -41,6 +41,7 @@ class ProgramTap(StreamTap):
         """Let the program end properly, and read what it still has to say."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
+        self.begin()
         self._thread.join(2)
         super().halt()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -72,7 +73,7 @@ def open_program(interface: str, index: int, wish: Wish) -> ProgramTap:
     failures = []
     for command in commands(interface, wish):
         try:
-            return inside(wish.netns, lambda command=command: _start(command, interface, index))  # type: ignore[misc]
+            return inside(wish.netns, lambda command=command: _start(command, interface, index, wish.user))  # type: ignore[misc]
         except CannotCaptureError as error:
             failures.append(error)
     if not failures:
@@ -84,35 +85,37 @@ def open_program(interface: str, index: int, wish: Wish) -> ProgramTap:
 
 def commands(interface: str, wish: Wish) -> Iterator[list[str]]:
     """Yield the command lines worth trying; sudo only where it asks for no password."""
-    path = os.pathsep.join([os.environ.get("PATH", ""), PLACES])
     passive = [] if wish.promiscuous else ["-p"]
     buffer = str(wish.buffer_kib) if wish.buffer_kib else None
-    if dumpcap := shutil.which("dumpcap", path=path):
+    if dumpcap := find_program("dumpcap"):
         size = ["-B", str(max(int(buffer) // 1024, 1))] if buffer else []
         link = ["-y", wish.link_type] if wish.link_type else []
         expression = ["-f", wish.filter] if wish.filter else []
         options = ["-q", "-i", interface, "-s", str(wish.snaplen), *passive, *size, *link, *expression]
         yield [dumpcap, *options, "-P", "-w", "-"]
-    if tcpdump := shutil.which("tcpdump", path=path):
+    if tcpdump := find_program("tcpdump"):
         size = ["-B", buffer] if buffer else []
         link = ["-y", wish.link_type] if wish.link_type else []
         expression = ["--", wish.filter] if wish.filter else []
         options = ["-n", "-U", "-i", interface, "-s", str(wish.snaplen), *passive, *size, *link]
         yield [tcpdump, "--nano", *options, "-w", "-", *expression]
-        if os.geteuid() and (sudo := shutil.which("sudo")):
+        if os.geteuid() and (sudo := find_program("sudo")):
             yield [sudo, "-n", tcpdump, "--nano", *options, "-w", "-", *expression]
 
 
-def _start(command: list[str], interface: str, index: int) -> ProgramTap:
-    """Start one program; it works if its first bytes come. Raises CannotCaptureError, FilterError."""
+def _start(command: list[str], interface: str, index: int, user: User | None) -> ProgramTap:
+    """Start one program, as ``user``; it works if its first bytes come. Raises CannotCaptureError, FilterError."""
     errors = tempfile.TemporaryFile()  # noqa: SIM115 (read until the program has ended)
     try:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
-        )
-    except OSError as error:
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, start_new_session=True,
+            env=plain_environment(),
+            preexec_fn=(lambda: drop(user, FOR_CAPTURE, ambient=True)) if user is not None else None,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError) as error:
         why = "rights" if isinstance(error, PermissionError) else "failed"
-        raise CannotCaptureError(f"{interface}: cannot start {command[0]}: {error.strerror}", why) from None
+        told = getattr(error, "strerror", error)
+        raise CannotCaptureError(f"{interface}: cannot start {command[0]}: {told}", why) from None
     assert process.stdout is not None
     waiting = select.poll()
     waiting.register(process.stdout, select.POLLIN)

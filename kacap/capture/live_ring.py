@@ -12,18 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.capture.frames import FRAME, FrameBatch
-from kacap.capture.library import load_libpcap
+from kacap.capture.library import Statistics, compile_on, function, last_error, load_libpcap
 from kacap.capture.live_source import Wish
-from kacap.capture.netns import inside
 from kacap.capture.rights import CannotCaptureError, no_rights
+from kacap.clock import SECOND_NS
 from kacap.errors import Damage, FilterError, UsageError
 from kacap.kernels import Row, entry
 from kacap.model import Drop
+from kacap.netns import inside
 
 BATCH_FRAMES = 16_384
 BUFFER_BYTES = 4 << 20
 RING_KIB = 16_384
-NETMASK_UNKNOWN = 0xFFFFFFFF
 TO_LINK_TYPE = {12: 101, 14: 101}  # DLT_RAW of most systems and of OpenBSD to LINKTYPE_RAW; the rest are the same
 
 # pcap_activate(3PCAP).
@@ -70,7 +70,7 @@ def drain(next_ex: Row, copy: Row, rings: NDArray[np.void], frames: NDArray[np.v
         ring["frame"] += 1
         row = frames[count]
         row["offset"] = at
-        row["time_ns"] = np.int64(ring["seconds"]) * 1_000_000_000 + np.int64(ring["fraction"]) * ring["fraction_ns"]
+        row["time_ns"] = np.int64(ring["seconds"]) * SECOND_NS + np.int64(ring["fraction"]) * ring["fraction_ns"]
         row["frame"] = ring["frame"]
         row["captured_len"] = ring["captured"]
         row["wire_len"] = ring["wire"]
@@ -78,54 +78,6 @@ def drain(next_ex: Row, copy: Row, rings: NDArray[np.void], frames: NDArray[np.v
         row["file"] = ring["file"]
         at, count = at + np.int64(ring["captured"]), count + 1
     return count
-
-
-class _Program(ctypes.Structure):
-    """struct bpf_program."""
-
-    _fields_ = (("length", ctypes.c_uint), ("instructions", ctypes.c_void_p))
-
-
-class _Statistics(ctypes.Structure):
-    """struct pcap_stat."""
-
-    _fields_ = (("received", ctypes.c_uint), ("dropped", ctypes.c_uint), ("interface", ctypes.c_uint))
-
-
-_SIGNATURES: dict[str, tuple[Any, ...]] = {  # result, then parameters; every pointer is a number
-    "pcap_create": (ctypes.c_size_t, ctypes.c_char_p, ctypes.c_char_p),
-    "pcap_set_snaplen": (ctypes.c_int, ctypes.c_size_t, ctypes.c_int),
-    "pcap_set_promisc": (ctypes.c_int, ctypes.c_size_t, ctypes.c_int),
-    "pcap_set_timeout": (ctypes.c_int, ctypes.c_size_t, ctypes.c_int),
-    "pcap_set_buffer_size": (ctypes.c_int, ctypes.c_size_t, ctypes.c_int),
-    "pcap_set_immediate_mode": (ctypes.c_int, ctypes.c_size_t, ctypes.c_int),
-    "pcap_set_tstamp_precision": (ctypes.c_int, ctypes.c_size_t, ctypes.c_int),
-    "pcap_get_tstamp_precision": (ctypes.c_int, ctypes.c_size_t),
-    "pcap_activate": (ctypes.c_int, ctypes.c_size_t),
-    "pcap_statustostr": (ctypes.c_char_p, ctypes.c_int),
-    "pcap_geterr": (ctypes.c_char_p, ctypes.c_size_t),
-    "pcap_setnonblock": (ctypes.c_int, ctypes.c_size_t, ctypes.c_int, ctypes.c_char_p),
-    "pcap_get_selectable_fd": (ctypes.c_int, ctypes.c_size_t),
-    "pcap_datalink": (ctypes.c_int, ctypes.c_size_t),
-    "pcap_set_datalink": (ctypes.c_int, ctypes.c_size_t, ctypes.c_int),
-    "pcap_datalink_name_to_val": (ctypes.c_int, ctypes.c_char_p),
-    "pcap_compile": (ctypes.c_int, ctypes.c_size_t, ctypes.POINTER(_Program), ctypes.c_char_p, ctypes.c_int,
-                     ctypes.c_uint32),
-    "pcap_setfilter": (ctypes.c_int, ctypes.c_size_t, ctypes.POINTER(_Program)),
-    "pcap_freecode": (None, ctypes.POINTER(_Program)),
-    "pcap_stats": (ctypes.c_int, ctypes.c_size_t, ctypes.POINTER(_Statistics)),
-    "pcap_close": (None, ctypes.c_size_t),
-    "pcap_next_ex": (ctypes.c_int, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_size_t),
-}  # fmt: skip
-
-
-@functools.cache
-def function(name: str) -> Any:
-    """Return a function of libpcap; None where this libpcap is too old to have it."""
-    try:
-        return ctypes.CFUNCTYPE(*_SIGNATURES[name])((name, load_libpcap()))
-    except AttributeError:
-        return None
 
 
 @functools.cache
@@ -186,12 +138,12 @@ class Ring:
         if not self.ended:
             count = drain(function("pcap_next_ex"), _memcpy(), self._ring, self._frames[:limit], self._buffer)
             if self._ring[0]["status"] < 0:
-                self.fault, self.ended = _words(self._handle), True
+                self.fault, self.ended = last_error(self._handle), True
         return FrameBatch(self._buffer, self._frames[:count].copy())
 
     def counts(self) -> tuple[int | None, int | None, int | None]:
         """Return packets received by the filter, dropped by the kernel, dropped by the interface."""
-        found = _Statistics()
+        found = Statistics()
         if self._handle and function("pcap_stats")(self._handle, ctypes.byref(found)) == 0:
             self._counts = found.received, found.dropped, found.interface
         return self._counts
@@ -228,7 +180,7 @@ def _activate(interface: str, wish: Wish) -> int:
     status: int = function("pcap_activate")(handle)
     if status >= 0:
         return handle
-    words = _words(handle) or function("pcap_statustostr")(status).decode()
+    words = last_error(handle) or function("pcap_statustostr")(status).decode()
     function("pcap_close")(handle)
     raise _cannot(interface, status, words, wish)
 
@@ -249,7 +201,7 @@ def _prepare(handle: int, interface: str, wish: Wish) -> int:
     if wish.link_type is not None:
         value = function("pcap_datalink_name_to_val")(wish.link_type.encode())
         if value < 0 or function("pcap_set_datalink")(handle, value) != 0:
-            raise UsageError(f"{interface}: cannot deliver link type {wish.link_type}: {_words(handle)}")
+            raise UsageError(f"{interface}: cannot deliver link type {wish.link_type}: {last_error(handle)}")
     elif interface == "any":
         function("pcap_set_datalink")(handle, function("pcap_datalink_name_to_val")(b"LINUX_SLL2"))
     if wish.filter:
@@ -265,19 +217,9 @@ def _prepare(handle: int, interface: str, wish: Wish) -> int:
 
 def _filter(handle: int, interface: str, expression: str) -> None:
     """Compile an expression and let the kernel apply it."""
-    program = _Program()
-    if "\0" in expression:
-        raise FilterError("a filter cannot hold a NUL character")
-    text = expression.encode(errors="surrogateescape")
-    if function("pcap_compile")(handle, ctypes.byref(program), text, 1, NETMASK_UNKNOWN) != 0:
-        raise FilterError(f"filter '{expression}' is refused by libpcap for {interface}: {_words(handle)}")
+    program = compile_on(handle, expression, interface)
     try:
         if function("pcap_setfilter")(handle, ctypes.byref(program)) != 0:
-            raise FilterError(f"filter '{expression}' cannot be set on {interface}: {_words(handle)}")
+            raise FilterError(f"filter '{expression}' cannot be set on {interface}: {last_error(handle)}")
     finally:
         function("pcap_freecode")(ctypes.byref(program))
-
-
-def _words(handle: int) -> str:
-    """Return libpcap's last error on a handle."""
-    return str(function("pcap_geterr")(handle).decode(errors="replace"))

@@ -17,10 +17,10 @@ import numpy as np
 from kacap.capture.filters import compile_filter
 from kacap.capture.frames import FRAME, FrameBatch
 from kacap.capture.live_source import Wish
-from kacap.capture.netns import inside
 from kacap.capture.rights import CannotCaptureError, no_rights
 from kacap.errors import Damage
 from kacap.model import Drop
+from kacap.netns import inside
 
 ETH_P_ALL = 3  # with ETH_P_IP outgoing packets would not be delivered
 SOL_PACKET, PACKET_STATISTICS, SO_ATTACH_FILTER = 263, 6, 26

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from kacap.capture.drops import Drops, shortened, total
 from kacap.capture.filters import Filter
 from kacap.capture.frames import FRAME, FrameBatch
+from kacap.capture.privileges import User
 from kacap.capture.rights import SNAPLEN
 from kacap.errors import Damage
 from kacap.model import Drop
@@ -34,6 +35,7 @@ class Wish:
     buffer_kib: int | None = None
     netns: str | None = None
     link_type: str | None = None  # a name as tcpdump -y has it
+    user: User | None = None  # whom a program that captures is started as; None: who this is
 
 
 @dataclass(slots=True)

@@ -53,20 +53,25 @@ class StreamTap:
         self._stop = threading.Event()
         self._batches: queue.Queue[FrameBatch | None] = queue.Queue(AHEAD)
         self._bell, self._ring_bell = os.pipe()
-        self._thread = threading.Thread(target=self._read, args=(index, open(self._stop)), daemon=True)
-        self._thread.start()
+        self._stream = open(self._stop)
+        self._thread = threading.Thread(target=self._read, args=(index,), daemon=True)
 
-    def _read(self, index: int, stream: WaitingStream) -> None:
+    def begin(self) -> None:
+        """Start to read, if that has not been done: a thread keeps the rights that this one has at its start."""
+        if self._thread.ident is None:
+            self._thread.start()
+
+    def _read(self, index: int) -> None:
         """Read until the end; runs in the thread."""
         try:
-            self._reader = open_reader(self.name, index, stream=stream)
+            self._reader = open_reader(self.name, index, stream=self._stream)
             self._reader.growing = self._stop.is_set()
             for batch in self._reader.batches():
                 self._offer(copied(batch))
         except BaseException as error:  # raised again by drain
             self._error = error
         finally:
-            stream.close()
+            self._stream.close()
             self._offer(None)
 
     def _offer(self, batch: FrameBatch | None) -> None:
@@ -90,8 +95,7 @@ class StreamTap:
     @property
     def damages(self) -> list[Damage]:
         """Where the stream stopped making sense; its end while it was being written is none."""
-        damage = self._reader.damage if self._reader and not self._stop.is_set() else None
-        return [damage] if damage else []
+        return self._reader.damages if self._reader and not self._stop.is_set() else []
 
     @property
     def drops(self) -> list[Drop]:
@@ -104,6 +108,7 @@ class StreamTap:
 
     def drain(self, limit: int) -> FrameBatch:
         """Return the batches that wait, as one."""
+        self.begin()
         found = []
         while not self.ended:
             try:
@@ -129,6 +134,7 @@ class StreamTap:
     def halt(self) -> None:
         """Read no further than what has arrived."""
         self._stop.set()
+        self.begin()
         self._thread.join(2)
 
     def close(self) -> None:

@@ -1,4 +1,8 @@
-"""Classic pcap to frames (draft-ietf-opsawg-pcap): either byte order, micro or nano, and Kuznetzov's variant."""
+"""Classic pcap to frames (draft-ietf-opsawg-pcap): either byte order, micro or nano, and Kuznetzov's variant.
+
+Before version 2.3 a record's two lengths are in the other order; some writers of 2.3, too, had them so, and DG/UX's
+tcpdump, whose version is 543.0 (libpcap, sf-pcap.c).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from numpy.typing import NDArray
 
 from kacap.capture.blocks import Window
 from kacap.capture.records import FRAME_LIMIT, RecordReader, u32
+from kacap.clock import SECOND_NS
 from kacap.errors import CaptureError
 from kacap.kernels import entry
 
@@ -20,6 +25,10 @@ HEADER_BYTES = 24
 LARGE_LINK_TYPES = {189, 220, 231, 249, 266, 279}
 LARGE_FRAME_LIMIT = 128 << 20
 
+# The order of a record's lengths: captured first; the other way round; the other way round where only that makes sense.
+CAPTURED_FIRST, WIRE_FIRST, EITHER_FIRST = 0, 1, 2
+DG_UX = (543, 0)
+
 # What stays the same for all records of a file.
 LAYOUT = np.dtype(
     [
@@ -28,6 +37,7 @@ LAYOUT = np.dtype(
         ("limit", "<i8"),
         ("link_type", "<u2"),
         ("file", "<u2"),
+        ("lengths", "u1"),  # their order
         ("big_endian", "?"),
     ],
     align=True,
@@ -46,13 +56,15 @@ def walk_pcap(
 ) -> int:
     """Fill ``rows`` (FRAME) with the whole records of ``data[position:end]``; return how many; move ``cursor``."""
     fixed, state = layout[0], cursor[0]
-    big, header, fraction_ns = fixed["big_endian"], fixed["header"], fixed["fraction_ns"]
+    big, header, fraction_ns, order = fixed["big_endian"], fixed["header"], fixed["fraction_ns"], fixed["lengths"]
     at, frame, count, need = state["position"], state["frame"], 0, np.int64(0)
     while count < len(rows):
         need = header
         if end - at < need:
             break
-        captured = u32(data, at + 8, big)
+        captured, wire = u32(data, at + 8, big), u32(data, at + 12, big)
+        if order == WIRE_FIRST or (order == EITHER_FIRST and captured > wire):
+            captured, wire = wire, captured
         if captured > fixed["limit"]:
             state["stop"] = TOO_LONG
             break
@@ -61,10 +73,10 @@ def walk_pcap(
             break
         row = rows[count]
         row["offset"] = at + header
-        row["time_ns"] = u32(data, at, big) * 1_000_000_000 + u32(data, at + 4, big) * fraction_ns
+        row["time_ns"] = u32(data, at, big) * SECOND_NS + u32(data, at + 4, big) * fraction_ns
         row["frame"] = frame + 1
         row["captured_len"] = captured
-        row["wire_len"] = u32(data, at + 12, big)
+        row["wire_len"] = wire
         row["link_type"] = fixed["link_type"]
         row["file"] = fixed["file"]
         at, frame, count, need = at + need, frame + 1, count + 1, np.int64(0)
@@ -86,12 +98,14 @@ class PcapReader(RecordReader):
             )
         big = struct.unpack("<I", header[:4])[0] not in MAGICS
         magic, major, minor, _, _, _, network = struct.unpack(">IHHiIII" if big else "<IHHiIII", header)
-        if major != 2:
+        if major != 2 and (major, minor) != DG_UX:
             raise CaptureError(f"{name}: pcap version {major}.{minor} is unknown; convert it with editcap")
         fraction_ns, record_header = MAGICS[magic]
         link_type = network & 0xFFFF  # the bits above tell the length of a frame check sequence
         limit = LARGE_FRAME_LIMIT if link_type in LARGE_LINK_TYPES else FRAME_LIMIT
-        self.layout = np.array([(fraction_ns, record_header, limit, link_type, index, big)], LAYOUT)
+        lengths = CAPTURED_FIRST if (2, 3) < (major, minor) < DG_UX else WIRE_FIRST
+        lengths = EITHER_FIRST if (major, minor) == (2, 3) else lengths
+        self.layout = np.array([(fraction_ns, record_header, limit, link_type, index, lengths, big)], LAYOUT)
 
     @property
     def link_types(self) -> list[int]:
@@ -105,5 +119,8 @@ class PcapReader(RecordReader):
     def resolve(self, stop: int) -> bool:
         """A record that claims an impossible length ends the file."""
         at, fixed = self.window.start + 8, self.layout[0]
-        claimed = int.from_bytes(self.window.buffer[at : at + 4], "big" if fixed["big_endian"] else "little")
+        lengths = self.window.buffer[at : at + 8].tobytes()
+        captured, wire = struct.unpack(">II" if fixed["big_endian"] else "<II", lengths)
+        swapped = fixed["lengths"] == WIRE_FIRST or (fixed["lengths"] == EITHER_FIRST and captured > wire)
+        claimed = wire if swapped else captured
         return self.damaged(f"a record claims {claimed:,} captured bytes, more than any frame ({fixed['limit']:,})")

@@ -1,26 +1,32 @@
-"""Gives up what was needed to open the device: a reader of hostile packets should be nobody special.
+"""Gives up what was needed to open the device: whatever reads packets of strangers has no rights at all.
 
-credentials(7), capabilities(7), prctl(2). Python changes the identity of all threads (glibc does); capabilities belong
-to the calling thread, so what is kept, only this thread keeps.
+credentials(7), capabilities(7), prctl(2). The identity of all threads changes together (glibc sees to it), but
+capabilities, the bounding set and no_new_privs belong to each thread: they are given up while there is one, and looked
+at in all.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib.util
 import os
 import struct
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from kacap.capture.rights import CAPABILITIES, effective
 from kacap.errors import CaptureError, UsageError
 
 # What the reader of other processes' sockets needs (pidfd_getfd, /proc/PID/fd, sock_diag).
 FOR_SOCKETS = frozenset({"CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_NET_ADMIN"})
+FOR_CAPTURE = frozenset({"CAP_NET_RAW", "CAP_NET_ADMIN"})  # what a program that captures needs
+NOBODIES = ("tcpdump", "nobody")  # whom root becomes, the first that there is
 
-_PR_SET_KEEPCAPS, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 8, 38, 47, 4
+LINUX = sys.platform.startswith("linux")
+_PR_SET_KEEPCAPS, _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 8, 23, 24, 38, 47
+_RAISE, _CLEAR_ALL = 2, 4  # of the ambient set
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -31,7 +37,6 @@ class User:
     name: str
     uid: int
     gid: int
-    home: str
 
 
 def user_named(name: str) -> User:
@@ -42,96 +47,146 @@ def user_named(name: str) -> User:
         found = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
     except KeyError:
         raise UsageError(f"-Z {name}: no such user") from None
-    return User(found.pw_name, found.pw_uid, found.pw_gid, found.pw_dir)
+    return User(found.pw_name, found.pw_uid, found.pw_gid)
 
 
 def whom_to_become(wanted: str | None) -> User | None:
-    """Return the user to go on as: the wanted one, else who called sudo; None: stay.
+    """Return the user to go on as: the wanted one, for root without a wish the first of ``NOBODIES``; None: stay.
 
     Raises UsageError when a wanted user is unknown, or this process is not root and cannot become anybody.
     """
+    if os.name != "posix" or (wanted is None and os.geteuid() != 0):
+        return None
     if wanted is None:
-        caller = os.environ.get("SUDO_USER")
-        return user_named(caller) if caller and caller != "root" and os.geteuid() == 0 else None
+        for name in NOBODIES:
+            with contextlib.suppress(UsageError):
+                if may_become(user := user_named(name)):
+                    return user
+        return None
     user = user_named(wanted)
     if user.uid == os.geteuid():
         return None
     if os.geteuid() != 0:
         raise UsageError(f"-Z {wanted}: only root can become another user")
+    if not may_become(user):
+        raise UsageError(f"-Z {wanted}: root of this user namespace cannot become {wanted}")
     return user
 
 
-def may_run_python(user: User) -> bool:
-    """Return whether ``user`` may read Python, kacap and its packages: what lies in root's home he may not."""
-    packages = [importlib.util.find_spec(name) for name in ("kacap", "numba")]
-    files = [os.__file__, *(spec.origin for spec in packages if spec is not None and spec.origin)]
-    with acting_as(user):
-        return all(os.access(file, os.R_OK) for file in files)
+def may_become(user: User) -> bool:
+    """Return whether root can become ``user``: not in a user namespace that does not know him."""
+    return in_child(lambda: _change_user(user))
 
 
-@contextlib.contextmanager
-def acting_as(user: User | None) -> Iterator[None]:
-    """Do something as ``user`` and come back: files made meanwhile are his, and in his directories."""
-    if user is None:
-        yield
-        return
-    environment = {name: os.environ.get(name) for name in ("HOME", "XDG_CACHE_HOME")}
-    groups, gid = os.getgroups(), os.getgid()
-    os.environ["HOME"] = user.home
-    os.environ.pop("XDG_CACHE_HOME", None)
-    os.initgroups(user.name, user.gid)
-    os.setresgid(user.gid, user.gid, gid)
-    os.setresuid(user.uid, user.uid, 0)
-    try:
-        yield
-    finally:
-        os.setresuid(0, 0, 0)
-        os.setresgid(gid, gid, gid)
-        os.setgroups(groups)
-        for name, value in environment.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+def may_write(user: User, directory: str) -> bool:
+    """Return whether ``user`` can make files in ``directory``."""
+
+    def look() -> None:
+        _change_user(user)
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise PermissionError
+
+    return in_child(look)
 
 
-def drop(user: User | None, keep: frozenset[str] = frozenset()) -> None:
-    """Become ``user`` for good, with no capability but those in ``keep`` that this process has.
+def in_child(work: Callable[[], None]) -> bool:
+    """Return whether ``work`` ends well in a process of its own, which ends with it."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    return os.waitpid(pid, 0)[1] == 0
 
-    None: stay who this is; where that is not root, its capabilities go as well. Raises CaptureError if a right would
-    remain.
+
+def is_privileged() -> bool:
+    """Return whether this process has rights to give up."""
+    return os.name == "posix" and (os.geteuid() == 0 or effective() != 0)
+
+
+def drop(user: User | None, keep: frozenset[str] = frozenset(), *, ambient: bool = False) -> None:
+    """Become ``user`` (None: stay who this is) for good, with no capability but those in ``keep`` that there are.
+
+    With ``ambient`` a program that is started next has them too; else no program that is started gains anything. Raises
+    CaptureError if a right would remain, in whichever thread.
     """
-    if user is None and (os.geteuid() == 0 or not effective()):
+    if os.name != "posix":
         return
-    kept = effective() & sum(1 << CAPABILITIES[name] for name in keep)
+    had = effective()
+    kept = had & sum(1 << CAPABILITIES[name] for name in keep)
     libc = ctypes.CDLL(None, use_errno=True)
-    if user is not None:
+    if LINUX:
+        libc.prctl(_PR_CAP_AMBIENT, _CLEAR_ALL, 0, 0, 0)
+        _empty_bounding_set(libc, kept if ambient else 0)
         libc.prctl(_PR_SET_KEEPCAPS, 1 if kept else 0, 0, 0, 0)
-        os.initgroups(user.name, user.gid)
-        os.setresgid(user.gid, user.gid, user.gid)
-        os.setresuid(user.uid, user.uid, user.uid)
-        os.environ["HOME"] = user.home
-    libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
-    _set_capabilities(libc, kept)
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    _check(user, kept)
+    if user is not None:
+        _change_user(user)
+    if LINUX:
+        _set_capabilities(libc, kept, inherited=ambient)
+        if ambient:
+            for number in (n for n in range(64) if kept >> n & 1):
+                libc.prctl(_PR_CAP_AMBIENT, _RAISE, number, 0, 0)
+            return
+        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        _check(kept, bool(had >> CAPABILITIES["CAP_SETPCAP"] & 1))
+    if user is not None:
+        _try_back(user)
 
 
-def _set_capabilities(libc: ctypes.CDLL, mask: int) -> None:
-    """Make ``mask`` this thread's effective and permitted capabilities, and inherit none (capset(2))."""
+def _change_user(user: User) -> None:
+    """Take on a user's groups and identity, real, effective and saved. Raises OSError."""
+    os.initgroups(user.name, user.gid)
+    os.setresgid(user.gid, user.gid, user.gid)
+    os.setresuid(user.uid, user.uid, user.uid)
+
+
+def _empty_bounding_set(libc: ctypes.CDLL, kept: int) -> None:
+    """Take all but ``kept`` out of what programs started from here can ever have; without the right to, leave it."""
+    for number in range(64):
+        if libc.prctl(_PR_CAPBSET_READ, number, 0, 0, 0) == 1 and not kept >> number & 1:
+            libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)
+
+
+def _set_capabilities(libc: ctypes.CDLL, mask: int, *, inherited: bool) -> None:
+    """Make ``mask`` this thread's effective and permitted capabilities (capset(2))."""
     header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
-    words = (mask & 0xFFFFFFFF, mask >> 32)
-    data = struct.pack("6I", words[0], words[0], 0, words[1], words[1], 0)
-    if libc.capset(header, data) != 0:
+    words = [part for half in (mask & 0xFFFFFFFF, mask >> 32) for part in (half, half, half if inherited else 0)]
+    if libc.capset(header, struct.pack("6I", *words)) != 0:
         raise CaptureError(f"cannot drop capabilities: {os.strerror(ctypes.get_errno())}")
 
 
-def _check(user: User | None, kept: int) -> None:
-    """Make sure that there is no way back."""
-    if effective() != kept:
-        raise CaptureError("capabilities remain after dropping them; refusing to go on")
-    if user is None:
+def rights_of_threads() -> dict[str, set[str]]:
+    """Return what /proc says of this process's threads: for each line on capabilities and privileges, its values."""
+    found: dict[str, set[str]] = {}
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the thread has ended
+            for line in (task / "status").read_text().splitlines():
+                name, _, value = line.partition(":")
+                if name.startswith(("Cap", "NoNewPrivs")):
+                    found.setdefault(name, set()).add(value.strip())
+    return found
+
+
+def _check(kept: int, unbound: bool) -> None:
+    """Make sure that no thread has more than ``kept``, nor, with ``unbound``, a bounding set. Raises CaptureError."""
+    try:
+        found = rights_of_threads()
+    except OSError:  # no /proc: what the calls returned must do
         return
+    nothing = {"CapInh", "CapAmb", "CapBnd"} if unbound else {"CapInh", "CapAmb"}
+    for name, values in found.items():
+        allowed = {0} if name in nothing else {0, kept}
+        wrong = [value for value in values if int(value, 16) not in allowed]
+        if wrong and name in nothing | {"CapEff", "CapPrm"}:
+            raise CaptureError(f"rights remain after giving them up ({name} {', '.join(wrong)}); refusing to go on")
+    if found.get("NoNewPrivs", {"1"}) != {"1"}:
+        raise CaptureError("a thread that somebody else started can still gain rights; refusing to go on")
+
+
+def _try_back(user: User) -> None:
+    """Make sure that there is no way back to root. Raises CaptureError."""
     with contextlib.suppress(OSError):
         os.setresuid(0, 0, 0)
     if 0 in os.getresuid():

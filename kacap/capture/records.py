@@ -14,9 +14,7 @@ from kacap.errors import Damage
 from kacap.kernels import kernel
 from kacap.model import Drop
 
-# Inside a kernel: a NumPy integer of whatever width the value needs, and one row of a structured array.
-Number: TypeAlias = Any
-Row: TypeAlias = Any
+Number: TypeAlias = Any  # inside a kernel: a NumPy integer of whatever width the value needs
 
 BATCH_FRAMES = 8192  # so that a batch and the segments made of it stay in the processor's cache
 
@@ -25,17 +23,15 @@ FRAME_LIMIT = 262_144
 
 # How a walk over the records of a window left off. ``need``: bytes from ``position`` on that must be in the window
 # before the walk can go on; 0: it can go on at once.
-CURSOR = np.dtype(
-    [
-        ("position", "<i8"),
-        ("need", "<i8"),
-        ("frame", "<i8"),  # number of the last whole frame
-        ("time_ns", "<i8"),  # its time
-        ("untimed", "<i8"),  # frames whose record carries no time
-        ("stop", "<i8"),  # 0, or why the walk cannot go on by itself: a value of the format's own
-    ],
-    align=True,
-)
+CURSOR_FIELDS = [
+    ("position", "<i8"),
+    ("need", "<i8"),
+    ("frame", "<i8"),  # number of the last whole frame
+    ("time_ns", "<i8"),  # its time
+    ("untimed", "<i8"),  # frames whose record carries no time
+    ("stop", "<i8"),  # 0, or why the walk cannot go on by itself: a value of the format's own
+]
+CURSOR = np.dtype(CURSOR_FIELDS, align=True)
 
 
 @kernel
@@ -58,12 +54,14 @@ def u16(data: NDArray[np.uint8], at: Number, big_endian: Number) -> Number:
 class RecordReader:
     """The frames of one file, batch by batch. Formats say how to ``walk`` and what to do when the walk stops."""
 
+    state = CURSOR  # dtype of the one row that says where a walk stands; a format may add to CURSOR
+
     def __init__(self, window: Window, name: str, index: int):
         """Read the file called ``name``, number ``index`` of the capture, through ``window``."""
         self.window, self.name, self.index = window, name, index
-        self.cursor: NDArray[np.void] = np.zeros(1, CURSOR)
-        self.damage: Damage | None = None
-        self.growing = False  # a cut tail is no damage: the file was still being written
+        self.cursor: NDArray[np.void] = np.zeros(1, self.state)
+        self.growing = False  # a cut tail is no damage: the file is still being written
+        self._damages: list[Damage] = []
 
     def walk(self, rows: NDArray[np.void]) -> int:
         """Fill ``rows`` with the next whole frames of the window, move the cursor, return how many."""
@@ -93,29 +91,47 @@ class RecordReader:
         """When frames were lost, as far as the file says."""
         return []
 
+    @property
+    def damages(self) -> list[Damage]:
+        """What of the file makes no sense, where reading ended last."""
+        return list(self._damages)
+
     def batches(self) -> Iterator[FrameBatch]:
         """Yield the frames up to the end of the file or its damage."""
-        cursor = self.cursor[0]
+        rows = np.empty(BATCH_FRAMES, FRAME)
         while True:
-            rows = np.empty(BATCH_FRAMES, FRAME)
-            cursor["position"] = self.window.start
-            cursor["stop"] = cursor["need"] = 0
-            count = self.walk(rows)
-            self.window.start = int(cursor["position"])
-            if count:
-                yield FrameBatch(self.window.buffer, rows[:count])
-            if cursor["stop"] and not self.resolve(int(cursor["stop"])):
+            if count := self.advance(rows):
+                # A batch may wait for a while: few frames do not hold the memory of many.
+                few = count < BATCH_FRAMES // 2
+                yield FrameBatch(self.window.buffer, rows[:count].copy() if few else rows[:count])
+                rows = rows if few else np.empty(BATCH_FRAMES, FRAME)
+            if not self.go_on():
                 return
-            if cursor["need"] and not self.window.fill(int(cursor["need"])):
-                self.end_within(int(cursor["need"]))
-                return
+
+    def advance(self, rows: NDArray[np.void]) -> int:
+        """Walk once through what the window holds; return how many of ``rows`` (FRAME) were filled."""
+        cursor = self.cursor[0]
+        cursor["position"], cursor["stop"], cursor["need"] = self.window.start, 0, 0
+        count = self.walk(rows)
+        self.window.start = int(cursor["position"])
+        return count
+
+    def go_on(self) -> bool:
+        """Deal with what ended the last walk; return False at the end of the file or at damage."""
+        stop, need = int(self.cursor[0]["stop"]), int(self.cursor[0]["need"])
+        if stop and not self.resolve(stop):
+            return False
+        if need and not self.window.fill(need):
+            self._end_within(need)
+            return False
+        return True
 
     def damaged(self, what: str) -> bool:
         """Note that the record at the window's start makes no sense; return False for ``resolve``."""
-        self.damage = Damage(self.name, self.window.offset, int(self.cursor[0]["frame"]), what)
+        self._damages.append(Damage(self.name, self.window.offset, int(self.cursor[0]["frame"]), what))
         return False
 
-    def end_within(self, need: int) -> None:
+    def _end_within(self, need: int) -> None:
         """Judge the end of the stream where ``need`` bytes were asked for: clean between records, damage within one."""
         if self.window.fault is not None:
             self.damaged(self.window.fault)
@@ -123,6 +139,6 @@ class RecordReader:
             self.damaged(f"the file ends within a record: {self.window.unread:,} of {need:,} bytes are there")
 
     def close(self) -> None:
-        """Let go of the file and of its buffer; what was learned about it stays."""
+        """Close the file and release its buffer; what was learned about it stays."""
         self.window.stream.close()
         self.window.buffer = np.empty(0, np.uint8)

@@ -13,19 +13,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.capture.blockwalk import (
+from kacap.capture.blocktypes import (
     ENHANCED_PACKET,
-    FRAMING,
     INTERFACE_DESCRIPTION,
     INTERFACE_STATISTICS,
     OBSOLETE_PACKET,
+    PACKET_HEADER,
     SECTION_HEADER,
+    SIMPLE_HEADER,
     SIMPLE_PACKET,
 )
+from kacap.capture.blockwalk import following, option, read_byte_order
 from kacap.capture.frames import FRAME
 from kacap.capture.pcap import HEADER_BYTES, PcapReader
-from kacap.capture.records import BATCH_FRAMES, Number, RecordReader, Row, u16, u32
-from kacap.kernels import entry, kernel
+from kacap.capture.records import BATCH_FRAMES, Number, RecordReader, u32
+from kacap.kernels import Row, entry, kernel
 
 # What to do with one frame.
 PLAN = np.dtype(
@@ -40,46 +42,39 @@ PLAN = np.dtype(
 
 # Where the copying stands. ``private``: only what cannot name anyone is kept beside the packets themselves.
 JOB = np.dtype(
-    [("at", "<i8"), ("to", "<i8"), ("end", "<i8"), ("tick_ns", "<i8"), ("big", "?"), ("private", "?")], align=True
+    [("at", "<i8"), ("to", "<i8"), ("end", "<i8"), ("tick_ns", "<i8"), ("big_endian", "?"), ("private", "?")],
+    align=True,
 )
 
 OPTION_COMMENT = 1
 EXTRA = 16  # bytes that a comment adds beside its text, or a record header is shorter than a block's
-PACKET_HEADER, SIMPLE_HEADER = 28, 12
 # Options without names, addresses or comments (draft-ietf-opsawg-pcapng 4.2, 4.3, 4.6): flags, counts, clocks.
 PACKET_PLAIN = (2, 4, 5, 6)
-PLAIN_OPTIONS = {SECTION_HEADER: (), INTERFACE_DESCRIPTION: (8, 9, 13, 14), INTERFACE_STATISTICS: (2, 3, 4, 5, 6, 7, 8)}
-FIXED = {SECTION_HEADER: 24, INTERFACE_DESCRIPTION: 16, INTERFACE_STATISTICS: 20}  # bytes before the options
+INTERFACE_PLAIN = (8, 9, 13, 14)
+STATISTICS_PLAIN = (2, 3, 4, 5, 6, 7, 8)
+SECTION_FIXED, INTERFACE_FIXED, STATISTICS_FIXED = 24, 16, 20  # bytes before the options
 
 
 @dataclass(slots=True)
 class Piece:
-    """Some bytes of a file: a header block on its own, or records with the rows (FRAME) of the frames in them."""
+    """Some bytes of a file: a pcap's file header (``rows`` is None), or records with the rows (FRAME) of frames."""
 
     data: NDArray[np.uint8]
-    rows: NDArray[np.void] | None = None
+    rows: NDArray[np.void] | None
 
 
 def pieces(reader: RecordReader) -> Iterator[Piece]:
     """Yield all of a file in order, each piece the caller's own, up to its end or its damage."""
-    cursor, window = reader.cursor[0], reader.window
-    yield Piece(window.buffer[window.start - window.offset : window.start].copy())
+    window = reader.window
+    header = None if isinstance(reader, PcapReader) else np.empty(0, FRAME)
+    yield Piece(window.buffer[: window.start].copy(), header)
     while True:
-        rows = np.empty(BATCH_FRAMES, FRAME)
-        start = window.start
-        cursor["position"], cursor["stop"], cursor["need"] = start, 0, 0
-        count = reader.walk(rows)
-        window.start = int(cursor["position"])
-        rows = rows[:count]
+        rows, start = np.empty(BATCH_FRAMES, FRAME), window.start
+        rows = rows[: reader.advance(rows)]
         rows["offset"] -= start
         yield Piece(window.buffer[start : window.start].copy(), rows)
-        before = window.offset
-        if cursor["stop"] and not reader.resolve(int(cursor["stop"])):
+        if not reader.go_on():
             return
-        if header := window.offset - before:
-            yield Piece(window.buffer[window.start - header : window.start].copy())
-        if cursor["need"] and not window.fill(int(cursor["need"])):
-            return reader.end_within(int(cursor["need"]))
 
 
 class Rewriter:
@@ -87,7 +82,7 @@ class Rewriter:
 
     def __init__(self, reader: RecordReader, texts: NDArray[np.uint8], *, private: bool = False) -> None:
         """Copy what ``reader`` reads; comments are spans of ``texts``. ``private`` drops what may name somebody."""
-        self._texts, self._private = texts, private
+        self._texts = texts
         self._job: NDArray[np.void] = np.zeros(1, JOB)
         self._job["private"] = private
         self._pcap = isinstance(reader, PcapReader)
@@ -95,26 +90,15 @@ class Rewriter:
             self._job["tick_ns"] = reader.layout["fraction_ns"]
 
     def header(self, data: NDArray[np.uint8]) -> bytes:
-        """Return the copy of a header piece: a block, or a pcap's file header as section and interface."""
-        raw = data.tobytes()
-        if self._pcap:
-            return _section_of(raw, int(self._job["tick_ns"][0]))
-        if int.from_bytes(raw[:4], "big") == SECTION_HEADER:
-            self._job["big"] = raw[8] == 0x1A
-        order = ">" if self._job["big"][0] else "<"
-        (kind,) = struct.unpack(f"{order}I", raw[:4])
-        if kind == SECTION_HEADER:  # the section's length: not known any more
-            raw = raw[:16] + b"\xff" * 8 + raw[24:]
-        return _without_names(raw, kind, order) if self._private else raw
+        """Return the section and interface in place of a pcap's file header."""
+        return _section_of(data.tobytes(), int(self._job["tick_ns"][0]))
 
     def frames(self, piece: Piece, plans: NDArray[np.void]) -> memoryview:
         """Return the copy of a piece with frames; ``plans`` has a row (PLAN) for each."""
         data, rows = piece.data, piece.rows
         assert rows is not None
-        same = bool((plans["keep"] & (plans["text_len"] == 0) & (plans["captured"] == rows["captured_len"])).all())
-        if same and not self._pcap and not self._private:
-            return data.data
-        size = len(data) + int(plans["text_len"].sum()) + (PACKET_HEADER + EXTRA) * (len(rows) + 1)
+        # A block whose options had no end gains one: it has at least 24 bytes then.
+        size = len(data) + len(data) // 6 + int(plans["text_len"].sum()) + (PACKET_HEADER + EXTRA) * (len(rows) + 1)
         out = np.zeros(size, np.uint8)
         self._job["at"], self._job["to"], self._job["end"] = 0, 0, len(data)
         copy = write_records if self._pcap else copy_blocks
@@ -135,23 +119,6 @@ def _section_of(header: bytes, tick_ns: int) -> bytes:
     total = 20 + len(options)
     interface = struct.pack("<IIHHI", INTERFACE_DESCRIPTION, total, network & 0xFFFF, 0, snaplen)
     return section + interface + options + struct.pack("<I", total)
-
-
-def _without_names(block: bytes, kind: int, order: str) -> bytes:
-    """Return a header block with only the options that name nobody."""
-    start, end, kept = FIXED[kind], len(block) - 4, b""
-    at = start
-    while end - at >= 4:
-        code, size = struct.unpack(f"{order}HH", block[at : at + 4])
-        if code == 0:
-            break
-        following = at + 4 + (size + 3 & ~3)
-        if code in PLAIN_OPTIONS[kind]:
-            kept += block[at:following]
-        at = following
-    body = block[8:start] + kept + (bytes(4) if kept else b"")
-    total = struct.pack(f"{order}I", FRAMING + len(body))
-    return block[:4] + total + body + total
 
 
 @kernel
@@ -185,11 +152,15 @@ def copy_blocks(
 ) -> None:
     """Copy the blocks of ``data``, the packets among them as their plans say."""
     job, i = jobs[0], 0
-    big = job["big"]
     while job["at"] < job["end"]:
         at, to = np.int64(job["at"]), np.int64(job["to"])
-        kind, total = u32(data, at, big), u32(data, at + 4, big)
-        if kind not in (ENHANCED_PACKET, SIMPLE_PACKET, OBSOLETE_PACKET):
+        kind = u32(data, at, job["big_endian"])
+        if kind == SECTION_HEADER:
+            read_byte_order(data, at, job)
+        total = u32(data, at + 4, job["big_endian"])
+        if kind in (SECTION_HEADER, INTERFACE_DESCRIPTION, INTERFACE_STATISTICS):
+            copy_header(data, kind, out, job)
+        elif kind not in (ENHANCED_PACKET, SIMPLE_PACKET, OBSOLETE_PACKET):
             if not job["private"]:
                 put(out, to, data, at, total)
                 job["to"] = to + total
@@ -212,23 +183,68 @@ def copy_blocks(
 
 
 @kernel
+def names_nobody(kind: Number, code: Number) -> Number:
+    """Return whether an option of a block cannot hold names, addresses or comments."""
+    if kind == INTERFACE_DESCRIPTION:
+        return code in INTERFACE_PLAIN
+    if kind == INTERFACE_STATISTICS:
+        return code in STATISTICS_PLAIN
+    return kind != SECTION_HEADER and code in PACKET_PLAIN
+
+
+@kernel
+def copy_options(
+    data: NDArray[np.uint8], at: Number, end: Number, kind: Number, out: NDArray[np.uint8], job: Row
+) -> None:
+    """Copy the options of a block in ``data[at:end]`` without their end, in private those alone that name nobody."""
+    while True:
+        code, size = option(data, at, end, job["big_endian"])
+        if code <= 0:
+            return
+        after = following(at, size)
+        if not job["private"] or names_nobody(kind, code):
+            put(out, job["to"], data, at, after - at)
+            job["to"] += after - at
+        at = after
+
+
+@kernel
+def copy_header(data: NDArray[np.uint8], kind: Number, out: NDArray[np.uint8], job: Row) -> None:
+    """Copy the section header, interface description or statistics at hand; in private without names and comments."""
+    at, start, big = np.int64(job["at"]), np.int64(job["to"]), job["big_endian"]
+    total = u32(data, at + 4, big)
+    if not job["private"]:
+        put(out, start, data, at, total)
+        job["to"] = start + total
+    else:
+        fixed = SECTION_FIXED if kind == SECTION_HEADER else INTERFACE_FIXED
+        fixed = STATISTICS_FIXED if kind == INTERFACE_STATISTICS else fixed
+        put(out, start, data, at, fixed)
+        job["to"] = start + fixed
+        copy_options(data, at + fixed, at + total - 4, kind, out, job)
+        to = np.int64(job["to"])
+        if to > start + fixed:
+            to += 4  # opt_endofopt is zeros
+        put32(out, start + 4, to + 4 - start, big)
+        put32(out, to, to + 4 - start, big)
+        job["to"] = to + 4
+    if kind == SECTION_HEADER:
+        for i in range(8):
+            out[start + 16 + i] = 0xFF  # the section's length: unknown from here on
+
+
+@kernel
 def edit_block(
     data: NDArray[np.uint8], was: Number, plan: Row, texts: NDArray[np.uint8], out: NDArray[np.uint8], job: Row
 ) -> None:
     """Copy the packet block at hand with its plan's length and comment, and the options it had (section 4.3)."""
-    big, at, start = job["big"], np.int64(job["at"]), np.int64(job["to"])
-    captured = np.int64(plan["captured"])
+    big, at, start = job["big_endian"], np.int64(job["at"]), np.int64(job["to"])
+    kind, captured = u32(data, at, big), np.int64(plan["captured"])
     put(out, start, data, at, PACKET_HEADER + captured)
     put32(out, start + 20, captured, big)
     job["to"] = start + PACKET_HEADER + padded(captured)
     bare = job["to"]
-    option, end = at + PACKET_HEADER + padded(was), at + u32(data, at + 4, big) - 4
-    while end - option >= 4 and u16(data, option, big) != 0:
-        code, size = u16(data, option, big), 4 + padded(u16(data, option + 2, big))
-        if not job["private"] or code in PACKET_PLAIN:
-            put(out, job["to"], data, option, size)
-            job["to"] += size
-        option += size
+    copy_options(data, at + PACKET_HEADER + padded(was), at + u32(data, at + 4, big) - 4, kind, out, job)
     finish_block(plan, texts, out, job, start, job["to"] > bare)
 
 
@@ -237,7 +253,7 @@ def finish_block(
     plan: Row, texts: NDArray[np.uint8], out: NDArray[np.uint8], job: Row, start: Number, has_options: Number
 ) -> None:
     """Write the comment, the end of the options and both lengths of the packet block that began at ``start``."""
-    to, big, size = np.int64(job["to"]), job["big"], np.int64(plan["text_len"])
+    to, big, size = np.int64(job["to"]), job["big_endian"], np.int64(plan["text_len"])
     if size:
         out[to + (1 if big else 0)] = OPTION_COMMENT
         out[to + (2 if big else 3)], out[to + (3 if big else 2)] = size >> 8, size & 0xFF

@@ -18,6 +18,11 @@ class Rotation:
     size: int = 0
     files: int = 0
 
+    @property
+    def rotates(self) -> bool:
+        """Whether there will be more than one file."""
+        return bool(self.every_s or self.size)
+
     def name(self, pattern: str, count: int, opened_ns: int) -> str:
         """Return the name of the ``count``-th file of a period that began at ``opened_ns`` (tcpdump's MakeFilename)."""
         stem = time.strftime(pattern, time.localtime(opened_ns // SECOND_NS)) if self.every_s else pattern

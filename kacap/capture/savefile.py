@@ -51,11 +51,11 @@ class Savefile:
         self._written = self._count = self._periods = 0
         self._opened_ns = 0
         self._link_type: int | None = None
-        if path == "-" and (self.rotation.every_s or self.rotation.size):
+        if path == "-" and self.rotation.rotates:
             raise UsageError("-w -: standard output cannot be rotated (-G, -C)")
 
-    def open(self, link_type: int, now_ns: int) -> None:
-        """Open the first file, for frames of one link type. Raises CaptureError."""
+    def open(self, link_type: int | None, now_ns: int) -> None:
+        """Open the first file, for frames of one link type (None: not known yet). Raises CaptureError."""
         self._link_type, self._opened_ns = link_type, now_ns
         self._next()
 
@@ -65,6 +65,9 @@ class Savefile:
         while len(frames) and not self.full:
             if self._file is None:
                 self.open(int(frames["link_type"][0]), int(frames["time_ns"][0]))
+            if self._link_type is None:
+                self._link_type, self._opened_ns = int(frames["link_type"][0]), int(frames["time_ns"][0])
+                self._head()
             if self._due(int(frames["time_ns"][0])):
                 continue
             count = self._fit(frames)
@@ -130,6 +133,11 @@ class Savefile:
             self._file = sys.stdout.buffer if name == "-" else Path(name).open("wb")  # noqa: SIM115
         except OSError as error:
             raise CaptureError(f"-w {name}: cannot be written: {error.strerror}") from None
+        if self._link_type is not None:
+            self._head()
+
+    def _head(self) -> None:
+        """Begin the open file."""
         self._written = 0
         magic = 0xA1B2C3D4 if self._micro else 0xA1B23C4D
         header = struct.pack("<IHHiIII", magic, 2, 4, 0, 0, self.snaplen, self._link_type)

@@ -99,7 +99,7 @@ class Captures:
     @property
     def damages(self) -> list[Damage]:
         """Where files stopped making sense, in the order of the files."""
-        found = [reader.damage for reader in self._readers.values() if reader.damage is not None]
+        found = [damage for reader in self._readers.values() for damage in reader.damages]
         return sorted([*found, *self._late_damages], key=lambda damage: self.files.index(damage.file))
 
     @property

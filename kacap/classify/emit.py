@@ -11,7 +11,8 @@ from kacap.kernels import Row, kernel
 from kacap.segments import ACK
 
 _PROBE, _PROVEN, _PATTERNED = int(Kind.PROBE), int(Grade.PROVEN), int(Grade.PATTERNED)
-_W_REPEATS = int(Why.REPEATS)
+_W_REPEATS, _W_QUOTED = int(Why.REPEATS), int(Why.QUOTED)
+_UNREACHABLE = int(Kind.UNREACHABLE)
 
 LABEL = np.dtype(
     [
@@ -41,14 +42,14 @@ EVENT = np.dtype(
         ("heard_3", "<i8"),
         ("heard_n", "<i8"),
         ("silence_ns", "<i8"),  # since the connection's last segment
-        ("reply_ns", "<i8"),  # of a probe that was answered at once: its reply (NEVER: none, or told of apart)
-        ("reply_frame", "<i8"),
+        ("path_ns", "<i8"),  # from the place of the capture to its sender and back; 0: not seen
         ("by_hi", "<u8"),
         ("by_lo", "<u8"),
         ("seq", "<u4"),
         ("ack", "<u4"),
         ("payload_len", "<u4"),
-        ("reply_file", "<u2"),
+        ("watched", "<i4"),  # its connection's row of WATCHED
+        ("next", "<i4"),  # while it waits: the row of WAITING behind it, from 1; 0: it is the last
         ("file", "<u2"),
         ("window", "<u2"),
         ("ip_id", "<u2"),
@@ -63,14 +64,16 @@ EVENT = np.dtype(
         ("has", "u1"),
         ("stamped", "u1"),  # its sender's other segments carry timestamps
         ("answers", "u1"),  # 1: accepted by a peer whose probes were unanswered
-        ("reply_ttl", "u1"),
-        ("reply_usual_ttl", "u1"),
         ("icmp_type", "u1"),
         ("icmp_code", "u1"),
+        ("hints", "u1"),  # UNHEARD, UNSEEN, EXACT: what its timestamps and IP ID say of frames that are not here
+        ("open", "u1"),  # 1: its kind is not decided
+        ("held", "u1"),  # 1: it is a reply to an undecided run
+        ("dropped", "u1"),  # 1: it is a plain ACK after all
     ],
     align=True,
 )
-EVENTS_PER_SEGMENT = 4  # at most: a held run's first, this one, what it answers, and an early reply
+EVENTS_PER_SEGMENT = 5  # at most: a held run's first, what quotes it, this one, what it answers, an early reply
 
 
 @kernel
@@ -78,10 +81,13 @@ def emit(out: Row, seg: Row, label: Row, row: Row, x: Row) -> Row:
     """Append an EVENT for the segment at hand and return it; ``out`` is (HEADER row, EVENT rows)."""
     header, events = out
     event = events[header.events]
-    row.last_event = header.events_before + header.events
     header.events += 1
-    event.reply_ns = NEVER
     label.event = 1
+    if row.watched < 0:
+        row.watched = header.watched
+        header.watched += 1
+    event.watched, event.next, event.hints = row.watched, 0, 0
+    event.open = event.held = event.dropped = 0
     event.time_ns, event.frame, event.file = seg.time_ns, seg.frame, seg.file
     event.id, event.slot, event.from_a = label.id, label.slot, label.from_a
     event.kind, event.grade, event.why = label.kind, label.grade, label.why
@@ -94,6 +100,7 @@ def emit(out: Row, seg: Row, label: Row, row: Row, x: Row) -> Row:
     event.ttl, event.usual_ttl, event.usual_ip_id = seg.ttl, x.ttl, x.ip_id
     event.stamped = 1 if x.known & STAMP else 0
     event.answers = 0
+    event.path_ns = x.path_ns
     event.silence_ns = seg.time_ns - row.last_ns
     return event
 
@@ -113,18 +120,10 @@ def emit_held(out: Row, seg: Row, label: Row, row: Row, y: Row) -> Row:
 
 
 @kernel
-def join_reply(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> Row:
-    """Write a reply from X into the EVENT of Y's lone open probe, if nothing was told of the connection since.
-
-    Nearly all probes are answered at once: half the events, and half the work of what hears of them.
-    """
-    header, events = out
-    if y.open_probes != 1 or y.probe_event < header.events_before or row.last_event != y.probe_event:
-        return False
-    event = events[y.probe_event - header.events_before]
-    if event.kind != _PROBE or event.grade != _PROVEN:
-        return False
-    event.reply_ns, event.reply_frame, event.reply_file = seg.time_ns, seg.frame, seg.file
-    event.reply_ttl, event.reply_usual_ttl = seg.ttl, x.ttl
-    label.event = 1
-    return True
+def emit_quoted(out: Row, seg: Row, label: Row, row: Row, y: Row) -> None:
+    """Append an EVENT for the ICMP error that quoted Y's held segment, now that this is known for a probe."""
+    event = emit(out, seg, label, row, y)
+    event.time_ns, event.frame, event.file = y.quoted_ns, y.quoted_frame, y.quoted_file
+    event.by_hi, event.by_lo, event.icmp_type, event.icmp_code = y.quoted_hi, y.quoted_lo, y.quoted_type, y.quoted_code
+    event.kind, event.grade, event.why = _UNREACHABLE, _PROVEN, _W_QUOTED
+    event.flags, event.payload_len = ACK, 0

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from kacap.classify.emit import EVENTS_PER_SEGMENT, emit, emit_held, join_reply
+from kacap.classify.emit import EVENTS_PER_SEGMENT, emit, emit_held, emit_quoted
 from kacap.classify.kinds import Grade, Kind
-from kacap.classify.learn import advance_row, hear, learn_numbers, learn_rest, unhear
+from kacap.classify.learn import advance_row, hear, learn_numbers, learn_path, learn_rest, unhear, unhear_reply
 from kacap.classify.reasons import Why
-from kacap.classify.rules import LONG_SILENCE_NS, SHORT_SILENCE_NS, rate
+from kacap.classify.rules import LONG_SILENCE_NS, SHORT_SILENCE_NS, hints_of, rate
 from kacap.flows import (
+    ACCEPTED_STAMP,
     FINISHED,
     NEVER,
     NXT,
+    REPLIED_STAMP,
     SEEN,
+    SENT_ACK,
     UNA,
+    UNHEARD,
     WATCHED,
     find,
     is_copy,
@@ -27,29 +31,27 @@ from kacap.flows import (
     starts_another,
 )
 from kacap.kernels import Row, entry, kernel
-from kacap.segments import ACK, FIN, IS_QUOTE, PSH, RST, SYN
+from kacap.segments import ACK, FIN, HAS_SACK, HAS_TIMESTAMPS, IS_QUOTE, PSH, RST, SYN
 from kacap.wire.sequence import seq_diff
 
 # The default interval of tcp(7): what comes later is no reply, whatever its shape.
 REPLY_LIMIT_NS = np.int64(75_000_000_000)
-NOTED_SILENCE_NS = np.int64(30_000_000_000)  # no box is known to forget sooner
-SUSPENDED_AFTER = 3  # retransmissions of the same bytes
 EARLY_REPLY_NS = np.int64(5_000_000)  # how far apart merged captures may swap a probe and its reply
 
 _K = {kind.name: int(kind) for kind in Kind}
-_DATA, _SYN, _RST, _COPY = _K["DATA"], _K["SYN"], _K["RST"], _K["DUPLICATE_FRAME"]
+_DATA, _COPY = _K["DATA"], _K["DUPLICATE_FRAME"]
 _ACK, _PROBE, _REPLY, _WINDOW_PROBE = _K["ACK"], _K["PROBE"], _K["REPLY"], _K["WINDOW_PROBE"]
-_RESET, _ABORT, _UNREACHABLE, _RETRANSMISSION = _K["RESET"], _K["ABORT"], _K["UNREACHABLE"], _K["RETRANSMISSION"]
-_PROVEN, _ANSWERED, _PATTERNED = int(Grade.PROVEN), int(Grade.ANSWERED), int(Grade.PATTERNED)
+_RESET, _ABORT, _UNREACHABLE = _K["RESET"], _K["ABORT"], _K["UNREACHABLE"]
+_PROVEN, _ANSWERED, _PATTERNED, _AMBIGUOUS = (int(grade) for grade in Grade)
 _W = {why.name: int(why) for why in Why}
 _W_COPY, _W_HIGHER, _W_REPEATS = _W["SAME_FRAME"], _W["ANSWERED_ONE_HIGHER"], _W["REPEATS"]
 _W_ANSWERS, _W_LATE, _W_EARLY = _W["ANSWERS_PROBE"], _W["ANSWERED_LATE"], _W["ANSWERED_BEFORE"]
-_W_LONE_BYTE = _W["LONE_BYTE"]
+_W_LONE_BYTE, _W_ZERO = _W["LONE_BYTE"], _W["ZERO_WINDOW_SHAPE"]
 _W_QUOTED, _W_QUOTED_OTHER, _W_OUT_RST = _W["QUOTED"], _W["QUOTED_OTHER"], _W["OUT_OF_WINDOW_RST"]
 
 
 @kernel
-def _resolve_held(out: Row, seg: Row, label: Row, row: Row, y: Row) -> None:
+def _resolve_held(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> None:
     """Turn Y's held ACK into a probe if X acknowledges one more than it carried; forget it otherwise.
 
     The byte below the acknowledgement was never captured, so the connection is older than the capture (or lost
@@ -62,11 +64,15 @@ def _resolve_held(out: Row, seg: Row, label: Row, row: Row, y: Row) -> None:
         event = emit_held(out, seg, label, row, y)
         event.from_a = 1 - label.from_a
         event.grade, event.why = _ANSWERED, _W_LONE_BYTE if lone_byte else _W_HIGHER
+        if seg.window == 0 and y.held_payload == 0:
+            event.kind, event.grade, event.why = _WINDOW_PROBE, _AMBIGUOUS, _W_ZERO
         y.open_probes = 1
         y.probe_seq, y.probe_ack, y.probe_ns = y.held_seq, y.held_ack, y.held_ns
         row.state |= WATCHED
         y.heard_ns = y.held_heard_ns
         y.heard_n = 0
+        if x.heard_ns == y.held_ns:
+            unhear(x, y.held_ns, y.held_peer_ns)  # a probe is none that its receiver accepts
     y.held_n = 0
 
 
@@ -77,14 +83,20 @@ def _may_prove_a_probe(seg: Row, label: Row, x: Row) -> Row:
     A stack sets PSH on the last byte it has to send (RFC 9293 3.9.1.2), so a lone byte without it is no data.
     """
     if seg.payload_len == 0:
-        return label.kind == _ACK and seg.flags & ACK != 0
+        return label.kind == _ACK and seg.flags & ACK != 0 and not seg.has & HAS_SACK
     unknown = (x.known & (NXT | UNA)) != (NXT | UNA)
     return seg.payload_len == 1 and unknown and seg.flags & (ACK | PSH | FIN | SYN | RST) == ACK
 
 
 @kernel
 def _hold(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> None:
-    """Remember an ACK that may prove to be a probe; tell of the run once it repeats after a silence."""
+    """Remember an ACK that may prove to be a probe; tell of the run once it repeats after a silence.
+
+    One that lies where X's bytes in the capture end is none: a probe is one below.
+    """
+    if x.known & SEEN and seg.seq == x.seen:
+        x.held_n = 0
+        return
     silence = seg.time_ns - max(x.sent_ns, x.heard_ns)
     unknown = (x.known & (NXT | UNA)) != (NXT | UNA)
     same = x.held_n > 0 and x.held_seq == seg.seq and x.held_ack == seg.ack and x.held_payload == seg.payload_len
@@ -106,7 +118,7 @@ def _hold(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> None:
         x.held_ns = x.held_last_ns = seg.time_ns
         x.held_frame, x.held_file = seg.frame, seg.file
         x.held_seq, x.held_ack, x.held_payload, x.held_ttl = seg.seq, seg.ack, seg.payload_len, seg.ttl
-        x.held_heard_ns = x.heard_ns
+        x.held_heard_ns, x.held_peer_ns = x.heard_ns, y.heard_ns
 
 
 @kernel
@@ -159,9 +171,11 @@ def _note_probe(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> Non
     early = y.dup_ns != NEVER and seg.time_ns - y.dup_ns <= EARLY_REPLY_NS and y.dup_ns > x.sent_ns
     if early:
         unhear(x, y.dup_ns, y.dup_heard_ns)
+    hints = hints_of(seg, x, y)
+    if hints & UNHEARD:
+        unhear_reply(x)
     event = emit(out, seg, label, row, x)
-    event.closed_ns = y.closed_ns
-    x.probe_event = row.last_event
+    event.closed_ns, event.hints = y.closed_ns, hints
     x.gap_ns = seg.time_ns - x.probe_ns
     x.open_probes += 1
     x.late_replies = 0
@@ -185,6 +199,9 @@ def _take_quote(out: Row, seg: Row, label: Row, row: Row, x: Row) -> None:
     label.kind, label.why = _UNREACHABLE, _W_QUOTED
     if x.open_probes == 0 or seg.seq != x.probe_seq:
         label.kind, label.why = _ACK, _W_QUOTED_OTHER
+        if x.held_n == 1 and seg.seq == x.held_seq and x.quoted_ns == NEVER:
+            x.quoted_ns, x.quoted_frame, x.quoted_file = seg.time_ns, seg.frame, seg.file
+            x.quoted_hi, x.quoted_lo, x.quoted_type, x.quoted_code = seg.by_hi, seg.by_lo, seg.icmp_type, seg.icmp_code
         return
     emit(out, seg, label, row, x)
 
@@ -196,15 +213,8 @@ def _is_told(seg: Row, label: Row, x: Row, answers: Row) -> Row:
 
 
 @kernel
-def _is_of_note(seg: Row, row: Row, label: Row, x: Row) -> Row:
-    """Return whether a segment other than a probe makes its connection one that later stages hear of.
-
-    The third retransmission of the same bytes, by which keepalive is suspended, and an RST after a silence.
-    """
-    if label.kind == _RETRANSMISSION:
-        return x.resent_n >= SUSPENDED_AFTER - 1
-    if label.kind == _RST:
-        return row.trial_ns >= NOTED_SILENCE_NS or seg.time_ns - row.last_ns >= NOTED_SILENCE_NS
+def _is_of_note(label: Row) -> Row:
+    """Return whether a segment other than a probe makes its connection one that later stages hear of."""
     return label.kind == _REPLY or label.kind == _RESET or label.kind == _ABORT
 
 
@@ -224,9 +234,11 @@ def _take_segment(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> N
     label.kind, label.grade, label.why = packed & 0xFF, packed >> 8 & 0xFF, packed >> 16
     accepted = _accepts(seg, x, y, label.kind)
     if y.held_n > 0:
-        _resolve_held(out, seg, label, row, y)
+        _resolve_held(out, seg, label, row, x, y)
     if label.kind == _ABORT and x.held_n == 1:
         emit_held(out, seg, label, row, x)
+        if x.quoted_ns != NEVER and x.quoted_ns >= x.held_ns:
+            emit_quoted(out, seg, label, row, x)
     answers = _rate_answer(seg, label, x, y, accepted)
     if _may_prove_a_probe(seg, label, x):
         _hold(out, seg, label, row, x, y)
@@ -236,23 +248,35 @@ def _take_segment(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> N
     else:
         x.held_n = 0
     shaped = label.kind == _PROBE or label.kind == _WINDOW_PROBE
-    if shaped or _is_of_note(seg, row, label, x):
+    if shaped or _is_of_note(label):
         row.state |= WATCHED
     if shaped and not (label.grade == _PATTERNED or (label.kind == _WINDOW_PROBE and seg.payload_len)):
         _note_probe(out, seg, label, row, x, y)
-    elif label.kind == _REPLY and label.why == _W_ANSWERS and join_reply(out, seg, label, row, x, y):
-        pass  # the probe's event tells of it
     elif _is_told(seg, label, x, answers) and (row.state & WATCHED or out[0].all_segments):
-        emit(out, seg, label, row, x).answers = 1 if answers else 0
+        hints = hints_of(seg, x, y) if label.kind == _ABORT else 0
+        if hints & UNHEARD:
+            unhear_reply(x)
+        event = emit(out, seg, label, row, x)
+        event.answers, event.hints = 1 if answers else 0, hints
     if answers:
         y.late_replies = y.open_probes - (1 if label.kind == _REPLY else 0)
         y.replied_ns = seg.time_ns if label.kind == _REPLY else NEVER
         y.open_probes = 0
+    if label.kind == _REPLY:
+        y.unheard_ns = y.heard_ns
+        x.stamps &= ~np.uint8(REPLIED_STAMP)
+        if seg.has & HAS_TIMESTAMPS and y.known & SENT_ACK and y.sent_ack == seg.seq:
+            x.replied_tsval = seg.tsval
+            x.stamps |= REPLIED_STAMP
     if accepted:
         hear(y, seg.time_ns)
+        if seg.has & HAS_TIMESTAMPS:
+            x.accepted_tsval = seg.tsval
+            x.stamps |= ACCEPTED_STAMP
     if shaped and label.kind == _WINDOW_PROBE and seg.payload_len:
         x.heard_n = 0
-    advance_row(seg, row, label, x)
+    learn_path(seg, x, y)
+    advance_row(seg, row, label)
     learn_numbers(seg, x, y, label.kind)
     learn_rest(seg, x, label.kind)
     x.sent_ns = seg.time_ns

@@ -63,6 +63,9 @@ class Ending(StrEnum):
     OPEN = "open"
 
 
+ENDINGS = tuple(Ending)  # by the code that rows carry
+
+
 @dataclass(frozen=True, slots=True)
 class KindRow:
     """One row of the table. ``wireshark`` is what Wireshark 4.0 calls such a segment, where it differs."""

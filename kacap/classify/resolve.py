@@ -1,257 +1,357 @@
-"""What one segment cannot tell: events are held until those that follow decide, then passed on in order.
+"""Carries out the table of ``states``: an event that one segment cannot decide waits in its row until others decide it.
 
-Three questions take more than one segment. A keepalive or a zero-window probe, while the peer's window is 0: the
-gaps tell. An ACK of a connection whose numbers are unknown: its repetition or its answer tells. A probe that comes
-too soon, or whose last ACK is missing from the capture: its company tells. What stays undecided is ambiguous.
+Events of a connection leave in the order in which they came; while one waits, those behind it wait too.
 """
 
 from __future__ import annotations
 
-import itertools
+import numpy as np
 
-from kacap.classify.events import Answered, Event
 from kacap.classify.kinds import Grade, Kind
 from kacap.classify.reasons import Why
+from kacap.classify.states import ACT, NEXT, Act, Seen, State
+from kacap.classify.tables import Change
 from kacap.flows import NEVER
-from kacap.wire.sequence import distance
+from kacap.kernels import Row, kernel
+from kacap.wire.sequence import seq_diff
 
-SHORTEST_IDLE_NS = 950_000_000  # below the smallest idle and interval of tcp(7), a second, and a tick
+SHORTEST_IDLE_NS = np.int64(950_000_000)  # below the smallest idle and interval of tcp(7), a second, and a tick
 SAME_GAP = 1.2  # gaps of one timer differ by less, those of a back-off by more
 GROWING_GAP = 1.5
 CONSTANT_GAP = 1.3
 CERTAIN_REPEATS = 16  # from here on, what may follow is not waited for
-_PROBE = int(Kind.PROBE)
-# Reasons that one segment alone decides: nearly every event of a healthy connection.
-CLEAR = frozenset(int(why) for why in (Why.BELOW_ACKNOWLEDGED, Why.GARBAGE_BYTE, Why.ANSWERS_PROBE))
-PERSIST_CEILINGS_NS = (60_000_000_000, 120_000_000_000)  # where a persist timer's back-off ends (BSD, Linux)
+# Where a persist timer's back-off ends, so that constant gaps prove nothing: BSD, Linux.
+CEILINGS_NS = (np.int64(60_000_000_000), np.int64(120_000_000_000))
+
+_K = {kind.name: int(kind) for kind in Kind}
+_PROBE, _WINDOW_PROBE, _REPLY, _ACK, _DATA = _K["PROBE"], _K["WINDOW_PROBE"], _K["REPLY"], _K["ACK"], _K["DATA"]
+_RESET, _ABORT, _RETRANSMISSION = _K["RESET"], _K["ABORT"], _K["RETRANSMISSION"]
+_UNREACHABLE, _COPY = _K["UNREACHABLE"], _K["DUPLICATE_FRAME"]
+_PROVEN, _ANSWERED, _PATTERNED, _AMBIGUOUS = (int(grade) for grade in Grade)
+_W = {why.name: int(why) for why in Why}
+_W_SHORT, _W_UNSEEN, _W_REPEATS, _W_HIGHER = _W["SHORT_SILENCE"], _W["ACK_UNSEEN"], _W["REPEATS"], _W["ANSWERED_ONE_HIGHER"]
+_W_FEW, _W_GROWING, _W_UNDECIDED = _W["REPEATS_TOO_LITTLE"], _W["GROWING_REPEATS"], _W["ZERO_WINDOW_UNDECIDED"]
+_W_ZERO_GROWING, _W_ZERO_CONSTANT = _W["ZERO_WINDOW_GROWING"], _W["ZERO_WINDOW_CONSTANT"]
+_S = {state.name: int(state) for state in State}
+_CLEAR, _CLOSED, _REPEATED, _CONFIRMED = _S["CLEAR"], _S["CLOSED"], _S["REPEATED"], _S["CONFIRMED"]
+_KEEPALIVE, _PERSIST, _LONE = _S["KEEPALIVE"], _S["PERSIST"], _S["LONE"]
+_E = {seen.name: int(seen) for seen in Seen}
+_E_PROBE, _E_SOON, _E_UNPROVEN, _E_CLOSED = _E["PROBE"], _E["SOON_PROBE"], _E["UNPROVEN_PROBE"], _E["CLOSED_PROBE"]
+_E_REPEAT, _E_OTHER_REPEAT, _E_ABORT, _E_SAME = _E["REPEAT"], _E["OTHER_REPEAT"], _E["ABORT"], _E["SAME_BYTES"]
+_E_BYTES, _E_HIGHER, _E_REPLY, _E_SPEECH = _E["BYTES"], _E["ONE_HIGHER"], _E["REPLY"], _E["SPEECH"]
+_E_RESET, _E_END, _E_OTHER = _E["RESET"], _E["END"], _E["OTHER"]
+_A = {act.name: int(act) for act in Act}
+_A_PASS, _A_AS_BEFORE, _A_WAIT, _A_JOIN_CLOSED = _A["PASS"], _A["AS_BEFORE"], _A["WAIT"], _A["JOIN_CLOSED"]
+_A_RATE, _A_JOIN_REPEATS, _A_HOLD, _A_IS_ACK = _A["RATE_AS_RUN"], _A["JOIN_REPEATS"], _A["HOLD_REPLY"], _A["REPLY_IS_ACK"]
+_A_CONFIRM, _A_CONFIRM_ABORT, _A_ANSWER, _A_DROP = _A["CONFIRM"], _A["CONFIRM_ABORT"], _A["ANSWER"], _A["DROP"]
+_A_DOUBT, _A_DOUBT_AGAIN, _A_HOLD_DOUBT = _A["DOUBT_CLOSED"], _A["DOUBT_CLOSED_AGAIN"], _A["HOLD_REPLY_DOUBT"]
+_A_END, _A_END_AGAIN, _A_FORGET_AGAIN = _A["END_REPEATS"], _A["END_REPEATS_AGAIN"], _A["FORGET_AGAIN"]
+_A_COMPANY_AGAIN = _A["COMPANY_AGAIN"]
+_C_SUSPECTED, _C_DOUBTED = int(Change.SUSPECTED), int(Change.DOUBTED)
 
 
-def _near_ceiling(gap_ns: int) -> bool:
+@kernel
+def change(middle: Row, what: Row, row: Row, watched: Row, time_ns: Row) -> Row:
+    """Note that something is new; return the row of CHANGE that tells it."""
+    counts = middle.counts[0]
+    one = middle.changes[counts.changes]
+    one.what, one.row, one.watched, one.time_ns = what, row, watched, time_ns
+    one.number = one.gap_ns = 0
+    if counts.listening:
+        counts.changes += 1
+    return one
+
+
+@kernel
+def _near_ceiling(gap_ns: Row) -> Row:
     """Return whether a gap is where back-off stops growing, so that constancy proves nothing."""
-    return any(abs(gap_ns - ceiling) <= 0.03 * ceiling for ceiling in PERSIST_CEILINGS_NS)
+    for ceiling in CEILINGS_NS:
+        if abs(gap_ns - ceiling) <= 0.03 * ceiling:
+            return True
+    return False
 
 
-def rate_closed_window(
-    times_ns: list[int], heard_ns: int, *, from_start: bool
-) -> tuple[Kind, Grade, Why] | None:
-    """Tell keepalives from window probes by the times of a run in front of a closed window; None: not yet.
+@kernel
+def settle(middle: Row, head: Row, side: Row, verdict: Row) -> None:
+    """Give the undecided probes of a side, and the replies held for them, their (kind, grade, why)."""
+    kind, grade, why = verdict
+    place = head.queue
+    while place:
+        event = middle.waiting[place]
+        if event.open and 1 - event.from_a == side:
+            event.kind, event.grade, event.why, event.open = kind, grade, why, 0
+        elif event.held and event.from_a == side:
+            event.grade, event.held = grade, 0
+            if kind == _WINDOW_PROBE:
+                event.kind, event.dropped = _ACK, 1
+        place = event.next
 
-    RFC 9293 3.8.6.1: the first window probe comes after the RTO and the gaps double; a keepalive's never grow.
-    ``from_start``: the capture shows the window closing, so that the run cannot have reached its ceiling before.
+
+@kernel
+def _start_run(own: Row, event: Row) -> None:
+    """Begin a run with its first segment."""
+    own.run_n, own.run_seq, own.run_ack = 1, event.seq, event.ack
+    own.run_last_ns, own.run_gap_ns = event.time_ns, 0
+    own.run_least_ns = own.run_most_ns = 0
+    own.heard_first = own.growths = own.holes = 0
+
+
+@kernel
+def _extend_run(own: Row, time_ns: Row) -> Row:
+    """Take one more segment's time into a run; return the gap before the last."""
+    gap = time_ns - own.run_last_ns
+    before = own.run_gap_ns
+    own.growths = own.growths + 1 if before and gap >= GROWING_GAP * before else 0
+    if own.run_least_ns and _is_multiple(gap, own.run_least_ns):
+        own.holes += 1
+    elif own.run_n == 2 and _is_multiple(own.run_least_ns, gap):
+        own.holes += 1
+        own.run_least_ns = own.run_most_ns = gap
+    else:
+        own.run_least_ns = gap if own.run_least_ns == 0 else min(own.run_least_ns, gap)
+        own.run_most_ns = max(own.run_most_ns, gap)
+    own.run_last_ns, own.run_gap_ns = time_ns, gap
+    own.run_n += 1
+    return before
+
+
+@kernel
+def _is_multiple(gap_ns: Row, of_ns: Row) -> Row:
+    """Return whether a gap is two to four times another: that many firings, of which the capture lacks some."""
+    times = (gap_ns + of_ns // 2) // max(of_ns, 1)
+    return 2 <= times <= 4 and abs(gap_ns - times * of_ns) <= 0.05 * gap_ns
+
+
+@kernel
+def _is_constant(own: Row) -> Row:
+    """Return whether a run has two gaps or more that are alike; others may hold firings that were not captured."""
+    return own.run_n - own.holes >= 3 and own.run_most_ns <= CONSTANT_GAP * own.run_least_ns
+
+
+@kernel
+def _join_closed(middle: Row, head: Row, own: Row, event: Row) -> None:
+    """Take one more probe before a closed window; its run is decided by its gaps.
+
+    RFC 9293 3.8.6.1: the first window probe comes after the RTO and the gaps double; a keepalive's never grow. Where
+    the capture shows the window closing, a run cannot have reached its ceiling before.
     """
-    window = (Kind.WINDOW_PROBE, Grade.PROVEN, Why.ZERO_WINDOW_GROWING)
-    keepalive = (Kind.PROBE, Grade.PROVEN, Why.ZERO_WINDOW_CONSTANT)
-    known = [heard_ns] if heard_ns != int(NEVER) else []
-    clock = known + times_ns
-    gaps = [b - a for a, b in itertools.pairwise(clock)]
-    if any(gap < SHORTEST_IDLE_NS for gap in gaps):
-        return window
-    if len(gaps) < 2 or (_near_ceiling(gaps[-1]) and not from_start):
-        return None
-    if gaps[-1] <= SAME_GAP * gaps[-2]:
-        return keepalive
-    grew_twice = len(times_ns) >= 3 and gaps[-1] >= GROWING_GAP * gaps[-2]
-    return window if grew_twice else None
+    event.open = 1
+    gaps = own.run_n - 1
+    if own.state != _CLOSED:
+        _start_run(own, event)
+        own.from_start = 1 if event.closed_ns != NEVER else 0
+        before = np.int64(0)
+        gaps = 0
+        if event.heard_ns != NEVER:
+            own.run_last_ns, own.run_n = event.heard_ns, 0
+            before = _extend_run(own, event.time_ns)
+            own.run_n, gaps = 1, 1
+            own.heard_first = 1  # the silence before the run counts as a gap
+    else:
+        before = _extend_run(own, event.time_ns)
+        gaps = own.run_n - 1 + own.heard_first
+    own.state = _CLOSED
+    verdict = _rate_closed(own, gaps, before)
+    if verdict == _CLOSED:
+        if own.run_n >= 3:
+            change(middle, _C_DOUBTED, 2 * event.watched + 1 - event.from_a, event.watched, event.time_ns)
+        return
+    own.state = verdict
+    own.rating_kind = _WINDOW_PROBE if verdict == _PERSIST else _PROBE
+    own.rating_grade = _PROVEN
+    own.rating_why = _W_ZERO_GROWING if verdict == _PERSIST else _W_ZERO_CONSTANT
+    own.last_grade, own.last_why = own.rating_grade, own.rating_why
+    settle(middle, head, 1 - event.from_a, (own.rating_kind, own.rating_grade, own.rating_why))
 
 
-def _gaps(events: list[Event]) -> list[int]:
-    """Return the times between events, nanoseconds."""
-    return [b.time_ns - a.time_ns for a, b in itertools.pairwise(events)]
+@kernel
+def _rate_closed(own: Row, gaps: Row, before_ns: Row) -> Row:
+    """Return KEEPALIVE, PERSIST, or CLOSED while the gaps of a run do not tell; ``before_ns`` is the last but one."""
+    gap = own.run_gap_ns
+    if gaps >= 1 and gap < SHORTEST_IDLE_NS:
+        return _PERSIST
+    if gaps < 2 or (_near_ceiling(gap) and not own.from_start):
+        return _CLOSED
+    if gap <= SAME_GAP * before_ns:
+        return _KEEPALIVE
+    if own.run_n >= 3 and gap >= GROWING_GAP * before_ns:
+        return _PERSIST
+    return _CLOSED
 
 
-def _constant(gaps: list[int]) -> bool:
-    """Return whether there are two gaps or more, and all alike."""
-    return len(gaps) >= 2 and max(gaps) <= CONSTANT_GAP * min(gaps)
+@kernel
+def _join_repeats(middle: Row, head: Row, own: Row, event: Row) -> None:
+    """Take the same pure ACK once more: constant gaps are a keepalive's, growing ones are not."""
+    event.open = 1
+    side = 1 - event.from_a
+    if own.state != _REPEATED:
+        _start_run(own, event)
+        own.state = _REPEATED
+        return
+    _extend_run(own, event.time_ns)
+    if own.run_n >= CERTAIN_REPEATS and _is_constant(own):
+        settle(middle, head, side, (_PROBE, _PATTERNED, _W_REPEATS))
+        own.state = _CONFIRMED
+    elif own.growths >= 2 or (own.growths == 1 and own.holes == 0 and own.run_n >= 3):
+        kind = _RETRANSMISSION if event.payload_len > 0 else _WINDOW_PROBE
+        settle(middle, head, side, (kind, _PROVEN if event.payload_len > 0 else _AMBIGUOUS, _W_GROWING))
+        own.state = _CLEAR
+    else:
+        one = change(middle, _C_SUSPECTED, 2 * event.watched + side, event.watched, event.time_ns)
+        one.number, one.gap_ns = own.run_n, own.run_gap_ns
 
 
-class Side:
-    """What is undecided about one side's probes."""
-
-    def __init__(self) -> None:
-        self.closed: list[Event] = []  # shaped like probes while the peer's window is 0
-        self.closed_rating: tuple[Kind, Grade, Why] | None = None
-        self.repeats: list[Event] = []  # the same pure ACK again and again, never answered so far
-        self.confirmed = False  # of that run
-        self.lone: Event | None = None  # waits for the next event
-        self.last: Event | Answered | None = None  # its last probe
-
-    @property
-    def busy(self) -> bool:
-        """Whether something of this side is undecided, or decided for a run that goes on."""
-        return bool(self.closed or self.closed_rating or self.repeats or self.lone)
+@kernel
+def _drop(middle: Row, head: Row, side: Row) -> None:
+    """Let a run of equal ACKs be just that: its side's data goes on from their number, or its peer's does."""
+    place = head.queue
+    while place:
+        event = middle.waiting[place]
+        if event.open and 1 - event.from_a == side:
+            event.kind, event.dropped, event.open = _ACK, 1, 0
+        place = event.next
 
 
-def _settle(events: list[Event], kind: Kind, grade: Grade, why: Why) -> None:
-    """Give undecided events their kind."""
-    for event in events:
-        if event.open:
-            event.kind, event.grade, event.why, event.open = int(kind), int(grade), int(why), False
+@kernel
+def _end_repeats(middle: Row, head: Row, side: Row, own: Row) -> None:
+    """Decide a run of equal ACKs after which nothing came that tells; where its sender scans ports it is just that."""
+    if own.scan:
+        _drop(middle, head, side)
+    elif _is_constant(own):
+        settle(middle, head, side, (_PROBE, _PATTERNED, _W_REPEATS))
+    else:
+        settle(middle, head, side, (_PROBE, _AMBIGUOUS, _W_FEW))
+        own.last_grade = _AMBIGUOUS
 
 
-class Resolver:
-    """The undecided events of one connection, in order; ``take`` returns those that are decided by now."""
+@kernel
+def _keep_company(middle: Row, head: Row, side: Row, seen: Row) -> None:
+    """Decide a lone probe: a reply right after it confirms what the capture had not shown."""
+    place = head.queue
+    while place:
+        event = middle.waiting[place]
+        if event.open and 1 - event.from_a == side:
+            event.open = 0
+            if seen == _E_REPLY or seen == _E_REPLY + 1:
+                event.grade = _ANSWERED
+                middle.sides[2 * event.watched + side].last_grade = _ANSWERED
+        place = event.next
 
-    def __init__(self) -> None:
-        self.queue: list[Event] = []
-        self.calm = True  # nothing is undecided
-        self.sides = (Side(), Side())
 
-    def passes(self, probe: Answered) -> bool:
-        """Return whether a probe that was answered at once needs nothing of what follows: nothing is undecided."""
-        if not self.calm or probe.why not in CLEAR:
-            return False
-        self.sides[1 - probe.from_a].last = probe
-        return True
+@kernel
+def _act(middle: Row, head: Row, side: Row, event: Row, order: Row) -> None:
+    """Carry out one act of the table for a side; ``event`` is the segment that came, ``order`` (act, what it is)."""
+    act, seen = order
+    own = middle.sides[2 * event.watched + side]
+    if act == _A_AS_BEFORE:
+        if own.last_n and own.last_seq == event.seq:
+            event.grade, event.why = own.last_grade, own.last_why
+    elif act == _A_WAIT:
+        event.open = 1
+    elif act == _A_JOIN_CLOSED:
+        _join_closed(middle, head, own, event)
+    elif act == _A_RATE:
+        event.kind, event.grade, event.why = own.rating_kind, own.rating_grade, own.rating_why
+    elif act == _A_JOIN_REPEATS:
+        _join_repeats(middle, head, own, event)
+    elif act == _A_IS_ACK:
+        event.kind, event.dropped = _ACK, 1
+    elif act == _A_CONFIRM or act == _A_CONFIRM_ABORT:
+        settle(middle, head, side, (_PROBE, _PATTERNED, _W_REPEATS))
+        if act == _A_CONFIRM_ABORT:
+            event.grade = _PATTERNED
+    elif act == _A_ANSWER:
+        settle(middle, head, side, (_PROBE, _ANSWERED, _W_HIGHER))
+        own.last_grade, own.last_why = _ANSWERED, _W_HIGHER
+    elif act == _A_DROP:
+        _drop(middle, head, side)
+    elif act == _A_END or act == _A_END_AGAIN:
+        _end_repeats(middle, head, side, own)
+    elif act == _A_COMPANY_AGAIN:
+        _keep_company(middle, head, side, seen)
+    if act == _A_HOLD or act == _A_HOLD_DOUBT:
+        event.held = 1
+    if act == _A_DOUBT or act == _A_DOUBT_AGAIN or act == _A_HOLD_DOUBT:
+        settle(middle, head, side, (_WINDOW_PROBE, _AMBIGUOUS, _W_UNDECIDED))
 
-    def take(self, event: Event) -> list[Event]:
-        """Add an event of the connection; return what can be passed on, in order."""
-        own, other = self.sides[1 - event.from_a], self.sides[event.from_a]
-        if self.calm and event.why in CLEAR:
-            if event.kind == _PROBE:
-                own.last = event
-            elif other.last is not None:
-                event.grade = other.last.grade
-            return [event]
-        self.queue.append(event)
-        self._settle_lone(event)
-        if event.kind in (Kind.UNREACHABLE, Kind.DUPLICATE_FRAME):
-            return self._flush()
-        if event.answers or event.kind in (Kind.REPLY, Kind.RESET):
-            self._hear(event, other)
-        self._hear_own(event, own)
-        if event.kind in (Kind.PROBE, Kind.WINDOW_PROBE):
-            own.last = event
-        passed = self._flush()
-        self.calm = not self.queue and not any(side.busy for side in self.sides)
-        return passed
 
-    def finish(self) -> list[Event]:
-        """Return what is left; the undecided is ambiguous."""
-        for side in self.sides:
-            self._end_repeats(side, None)
-            self._end_closed(side)
-            if side.lone:
-                side.lone.open = False
-        return self._flush()
-
-    def _flush(self) -> list[Event]:
-        """Take the decided events off the front of the queue."""
-        ready = 0
-        while ready < len(self.queue) and not self.queue[ready].open:
-            ready += 1
-        passed, self.queue = self.queue[:ready], self.queue[ready:]
-        return passed
-
-    def _settle_lone(self, event: Event) -> None:
-        """A probe that waited for company: an answer right after it confirms what the capture had not shown."""
-        for side in self.sides:
-            lone, side.lone = side.lone, None
-            if lone is None:
-                continue
-            if lone.why == Why.ACK_UNSEEN and event.kind == Kind.REPLY and event.from_a != lone.from_a:
-                lone.grade = int(Grade.ANSWERED)
-            lone.open = False
-
-    def _hear(self, event: Event, prober: Side) -> None:
-        """The peer of ``prober`` spoke while probes were unanswered."""
-        if prober.repeats:
-            self._end_repeats(prober, event)
-        if event.kind == Kind.REPLY and prober.last is not None:
-            event.grade = prober.last.grade
-        if prober.closed:
-            if prober.closed_rating and prober.closed_rating[0] == Kind.WINDOW_PROBE and event.kind == Kind.REPLY:
-                event.kind, event.dropped = int(Kind.ACK), True
-            elif prober.closed_rating is None and event.kind == Kind.REPLY:
-                prober.closed.append(event)
-            if event.window:
-                self._end_closed(prober)
-
-    def _hear_own(self, event: Event, own: Side) -> None:
-        """Take an event of the prober itself: another probe, or what ends its run."""
-        if event.kind == Kind.WINDOW_PROBE and event.grade == Grade.AMBIGUOUS:
-            self._take_closed(event, own)
-        elif event.kind == Kind.PROBE and event.grade == Grade.PATTERNED:
-            self._take_repeat(event, own)
-        elif event.kind == Kind.ABORT and own.repeats:
-            event.grade = int(Grade.PATTERNED)
-            self._confirm(own)
-        elif event.kind in (Kind.DATA, Kind.RETRANSMISSION) and own.repeats:
-            self._drop(own) if event.seq == own.repeats[0].seq else self._confirm(own)
-        elif event.kind == Kind.PROBE:
-            self._end_closed(own)
-            if event.why == Why.SHORT_SILENCE and own.last and own.last.seq == event.seq:
-                event.grade, event.why = own.last.grade, own.last.why
-            elif event.why == Why.ACK_UNSEEN:
-                event.open, own.lone = True, event
-
-    def _take_closed(self, event: Event, own: Side) -> None:
-        """Another probe in front of a closed window; its run is decided by its gaps."""
-        if own.closed_rating is not None:
-            event.kind, event.grade, event.why = (int(part) for part in own.closed_rating)
+@kernel
+def step(middle: Row, head: Row, side: Row, event: Row, seen: Row) -> None:
+    """Take a side through the table for one segment, again where the table says so."""
+    own = middle.sides[2 * event.watched + side]
+    for _ in range(3):
+        state = own.state
+        act = ACT[state, seen]
+        own.state = NEXT[state, seen]
+        if act == _A_JOIN_CLOSED or act == _A_JOIN_REPEATS:
+            own.state = state  # these set the next one themselves
+        _act(middle, head, side, event, (act, seen))
+        if not (act == _A_DOUBT_AGAIN or act == _A_END_AGAIN or act == _A_FORGET_AGAIN or act == _A_COMPANY_AGAIN):
             return
-        event.open = True
-        own.closed.append(event)
-        probes = [e for e in own.closed if e.kind == Kind.WINDOW_PROBE]
-        from_start = probes[0].closed_ns != int(NEVER)
-        rating = rate_closed_window([e.time_ns for e in probes], probes[0].heard_ns, from_start=from_start)
-        if rating is not None:
-            self._decide_closed(own, rating)
 
-    def _decide_closed(self, own: Side, rating: tuple[Kind, Grade, Why]) -> None:
-        """Settle a run in front of a closed window, and what answered it."""
-        own.closed_rating = rating
-        _settle([e for e in own.closed if e.kind == Kind.WINDOW_PROBE], *rating)
-        for event in own.closed:
-            if event.kind == Kind.REPLY:
-                event.grade = int(rating[1])
-                if rating[0] == Kind.WINDOW_PROBE:
-                    event.kind, event.dropped = int(Kind.ACK), True
 
-    def _end_closed(self, own: Side) -> None:
-        """The window opened, or the capture ended: what was not decided stays ambiguous."""
-        if own.closed and own.closed_rating is None:
-            self._decide_closed(own, (Kind.WINDOW_PROBE, Grade.AMBIGUOUS, Why.ZERO_WINDOW_UNDECIDED))
-        own.closed, own.closed_rating = [], None
+@kernel
+def seen_own(event: Row, own: Row) -> Row:
+    """Return what an event is to the side that sent it."""
+    kind = event.kind
+    if kind == _PROBE and event.grade == _PATTERNED:
+        return _E_REPEAT if own.last_n and own.last_seq == event.seq else _E_OTHER_REPEAT
+    if kind == _PROBE:
+        return _E_SOON if event.why == _W_SHORT else _E_UNPROVEN if event.why == _W_UNSEEN else _E_PROBE
+    if kind == _WINDOW_PROBE and event.grade == _AMBIGUOUS:
+        return _E_CLOSED
+    if kind == _ABORT:
+        return _E_ABORT
+    if kind == _DATA or kind == _RETRANSMISSION:
+        return _E_SAME if event.seq == own.run_seq else _E_BYTES
+    return _E_OTHER
 
-    def _take_repeat(self, event: Event, own: Side) -> None:
-        """The same pure ACK once more: three at constant gaps are probes."""
-        if own.repeats and own.repeats[0].seq != event.seq:
-            self._end_repeats(own, None)
-        if own.confirmed and own.last and own.last.seq == event.seq:
-            return
-        own.confirmed = False
-        event.open = True
-        own.repeats.append(event)
-        gaps = _gaps(own.repeats)
-        if len(own.repeats) >= CERTAIN_REPEATS and _constant(gaps):
-            self._confirm(own)
-        elif len(gaps) >= 2 and gaps[-1] >= GROWING_GAP * gaps[-2]:
-            sent_before = event.payload_len > 0
-            kind = Kind.RETRANSMISSION if sent_before else Kind.WINDOW_PROBE
-            _settle(own.repeats, kind, Grade.PROVEN if sent_before else Grade.AMBIGUOUS, Why.GROWING_REPEATS)
-            own.repeats = []
 
-    def _confirm(self, own: Side) -> None:
-        """A run of equal ACKs that nothing answered was a run of probes."""
-        _settle(own.repeats, Kind.PROBE, Grade.PATTERNED, Why.REPEATS)
-        own.repeats, own.confirmed = [], True
+@kernel
+def seen_by_peer(event: Row, prober: Row) -> Row:
+    """Return what an event is to the side that did not send it: an answer, a reset, or nothing."""
+    if event.kind == _RESET:
+        return _E_RESET
+    if not (event.answers or event.kind == _REPLY) or event.kind == _COPY or event.kind == _UNREACHABLE:
+        return _E_OTHER
+    if prober.state == _REPEATED and seq_diff(event.ack, prober.run_seq) == 1:
+        return _E_HIGHER
+    opening = 1 if event.window else 0
+    return (_E_REPLY if event.kind == _REPLY else _E_SPEECH) + opening
 
-    def _drop(self, own: Side) -> None:
-        """A run of equal ACKs was nothing else: the side's data goes on from their number, or its peer's does."""
-        for event in own.repeats:
-            event.kind, event.dropped, event.open = int(Kind.ACK), True, False
-        own.repeats = []
 
-    def _end_repeats(self, own: Side, answer: Event | None) -> None:
-        """What came after a run of equal ACKs: an answer one higher, an RST, something else, or nothing."""
-        if not own.repeats:
-            return
-        if answer is None and not _constant(_gaps(own.repeats)):
-            _settle(own.repeats, Kind.PROBE, Grade.AMBIGUOUS, Why.REPEATS_TOO_LITTLE)
-        elif answer is None or answer.kind == Kind.RESET:
-            self._confirm(own)
-        elif distance(answer.ack, own.repeats[0].seq) == 1:
-            _settle(own.repeats, Kind.PROBE, Grade.ANSWERED, Why.ANSWERED_ONE_HIGHER)
-        else:
-            self._drop(own)
-        own.repeats = []
+@kernel
+def resolve(middle: Row, head: Row, event: Row) -> None:
+    """Take an event that waits in its connection's queue to both sides of it."""
+    side = 1 - event.from_a
+    own, prober = middle.sides[2 * event.watched + side], middle.sides[2 * event.watched + 1 - side]
+    if event.kind == _REPLY and prober.last_n:
+        event.grade = prober.last_grade
+    step(middle, head, 1 - side, event, seen_by_peer(event, prober))
+    if event.kind == _REPLY and prober.last_n:
+        event.grade = prober.last_grade
+    step(middle, head, side, event, seen_own(event, own))
+    if event.kind == _PROBE or event.kind == _WINDOW_PROBE:
+        own.last_n, own.last_seq = 1, event.seq
+        own.last_grade, own.last_why = event.grade, event.why
+
+
+@kernel
+def is_plain(event: Row, own: Row, prober: Row) -> Row:
+    """Return whether an event needs nothing of what came or comes: nothing is undecided, and it is clear itself."""
+    if own.state != _CLEAR or prober.state != _CLEAR:
+        return False
+    kind = event.kind
+    if kind == _PROBE:
+        return event.grade == _PROVEN and event.why != _W_SHORT and event.why != _W_UNSEEN
+    return kind != _WINDOW_PROBE or event.grade == _PROVEN
+
+
+@kernel
+def note_plain(event: Row, own: Row, prober: Row) -> None:
+    """Remember what such an event leaves behind: it is its side's last probe, or gets the grade of what it answers."""
+    if event.kind == _PROBE or event.kind == _WINDOW_PROBE:
+        own.last_n, own.last_seq = 1, event.seq
+        own.last_grade, own.last_why = event.grade, event.why
+    elif event.kind == _REPLY and prober.last_n:
+        event.grade = prober.last_grade

@@ -10,7 +10,22 @@ import numpy as np
 
 from kacap.classify.kinds import Grade, Kind
 from kacap.classify.reasons import Why
-from kacap.flows import BYTE, NEVER, NXT, SEEN, SENT_ACK, STAMP, UNA, WINDOW
+from kacap.flows import (
+    ACCEPTED_STAMP,
+    BYTE,
+    EXACT,
+    HEARD_UNSEEN,
+    NEVER,
+    NXT,
+    REPLIED_STAMP,
+    SEEN,
+    SENT_ACK,
+    STAMP,
+    UNA,
+    UNHEARD,
+    UNSEEN,
+    WINDOW,
+)
 from kacap.kernels import Row, kernel
 from kacap.segments import ACK, FIN, HAS_LAST_BYTE, HAS_TIMESTAMPS, PSH, RST, SYN
 from kacap.wire.sequence import seq_diff
@@ -22,6 +37,10 @@ LONG_SILENCE_NS = np.int64(900_000_000)
 REORDERED_NS = np.int64(3_000_000)
 # A late retransmission of an acknowledged byte comes on the scale of the RTO (RFC 6298), a keepalive does not.
 RTO_LIKE_NS = np.int64(1_000_000_000)
+BACKED_OFF = 3  # times the gap before: each retransmission waits twice as long as the last (RFC 6298 5.5)
+# How long after a reply a probe shows by its timestamps whether that reply arrived: sooner it may be on its way.
+ARRIVED_NS = np.int64(900_000_000)
+COUNTED_IDS = 64  # a jump of more is no loss
 
 _ACK, _DATA, _SYN, _FIN, _RST = int(Kind.ACK), int(Kind.DATA), int(Kind.SYN), int(Kind.FIN), int(Kind.RST)
 _PROBE, _RETRANSMISSION, _WINDOW_PROBE = int(Kind.PROBE), int(Kind.RETRANSMISSION), int(Kind.WINDOW_PROBE)
@@ -72,6 +91,33 @@ def silence_before(seg: Row, x: Row, heard_ns: Row) -> Row:
 
 
 @kernel
+def is_unheard(seg: Row, x: Row, y: Row) -> Row:
+    """Return whether X has not received Y's last reply: what X echoes is older than that reply's timestamp.
+
+    RFC 7323 4.3: an ACK in sequence updates what its receiver echoes, also one that acknowledges nothing new.
+    """
+    known = seg.has & HAS_TIMESTAMPS and y.stamps & REPLIED_STAMP and x.replied_ns != NEVER
+    return known and seg.time_ns - x.replied_ns >= ARRIVED_NS and seq_diff(seg.tsecr, y.replied_tsval) < 0
+
+
+@kernel
+def hints_of(seg: Row, x: Row, y: Row) -> Row:
+    """Return what timestamps and IP ID of X's segment say of frames that the capture lacks, or that X lacks (flows)."""
+    hints = UNHEARD if is_unheard(seg, x, y) else 0
+    if seg.has & HAS_TIMESTAMPS and y.known & STAMP and seq_diff(seg.tsecr, y.tsval) > 0:
+        hints |= UNSEEN | HEARD_UNSEEN
+        return hints
+    step = np.int64(np.uint16(np.uint16(seg.ip_id) - np.uint16(x.ip_id)))
+    if not (x.id_pure and x.ip_id and seg.ip_id and x.id_ones > 3 * x.id_jumps):
+        return hints
+    if 1 < step <= COUNTED_IDS:
+        hints |= UNSEEN
+    elif step == 1 and seg.has & HAS_TIMESTAMPS and y.stamps & ACCEPTED_STAMP and seg.tsecr == y.accepted_tsval:
+        hints |= EXACT
+    return hints
+
+
+@kernel
 def rate_data(seg: Row, x: Row) -> Row:
     """Rate a segment with two or more payload bytes: new, sent before, or captured out of order."""
     end = np.uint32(seg.seq + seg.payload_len)
@@ -86,8 +132,10 @@ def rate_data(seg: Row, x: Row) -> Row:
 def _rate_acknowledged_byte(seg: Row, x: Row) -> Row:
     """Rate one byte that lies one below what the peer has acknowledged: a keepalive or a late retransmission."""
     newest = x.known & SEEN and x.seen == x.una
+    if seg.flags & PSH and x.known & SEEN and seq_diff(x.seen, x.una) == -1:
+        return verdict(_DATA, _PROVEN, W_DATA)  # its ACK was captured before it
     same = newest and x.known & BYTE and seg.has & HAS_LAST_BYTE and seg.last_byte == x.byte
-    soon = seg.time_ns - x.data_ns < RTO_LIKE_NS
+    soon = seg.time_ns - x.data_ns < max(RTO_LIKE_NS, BACKED_OFF * x.data_gap_ns)
     if (newest and not same) or not (seg.flags & PSH or soon):
         return verdict(_PROBE, _PROVEN, W_GARBAGE)
     if soon and seg.flags & PSH:
@@ -132,7 +180,7 @@ def rate_pure_ack(seg: Row, x: Row, y: Row, heard_ns: Row) -> Row:
 def rate_reset(seg: Row, x: Row, y: Row) -> Row:
     """Rate an RST from X: X gave up, X's address answers a probe of Y, or neither."""
     expected = not x.known & NXT or seg.seq == x.nxt
-    if seg.flags & ACK and x.open_probes > 0 and expected:
+    if seg.flags & ACK and expected and (x.open_probes > 0 or is_unheard(seg, x, y)):
         return verdict(_ABORT, _PROVEN, W_GAVE_UP)
     if seg.flags & ACK and x.held_n > 0 and seq_diff(seg.seq, x.held_seq) == 1:
         return verdict(_ABORT, _PROVEN, W_GAVE_UP)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,6 @@ from kacap.flows import (
     RECENT,
     RECENT_ROWS,
     SIDE,
-    TOLD,
     WAS_RESET,
     rebuild,
     zeros_on_lines,
@@ -36,16 +36,30 @@ class Tracked:
     rows of EVENT in order, and each segment with its LABEL (valid until the next batch)."""
 
     closed: NDArray[np.void]
+    watched: object  # what ``beside`` knows of the rows that ended
     opened: NDArray[np.void]
     events: NDArray[np.void]
     segments: NDArray[np.void]
     labels: NDArray[np.void]
 
 
+class Companion(Protocol):
+    """Rows of its own for each slot of the tracker's, that move when these do (``findings.observations``)."""
+
+    def take(self, segments: NDArray[np.void], labels: NDArray[np.void]) -> None:
+        """Take segments that were just classified."""
+
+    def of(self, slots: NDArray[np.intp]) -> object:
+        """Return what is known of some slots."""
+
+    def move(self, kept: NDArray[np.intp], size: int) -> None:
+        """Keep only the slots given, in order, with room for ``size``."""
+
+
 class Tracker:
     """Connections across batches. Memory grows with open connections; finished ones are handed out and forgotten."""
 
-    def __init__(self, *, all_segments: bool = False) -> None:
+    def __init__(self, *, all_segments: bool = False, beside: Companion | None = None) -> None:
         self.header = np.zeros(1, HEADER)
         self.header["next_id"] = 1
         self.header["now_ns"] = NEVER
@@ -57,6 +71,10 @@ class Tracker:
         self.recent["time_ns"] = NEVER
         self.events = np.zeros(EVENT_ROWS, EVENT)
         self.labels = np.zeros(0, LABEL)
+        self.introduced = 0  # rows of WATCHED that later stages know
+        self.beside = beside
+        if beside is not None:
+            beside.move(np.zeros(0, np.intp), FIRST_ROWS)
 
     @property
     def used(self) -> int:
@@ -70,7 +88,7 @@ class Tracker:
 
     def take(self, segments: NDArray[np.void]) -> Tracked:
         """Classify SEGMENT rows that follow those taken before."""
-        closed = self.sweep(len(segments))
+        closed, watched = self.sweep(len(segments))
         if len(segments) > len(self.labels):
             self.labels = np.zeros(len(segments), LABEL)
         self.header["position"] = 0
@@ -80,32 +98,34 @@ class Tracker:
             columns = (self.header, self.connections, self.sides, self.table, self.recent, self.events)
             classify(segments, self.labels, columns)
             events.append(self.events[: int(self.header["events"][0])].copy())
-            self.header["events_before"] += self.header["events"]
         found = np.concatenate(events) if events else self.events[:0]
-        return Tracked(closed, self._introduce(found), found, segments, self.labels[: len(segments)])
+        if self.beside is not None:
+            self.beside.take(segments, self.labels)
+        return Tracked(closed, watched, self._introduce(found), found, segments, self.labels[: len(segments)])
 
     def _introduce(self, events: NDArray[np.void]) -> NDArray[np.void]:
-        """Return the CONNECTION rows of the events' connections that no earlier batch has introduced."""
-        slots = np.unique(events["slot"])
-        fresh = slots[self.connections["state"][slots] & TOLD == 0]
-        self.connections["state"][fresh] |= TOLD
-        rows: NDArray[np.void] = self.connections[fresh]
+        """Return the CONNECTION rows of the events' connections that no earlier batch has introduced, in order."""
+        fresh = events[events["watched"] >= self.introduced]
+        watched, first = np.unique(fresh["watched"], return_index=True)
+        self.introduced += len(watched)
+        rows: NDArray[np.void] = self.connections[fresh["slot"][first]]
         return rows
 
-    def sweep(self, room: int) -> NDArray[np.void]:
-        """Make room for so many new connections; return the CONNECTION rows of those that have ended.
+    def sweep(self, room: int) -> tuple[NDArray[np.void], object]:
+        """Make room for so many new connections; return the CONNECTION rows of those that have ended, and the rest.
 
         An ended connection's next segment would start another, so forgetting it changes no result.
         """
         if self.used + room <= len(self.connections):
-            return self.connections[:0]
+            return self.connections[:0], None
         rows = self.connections[: self.used]
         closed = (rows["state"] & WAS_RESET != 0) | ((rows["state"] & (A_FIN | B_FIN)) == A_FIN | B_FIN)
         rows["state"][closed & (rows["last_ns"] < self.now_ns - LINGER_NS)] |= FINISHED
         ended = rows["state"] & FINISHED != 0
         gone: NDArray[np.void] = rows[ended].copy()
+        watched = self.beside.of(np.flatnonzero(ended)) if self.beside is not None else None
         self._resize(np.flatnonzero(~ended), room)
-        return gone
+        return gone, watched
 
     def _resize(self, kept: NDArray[np.intp], room: int) -> None:
         """Keep only the rows given, with room for more, at most half of the new capacity in use."""
@@ -119,6 +139,8 @@ class Tracker:
         self.table = np.full(4 * size, -1, np.int64)
         self.header["used"], self.header["finished"] = len(kept), 0
         rebuild(self.table, connections, len(kept))
+        if self.beside is not None:
+            self.beside.move(kept, size)
 
     def rest(self) -> NDArray[np.void]:
         """Return the CONNECTION rows that are still held, finished or not: what the end of a capture closes."""

@@ -6,13 +6,11 @@
 
 from __future__ import annotations
 
-import atexit
 import gc
 import importlib
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, NoReturn
 
 import click
@@ -73,9 +71,23 @@ class Program(click.Group):
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
         """Run the program and exit; never returns."""
         extra["standalone_mode"] = False
-        gc.set_threshold(COLLECT_AFTER, 50, 100)  # an analysis makes many objects and hardly a cycle
-        sys.setswitchinterval(SWITCH_S)
         sys.exit(_run(lambda: super(Program, self).main(args, prog_name, **extra)))
+
+
+def _tell_of_compilation() -> None:
+    """Let a user who waits know what for, once, and why he will wait again the next time."""
+    from kacap import kernel_cache
+
+    def compiling() -> None:
+        cache.on_compile = None
+        click.echo("kacap: compiling its kernels once, about ten seconds (cached afterwards)", err=True)
+
+    def at_fault(why: str) -> None:
+        cache.on_compile = None
+        click.echo(f"kacap: compiling its kernels for this run alone, about ten seconds: {why}", err=True)
+
+    cache = kernel_cache.CACHE
+    cache.on_compile, cache.on_fault = compiling, at_fault
 
 
 def _run(program: Any) -> int:
@@ -125,20 +137,14 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 
 def program() -> NoReturn:
-    """Be the process ``kacap``: run ``main``, and end at once.
-
-    The interpreter would free everything that an analysis holds one by one, which takes a tenth of its time.
-    """
+    """Be the process ``kacap``: set it up, run ``main``, and end."""
+    gc.set_threshold(COLLECT_AFTER, 50, 100)  # an analysis makes many objects and hardly a cycle
+    sys.setswitchinterval(SWITCH_S)
+    _tell_of_compilation()
     try:
         main(prog_name="kacap")
-    except SystemExit as end:
-        if not isinstance(end.code, int):
-            raise  # words of somebody else's: the interpreter writes them
-        atexit._run_exitfuncs()
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(AttributeError, OSError, ValueError):  # closed by now, or nobody reads it any more
-                stream.flush()
-        os._exit(end.code)
+    finally:
+        gc.freeze()  # at its end the interpreter looks for cycles in all that is left, which takes longer than the rest
     raise AssertionError("main never returns")
 
 

@@ -11,6 +11,7 @@ from kacap.commands.expecting import expected, expecting
 from kacap.commands.sources import sources
 from kacap.errors import EXIT_DONE, EXIT_FAILED
 from kacap.report.chart import VIEWS, check_target, draw, save
+from kacap.report.chart.style import import_matplotlib
 
 
 @click.command(no_args_is_help=True)
@@ -57,6 +58,7 @@ def chart(
         expand(files), expression, expect=expected(options), marks=True, keep_all=number is not None,
         engine=options["engine"],
     )
+    import_matplotlib()
     views = tuple(VIEWS) if view == "all" else (view,)
     save(draw(analysis, views, number, dark=options["dark"], width=options["width"]), out)
     click.echo(f"kacap: {view if view != 'all' else 'four views'} written to {out}", err=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,15 +15,16 @@ from pathlib import Path
 
 from kacap.capture.library import load_libpcap
 from kacap.capture.live import ENGINES, open_live
+from kacap.capture.privileges import drop, in_child, rights_of_threads, whom_to_become
 from kacap.capture.rights import RUN_AS_ROOT, RUN_WITH_RIGHT, effective, has
 from kacap.commands.version import installed
 from kacap.errors import KacapError
 from kacap.lab.truth import hz
+from kacap.trusted import find_program, plain_environment
 
 LINUX = sys.platform.startswith("linux")
 LOOPBACK = "lo" if LINUX else "lo0"
 SYSTEM = Path("/proc/sys")
-ADMIN_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 CLONE_NEWUSER = 0x10000000
 
 
@@ -41,7 +42,7 @@ def checks() -> list[Check]:
     """Return every check, in the order in which a user needs them."""
     found = [*engines(), capture_rights(), libpcap(), *programs()]
     if LINUX:
-        found += [ptrace(), user_namespaces(), clock_rate()]
+        found += [given_up(), ptrace(), user_namespaces(), clock_rate()]
     return [*found, cache(), *versions()]
 
 
@@ -61,7 +62,7 @@ def engines() -> Iterator[Check]:
 
 def _mend_engine(name: str) -> str:
     """Return what to do for an engine that cannot open the loopback interface."""
-    if name == "dumpcap" and not (_which("dumpcap") or _which("tcpdump")):
+    if name == "dumpcap" and not (find_program("dumpcap") or find_program("tcpdump")):
         return "sudo apt install tcpdump"
     return {
         "dumpcap": "sudo dpkg-reconfigure wireshark-common && sudo usermod -aG wireshark $USER (then log in again)",
@@ -77,6 +78,29 @@ def capture_rights() -> Check:
     words = f"CapEff {effective():#x}, CAP_NET_RAW {'is' if has('CAP_NET_RAW') else 'is not'} in it"
     mend = None if has("CAP_NET_RAW") else f"{RUN_AS_ROOT}; or: {RUN_WITH_RIGHT}"
     return Check("capture rights", has("CAP_NET_RAW"), words, mend)
+
+
+def given_up() -> Check:
+    """Return what ``kacap live`` has left, here, when it reads packets: tried in a process of its own."""
+    user = whom_to_become(None)
+    reading, writing = os.pipe()
+
+    def give_up() -> None:
+        drop(user)
+        os.write(writing, json.dumps({name: sorted(each) for name, each in rights_of_threads().items()}).encode())
+
+    held = in_child(give_up)
+    os.close(writing)
+    with open(reading, "rb") as pipe:  # noqa: PTH123 (a pipe)
+        told = json.loads(pipe.read() or "{}")
+    if not held or not told:
+        return Check("live's rights", False, "cannot be given up: kacap live refuses to read packets here",
+                     "start it with the right to capture alone: " + RUN_WITH_RIGHT)  # fmt: skip
+    bounded = {int(value, 16) for value in told["CapBnd"]} == {0}
+    words = [f"becomes {user.name}" if user else "stays who it is", "no capability in any thread", "no_new_privs",
+             "bounding set empty" if bounded else "bounding set left as it is (only root can empty it)",
+             "seccomp and Landlock not used"]  # fmt: skip
+    return Check("live's rights", True, ", ".join(words))
 
 
 def libpcap() -> Check:
@@ -101,20 +125,16 @@ def _mapped(name: str) -> str | None:
 def programs() -> Iterator[Check]:
     """Yield whether the programs that kacap can use are here."""
     for name, package in (("tshark", "tshark"), ("dumpcap", "wireshark-common"), ("tcpdump", "tcpdump")):
-        path = _which(name)
+        path = find_program(name)
         words = f"{path}, {_version(path)}" if path else "not found; not needed, but used where it is there"
         yield Check(name, path is not None, words, None if path else f"sudo apt install {package}")
-
-
-def _which(name: str) -> str | None:
-    """Return the path of a program, also where only root's PATH has it."""
-    return shutil.which(name, path=ADMIN_PATH)
 
 
 def _version(path: str) -> str:
     """Return the version that a program tells."""
     try:
-        done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=False,
+                              env=plain_environment())  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"does not run: {error}"
     found = re.search(r"\d+\.\d+(?:\.\d+)?", done.stdout + done.stderr)
@@ -156,16 +176,19 @@ def clock_rate() -> Check:
 
 def cache() -> Check:
     """Return where compiled kernels are kept."""
-    from kacap.kernels import CACHE
+    from numba import __version__ as numba
 
-    named = os.environ.get("KACAP_CACHE")
-    if named and not CACHE.is_relative_to(named):
-        return Check("kernel cache", False, f"KACAP_CACHE={named} cannot be written; {CACHE} is used instead",
-                     f"sudo chown $USER {named}, or name another directory in KACAP_CACHE")  # fmt: skip
-    if CACHE.name.startswith("kacap-"):
-        return Check("kernel cache", False, f"{CACHE} is temporary: every run compiles anew",
-                     "export KACAP_CACHE=/a/directory/of/yours")  # fmt: skip
-    return Check("kernel cache", True, str(CACHE))
+    from kacap.kernel_cache import CACHE
+    from kacap.kernels import KNOWN, is_known
+
+    if not is_known(numba):
+        oldest, beyond = (".".join(map(str, each)) for each in KNOWN)
+        return Check("kernel cache", False, f"not used with numba {numba}: every run compiles anew",
+                     f"pip install 'numba>={oldest},<{beyond}'")  # fmt: skip
+    if (place := CACHE.directory()) is None:
+        return Check("kernel cache", False, f"every run compiles anew: {CACHE.fault}",
+                     "export KACAP_CACHE=/a/directory/of/yours, in which nobody else can write")  # fmt: skip
+    return Check("kernel cache", True, str(place))
 
 
 def versions() -> Iterator[Check]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,8 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 @click.option("--engine", type=click.Choice(["auto", "ring", "scapy", "dumpcap"]), default="auto", show_default=True,
               help="What captures: libpcap's ring, scapy, or dumpcap or tcpdump.")  # fmt: skip
 @click.option("--netns", metavar="NAME|PID", help="Capture inside this network namespace, or that of a process.")
-@click.option("-Z", "user", metavar="USER", help="Become USER once the device is open; with sudo, its caller.")
+@click.option("-Z", "user", metavar="USER",
+              help="Become USER once the device is open; by default root becomes tcpdump, else nobody.")  # fmt: skip
 @click.option("-w", "savefile", metavar="FILE", help="Write the packets as pcap as well (-: standard output).")
 @click.option("-G", "every_s", type=click.IntRange(min=1), metavar="S",
               help="A new -w FILE (strftime) every S seconds.")  # fmt: skip
@@ -66,19 +68,24 @@ def live(words: tuple[str, ...], listing: bool, **options: Any) -> int:
     """
     if listing:
         return _list()
-    from kacap.capture.privileges import acting_as, may_run_python, whom_to_become
+    from kacap.capture.privileges import is_privileged, whom_to_become
+    from kacap.commands.live_sockets import Sockets
 
     options["expression"] = _expression(words, options.pop("filter_file"))
     options["duration_ns"] = _duration_ns(options.pop("duration"))
     options["rotation"] = _rotation(options)
     _check(options)
     user = whom_to_become(options["user"])
-    with acting_as(user if user is not None and may_run_python(user) else None):
-        # As the user, so that the compiled kernels are his; all of it now, as later he may not read root's Python.
-        from kacap.commands.live_run import warm_up, watch
+    if is_privileged():  # numpy's threads would keep rights that this one gives up: let there be none
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    sockets = Sockets(options["netns"]) if options["stream"] is None else None
+    try:
+        from kacap.commands.live_run import watch
 
-        warm_up()
-    return watch(user, options)
+        return watch(user, sockets, options)
+    finally:
+        if sockets is not None:
+            sockets.close()
 
 
 def _list() -> int:

@@ -7,46 +7,56 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TextIO
 
 import click
-import numpy as np
 
 from kacap.analysis import Analysis
 from kacap.analyzer import Analyzer
-from kacap.capture import live_ring, savefile
-from kacap.capture.endpoints import header
-from kacap.capture.filters import RAW
-from kacap.capture.frames import FRAME, FrameBatch
+from kacap.capture.frames import FrameBatch
 from kacap.capture.live import open_live
 from kacap.capture.live_source import LiveSource
 from kacap.capture.live_stream import open_growing
-from kacap.capture.privileges import FOR_SOCKETS, User, drop
+from kacap.capture.privileges import User, drop, is_privileged, may_write
+from kacap.capture.rotation import Rotation
 from kacap.capture.savefile import Savefile
+from kacap.commands.live_ready import compile_apart, warm_up
 from kacap.commands.live_sockets import Sockets
-from kacap.errors import EXIT_DONE, EXIT_FAILED
-from kacap.kernels import announce_compilation, keep_no_more
-from kacap.model import Endpoint, SegmentRecord
+from kacap.errors import EXIT_DONE, EXIT_FAILED, UsageError
+from kacap.kernel_cache import CACHE
+from kacap.news import News
 from kacap.pipeline import conclude
 from kacap.report import text
-from kacap.report.happenings import Follower, Probing
+from kacap.report.live_events import LiveTracker, ProbingConnection
 from kacap.report.live import Clock, Lines
 from kacap.report.records import RecordWriter
 from kacap.report.screen import Screen
 
 ANSWERS_FOR_VERDICT = 3
-KEPT_EPISODES = 4096  # answered runs kept for each prober: the summary of a watch of weeks needs no more
 
 Options = dict[str, Any]
 
 
-def watch(user: User | None, options: Options) -> int:
-    """Follow an interface or a stream until it, or the user, ends it; return the exit code. Goes on as ``user``."""
-    source = _open(options)
-    drop(user, FOR_SOCKETS if options["stream"] is None else frozenset())
-    keep_no_more()
+def watch(user: User | None, sockets: Sockets | None, options: Options) -> int:
+    """Follow an interface or a stream until it, or the user, ends it; return the exit code. Goes on as ``user``.
+
+    What needs rights comes first: the device and the file of -w are opened. Then all rights are given up, and only then
+    is anything loaded from the cache, and any packet looked at.
+    """
+    privileged = is_privileged()
+    if privileged:
+        compile_apart()
+    else:
+        warm_up()
+    source = _open(options, user)
+    file = _savefile(options, source, user)
+    drop(user)
+    CACHE.reopen()
+    if privileged:
+        warm_up()
     _announce(source, options)
-    run = Run(source, options)
+    run = Run(source, file, sockets, options)
     with _signals(source):
         run.follow()
     analysis = run.conclude()
@@ -54,24 +64,8 @@ def watch(user: User | None, options: Options) -> int:
     return EXIT_FAILED if source.faults or source.damages else EXIT_DONE
 
 
-def warm_up() -> None:
-    """Compile what the first packet would wait for, and what could not be kept once privileges are gone."""
-    announce_compilation()
-    end = Endpoint("127.0.0.1", 1)
-    packet = header(end, end)
-    frames = np.zeros(1, FRAME)
-    frames["captured_len"] = frames["wire_len"] = len(packet)
-    frames["link_type"] = RAW
-    analyzer = Analyzer(segments="events")
-    analyzer.feed(FrameBatch(packet.copy(), frames))
-    analyzer.tracker.sweep(len(analyzer.tracker.connections))
-    none = np.empty(0, np.uint8)
-    savefile.pack(none, frames[:0], none, none)
-    live_ring.warm_up()
-
-
-def _open(options: Options) -> LiveSource:
-    """Open what the options name."""
+def _open(options: Options, user: User | None) -> LiveSource:
+    """Open what the options name; a program that captures is started as ``user``."""
     if options["stream"] is not None:
         return open_growing(options["stream"], filter=options["expression"], limit=options["packets"])
     names = ("engine", "snaplen", "promiscuous", "buffer_kib", "netns", "link_type")
@@ -79,6 +73,7 @@ def _open(options: Options) -> LiveSource:
         options["interfaces"] or ["any"],
         filter=options["expression"],
         limit=options["packets"],
+        user=user,
         **{name: options[name] for name in names},
     )
 
@@ -116,35 +111,20 @@ def _signals(source: LiveSource) -> Iterator[None]:
 class Run:
     """One watch: source, analyzer, and who hears of what happens."""
 
-    def __init__(self, source: LiveSource, options: Options) -> None:
-        self.source, self.options = source, options
+    def __init__(self, source: LiveSource, file: Savefile | None, sockets: Sockets | None, options: Options) -> None:
+        self.source, self.file, self.sockets, self.options = source, file, sockets, options
         self.out: TextIO = sys.stderr if options["savefile"] == "-" else sys.stdout
-        self.sockets = sockets = Sockets(options["netns"]) if options["stream"] is None else None
-        self.follower = Follower(sockets.of_prober if sockets is not None else None)
+        self.live = LiveTracker(sockets.of_prober if sockets is not None else None)
         self.colored = colored(options["color"], self.out)
-        self.file = _savefile(options, source)
-        everything = options["as_json"] and options["segments"] == "all"
+        records = RecordWriter(self.out, source.files, flush=True)
         self.analyzer = Analyzer(
-            sink=self._sink(),
-            segments="all" if everything else "events",
+            sink=records.news if options["as_json"] else _ignore,
+            segments=options["segments"] if options["as_json"] else "events",
             expect=sockets.of_connection if sockets is not None else None,
         )
         self.screen = self._screen()
         self.lines = Lines(self.out, Clock(options["stamps"]), color=self.colored, brief=options["brief"])
         self._started_ns: int | None = None
-
-    def _sink(self) -> Callable[[object], None]:
-        """Return what hears of records: the JSON writer, or the follower, or both."""
-        if not self.options["as_json"]:
-            return self.follower.hear
-        write, told = RecordWriter(self.out, self.source.files, flush=True), self.options["segments"] != "none"
-
-        def both(record: object) -> None:
-            self.follower.hear(record)
-            if told or not isinstance(record, SegmentRecord):
-                write(record)
-
-        return both
 
     def _screen(self) -> Screen | None:
         """Return the live screen where it was asked for and there is a terminal; else plain lines do."""
@@ -166,20 +146,19 @@ class Run:
         source = self.source
         if self.file is not None:
             self.file.write(batch)
-        self.analyzer.feed(batch)
+        news = self.analyzer.feed(batch)
         if source.dropped:
-            self.follower.word = "missed or not captured"
+            self.live.word = "missed or not captured"
             self.analyzer.dropped = source.dropped
         if self.sockets is not None:
             self.sockets.look_ahead(len(batch.frames) > 0)
-        happened = self.follower.happened(self.analyzer, source.now_ns)
-        if self.screen is not None:
-            rows = [*self.follower.rows.values(), *self.follower.suspects]
-            self.screen.draw(self.analyzer, rows, source.now_ns, self._foot())
+        events = self.live.take(news, self.analyzer.advance(source.now_ns).tolist(), source.now_ns)
+        if self.screen is not None and self.screen.is_due(source.now_ns):
+            self.live.hear(self.analyzer.heard_ns())
+            rows = [*self.live.rows.values(), *self.live.suspects]
+            self.screen.draw(rows, source.now_ns, self._foot())
         elif not self.options["as_json"]:
-            self.lines.write(happened)
-        if happened:
-            forget_answered(self.analyzer)
+            self.lines.write(events)
         if self._over():
             source.stop()
 
@@ -189,7 +168,7 @@ class Run:
 
     def _over(self) -> bool:
         """Return whether one of the wished ends has come."""
-        options, rows = self.options, [*self.follower.rows.values(), *self.follower.suspects]
+        options, rows = self.options, [*self.live.rows.values(), *self.live.suspects]
         if self._started_ns is None:
             self._started_ns = self.source.now_ns
         limit_ns = options["duration_ns"]
@@ -205,34 +184,36 @@ class Run:
         return conclude(self.source, self.analyzer)
 
 
-def _decided(row: Probing) -> int:
+def _ignore(news: News) -> None:
+    """Take what is new and do nothing: the live lines are made of what ``feed`` returns."""
+
+
+def _decided(row: ProbingConnection) -> int:
     """Return how many probes of a row have their outcome."""
     return row.answered + row.missed
 
 
-def has_verdict(row: Probing) -> bool:
+def has_verdict(row: ProbingConnection) -> bool:
     """Return whether a prober's question is answered: its connection died, or three probes in a row were answered."""
     return row.ending is not None or row.streak >= ANSWERS_FOR_VERDICT
 
 
-def forget_answered(analyzer: Analyzer) -> None:
-    """Keep memory flat: of many answered runs the older half of a prober's is enough to forget."""
-    for watch in analyzer.watches.values():
-        for prober in watch.gatherer.probers:
-            if prober is not None and len(prober.episodes) > KEPT_EPISODES:
-                half = len(prober.episodes) // 2
-                lost = [episode for episode in prober.episodes[1:half] if episode.ending != "answered"]
-                prober.episodes[1:half] = lost
+def _savefile(options: Options, source: LiveSource, user: User | None) -> Savefile | None:
+    """Return the open file of -w, if one is wanted; its header is there at once where the link type is known.
 
-
-def _savefile(options: Options, source: LiveSource) -> Savefile | None:
-    """Return the open file of -w, if one is wanted; its header is there at once where the link type is known."""
+    Files that give way to others are opened as ``user``, who must open the others too. Raises UsageError if he may not.
+    """
     if options["savefile"] is None:
         return None
-    file = Savefile(options["savefile"], source.snaplen, options["rotation"], micro=options["micro"],
+    rotation: Rotation = options["rotation"]
+    file = Savefile(options["savefile"], source.snaplen, rotation, micro=options["micro"],
                     flush=options["unbuffered"] or options["savefile"] == "-")  # fmt: skip
-    if options["stream"] is None and options["engine"] != "dumpcap" and source.link_types:
-        file.open(source.link_types[0], source.now_ns)
+    known = source.link_types if options["stream"] is None and options["engine"] != "dumpcap" else []
+    if user is None or not rotation.rotates:
+        file.open(known[0] if known else None, source.now_ns)
+    elif not may_write(user, str(Path(options["savefile"]).parent)):
+        raise UsageError(f"-w {options['savefile']}: -G and -C open each file as {user.name}, who may not write there; "
+                         "-Z USER names somebody who may")  # fmt: skip
     return file
 
 

@@ -6,19 +6,29 @@ import sys
 
 import click
 
+from kacap.capture.privileges import FOR_SOCKETS, drop, whom_to_become
 from kacap.errors import KacapError
 from kacap.model import Connection, Endpoint
-from kacap.sockets.live import Configured, Expectations
+from kacap.sockets.apart import Apart
+from kacap.sockets.live import Configured
 from kacap.timing.expectations import Expectation
 from kacap.timing.sides import Side
 
 
 class Sockets:
-    """Asks the sockets of this machine (or of ``netns``); quiet after saying once that it may not."""
+    """Asks for the sockets of this machine (or of ``netns``); quiet after saying once that it may not."""
 
     def __init__(self, netns: str | None) -> None:
-        self._sockets = Expectations(netns) if sys.platform.startswith("linux") else None
+        """Start the process that reads them; call it before a packet is read, and before rights are given up."""
+        user = whom_to_become(None)
+        self._sockets = Apart(netns, lambda: drop(user, FOR_SOCKETS)) if sys.platform.startswith("linux") else None
         self._ahead = True
+
+    def close(self) -> None:
+        """End that process."""
+        if self._sockets is not None:
+            self._sockets.close()
+            self._sockets = None
 
     def look_ahead(self, news: bool) -> None:
         """Read what may probe before it is gone; call it after each batch, ``news``: it had frames."""
@@ -57,7 +67,7 @@ class Sockets:
             found = self._sockets.expectation_of((local.address, local.port), (remote.address, remote.port))
         except (KacapError, OSError) as error:
             click.echo(f"kacap: the sockets' own settings cannot be read: {error}", err=True)
-            self._sockets = None
+            self.close()
             return None
         return found if found is not None and found.keepalive else None
 

@@ -84,18 +84,18 @@ def _analyse(files: list[str], expression: str | None, marks: bool, options: dic
 
     files = expand(files)
     live = options["follow"] or "-" in files or sys.stdout.isatty()
-    sink = None
+    news = None
     if options["as_json"]:
         from kacap.report.records import RecordWriter
 
-        sink = RecordWriter(sys.stdout, files, flush=live)
+        news = RecordWriter(sys.stdout, files, flush=live).news
     analysis: Analysis = kacap.read(
         files,
         expression,
         keep_all=options["everything"],
         marks=marks,
-        sink=sink,
-        segments=options["segments"] if sink else "none",
+        news=news,
+        segments=options["segments"] if news else "none",
         expect=expected(options),
         engine=options["engine"],
         system=options["system"],
@@ -136,7 +136,9 @@ def _print(analysis: Analysis, options: dict[str, Any]) -> None:
 def _draw(analysis: Analysis, chart_file: str) -> None:
     """Draw the timeline and say so on stderr."""
     from kacap.report import chart
+    from kacap.report.chart.style import import_matplotlib
 
+    import_matplotlib()
     chart.save(chart.timeline(analysis), chart_file)
     click.echo(f"kacap: timeline written to {chart_file}", err=True)
 

@@ -36,12 +36,14 @@ def report(
     import kacap
     from kacap.capture.source import expand
     from kacap.report.aside import aside, check_target
+    from kacap.report.chart.style import import_matplotlib
     from kacap.report.html import provenance, render
 
     files, expression = sources(words, named, filter_file)
     files = expand(files)
     check_target(target, files)
     analysis = kacap.read(files, expression, marks=True, expect=expected(options), engine=options["engine"])
+    import_matplotlib()
     made_from = provenance(files, expression, _words(options))
     with aside(target) as out:
         render(analysis, out, made_from)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ctypes.util
 import platform
-import shutil
 from importlib import metadata
 from importlib.util import find_spec
+
+from kacap.trusted import find_program
 
 
 def lines() -> list[str]:
@@ -16,7 +17,7 @@ def lines() -> list[str]:
         f"python {platform.python_version()}, {platform.system()} {platform.release()}",
         f"numba {installed('numba')}, numpy {installed('numpy')}",
         f"libpcap: {_libpcap()}",
-        f"tshark: {shutil.which('tshark') or 'not found'}",
+        f"tshark: {find_program('tshark') or 'not found'}",
     ]
 
 

@@ -6,33 +6,50 @@ that show them; a rule of ``WHOLE`` looks at everything that probes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from kacap.evidence import Case
-from kacap.findings import boxes, clocks, deaths, endings, load, replies
-from kacap.findings.case import Context, Row, Told
+from kacap.findings import answers, clocks, deaths, endings, idle, load, replies, resets
+from kacap.findings.case import Case, Claim
+from kacap.findings.context import Context
 from kacap.findings.deaths import Telling
-from kacap.model import Finding, Prober
+from kacap.model import Finding
+
+Finder = Callable[[Case, Context], Iterator[Claim]]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One finding of the table: its id, when it holds, what to do, and the rule that looks for it."""
+
+    id: str
+    when: str
+    remedy: str
+    find: Finder
+    about_keepalive: bool = False  # of use only where somebody probes, or is expected to
+
 
 TABLE = (
     Row(
-        "forged-reset", "an RST has another TTL than its side's data, or comes faster than the path allows",
+        "forged-reset",
+        "an RST came over two hops more or fewer than its side's data, after that side's own RST from another IP ID "
+        "counter, or faster than that side ever answers",
         "look at the boxes on the path (firewall, load balancer, NAT) for an idle or session limit",
-        boxes.forged_reset,
+        resets.forged_reset,
     ),
     Row(
         "path-forgot",
         "the first probe after a long silence meets nothing or an RST, while the peer is up elsewhere or a known limit "
         "lies just above a silence that was survived",
-        "set idle below the box's limit: kacap plan --beat LIMIT", boxes.path_forgot,
+        "set idle below the box's limit: kacap plan --beat {limit}", idle.path_forgot,
     ),
     Row(
         "peer-gone", "every probe of a run went unanswered, the prober gave up, and the peer was not heard elsewhere",
-        "check the peer and the path to it; the prober's own timing is in the episode", endings.peer_gone,
+        "check the peer and the path to it; timings above", endings.peer_gone,
     ),
     Row(
-        "peer-restarted", "a probe is answered by a reset that looks like the peer's own",
+        "peer-restarted",
+        "a probe is answered at once by an RST without ACK that no box made: the connection is not known there",
         "look at the peer's uptime and logs at that time", endings.peer_restarted,
     ),
     Row(
@@ -56,8 +73,18 @@ TABLE = (
         replies.unanswered_while_alive,
     ),
     Row(
-        "reply-lost", "replies are in the capture, but the prober gave up as if none had come",
+        "reply-lost",
+        "replies are in the capture, but the prober went on echoing an older timestamp, or gave up as if none had come",
         "capture at the prober too, and compare: where the replies are missing they are lost", replies.reply_lost,
+    ),
+    Row(
+        "outage", "two or more probes in a row went unanswered, then the peer answered again",
+        "find what was cut at that time; idle + interval x count says how long an outage may last", replies.outage,
+    ),
+    Row(
+        "probe-loss", "probes are missed in three runs or more, with answers in between",
+        "capture at the peer too, and compare: where the probes or replies are missing they are lost",
+        replies.probe_loss,
     ),
     Row(
         "rate-limited", "probes less than 0.5 s after an answered one are not answered",
@@ -69,17 +96,18 @@ TABLE = (
         "compare with the peer's net.ipv4.tcp_invalid_ratelimit and TcpExtTCPACKSkippedSeq", replies.regular_misses,
     ),
     Row(
-        "not-end-to-end", "replies come over fewer hops than data",
-        "the far leg needs a keepalive of its own, on the box that answers", boxes.nearer_answer,
+        "not-end-to-end", "all replies come over two hops fewer than all data, or more",
+        "the far leg needs a keepalive of its own, on the box that answers", answers.nearer_answer,
     ),
     Row(
         "suspended",
         "bytes were resent three times or more, and unacknowledged for longer than idle (5 s if not known)",
-        "set TCP_USER_TIMEOUT: it bounds retransmission as well as keepalive", clocks.suspended,
+        "set TCP_USER_TIMEOUT: it bounds retransmission as well as keepalive", clocks.suspended, about_keepalive=True,
     ),
     Row(
-        "masked", "small data at a regular cadence, and no probe",
+        "masked", "small data at a regular cadence, five times or more and 5 s or more apart, and no probe",
         "no TCP keepalive is needed while the application's heartbeat runs on both sides", clocks.heartbeat,
+        about_keepalive=True,
     ),
     Row(
         "never-probed", "silent for longer than the expected idle, and no probe",
@@ -90,12 +118,15 @@ TABLE = (
         "set the options on the expected side's socket", clocks.other_side_only,
     ),
     Row(
-        "two-timers", "the silences before one side's probes fall into two groups that no single timer makes",
+        "two-timers",
+        "the silences before one side's probes fall into two groups, by turns, that no single timer makes",
         "look for a second keepalive: a proxy, a VPN client, an application's own", clocks.two_timers,
     ),
     Row(
-        "idle-death", "a connection without keepalive died at its first use after a silence",
-        "switch keepalive on with an idle below the limit: kacap plan --beat LIMIT", boxes.died_idle,
+        "idle-death",
+        "the first use of a connection without keepalive after 3 s of silence or more met an RST that only who has no "
+        "such connection sends, or nothing until resending ended",
+        "switch keepalive on with an idle below the limit: kacap plan --beat {limit}", idle.died_idle,
     ),
 )
 
@@ -115,37 +146,44 @@ DROPS = WholeRow(
 )
 IDLE_DEATHS = WholeRow(
     "idle-deaths", "connections to one destination died at first use after a silence, while it was up",
-    "set idle below the bracket: kacap plan --beat LIMIT",
+    "set idle below the bracket: kacap plan --beat {limit}",
 )
 TOO_MANY = WholeRow(
-    "too-many-probes", "a sender's answered probes are less than 15 s apart",
-    "raise idle: a probe keeps a path open for minutes, not seconds",
+    "too-many-probes", "a sender's probes are answered ten times or more, less than 15 s apart on each connection",
+    "raise idle to 60 s or more; most idle limits are minutes",
 )
 WHOLE = (DROPS, IDLE_DEATHS, TOO_MANY)
 
 
 def of_connection(case: Case, context: Context) -> Iterator[Finding]:
     """Yield what the table's rules find on one connection, gravest first."""
+    nobody = not case.connection.probers and context.expected(case.connection) is None
     for row in TABLE:
-        for sentence, frames in row.find(case, context):
-            yield Finding(row.id, case.connection.connection, sentence, frames, row.remedy)
+        for claim in row.find(case, context):
+            yield _finding(row, claim, case.connection.connection, row.about_keepalive and nobody)
 
 
-def findings(cases: list[Case], probers: list[Prober], telling: Telling, context: Context) -> list[Finding]:
+def findings(cases: list[Case], telling: Telling, context: Context) -> list[Finding]:
     """Return what the capture as a whole shows, then what each connection does; ``telling`` are its idle deaths."""
     context.bracketed = frozenset(whither for whither, _, _ in telling)
     each = (finding for case in cases for finding in of_connection(case, context))
-    return [*of_capture(probers, telling, context), *each]
+    return [*of_capture(telling, context), *each]
 
 
-def of_capture(probers: list[Prober], telling: Telling, context: Context) -> Iterator[Finding]:
+def of_capture(telling: Telling, context: Context) -> Iterator[Finding]:
     """Yield what the capture as a whole shows."""
-    yield from _told(DROPS, load.dropped(probers, context))
-    yield from _told(IDLE_DEATHS, deaths.told(telling, context))
-    yield from _told(TOO_MANY, load.too_many(probers, context))
+    yield from _claimed(DROPS, load.dropped(context))
+    yield from _claimed(IDLE_DEATHS, deaths.claims(telling, context))
+    yield from _claimed(TOO_MANY, load.too_many(context))
 
 
-def _told(row: WholeRow, told: Iterator[Told]) -> Iterator[Finding]:
-    """Turn sentences about the capture into findings."""
-    for sentence, frames in told:
-        yield Finding(row.id, None, sentence, frames, row.remedy)
+def _claimed(row: WholeRow, claims: Iterator[Claim]) -> Iterator[Finding]:
+    """Turn claims about the capture into findings."""
+    for claim in claims:
+        yield _finding(row, claim, None, False)
+
+
+def _finding(row: Row | WholeRow, claim: Claim, connection: int | None, folded: bool) -> Finding:
+    """Return a claim with its id and what to do about it."""
+    remedy = row.remedy.format(limit=claim.limit_s)
+    return Finding(row.id, connection, claim.sentence, claim.frames, remedy, folded)

@@ -1,84 +1,251 @@
-"""What a rule is given: one connection with its evidence, and what the capture as a whole shows."""
+"""One connection as the rules see it: its record, and what was observed of it, read from rows when it is asked for."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections import namedtuple
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, NamedTuple
 
+from kacap.addresses import address_text
 from kacap.classify.kinds import Ending
-from kacap.evidence import Case, Presence
-from kacap.model import Connection, Drop, Endpoint, Episode, FrameRef, Prober
-from kacap.timing.expectations import Expectation
-from kacap.timing.limits import LIMITS, Limit
-
-Told = tuple[str, list[FrameRef]]  # a sentence and the frames that show it
-MOST = 1 << 17  # sides whose presence is kept: a capture of more is told of by those that ended first
+from kacap.findings import observed as bits
+from kacap.findings.observations import Watched
+from kacap.model import Connection, Endpoint, Episode, FrameRef, Prober
+from kacap.wire.sequence import distance
 
 
-@dataclass(slots=True)
-class Heard:
-    """Who was heard when, by address, over all connections."""
+class Claim(NamedTuple):
+    """A sentence, the frames that show it, and the silence that an idle must stay below (whole seconds; None: none)."""
 
-    by_address: dict[str, list[Presence]] = field(default_factory=dict)
-    kept: int = 0
+    sentence: str
+    frames: list[FrameRef]
+    limit_s: int | None = None
+
+
+# The fields of rows as Python objects: they are read far faster than those of an array's row.
+SideFacts = namedtuple("SideFacts", bits.SIDE_OBSERVED.names)  # type: ignore[misc, arg-type]
+_Note = namedtuple("_Note", bits.NOTE.names)  # type: ignore[misc, arg-type]
+_Span = namedtuple("_Span", bits.SPAN.names)  # type: ignore[misc, arg-type]
+
+
+def frame_of(packed: int) -> FrameRef:
+    """Return the frame that a row holds as one number."""
+    return FrameRef(*divmod(packed, 1 << 48))
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """An RST: who it claims to come from, and what its headers are beside the other segments of that side."""
+
+    frame: FrameRef
+    time_ns: int
+    from_a: bool
+    about: int  # bits of NOTE
+    ttl: int
+    ip_id: int
+    usual_ip_id: int
+    silence_ns: int  # before it, on the whole connection
+    after_ns: int  # since the other side's last segment; -1: none
 
     @property
-    def full(self) -> bool:
-        """Whether no more is kept."""
-        return self.kept >= MOST
+    def forged(self) -> bool:
+        """Whether its headers show that a box in between made it."""
+        return self.about & bits.FORGED != 0
 
-    def take(self, address: str, presence: Presence | None) -> None:
-        """Take one side of a connection that has ended."""
-        if presence is not None and not self.full:
-            self.by_address.setdefault(address, []).append(presence)
-            self.kept += 1
+    @property
+    def stranger(self) -> bool:
+        """Whether it is what only who has no such connection sends: no ACK, at the number of what it answers."""
+        both = bits.BARE | bits.ANSWERS
+        return self.about & both == both
 
-    def between(self, address: str, low_ns: int, high_ns: int) -> bool:
-        """Return whether an address was certainly heard within a span: it never paused for as long."""
-        return any(
-            low_ns <= one.last_ns <= high_ns
-            or low_ns <= one.first_ns <= high_ns
-            or (one.first_ns < low_ns and one.last_ns > high_ns and one.quiet_ns <= high_ns - low_ns)
-            for one in self.by_address.get(address, ())
-        )
+    @property
+    def in_window(self) -> bool:
+        """Whether the receiver takes it."""
+        return self.about & bits.IN_WINDOW != 0
 
-    def throughout(self, address: str, low_ns: int, high_ns: int) -> bool:
-        """Return whether one connection of an address is older than a span and was heard of after it."""
-        return any(one.first_ns <= low_ns and one.last_ns >= high_ns for one in self.by_address.get(address, ()))
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An ICMP error that quoted a segment; ``quoted_ns`` is when that was sent, 0 if it was not its side's last."""
+
+    frame: FrameRef
+    time_ns: int
+    by: str
+    type: int
+    code: int
+    from_a: bool  # whose segment it quotes
+    quoted_ns: int
+
+
+class Outstanding(NamedTuple):
+    """Bytes that one side sent ``n`` times again: from their first sending to what ended them, nanoseconds."""
+
+    from_a: bool
+    n: int
+    bytes: int
+    first_ns: int
+    last_ns: int  # the last retransmission
+    end_ns: int
+    how: int  # SPAN["how"]
+    vain: bool  # the capture shows their acknowledgement, which the sender did not hear
+    first_frame: FrameRef | None
+    frames: list[FrameRef]
+    times_ns: list[int]
+
+
+class Beat(NamedTuple):
+    """A side's longest run of regular data: the fields of its row."""
+
+    least_ns: int  # between messages
+    most_ns: int
+    first_frame: int  # packed
+    last_frame: int
+    n: int  # gaps
+    bytes: int  # the largest message, by its first segment
+    answer_bytes: int  # ... and the largest answer
+
+
+class Killed(NamedTuple):
+    """The silence that a connection did not survive: how long, when it was ended and by whom, what it met.
+
+    ``reset`` is the RST that answered; None: nothing did, until the end of resending.
+    """
+
+    silence_ns: int
+    at_ns: int
+    from_a: bool
+    reset: Reset | None
 
 
 @dataclass
-class Context:
-    """What the capture as a whole shows: who was heard when, what was dropped, what was expected."""
+class Case:
+    """One connection as the findings see it: ``place`` is its row in ``watched``."""
 
-    probing: list[Connection] = field(default_factory=list)
-    heard: Heard = field(default_factory=Heard)
-    dropped: int = 0
-    timed_drops: list[Drop] = field(default_factory=list)  # those of which is known when they were
-    few: bool = True  # so few connections that those on which nobody probes are worth a finding each
-    expected: Callable[[Connection], Expectation | None] = lambda connection: None
-    limits: tuple[Limit, ...] = LIMITS
-    bracketed: frozenset[Endpoint] = frozenset()  # destinations whose idle deaths are told of together
+    connection: Connection
+    watched: Watched
+    place: int
+
+    def end(self, from_a: bool) -> Endpoint:
+        """Return side a or side b."""
+        return self.connection.a if from_a else self.connection.b
 
     @cached_property
-    def alive_ns(self) -> dict[str, list[int]]:
-        """By address when it answered a probe, sorted, nanoseconds."""
-        times: dict[str, list[int]] = {}
-        for prober in (prober for connection in self.probing for prober in connection.probers):
-            for probe in (probe for episode in prober.episodes for probe in episode.probes):
-                if probe.reply_after_ns is not None:
-                    times.setdefault(prober.peer.address, []).append(probe.time_ns + probe.reply_after_ns)
-        return {address: sorted(found) for address, found in times.items()}
+    def _sides(self) -> tuple[Any, Any]:
+        """What was observed of side b, and of side a."""
+        row = self.watched.observed
+        return SideFacts._make(row["b"][self.place].item()), SideFacts._make(row["a"][self.place].item())
 
-    def alive(self, peer: Endpoint, side: Endpoint, low_ns: int, high_ns: int) -> bool:
-        """Return whether a peer's address was heard within a span in which it said nothing to ``side``."""
-        if peer.address == side.address:
-            return False  # what is heard of it may be the side's own
-        times = self.alive_ns.get(peer.address, [])
-        place = bisect_left(times, low_ns)
-        return (place < len(times) and times[place] <= high_ns) or self.heard.between(peer.address, low_ns, high_ns)
+    def side(self, from_a: bool) -> Any:
+        """Return the fields of SIDE_OBSERVED of side a or side b."""
+        return self._sides[from_a]
+
+    def beat(self, from_a: bool) -> Beat:
+        """Return the longest run of regular data of a side."""
+        return Beat._make(self.side(from_a).beat)
+
+    def closed(self, from_a: bool) -> bool:
+        """Return whether a side has sent its FIN, or may have: its peer acknowledges more than the capture shows."""
+        side = self.side(from_a)
+        numbers = bits.UNA | bits.END
+        unseen = side.known & numbers == numbers and distance(side.una, side.end) > 0
+        return bool(unseen or side.known & bits.FIN_SEEN)
+
+    @cached_property
+    def _notes(self) -> list[Any]:
+        """The NOTE rows of the connection, in order."""
+        notes, place = [], int(self.watched.observed["first_note"][self.place])
+        while place:
+            note: Any = _Note._make(self.watched.notes[place - 1].item())
+            notes.append(note)
+            place = note.next
+        return notes
+
+    @cached_property
+    def resets(self) -> list[Reset]:
+        """Its RSTs, the first few of each side."""
+        return [_reset(note) for note in self._notes if note.kind == bits.RST_NOTE]
+
+    @cached_property
+    def refusals(self) -> list[Refusal]:
+        """The first few ICMP errors that quote its segments."""
+        return [
+            Refusal(
+                frame_of(n.frame), n.time_ns, address_text(n.by_hi, n.by_lo), n.icmp_type, n.icmp_code,
+                bool(n.from_a), n.quoted_ns,
+            )
+            for n in self._notes if n.kind == bits.QUOTE_NOTE
+        ]  # fmt: skip
+
+    def outstanding(self, from_a: bool) -> Outstanding | None:
+        """Return the bytes of a side that waited longest for an acknowledgement, of those sent again often."""
+        side, found = self.side(from_a), []
+        if side.kept:
+            found.append(_outstanding(self.watched, side.kept, from_a))
+        if side.known & bits.HEAD and side.head_n >= bits.SUSPENDED_AFTER:
+            found.append(_open(self.watched, side, from_a))
+        return max(found, key=lambda one: one.end_ns - one.first_ns, default=None)
+
+    @property
+    def survived_ns(self) -> int:
+        """The longest silence after which both sides were heard again, that a probe ended included."""
+        observed = int(self.watched.observed["survived_ns"][self.place])
+        return max([observed, *(prober.survived_ns for prober in self.connection.probers)])
+
+    @cached_property
+    def killed(self) -> Killed | None:
+        """The silence at whose end the other side was found dead: only a stranger answered, or nobody did."""
+        row = self.watched.observed[self.place]
+        if row["killed_ns"]:
+            killed_note = int(row["killed_note"])
+            reset = _reset(_Note._make(self.watched.notes[killed_note - 1].item()))
+            return Killed(int(row["killed_ns"]), int(row["killed_at_ns"]), bool(row["killed_from_a"]), reset)
+        if not row["trial_ns"]:
+            return None
+        from_a, at_ns = bool(row["trial_from_a"]), int(row["trial_at_ns"])
+        waits = self.outstanding(from_a)
+        if waits is None or waits.how == bits.ACKED or waits.vain or waits.first_ns < at_ns:
+            return None
+        return Killed(int(row["trial_ns"]), at_ns, from_a, None)
+
+
+def _reset(note: Any) -> Reset:
+    """Return what a NOTE of an RST says."""
+    return Reset(
+        frame_of(note.frame), note.time_ns, bool(note.from_a), note.about, note.ttl, note.ip_id, note.usual_ip_id,
+        note.silence_ns, note.after_ns,
+    )
+
+
+def _unrolled(span: Any) -> tuple[list[FrameRef], list[int]]:
+    """Return the frames of a SPAN's ring, oldest first, and their times."""
+    kept = min(span.n, bits.SPAN_FRAMES)
+    order = [i % bits.SPAN_FRAMES for i in range(span.n - kept, span.n)]
+    return [frame_of(int(span.frames[i])) for i in order], [int(span.times_ns[i]) for i in order]
+
+
+def _outstanding(watched: Watched, place: int, from_a: bool) -> Outstanding:
+    """Return what a SPAN that is over says."""
+    span: Any = _Span._make(watched.spans[place - 1].item())
+    first = frame_of(span.first_frame) if span.first_frame else None
+    return Outstanding(
+        from_a, span.n, span.bytes, span.first_ns, span.last_ns, span.end_ns, span.how, bool(span.vain), first,
+        *_unrolled(span),
+    )
+
+
+def _open(watched: Watched, side: Any, from_a: bool) -> Outstanding:
+    """Return what is known of bytes that nothing has acknowledged."""
+    span = _Span._make(watched.spans[side.span - 1].item())
+    first = frame_of(side.head_frame) if side.head_frame else None
+    reset = side.known & bits.PEER_RESET
+    end_ns, how = (side.head_reset_ns, bits.RESET_BY_PEER) if reset else (side.resent_ns, bits.OPEN)
+    number = int(distance(side.head_end, side.head_seq))
+    vain = side.known & bits.VAIN != 0
+    return Outstanding(
+        from_a, side.head_n, number, side.head_ns, side.resent_ns, end_ns, how, vain, first, *_unrolled(span)
+    )
 
 
 def episodes(case: Case, *endings: str) -> Iterator[tuple[Prober, Episode]]:
@@ -86,7 +253,7 @@ def episodes(case: Case, *endings: str) -> Iterator[tuple[Prober, Episode]]:
     for prober in case.connection.probers:
         if prober.steady and Ending.ANSWERED not in endings:
             continue
-        for episode in prober.episodes:
+        for episode in prober.episodes if Ending.ANSWERED in endings else prober.runs:
             if episode.ending in endings:
                 yield prober, episode
 
@@ -101,16 +268,3 @@ def closing_ns(episode: Episode) -> int:
     """Return when an episode was given up: one more gap after its last probe."""
     extra = episode.gaps_ns[-1] if len(episode.gaps_ns) >= len(episode.probes) else 0
     return episode.probes[-1].time_ns + extra
-
-
-Finder = Callable[[Case, Context], Iterator[Told]]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One finding of the table: its id, when it holds, what to do, and the rule that looks for it."""
-
-    id: str
-    when: str
-    remedy: str
-    find: Finder

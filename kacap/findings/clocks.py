@@ -3,88 +3,142 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from kacap.classify.kinds import Ending
-from kacap.evidence import Case, Resent
-from kacap.findings.case import Context, Told
+from kacap.findings import observed as bits
+from kacap.findings.case import Beat, Case, Claim, Outstanding, frame_of
+from kacap.findings.context import Context
+from kacap.findings.screening import SMALL_BYTES
 from kacap.model import Prober
 from kacap.timing.verdicts import DIFFERS, band_ns
 from kacap.units import between, counted, duration, moment
 
 SECOND_NS = 1_000_000_000
 RETRIES_NS = 924_600_000_000  # tcp_retries2 = 15 with an RTO of 0.2 s: Documentation/networking/ip-sysctl
-WORTH_NS = 5_000_000_000  # bytes out for less delay no keepalive that anybody waits for
-SMALL_BYTES = 512
+WORTH_NS = 5_000_000_000  # what is shorter delays no keepalive, and masks none, that anybody sets
 SHOWN = 8  # gaps
 FEWEST = 6  # gaps before two groups of them are no accident
+MIXED = 4  # runs of gaps of one group: fewer, and the timer was changed once
+BACK_OFF = 2.5  # the next retransmission comes after twice the last gap, and the capture's end may be late
 
 
-def suspended(case: Case, context: Context) -> Iterator[Told]:
-    """Bytes are unacknowledged and resent: Linux sends no keepalive then, retransmission decides when it ends."""
-    resent = case.resent
-    if resent is None:
-        return
-    sender, peer, out_ns = case.end(resent.from_a), case.end(not resent.from_a), resent.until_ns - resent.since_ns
-    if out_ns < _worth_ns(case, resent.from_a, context):
-        return
-    times = [time_ns for time_ns in case.evidence.resent_times_ns if resent.since_ns < time_ns <= resent.until_ns]
-    last = ", ".join(duration(b - a) for a, b in list(pairwise(times))[-SHOWN:])
-    gaps = f" (the last ones {last} apart)" if last else ""
-    verb, ends = ("is", "to the end of the capture") if resent.still else ("was", "then acknowledged")
-    probes = any(prober.side == sender for prober in case.connection.probers)
-    whose = f"keepalive of {sender}" if probes else f"any keepalive of {sender}"
-    sentence = (
-        f"{whose} {verb} suspended: bytes sent to {peer} stayed unacknowledged for {duration(out_ns)}, "
-        f"{ends}, {counted(resent.number, 'retransmission')}{gaps}; {_given_up(case, resent, context)}"
-    )
-    yield sentence, case.evidence.resent[-len(times):] if times else []
+def suspended(case: Case, context: Context) -> Iterator[Claim]:
+    """Bytes are unacknowledged and sent again: Linux sends no keepalive then, retransmission decides when it ends.
+
+    Where both sides send in vain, that is one finding.
+    """
+    found = [one for one in map(case.outstanding, (True, False)) if one and _is_worth(case, one, context)]
+    found.sort(key=lambda one: one.first_ns - one.end_ns)
+    for waits in found[:1]:
+        sender, peer = case.end(waits.from_a), case.end(not waits.from_a)
+        again = f"sent again {counted(waits.n, 'time')}{_last_gaps(waits)}"
+        if waits.vain:
+            sentence = (
+                f"{sender} sent {waits.bytes:,} B to {peer} again and again for {duration(_out_ns(waits))} "
+                f"({counted(waits.n, 'time')}), although the capture shows the ACKs of {peer}: they do not reach it; "
+                "Linux sends no keepalive probe meanwhile"
+            )
+        else:
+            sentence = (
+                f"unacknowledged data on {sender}: {waits.bytes:,} B to {peer} were unacknowledged for "
+                f"{duration(_out_ns(waits))}, {again}{_how(case, waits)}; Linux sends no keepalive probe "
+                f"meanwhile{_both(case, found)}{_prediction(case, waits, context)}"
+            )
+        first = [waits.first_frame] if waits.first_frame else []
+        yield Claim(sentence, [*first, *waits.frames])
 
 
-def _worth_ns(case: Case, from_a: bool, context: Context) -> int:
-    """Return for how long bytes must be out to delay a keepalive: an idle that is known, or a time worth telling of."""
-    known = [p.idle.observed[0] for p in case.connection.probers if p.side == case.end(from_a) and p.idle.observed]
+def _out_ns(waits: Outstanding) -> int:
+    """Return for how long bytes waited: where nothing ended it, until they were last sent."""
+    return (waits.last_ns if waits.how == bits.OPEN else waits.end_ns) - waits.first_ns
+
+
+def _is_worth(case: Case, waits: Outstanding, context: Context) -> bool:
+    """Return whether bytes waited longer than an idle that is known, or for a time worth telling."""
+    side = case.end(waits.from_a)
+    known = [p.idle.observed[0] for p in case.connection.probers if p.side == side and p.idle.observed]
     expected = context.expected(case.connection)
     if expected is not None and expected.idle is not None:
         known.append(expected.idle * SECOND_NS)
-    return min(known, default=WORTH_NS)
+    return _out_ns(waits) >= min(known, default=WORTH_NS)
 
 
-def _given_up(case: Case, resent: Resent, context: Context) -> str:
-    """Say when such bytes end the connection."""
+def _last_gaps(waits: Outstanding) -> str:
+    """Return the last gaps between retransmissions, in words."""
+    gaps = [duration(b - a) for a, b in pairwise(waits.times_ns)][-SHOWN:]
+    return f" (last gaps {', '.join(gaps)})" if gaps else ""
+
+
+def _how(case: Case, waits: Outstanding) -> str:
+    """Return what ended the wait, in words."""
+    sender, peer = case.end(waits.from_a), case.end(not waits.from_a)
+    return {
+        bits.OPEN: ", to the end of what was captured of it",
+        bits.ACKED: ", then acknowledged",
+        bits.WENT_ON: ", then new data shows that they were acknowledged",
+        bits.RESET_BY_SENDER: f", until {sender} itself sent an RST",
+        bits.RESET_BY_PEER: f", until an RST of {peer}",
+    }[waits.how]
+
+
+def _both(case: Case, found: list[Outstanding]) -> str:
+    """Say that the other side waits too."""
+    if len(found) < 2:
+        return ""
+    other = found[1]
+    return f"; {other.bytes:,} B of {case.end(other.from_a)} waited as well, for {duration(_out_ns(other))}"
+
+
+def _prediction(case: Case, waits: Outstanding, context: Context) -> str:
+    """Say when such bytes will end the connection: only of what waits at the end of the capture and goes on."""
+    if waits.how != bits.OPEN:
+        return ""
+    last = waits.times_ns[-1] - waits.times_ns[-2] if len(waits.times_ns) > 1 else 0
     expected = context.expected(case.connection)
-    by_user = expected is not None and expected.user_timeout_ns
+    by_user = expected.user_timeout_ns if expected is not None else None
     ends_ns = by_user or RETRIES_NS
-    at = f", at {moment(resent.since_ns + ends_ns)}" if resent.still else ""
-    more = "" if by_user else " or more"
-    why = f"TCP_USER_TIMEOUT of {duration(ends_ns)}" if by_user else "tcp_retries2=15 on Linux"
-    gives_up = "gives up" if resent.still else "would have given up"
-    return f"{case.end(resent.from_a)} {gives_up} {duration(ends_ns)}{more} after they were first sent ({why}){at}"
+    if context.last_ns - waits.last_ns > BACK_OFF * last or context.last_ns > waits.first_ns + ends_ns:
+        return ""
+    more, why = ("", "TCP_USER_TIMEOUT") if by_user else (" or more", "tcp_retries2=15 on Linux")
+    at = moment(waits.first_ns + ends_ns)
+    return f"; {case.end(waits.from_a)} gives up {duration(ends_ns)}{more} after the first sending ({why}), at {at}"
 
 
-def heartbeat(case: Case, context: Context) -> Iterator[Told]:
-    """Small data at a regular cadence keeps a connection from ever being idle: keepalive never gets a turn."""
-    beat, connection = case.beat, case.connection
+def heartbeat(case: Case, context: Context) -> Iterator[Claim]:
+    """Small data at a regular cadence keeps a connection from ever being idle: keepalive never fires."""
+    connection = case.connection
     expected = context.expected(connection)
-    if beat is None or connection.probers or not (context.few or expected is not None):
-        return
     idle = expected.idle if expected is not None else None
-    lasts = 2 * beat.number * beat.least_ns >= connection.last_ns - connection.first_ns
-    if max(beat.bytes, beat.answer_bytes) > SMALL_BYTES or beat.least_ns < SECOND_NS or not lasts:
+    found = [from_a for from_a in (True, False) if _masks(case, case.beat(from_a), idle)]
+    if connection.probers or not found:
         return
-    if idle is not None and idle * SECOND_NS <= connection.longest_silence_ns:
-        return
+    # Of two sides the one that is answered: more messages, or the earlier.
+    from_a = max(found, key=lambda one: (case.beat(one).n, -case.side(one).beat_ns))
+    beat = case.beat(from_a)
     answer = f" and {beat.answer_bytes} B back" if beat.answer_bytes else ", one way"
-    turn = f"an idle of {idle} s" if idle is not None else "a longer idle"
+    fires = f"an idle of {idle} s" if idle is not None else "a longer idle"
     sentence = (
-        f"{connection.a} > {connection.b} is kept alive by data of the application, not by TCP: {beat.bytes} B{answer} "
-        f"every {between(beat.least_ns, beat.most_ns)} ({beat.number + 1} times in a row, longest silence "
-        f"{duration(connection.longest_silence_ns)}); a keepalive with {turn} never gets a turn"
+        f"{case.end(from_a)} > {case.end(not from_a)} is kept alive by data of the application, not by TCP: "
+        f"{beat.bytes} B{answer} every {between(beat.least_ns, beat.most_ns)} ({beat.n + 1} times in a row, longest "
+        f"silence {duration(connection.longest_silence_ns)}); a keepalive with {fires} never fires"
     )
-    yield sentence, []
+    yield Claim(sentence, [frame_of(beat.first_frame), frame_of(beat.last_frame)])
 
 
-def never_probed(case: Case, context: Context) -> Iterator[Told]:
+def _masks(case: Case, beat: Beat, idle: int | None) -> bool:
+    """Return whether messages are regular, small, far enough apart to matter, and most of what was watched."""
+    connection = case.connection
+    if beat.n < bits.REGULAR_GAPS or max(beat.bytes, beat.answer_bytes) > SMALL_BYTES:
+        return False
+    if 2 * beat.n * beat.least_ns < connection.last_ns - connection.first_ns:
+        return False
+    if idle is not None:
+        return beat.least_ns >= SECOND_NS and connection.longest_silence_ns < idle * SECOND_NS
+    return beat.least_ns >= WORTH_NS
+
+
+def never_probed(case: Case, context: Context) -> Iterator[Claim]:
     """Silent for longer than the expected idle and its lateness, and still no probe."""
     unprobed = case.connection.unprobed
     if unprobed is not None and unprobed.verdict == DIFFERS and not case.connection.probers:
@@ -92,10 +146,10 @@ def never_probed(case: Case, context: Context) -> Iterator[Told]:
             f"{case.connection.a} > {case.connection.b}: idle is expected to be {unprobed.expected} s, and nobody "
             f"probed: {unprobed.why}; keepalive is likely off on this socket"
         )
-        yield sentence, []
+        yield Claim(sentence, [])
 
 
-def other_side_only(case: Case, context: Context) -> Iterator[Told]:
+def other_side_only(case: Case, context: Context) -> Iterator[Claim]:
     """Somebody probes, but not the side that is expected to."""
     expected, connection = context.expected(case.connection), case.connection
     if expected is None or expected.side is None:
@@ -107,27 +161,33 @@ def other_side_only(case: Case, context: Context) -> Iterator[Told]:
         return
     for prober in connection.probers:
         sentence = (
-            f"only {prober.side} probes ({counted(prober.probes, 'probe')} in {duration(watched_ns)}); {expected.side} "
-            "was expected to, and never did"
+            f"only {prober.side} probes ({counted(prober.probes, 'probe')} in {duration(watched_ns)}); expected "
+            f"{expected.side} to probe; it did not"
         )
-        yield sentence, [probe.frame for episode in prober.episodes[:3] for probe in episode.probes[:1]]
+        yield Claim(sentence, [probe.frame for episode in prober.episodes[:3] for probe in episode.probes[:1]])
 
 
-def two_timers(case: Case, context: Context) -> Iterator[Told]:
-    """The silences before one side's probes fall into two groups that no single timer makes."""
+def two_timers(case: Case, context: Context) -> Iterator[Claim]:
+    """The silences before one side's probes fall into two groups, by turns, that no single timer makes.
+
+    Groups that follow each other are one timer that was set anew; where replies did not reach the prober, the gaps are
+    those of idle and interval.
+    """
     for prober in case.connection.probers:
-        gaps = sorted(_idle_gaps(prober)) if not prober.idle.candidates else []
-        if len(gaps) < FEWEST:
+        in_order = _idle_gaps(prober) if not prober.idle.candidates else []
+        gaps = sorted(in_order)
+        if len(gaps) < FEWEST or prober.unheard:
             continue
         jump, place = max((b - a, i + 1) for i, (a, b) in enumerate(pairwise(gaps)))
         low, high = gaps[:place], gaps[place:]
         tight = all(group[-1] - group[0] < 0.1 * group[0] for group in (low, high))
-        if tight and min(len(low), len(high)) >= 2 and jump > 0.2 * gaps[0]:
+        mixed = len(list(groupby(in_order, key=lambda gap: gap <= low[-1]))) >= MIXED
+        if tight and mixed and min(len(low), len(high)) >= 2 and jump > 0.2 * gaps[0]:
             sentence = (
                 f"two timers likely probe from {prober.side}: after {between(low[0], low[-1])} of silence "
-                f"({len(low)} times) and after {between(high[0], high[-1])} ({len(high)} times)"
+                f"({len(low)} times) and after {between(high[0], high[-1])} ({len(high)} times), by turns"
             )
-            yield sentence, [p.frame for e in prober.episodes[:8] for p in e.probes[:1]]
+            yield Claim(sentence, [p.frame for e in prober.episodes[:8] for p in e.probes[:1]])
 
 
 def _idle_gaps(prober: Prober) -> list[int]:

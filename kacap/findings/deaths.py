@@ -5,25 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from kacap.evidence import LONG_IDLE_NS, Case
-from kacap.findings.boxes import (
+import numpy as np
+from numpy.typing import NDArray
+
+from kacap.addresses import address_halves
+from kacap.findings.case import Case, Claim
+from kacap.findings.context import Context
+from kacap.findings.idle import (
+    TIGHT_NS,
     Death,
     death_of,
     destination,
     forgetting,
     is_lively,
+    limit_s,
     limit_words,
-    survived_ns,
 )
-from kacap.findings.case import Context, Told
+from kacap.flows import BEGAN
 from kacap.model import Endpoint, IdleDeaths
 from kacap.timing.planning import idle_that_beats
-from kacap.units import counted
+from kacap.units import counted, duration
 
-SECOND_NS, TENTH_NS = 1_000_000_000, 100_000_000
+SECOND_NS = 1_000_000_000
 KEPT = 16  # frames
 
 Telling = list[tuple[Endpoint, int, list[Death]]]
+
+
+_SURVIVED = np.dtype([("hi", "<u8"), ("lo", "<u8"), ("survived_ns", "<i8"), ("port", "<u2")], align=True)
 
 
 @dataclass(slots=True)
@@ -39,38 +48,68 @@ class Deaths:
 
     def __init__(self) -> None:
         self.by_destination: dict[Endpoint, Bracket] = {}
+        self.survived: list[NDArray[np.void]] = []
+
+    def take_rows(self, connections: NDArray[np.void], survived_ns: NDArray[np.int64]) -> None:
+        """Take the longest silence that each of some connections (CONNECTION rows) survived, nanoseconds."""
+        lived = survived_ns > 0
+        rows = np.zeros(int(lived.sum()), _SURVIVED)
+        rows["survived_ns"] = survived_ns[lived]
+        connections = connections[lived]
+        to_b = (connections["state"] & BEGAN != 0) | (connections["b_port"] <= connections["a_port"])
+        for name in ("hi", "lo", "port"):
+            rows[name] = np.where(to_b, connections[f"b_{name}"], connections[f"a_{name}"])
+        self.survived.append(rows)
 
     def take(self, case: Case) -> None:
-        """Take a connection that has ended."""
-        death, survived = death_of(case), survived_ns(case)
-        if death is None and survived < LONG_IDLE_NS:
+        """Take a connection that has ended, and may have died."""
+        death = death_of(case)
+        probed_ns = max((prober.survived_ns for prober in case.connection.probers), default=0)
+        if death is None and probed_ns < TIGHT_NS:
             return
         bracket = self.by_destination.setdefault(destination(case), Bracket())
-        bracket.survived_ns = max(bracket.survived_ns, survived)
+        bracket.survived_ns = max(bracket.survived_ns, probed_ns, case.survived_ns if death else 0)
         if death is not None:
             bracket.deaths.append(death)
 
+    def _add_survived(self) -> None:
+        """Widen the brackets of destinations with deaths by what all their connections survived."""
+        places = {
+            (*address_halves(to.address), to.port): bracket
+            for to, bracket in self.by_destination.items() if bracket.deaths
+        }  # fmt: skip
+        if not places:
+            return
+        rows = np.concatenate([np.zeros(0, _SURVIVED), *self.survived])
+        ports = np.array(sorted({port for _, _, port in places}), np.uint16)
+        for hi, lo, survived_ns, port in rows[np.isin(rows["port"], ports)].tolist():
+            bracket = places.get((hi, lo, port))
+            if bracket is not None and survived_ns > bracket.survived_ns:
+                bracket.survived_ns = survived_ns
+
     def telling(self, context: Context) -> Telling:
         """Return (destination, longest silence survived, deaths by their silence) where these show a limit."""
+        self._add_survived()
         found: Telling = []
-        for whither, bracket in sorted(self.by_destination.items()):
+        for to, bracket in sorted(self.by_destination.items()):
             deaths = [death for death in bracket.deaths if is_lively(death, context)]
             deaths.sort(key=lambda death: (death.silence_ns, death.at_ns, death.frames))
             if _is_telling(bracket.survived_ns, deaths):
-                found.append((whither, bracket.survived_ns, deaths))
+                found.append((to, bracket.survived_ns, deaths))
         return found
 
 
 def summed(telling: Telling) -> list[IdleDeaths]:
     """Return the bracket of each destination."""
-    return [IdleDeaths(whither, survived, deaths[0].silence_ns, len(deaths)) for whither, survived, deaths in telling]
+    return [IdleDeaths(to, survived, deaths[0].silence_ns, len(deaths)) for to, survived, deaths in telling]
 
 
-def told(telling: Telling, context: Context) -> Iterator[Told]:
+def claims(telling: Telling, context: Context) -> Iterator[Claim]:
     """Yield a sentence for each destination to which connections died idle while it was up."""
-    for whither, survived, deaths in telling:
-        frames = [death.frames[-1] for death in deaths if death.frames]
-        yield _sentence(whither, survived, deaths, context), frames[:KEPT]
+    for to, survived, deaths in telling:
+        frames = [death.frames[0] for death in deaths if death.frames]
+        sentence = _sentence(to, survived, deaths, context)
+        yield Claim(sentence, frames[:KEPT], limit_s(survived, deaths[0].silence_ns))
 
 
 def _is_telling(survived: int, deaths: list[Death]) -> bool:
@@ -78,25 +117,16 @@ def _is_telling(survived: int, deaths: list[Death]) -> bool:
     return len(deaths) > 1 or (len(deaths) == 1 and survived < deaths[0].silence_ns <= 2 * survived)
 
 
-def _sentence(whither: Endpoint, survived: int, deaths: list[Death], context: Context) -> str:
+def _sentence(to: Endpoint, survived: int, deaths: list[Death], context: Context) -> str:
     """Say the bracket, the known limits in it, and the idle that would have come before it."""
     killed = deaths[0].silence_ns
-    died = f"{counted(len(deaths), 'connection')} to {whither} died at first use after silence"
+    died = f"{counted(len(deaths), 'connection')} to {to} died at first use after silence"
     if survived >= killed:
-        return f"{died}, but not of one limit: one after {_ceiling(killed)}, while another survived {_floor(survived)}"
-    lived = f"the longest silence survived is {_floor(survived)}" if survived else "no long silence was survived"
+        lived = duration(survived)
+        return f"{died}, but not of one limit: one after {duration(killed)}, while another survived {lived}"
+    lived = f"the longest silence survived is {duration(survived)}" if survived else "no long silence was survived"
     limits = forgetting(survived, killed, context)
     known = f"; known limits in between: {limit_words(limits)}" if limits else ""
     beats = idle_that_beats(survived // SECOND_NS) if survived else None
-    advice = f"; an idle of {beats} s or less beats it, the timer's lateness counted" if beats else ""
-    return f"{died}: {lived}, the shortest that killed {_ceiling(killed)}{known}{advice}"
-
-
-def _floor(time_ns: int) -> str:
-    """Return a silence that was survived, in tenths of a second, never more than it was."""
-    return f"{time_ns // TENTH_NS / 10:,.1f} s"
-
-
-def _ceiling(time_ns: int) -> str:
-    """Return a silence that killed, in tenths of a second, never less than it was."""
-    return f"{-(-time_ns // TENTH_NS) / 10:,.1f} s"
+    advice = f"; set idle to {beats} s or less (timer slack included)" if beats else ""
+    return f"{died}: {lived}, the shortest that killed {duration(killed)}{known}{advice}"

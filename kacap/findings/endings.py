@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kacap.classify.kinds import Ending
-from kacap.evidence import Case, Refusal
-from kacap.findings.boxes import death_of, foreign, is_lively, reset_at
-from kacap.findings.case import Context, Told, closing_ns, episodes, frames_of
+from kacap.findings.case import Case, Claim, Refusal, closing_ns, episodes, frames_of
+from kacap.findings.context import Context
+from kacap.findings.idle import death_of, is_lively, reset_at
+from kacap.findings.observed import FIN_SEEN
 from kacap.model import Episode, Probe, Prober
 from kacap.units import between, counted, duration
 
 SECOND_NS = 1_000_000_000
+SOON_NS = 3_000_000_000  # a host or box without the connection answers within a round trip
 LATE = 1.3  # of the budget: timers may be late by an eighth, a capture may lack a probe
 # Names of ICMP and ICMPv6 codes: RFC 792, RFC 1812 5.2.7.1, RFC 4443 3.1 and 3.3.
 UNREACHABLE_V4 = {
@@ -26,7 +28,7 @@ NAMES = {(4, 3): UNREACHABLE_V4, (6, 1): UNREACHABLE_V6}
 EXCEEDED = {(4, 11), (6, 3)}
 
 
-def peer_gone(case: Case, context: Context) -> Iterator[Told]:
+def peer_gone(case: Case, context: Context) -> Iterator[Claim]:
     """Every probe of a run went unanswered and the prober reset the connection, and nobody heard of the peer since."""
     for prober, episode in episodes(case, Ending.GAVE_UP):
         span = episode.probes[0].time_ns, closing_ns(episode)
@@ -37,7 +39,7 @@ def peer_gone(case: Case, context: Context) -> Iterator[Told]:
             f"{prober.peer} is gone or cut off: {counted(len(episode.probes), 'probe')} unanswered, {prober.side} gave "
             f"up{_detection(episode)}{one}; its application sees ETIMEDOUT"
         )
-        yield sentence, frames_of(episode)
+        yield Claim(sentence, frames_of(episode))
 
 
 def _is_lively(case: Case, context: Context) -> bool:
@@ -53,35 +55,39 @@ def _detection(episode: Episode) -> str:
     return f" {duration(closing_ns(episode) - episode.silent_since_ns)} after its last sign of life"
 
 
-def peer_restarted(case: Case, context: Context) -> Iterator[Told]:
-    """A reset without ACK at the number the probe acknowledged: the connection is not known there any more."""
+def peer_restarted(case: Case, context: Context) -> Iterator[Claim]:
+    """A reset without ACK at the number the probe acknowledged: the connection is not known there any more.
+
+    A reset with ACK, or one long after the probe, is the peer's application closing.
+    """
     for prober, episode in episodes(case, Ending.RESET):
         reset = reset_at(case, episode.ending_frame)
-        if reset is None or foreign(reset) or case.closed[reset.from_a] or _is_lively(case, context):
+        if reset is None or reset.forged or not reset.stranger or reset.after_ns > SOON_NS:
+            continue
+        if case.closed(reset.from_a) or _is_lively(case, context):
             continue
         after = duration(reset.time_ns - episode.probes[-1].time_ns)
         sentence = (
             f"{prober.peer} answers the probe with RST after {after}: it does not know the connection, so it has "
             "likely restarted or closed without a word, or an address translation on the way was lost"
         )
-        yield sentence, frames_of(episode)
+        yield Claim(sentence, frames_of(episode))
 
 
-def probes_after_close(case: Case, context: Context) -> Iterator[Told]:
+def probes_after_close(case: Case, context: Context) -> Iterator[Claim]:
     """The peer has closed, the prober has not and probes on: its socket is in CLOSE_WAIT (RFC 9293 3.6)."""
     for prober in case.connection.probers:
-        peer_is_a = prober.peer == case.connection.a
-        if not case.closed[peer_is_a] or case.closed[not peer_is_a]:
+        peer, own = (case.side(prober.side != case.connection.a), case.side(prober.side == case.connection.a))
+        if not peer.known & FIN_SEEN or own.known & FIN_SEEN:
             continue
-        closed_ns = case.evidence.fins_ns.get(peer_is_a, 0)  # else before the first probe
-        late = [probe for episode in prober.episodes for probe in episode.probes if probe.time_ns > closed_ns]
+        late = [probe for episode in prober.episodes for probe in episode.probes if probe.time_ns > peer.fin_ns]
         if late:
             forgotten = " and has forgotten the connection by now (RST)" if prober.ending == Ending.RESET else ""
             sentence = (
                 f"{prober.peer} has closed (FIN){forgotten}, {prober.side} has not and went on probing: "
                 f"{counted(len(late), 'probe')}{_over(late)}; its socket is in CLOSE_WAIT"
             )
-            yield sentence, [probe.frame for probe in late]
+            yield Claim(sentence, [probe.frame for probe in late])
 
 
 def _over(probes: list[Probe]) -> str:
@@ -89,19 +95,24 @@ def _over(probes: list[Probe]) -> str:
     return f" in {duration(probes[-1].time_ns - probes[0].time_ns)}" if len(probes) > 1 else ""
 
 
-def refused(case: Case, context: Context) -> Iterator[Told]:
+def refused(case: Case, context: Context) -> Iterator[Claim]:
     """ICMP errors quote probes: somebody on the way says why."""
-    for by in sorted({refusal.by for refusal in case.evidence.refusals}):
-        refusals = [refusal for refusal in case.evidence.refusals if refusal.by == by]
-        prober = next((p for p in case.connection.probers if p.side == case.end(refusals[0].from_a)), None)
-        if prober is None:
+    for prober in case.connection.probers:
+        from_a = prober.side == case.connection.a
+        quotes = [refusal for refusal in case.refusals if refusal.from_a == from_a]
+        if not quotes:
             continue
-        kinds = ", ".join(dict.fromkeys(_kind(refusal) for refusal in refusals))
-        sentence = (
-            f"{by} says of {prober.peer}: {kinds} ({counted(len(refusals), 'error')} quoting probes of {prober.side}); "
-            "Linux does not let that shorten the wait"
-        )
-        yield sentence, [refusal.frame for refusal in refusals]
+        sent_ns = {probe.time_ns for episode in prober.episodes for probe in episode.probes}
+        quotes = [refusal for refusal in quotes if refusal.quoted_ns in sent_ns]
+        for by in sorted({refusal.by for refusal in quotes}):
+            refusals = [refusal for refusal in quotes if refusal.by == by]
+            kinds = ", ".join(dict.fromkeys(_kind(refusal) for refusal in refusals))
+            errors = counted(len(refusals), "error")
+            sentence = (
+                f"{by} says of {prober.peer}: {kinds} ({errors} quoting probes of {prober.side}); "
+                "Linux keeps probing regardless"
+            )
+            yield Claim(sentence, [refusal.frame for refusal in refusals])
 
 
 def _kind(refusal: Refusal) -> str:
@@ -112,7 +123,7 @@ def _kind(refusal: Refusal) -> str:
     return NAMES.get(kind, {}).get(refusal.code, f"ICMP type {refusal.type} code {refusal.code}")
 
 
-def gave_up_early(case: Case, context: Context) -> Iterator[Told]:
+def gave_up_early(case: Case, context: Context) -> Iterator[Claim]:
     """Given up before the expected count: TCP_USER_TIMEOUT, bracketed by the two last firings."""
     for prober, episode in episodes(case, Ending.USER_TIMEOUT):
         bracket = ""
@@ -121,10 +132,10 @@ def gave_up_early(case: Case, context: Context) -> Iterator[Told]:
             span = f"at most {duration(high)}" if len(episode.probes) == 1 else between(low, high)
             bracket = f": a TCP_USER_TIMEOUT of {span} overrides the count"
         expected = f" of {prober.count.expected}" if prober.count.expected else ""
-        yield f"{prober.side} gave up after {len(episode.probes)}{expected} probes{bracket}", frames_of(episode)
+        yield Claim(f"{prober.side} gave up after {len(episode.probes)}{expected} probes{bracket}", frames_of(episode))
 
 
-def late_detection(case: Case, context: Context) -> Iterator[Told]:
+def late_detection(case: Case, context: Context) -> Iterator[Claim]:
     """How long detection took beside the budget of idle + interval x count; what ended it early has its own row."""
     for prober, episode in episodes(case, Ending.GAVE_UP, Ending.UNREACHABLE):
         budget = _budget_s(prober)
@@ -138,7 +149,7 @@ def late_detection(case: Case, context: Context) -> Iterator[Told]:
                 f"{prober.idle.expected} + interval {prober.interval.expected} x count {prober.count.expected} = "
                 f"{duration(budget * SECOND_NS)}"
             )
-            yield sentence, frames_of(episode)
+            yield Claim(sentence, frames_of(episode))
 
 
 def _budget_s(prober: Prober) -> int | None:

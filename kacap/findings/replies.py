@@ -6,22 +6,25 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from kacap.classify.kinds import Ending
-from kacap.evidence import Case
-from kacap.findings.boxes import death_of, is_lively
-from kacap.findings.case import Context, Told, closing_ns, episodes, frames_of
-from kacap.units import between, counted
+from kacap.findings.case import Case, Claim, closing_ns, episodes, frames_of
+from kacap.findings.context import Context
+from kacap.findings.idle import death_of, is_lively
+from kacap.model import Episode, Probe
+from kacap.units import between, counted, duration
 
 RATE_LIMIT_NS = 500_000_000  # net.ipv4.tcp_invalid_ratelimit
 ALIKE = 3  # runs of one length: two may be chance
+SHOWN, MANY = 4, 16  # frames
+UNANSWERED = (Ending.GAVE_UP, Ending.OPEN, Ending.RESUMED, Ending.USER_TIMEOUT, Ending.RESET)
 
 
-def unanswered_while_alive(case: Case, context: Context) -> Iterator[Told]:
+def unanswered_while_alive(case: Case, context: Context) -> Iterator[Claim]:
     """Probes go unanswered while the same peer is heard on another connection: it is the probes that are swallowed."""
     death = death_of(case)
     if death is not None and is_lively(death, context):
         return  # forgotten after a silence: another row
-    for prober, episode in episodes(case, Ending.GAVE_UP, Ending.OPEN, Ending.RESUMED, Ending.USER_TIMEOUT):
-        lost = [probe for probe in episode.probes if probe.reply_frame is None]
+    for prober, episode in episodes(case, *UNANSWERED):
+        lost = [probe for probe in _missed(episode) if probe.reply_frame is None]
         if len(lost) < 2 or not context.alive(
             prober.peer, prober.side, lost[0].time_ns, closing_ns(episode)
         ):
@@ -32,10 +35,15 @@ def unanswered_while_alive(case: Case, context: Context) -> Iterator[Told]:
             f"{prober.peer.address} is up: it was heard on another connection while {counted(len(lost), 'probe')} of "
             f"{prober.side} to {prober.peer} went unanswered{never}{gave_up}"
         )
-        yield sentence, frames_of(episode)
+        yield Claim(sentence, frames_of(episode))
 
 
-def rate_limited(case: Case, context: Context) -> Iterator[Told]:
+def _missed(episode: Episode) -> list[Probe]:
+    """Return the probes of an episode that met nothing at all: an RST answers the last one."""
+    return episode.probes[:-1] if episode.ending == Ending.RESET else episode.probes
+
+
+def rate_limited(case: Case, context: Context) -> Iterator[Claim]:
     """A probe less than half a second after an answered one: Linux answers such segments twice a second at most."""
     for prober in (prober for prober in case.connection.probers if not prober.steady):
         frames, answered_ns = [], None
@@ -49,10 +57,64 @@ def rate_limited(case: Case, context: Context) -> Iterator[Told]:
                 f"{counted(len(frames), 'probe')} of {prober.side} came within 0.5 s of an answered one and got no "
                 f"reply: {prober.peer} likely limits its replies (Linux does), these are no losses"
             )
-            yield sentence, frames
+            yield Claim(sentence, frames)
 
 
-def regular_misses(case: Case, context: Context) -> Iterator[Told]:
+def outage(case: Case, context: Context) -> Iterator[Claim]:
+    """Probes went unanswered, two or more in a row, then the peer answered again: for how long nothing was heard.
+
+    What a limit on replies explains is no outage, nor is silence on one connection while the peer is heard elsewhere.
+    """
+    if any(rate_limited(case, context)) or any(regular_misses(case, context)):
+        return
+    for prober in case.connection.probers:
+        found = []
+        for episode in prober.episodes if prober.longest_run > 1 else ():
+            lost = _lost(episode)
+            if len(lost) < 2 or episode.ending not in (Ending.ANSWERED, Ending.RESUMED):
+                continue
+            since_ns = episode.silent_since_ns or lost[0].time_ns
+            back_ns = _back_ns(episode)
+            if not context.alive(prober.peer, prober.side, lost[0].time_ns, lost[-1].time_ns):
+                found.append((back_ns - since_ns, len(lost), frames_of(episode)))
+        if found:
+            lasted_ns, number, frames = max(found)
+            more = f", the longest of {len(found)} outages" if len(found) > 1 else ""
+            sentence = (
+                f"nothing was heard of {prober.peer} for {duration(lasted_ns)} ({counted(number, 'probe')} of "
+                f"{prober.side} unanswered){more}, then it answered again: the connection survived"
+            )
+            yield Claim(sentence, frames)
+
+
+def _lost(episode: Episode) -> list[Probe]:
+    """Return the probes of a run that were missed."""
+    return [probe for probe in episode.probes if probe.outcome == "missed"]
+
+
+def _back_ns(episode: Episode) -> int:
+    """Return when a run's peer was heard again: its reply, or at the latest its prober's last probe if it spoke."""
+    replies = [probe.time_ns + probe.reply_after_ns for probe in episode.probes if probe.reply_after_ns is not None]
+    return min(replies) if replies else episode.probes[-1].time_ns
+
+
+def probe_loss(case: Case, context: Context) -> Iterator[Claim]:
+    """Probes are missed again and again, with answers in between: something loses packets."""
+    if any(rate_limited(case, context)) or any(regular_misses(case, context)):
+        return
+    for prober in case.connection.probers:
+        runs = [e for e in prober.episodes if e.ending in (Ending.ANSWERED, Ending.RESUMED)] if prober.missed else []
+        lost = [found for found in map(_lost, runs) if found]
+        number = sum(map(len, lost))
+        if len(lost) >= ALIKE:
+            sentence = (
+                f"{number:,} of {prober.probes:,} probes of {prober.side} to {prober.peer} got no answer, in "
+                f"{len(lost):,} runs with answers in between: probes or replies are lost on the path"
+            )
+            yield Claim(sentence, [probe.frame for found in lost for probe in found][:MANY])
+
+
+def regular_misses(case: Case, context: Context) -> Iterator[Claim]:
     """Every k-th probe is answered, again and again: losses are not so regular, a limit on replies is.
 
     Probes that come sooner than Linux answers have their own row.
@@ -69,18 +131,25 @@ def regular_misses(case: Case, context: Context) -> Iterator[Told]:
                 f"{prober.peer} answers one probe in {min(lengths)}, regularly ({between(min(gaps), max(gaps))} "
                 "apart): it likely limits its replies (net.ipv4.tcp_invalid_ratelimit), or something in between does"
             )
-            yield sentence, [frame for episode in answered[:4] for frame in frames_of(episode)]
+            yield Claim(sentence, [frame for episode in answered[:4] for frame in frames_of(episode)])
 
 
-def reply_lost(case: Case, context: Context) -> Iterator[Told]:
-    """Replies are in the capture, yet the prober went on as if none had come, and gave up."""
+def reply_lost(case: Case, context: Context) -> Iterator[Claim]:
+    """Replies are in the capture, yet the prober went on as if none had come.
+
+    Its probes echo the timestamp of the last reply that it heard (RFC 7323 4.3): where they go on echoing an older one
+    than the replies before them carry, these were lost. One such reply is a loss as any other, unless it gave up.
+    """
     for prober in case.connection.probers:
-        if not prober.history.unheard:
+        gave_up = prober.ending in (Ending.GAVE_UP, Ending.USER_TIMEOUT)
+        if prober.unheard < (1 if gave_up else 2):
             continue
-        probes = [probe for episode in prober.episodes for probe in episode.probes]
+        replies = [p.reply_frame for e in prober.episodes for p in e.probes if p.reply_frame][-SHOWN:]
+        resets = [r.frame for r in case.resets if gave_up and r.from_a == (prober.side == case.connection.a)][-1:]
+        end = f", and {prober.side} gave up" if gave_up else ""
         sentence = (
-            f"{prober.side} gave up although replies of {prober.peer} are in the capture: they were likely lost "
-            "between the place of the capture and the prober"
+            f"replies of {prober.peer} are in the capture, but at least {prober.unheard:,} did not reach "
+            f"{prober.side}: it went on echoing an older timestamp{end}; they were lost between the place of the "
+            "capture and the prober"
         )
-        resets = [reset.frame for reset in case.evidence.resets[-1:]]
-        yield sentence, [*(p.reply_frame for p in probes[-4:] if p.reply_frame), *resets]
+        yield Claim(sentence, [*replies, *resets])

@@ -86,7 +86,7 @@ class Network:
     def __init__(self, topology: Topology, family: Literal[4, 6]) -> None:
         self.topology = topology
         self.family = family
-        self.has_nft = shutil.which("nft", path=_path()) is not None
+        self.has_nft = shutil.which("nft") is not None
         self.faults_by: set[str] = set()
         near, far, self._bits = _NETS[family]
         if topology == "lo":
@@ -183,7 +183,3 @@ def _ready(addresses: str) -> bool:
 
 def _ip(words: str) -> list[str]:
     return ["ip", *words.split()]
-
-
-def _path() -> str:
-    return f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"

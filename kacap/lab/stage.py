@@ -24,6 +24,7 @@ from kacap.lab.merge import merge
 from kacap.lab.process import die_with_parent, own_user_namespace
 from kacap.lab.record import Recording
 from kacap.lab.scenario import At, Scenario, View
+from kacap.trusted import search_path
 
 _SETTLE_S = 0.15  # the last frames reach the recorders
 
@@ -200,7 +201,7 @@ def main(request: dict[str, Any]) -> int:
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal: the parent decides
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # taken between two events, see Stage
-    os.environ["PATH"] = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    os.environ["PATH"] = search_path()
     try:
         if request.get("population"):
             scenario = population(*request["population"])

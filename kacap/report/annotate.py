@@ -24,6 +24,7 @@ from kacap.capture.tshark.engine import decoder
 from kacap.classify.tracker import Tracked
 from kacap.errors import Damage, UsageError
 from kacap.model import FrameRef, SegmentRecord
+from kacap.news import each
 from kacap.pipeline import conclude, run
 from kacap.report.anonymise import Anonymiser
 from kacap.report.notes import TELLING_WORDS, Name, notes
@@ -76,8 +77,7 @@ def annotate(
         finally:
             reader.close()
         result.without_room += int(reader.cursor[0]["untimed"])
-        if reader.damage is not None:
-            result.damages.append(reader.damage)
+        result.damages += reader.damages
     return result
 
 
@@ -117,7 +117,7 @@ class Survey:
         # What only tshark can decode has its addresses where nobody here can replace them.
         decode = decoder("auto" if changes.anonymiser is None else "kacap")
         source = open_captures(files)
-        analyzer = Watcher(sink=self._hear, segments="events", decoder=decode, **options)
+        analyzer = Watcher(sink=each(self._hear), segments="events", decoder=decode, **options)
         try:
             run(self._watch(source, changes.anonymiser), analyzer)
         finally:

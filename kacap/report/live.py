@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TextIO
 
-from kacap.report.happenings import Happening
+from kacap.report.live_events import LiveEvent
 from kacap.report.text import COLOURS, PLAIN
 from kacap.units import clean
 
@@ -39,14 +39,14 @@ class Clock:
 
 
 class Lines:
-    """Writes happenings to ``out``, each at once."""
+    """Writes live events to ``out``, each at once."""
 
     def __init__(self, out: TextIO, clock: Clock, *, color: bool = False, brief: bool = False) -> None:
         self._out, self._clock, self._color, self._brief = out, clock, color, brief
 
-    def write(self, happenings: Iterable[Happening]) -> None:
+    def write(self, events: Iterable[LiveEvent]) -> None:
         """Write one line for each; ``brief`` leaves out what is as it should be."""
-        for one in happenings:
+        for one in events:
             if self._brief and one.mood not in QUIET:
                 continue
             line = clean(f"{self._clock.stamp(one.time_ns)}{one.source} > {one.destination}: {one.words}")

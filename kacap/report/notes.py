@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending, Kind
+from kacap.facts.verdicts import of_prober
 from kacap.model import Connection, Episode, FrameRef, Probe, Prober, SegmentRecord, Setting
-from kacap.report.ranking import gravest
-from kacap.report.sentences import ENDINGS, GRADES, verdict
+from kacap.facts.standing import gravest
+from kacap.report.sentences import ENDINGS, GRADES
 from kacap.units import SECOND, counted, duration
 
 Name = Callable[[FrameRef], str]
@@ -63,8 +64,8 @@ def _not_a_keepalive(segment: SegmentRecord) -> str:
 
 def _verdict(connection: Connection) -> str:
     """Return what is said about a whole connection."""
-    said = "; ".join(verdict(prober).sentence for prober in gravest(connection))
-    return f"connection {connection.connection}: {said}"
+    other = "".join(f"; other side: {of_prober(prober).sentence}" for prober in gravest(connection)[1:])
+    return f"connection {connection.connection}: {connection.verdict.sentence}{other}"
 
 
 def _episode(prober: Prober, episode: Episode, name: Name) -> Iterator[Note]:

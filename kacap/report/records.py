@@ -1,6 +1,6 @@
 """An analysis as JSON Lines: one object as soon as it is final, its keys in the order of the published schema.
 
-``RecordWriter`` is the ``sink`` of ``kacap.read``; ``render`` writes an analysis that is already complete. The schema
+``RecordWriter.news`` is what ``kacap.read`` calls with its news; ``render`` writes an analysis that is already complete. The schema
 (JSON Schema 2020-12) lies beside this file and is what ``schema()`` returns.
 """
 
@@ -23,6 +23,8 @@ from kacap.model import (
     SegmentRecord,
     Setting,
 )
+from kacap.news import News
+from kacap.report.lines import Writer
 
 VERSION = 1
 
@@ -44,11 +46,21 @@ class RecordWriter:
     def __init__(self, out: TextIO, files: Sequence[str], *, flush: bool = False) -> None:
         self._out = out
         self._flush = flush
-        self._frame_name = Analysis(capture=CaptureSummary(files=[_text(name) for name in files])).frame_name
+        names = [_text(name) for name in files]
+        self._frame_name = Analysis(capture=CaptureSummary(files=names)).frame_name
+        self._lines = Writer(names)
 
     def __call__(self, record: object) -> None:
         """Write one record, an object of ``kacap.model``."""
         self._out.write(line(record, self._frame_name) + "\n")
+        if self._flush:
+            self._out.flush()
+
+    def news(self, news: News) -> None:
+        """Write what a batch brought, each record as it is final."""
+        self._out.write(self._lines.written(news).decode())
+        for record in news.late():
+            self._out.write(line(record, self._frame_name) + "\n")
         if self._flush:
             self._out.flush()
 
@@ -155,13 +167,16 @@ def _prober(value: Prober) -> dict[str, Any]:
     }
 
 
-def _connection(record: Connection, _: Name) -> dict[str, Any]:
+def _connection(record: Connection, frame_name: Name) -> dict[str, Any]:
     return {
         "connection": record.connection,
         "a": str(record.a),
         "b": str(record.b),
         "first_ns": record.first_ns,
         "last_ns": record.last_ns,
+        "observed_until_ns": record.observed_until_ns,
+        "ended": {"how": record.ended.how, "by": record.ended.by, "frame": frame_name(record.ended.frame)},
+        "verdict": record.verdict.sentence,
         "probers": [_prober(prober) for prober in record.probers],
         "longest_silence_ns": record.longest_silence_ns,
     }

@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from kacap.analyzer import Analyzer
 from kacap.classify.kinds import Ending
-from kacap.model import Endpoint
-from kacap.report.happenings import Probing
+from kacap.report.live_events import ProbingConnection
 from kacap.units import clean, duration
 
 REDRAW_NS = 250_000_000
@@ -37,15 +33,17 @@ class Screen:
         """Give it back."""
         self._live.stop()
 
-    def draw(self, analyzer: Analyzer, rows: Sequence[Probing], now_ns: int, foot: str) -> None:
-        """Redraw if it is time; ``foot`` is the last line."""
-        if 0 <= now_ns - self._drawn_ns < REDRAW_NS:
-            return
+    def is_due(self, now_ns: int) -> bool:
+        """Return whether it is time to redraw."""
+        return not 0 <= now_ns - self._drawn_ns < REDRAW_NS
+
+    def draw(self, rows: Sequence[ProbingConnection], now_ns: int, foot: str) -> None:
+        """Redraw; ``foot`` is the last line."""
         self._drawn_ns = now_ns
-        self._live.update(table(analyzer, rows, now_ns, foot, self.console.size.height - AROUND), refresh=True)
+        self._live.update(table(rows, now_ns, foot, self.console.size.height - AROUND), refresh=True)
 
 
-def table(analyzer: Analyzer, rows: Sequence[Probing], now_ns: int, foot: str, room: int) -> Any:
+def table(rows: Sequence[ProbingConnection], now_ns: int, foot: str, room: int) -> Any:
     """Return what the screen shows: at most ``room`` rows, the gravest first."""
     from rich.console import Group
     from rich.table import Table
@@ -57,22 +55,22 @@ def table(analyzer: Analyzer, rows: Sequence[Probing], now_ns: int, foot: str, r
         drawn.add_column(name, no_wrap=True, overflow="ellipsis", ratio=1 if name == "Settings" else None)
     for row in shown:
         style = "bold red" if row.ending or row.run > 1 else "yellow" if row.missed else ""
-        drawn.add_row(*(Text(clean(cell)) for cell in cells(analyzer, row, now_ns)), style=style)
+        drawn.add_row(*(Text(clean(cell)) for cell in cells(row, now_ns)), style=style)
     hidden = len(rows) - len(shown)
     more = f"{hidden:,} more; " if hidden else ""
     waiting = Text("no keepalive probe yet", style="dim") if not rows else Text("")
     return Group(drawn, waiting, Text(clean(f"{more}{foot}"), style="dim"))
 
 
-def cells(analyzer: Analyzer, row: Probing, now_ns: int) -> list[str]:
+def cells(row: ProbingConnection, now_ns: int) -> list[str]:
     """Return the six cells of one row."""
-    heard_ns = _heard_ns(analyzer, row) or row.heard_ns
+    heard_ns = row.heard_ns
     silent = duration(max(now_ns - heard_ns, 0)) if heard_ns is not None else "not seen yet"
     answer = "none yet" if row.answer_after_ns is None else duration(max(row.answer_after_ns, 0))
     return [f"{row.prober} > {row.peer}", silent, _due(row, heard_ns, now_ns), answer, str(row.missed), settings(row)]
 
 
-def settings(row: Probing) -> str:
+def settings(row: ProbingConnection) -> str:
     """Return idle/interval/count and where they come from: configured, else as far as they were seen."""
     expected = row.expected
     if expected is not None and (expected.idle or expected.interval or expected.count):
@@ -83,7 +81,7 @@ def settings(row: Probing) -> str:
     return f"{', '.join(seen)} (seen)" if seen else "not seen yet"
 
 
-def _due(row: Probing, heard_ns: int | None, now_ns: int) -> str:
+def _due(row: ProbingConnection, heard_ns: int | None, now_ns: int) -> str:
     """Return the cell that says when the next probe comes."""
     if row.ending:
         return "gave up" if row.ending in (Ending.GAVE_UP, Ending.USER_TIMEOUT) else row.ending
@@ -95,22 +93,6 @@ def _due(row: Probing, heard_ns: int | None, now_ns: int) -> str:
     return (duration(left) if left > 0 else f"due for {duration(-left)}") + waits
 
 
-def _grave(row: Probing) -> tuple[bool, int, int, int]:
+def _grave(row: ProbingConnection) -> tuple[bool, int, int, int]:
     """Return the key that puts what is wrong first, then what probed last."""
     return row.ending is None, -row.run, -row.missed, -row.probe_ns
-
-
-def _heard_ns(analyzer: Analyzer, row: Probing) -> int | None:
-    """Return when a prober last accepted anything from its peer, as the connection's columns have it."""
-    tracker = analyzer.tracker
-    slots = np.flatnonzero(tracker.connections["id"][: tracker.used] == row.connection)
-    watch = analyzer.watches.get(row.connection)
-    if not len(slots) or watch is None:
-        return None
-    heard = int(tracker.sides["heard_ns"][2 * int(slots[0]) + (_side(watch.connection.a, row.prober))])
-    return heard if heard > 0 else None
-
-
-def _side(a: Endpoint, prober: Endpoint) -> int:
-    """Return 0 for side a, 1 for b."""
-    return 0 if prober == a else 1

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from kacap.analysis import Analysis
 from kacap.errors import KacapError
 from kacap.model import Connection, Episode, FrameRef, Probe, Prober, Setting
-from kacap.report.ranking import gravest
+from kacap.facts.standing import gravest
 from kacap.units import clean, duration, moment
 
 SHOWN = 20  # rows that a notebook shows

@@ -6,14 +6,17 @@ say. The first line is the verdict.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import TextIO
 
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending
+from kacap.facts.runs import gave_up_ns, unanswered
+from kacap.facts.verdicts import of_prober
 from kacap.model import Connection, Episode, Finding, Prober
-from kacap.report.ranking import by_severity, gravest, totals
-from kacap.report.sentences import ENDINGS, GRADES, ended_ns, missed, missed_word, unanswered, verdict
+from kacap.facts.standing import by_gravity, gravest
+from kacap.report.sentences import ENDINGS, GRADES, missed_word
 from kacap.report.settings import setting
 from kacap.units import between, clean, counted, duration, moment
 
@@ -50,12 +53,12 @@ Line = tuple[str, str]  # the words, and their mood ("" for none)
 
 def _lines(analysis: Analysis, everything: bool, brief: bool, verbose: bool) -> Iterator[Line]:
     """Yield the whole report, line by line."""
-    probing = by_severity(analysis.connections)
+    probing = by_gravity(analysis.connections)
     shown = probing if everything else probing[:SHOWN]
     if not probing:
         yield _nothing(analysis), ""
     elif len(probing) > 1:
-        yield f"{len(probing):,} connections probe: {totals(probing)}", ""
+        yield f"{len(probing):,} connections probe: {probing}", ""
     for connection in shown:
         if not brief and len(probing) > 1:
             yield "", ""
@@ -63,10 +66,10 @@ def _lines(analysis: Analysis, everything: bool, brief: bool, verbose: bool) -> 
     if not brief and probing:
         yield "", ""
     if len(shown) < len(probing):
-        yield f"{len(probing) - len(shown):,} more: {totals(probing[len(shown):])} (--all shows every one)", "dim"
+        yield f"{len(probing) - len(shown):,} more: {probing[len(shown):]} (--all shows every one)", "dim"
     yield from _others(analysis, everything)
     yield from _findings(analysis, None)
-    yield from _quiet_findings(analysis)
+    yield from _quiet_findings(analysis, verbose)
     yield from _understood(analysis)
 
 
@@ -82,7 +85,7 @@ def _block(analysis: Analysis, connection: Connection, brief: bool, verbose: boo
     """Yield the block of one connection: the gravest prober first, then the other side."""
     probers = gravest(connection)
     for prober in probers:
-        said = verdict(prober)
+        said = connection.verdict if prober is probers[0] else of_prober(prober)
         named = not brief or str(prober.peer) in said.sentence
         yield said.sentence if named else f"{said.sentence} (peer {prober.peer})", said.mood
         if not brief:
@@ -126,8 +129,8 @@ def _facts(analysis: Analysis, prober: Prober, verbose: bool) -> Iterator[tuple[
 
 def _numbers(analysis: Analysis, prober: Prober) -> str:
     """Return ``412 sent, 409 answered, 3 missed``; with drops a miss may be a frame that was not captured."""
-    lost = len(missed(prober))
-    reset = prober.probes - prober.replies - lost
+    lost = prober.missed
+    reset = sum(probe.outcome == "reset" for episode in prober.episodes[-1:] for probe in episode.probes)
     more = f", {reset:,} answered with a reset" if reset and prober.ending == Ending.RESET else ""
     return f"{prober.probes:,} sent, {prober.replies:,} answered, {lost:,} {missed_word(analysis)}{more}"
 
@@ -156,8 +159,8 @@ def _silence(analysis: Analysis, episode: Episode) -> str:
         steps[STEPS - 1 : -1] = ["..."]
     opening = "first probe" if heard is None else f"last heard {moment(heard)}"
     line = f"{opening}; probes {', '.join(steps)}"
-    aborted = len(episode.gaps_ns) >= len(times)
-    line += f"; gave up +{duration(ended_ns(episode) - start)}" if aborted else f"; {episode.ending}"
+    gave_up = gave_up_ns(episode)
+    line += f"; {episode.ending}" if gave_up is None else f"; gave up +{duration(gave_up - start)}"
     frame = analysis.frame_name(episode.ending_frame)
     return line if frame is None else f"{line} (frame {frame})"
 
@@ -196,15 +199,23 @@ def _findings(analysis: Analysis, connection: int | None) -> Iterator[Line]:
             yield f"{indent}{'remedy':<{KEY}}{finding.remedy}", ""
 
 
-def _quiet_findings(analysis: Analysis) -> Iterator[Line]:
-    """Yield the findings of connections on which nobody probes, the first few; these have no block of their own."""
+def _quiet_findings(analysis: Analysis, verbose: bool) -> Iterator[Line]:
+    """Yield the findings of connections on which nobody probes, the first few; these have no block of their own.
+
+    Those about keepalive are only counted, unless ``verbose``: nobody there uses it.
+    """
     probing = {connection.connection for connection in analysis.connections if connection.probers}
     found = [f for f in analysis.findings if f.connection is not None and f.connection not in probing]
-    for finding in found[:SHOWN]:
+    shown = [finding for finding in found if verbose or not finding.folded]
+    for finding in shown if verbose else shown[:SHOWN]:
         yield f"{'finding':<{KEY}}{finding.sentence}{_evidence(analysis, finding)}", "doubt"
         yield f"{'remedy':<{KEY}}{finding.remedy}", ""
-    if len(found) > SHOWN:
-        yield f"{len(found) - SHOWN:,} more findings on connections without a probe (--json has every one)", "dim"
+    if not verbose and len(shown) > SHOWN:
+        yield f"{len(shown) - SHOWN:,} more findings on connections without a probe (-v lists them)", "dim"
+    folded = Counter(finding.id for finding in found if finding.folded)
+    if folded and not verbose:
+        ids = ", ".join(f"{number:,} {name}" for name, number in folded.items())
+        yield f"where nobody probes: {ids} (-v lists them)", "dim"
 
 
 def _evidence(analysis: Analysis, finding: Finding) -> str:
@@ -212,7 +223,8 @@ def _evidence(analysis: Analysis, finding: Finding) -> str:
     if not finding.frames:
         return ""
     names = [str(analysis.frame_name(frame)) for frame in finding.frames[:6]]
-    return f" (frames {', '.join(names)}{', ...' if len(finding.frames) > 6 else ''})"
+    plural, more = "s" if len(finding.frames) > 1 else "", ", ..." if len(finding.frames) > 6 else ""
+    return f" (frame{plural} {', '.join(names)}{more})"
 
 
 def _understood(analysis: Analysis) -> Iterator[Line]:

@@ -11,8 +11,8 @@ from contextlib import closing
 from pathlib import Path
 
 from kacap.errors import KacapError
+from kacap.netns import inside, of_process
 from kacap.sockets.diag import DiagSocket, connection, dump
-from kacap.sockets.netns import inside, of_process
 from kacap.sockets.processes import Holders, holders
 from kacap.sockets.state import SocketState, Sysctls, estimated_idle, from_timer, from_values
 from kacap.sockets.values import RIGHTS, Borrower, UnreadableError

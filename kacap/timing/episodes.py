@@ -1,252 +1,419 @@
-"""Decided events to episodes: which probe was answered by what, the gaps between them, and what ended the run."""
+"""Decided events to rows: which probe was answered by what, the gaps between them, and what ended each run.
+
+``gather`` is the way in: events of all connections in order of time, through ``classify.resolve``, into the tables of
+``classify.tables``. One road for every probe.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from kacap.classify.events import Answered, Event
-from kacap.classify.kinds import GRADE_WORDS, Ending, Kind
+import numpy as np
+from numpy.typing import NDArray
+
+from kacap.classify.kinds import ENDINGS, Ending, Kind
 from kacap.classify.reasons import Why
-from kacap.model import Connection, Endpoint, Episode, FrameRef, Probe, Prober
-from kacap.segments import ACK, FIN, RST, SYN
-from kacap.timing.kept import History, widen
+from kacap.classify.resolve import change, is_plain, note_plain, resolve, step
+from kacap.classify.states import Seen
+from kacap.classify.tables import Change, Outcome
+from kacap.flows import HEARD_UNSEEN, NEVER, UNHEARD
+from kacap.kernels import Row, entry, kernel
+from kacap.segments import FIN, RST, SYN
+from kacap.timing.history import ABORT, FIRING, take_firing, take_run_end
 
 # The least interval of tcp(7): an answer that takes longer than this is no answer to an earlier probe.
-ANSWER_WAIT_NS = 1_000_000_000
+ANSWER_WAIT_NS = np.int64(1_000_000_000)
+PAIRED = 4096  # replies of one run that are paired with its probes
+HOLE_NS = np.int64(30_000_000)  # jitter of firings that should be whole intervals apart
+EARLY_ABORT = 0.85  # of the shortest gap of a run: a reset sooner than that comes from no keepalive timer
 
-_ANSWERED = Ending.ANSWERED  # nearly all
-_RANK = {word: rank for rank, word in enumerate(GRADE_WORDS)}
-
-
-@dataclass(slots=True)
-class Run:
-    """An episode under way: its record, and what is needed to go on with it."""
-
-    episode: Episode
-    replies: list[tuple[FrameRef, int]] = field(default_factory=list)
-    refused: FrameRef | None = None  # the first ICMP error that quoted one of its probes
-    spoken: bool = False  # the peer was heard after the last probe
-
-    @property
-    def unanswered(self) -> bool:
-        """Whether the newest probe still waits."""
-        return not self.spoken
-
-
-class Gatherer:
-    """The episodes of one connection, both sides; ``emit`` hears of each one that is final."""
-
-    def __init__(self, connection: Connection, emit: Callable[[Prober, Episode], None]) -> None:
-        self.connection = connection
-        self.emit = emit
-        self.runs: list[Run | None] = [None, None]
-        self.probers: list[Prober | None] = [None, None]
-        self.histories = (History(began=connection.began_in_capture), History(began=connection.began_in_capture))
-
-    def take(self, event: Event) -> None:
-        """Take the next decided event of the connection."""
-        own, other = 1 - event.from_a, event.from_a
-        if event.kind == Kind.PROBE:
-            self._take_probe(event, own)
-        elif event.kind == Kind.UNREACHABLE:
-            self._take_unreachable(event, own)
-        elif event.kind == Kind.REPLY:
-            self._take_reply(event, other)
-        elif event.kind == Kind.ABORT:
-            self._take_abort(event, own)
-        elif event.kind == Kind.RESET:
-            if event.why != Why.OUT_OF_WINDOW_RST:
-                self._end(other, Ending.RESET, event.ref)
-        elif event.answers:
-            self._take_speech(event, other)
-        elif event.kind != Kind.DUPLICATE_FRAME and event.flags & (RST | SYN | FIN):
-            self._note_unheard(event, own)
-            self._close_open(event)
-
-    def take_answered(self, probe: Answered) -> Prober | None:
-        """Take a probe together with its reply; return its prober, or None (not taken) if a run of it is under way."""
-        side = 1 - probe.from_a
-        if self.runs[side] is not None:
-            return None
-        prober = self.probers[side] or self._begin(side, probe.time_ns)
-        time_ns, since_ns, after_ns = probe.time_ns, probe.silent_since_ns, probe.reply_ns - probe.time_ns
-        self.histories[side].add(time_ns, probe.heards_ns, since_ns, probe=True)
-        _add(prober, time_ns, after_ns, probe.payload_len, GRADE_WORDS[probe.grade])
-        prober.at_once += 1
-        prober.ending = _ANSWERED
-        if since_ns is not None and time_ns - since_ns > prober.survived_ns:
-            prober.survived_ns = time_ns - since_ns
-        return prober
-
-    def finish(self, last_ns: int | None) -> None:
-        """The connection ended, or the capture at ``last_ns``: what is still open stays so."""
-        for side in (0, 1):
-            run = self.runs[side]
-            if run is not None:
-                self._end(side, Ending.UNREACHABLE if run.refused else Ending.OPEN, run.refused, last_ns)
-
-    def waiting(self, now_ns: int) -> list[Probe]:
-        """Return the probes that wait for an answer longer than ``ANSWER_WAIT_NS`` at ``now_ns``."""
-        newest = [run.episode.probes[-1] for run in self.runs if run is not None and run.unanswered]
-        return [probe for probe in newest if now_ns - probe.time_ns >= ANSWER_WAIT_NS]
-
-    def _ends(self, side: int) -> tuple[Endpoint, Endpoint]:
-        """Return (prober, peer) of a side: 0 is a."""
-        a, b = self.connection.a, self.connection.b
-        return (a, b) if side == 0 else (b, a)
-
-    def _take_probe(self, event: Event, side: int) -> None:
-        """Another probe of a run, or the first of one."""
-        prober, peer = self._ends(side)
-        probe = Probe(
-            self.connection.connection, event.ref, event.time_ns, prober, peer, GRADE_WORDS[event.grade],
-            event.payload_len,
-        )
-        self.histories[side].add(event.time_ns, event.heards_ns, event.silent_since_ns, probe=True)
-        run = self.runs[side]
-        if run is not None and run.spoken:
-            self._end(side, None, None)
-            run = None
-        if run is None:
-            since = event.silent_since_ns
-            gap = None if since is None else event.time_ns - since
-            self.runs[side] = Run(Episode(probe.connection, prober, [probe], since, gap, [], Ending.OPEN, None))
-        else:
-            run.episode.gaps_ns.append(event.time_ns - run.episode.probes[-1].time_ns)
-            run.episode.probes.append(probe)
-
-    def _take_reply(self, event: Event, side: int) -> None:
-        """A reply to the newest probe; one more late reply shifts the pairing: the last k probes have k replies."""
-        run = self.runs[side]
-        if run is None:
-            return
-        run.replies.append((event.ref, event.time_ns))
-        run.spoken = True
-        probes = run.episode.probes
-        for probe, (frame, time_ns) in zip(probes[-len(run.replies) :], run.replies, strict=False):
-            probe.reply_frame, probe.reply_after_ns = frame, time_ns - probe.time_ns
-        if event.why != Why.ANSWERED_LATE:
-            run.episode.ending, run.episode.ending_frame = Ending.ANSWERED, event.ref
-        if len(run.replies) == len(probes):
-            self._end(side, None, None)
-
-    def _take_speech(self, event: Event, side: int) -> None:
-        """The peer sent something else that the prober accepts: an answer if it came soon, alive in any case."""
-        run = self.runs[side]
-        if run is None or run.spoken:
-            return
-        newest = run.episode.probes[-1]
-        if event.time_ns - newest.time_ns <= min([*run.episode.gaps_ns, ANSWER_WAIT_NS]):
-            newest.reply_frame, newest.reply_after_ns = event.ref, event.time_ns - newest.time_ns
-        ending = Ending.CLOSED if event.flags & (FIN | RST | SYN) else Ending.RESUMED
-        self._end(side, ending, event.ref)
-
-    def _take_abort(self, event: Event, side: int) -> None:
-        """The prober gave up: the gap from its last probe is one more interval."""
-        run = self.runs[side]
-        if run is None:
-            return
-        run.episode.gaps_ns.append(event.time_ns - run.episode.probes[-1].time_ns)
-        if run.unanswered:
-            history = self.histories[side]
-            history.add(event.time_ns, (), event.silent_since_ns, probe=False)
-            if run.episode.silent_since_ns is not None:  # else the run may be longer than the capture shows
-                history.exhausted.append(len(run.episode.probes))
-        self._end(side, Ending.UNREACHABLE if run.refused else Ending.GAVE_UP, event.ref)
-
-    def _take_unreachable(self, event: Event, side: int) -> None:
-        """Somebody on the way says that the peer cannot be reached; the prober's stack goes on regardless."""
-        run = self.runs[side]
-        if run is not None and run.refused is None:
-            run.refused = event.ref
-
-    def _note_unheard(self, event: Event, side: int) -> None:
-        """An RST, ACK one more equal gap after the last probes, all answered: the answers never reached the prober."""
-        prober, history = self.probers[side], self.histories[side]
-        if prober is None or event.flags & (RST | ACK) != RST | ACK or len(history.fired) < 2:
-            return
-        newest, before = history.fired[-1], history.fired[-2]
-        gap, last = newest[0] - before[0], event.time_ns - newest[0]
-        idle = max((time_ns - since_ns for time_ns, _, since_ns, _ in history.fired if since_ns), default=0)
-        history.unheard = abs(last - gap) <= gap // 16 and idle > 1.3 * last
-
-    def _close_open(self, event: Event) -> None:
-        """A FIN, RST or SYN that answers no probe ends every run that still waits, on either side."""
-        for side in (0, 1):
-            run = self.runs[side]
-            if run is not None and run.unanswered:
-                self._end(side, Ending.CLOSED, event.ref)
-
-    def _end(self, side: int, ending: Ending | None, frame: FrameRef | None, last_ns: int | None = None) -> None:
-        """Close a side's run and tell of it; ``ending`` None keeps what a reply has set."""
-        run = self.runs[side]
-        if run is None:
-            return
-        self.runs[side] = None
-        episode = run.episode
-        if not run.spoken and ending is not None:
-            episode.ending, episode.ending_frame = ending, frame
-        self._tell(side, episode, last_ns)
-
-    def _tell(self, side: int, episode: Episode, last_ns: int | None) -> None:
-        """Add a final episode to its prober and tell of it."""
-        prober = self.probers[side] or self._begin(side, episode.probes[0].time_ns)
-        _count(prober, episode, last_ns)
-        self.emit(prober, episode)
-
-    def _begin(self, side: int, first_ns: int) -> Prober:
-        """Make the record of a side that probes."""
-        prober = Prober(*self._ends(side), first_probe_ns=first_ns, connection=self.connection.connection)
-        prober.history = self.histories[side]
-        self.probers[side] = prober
-        return prober
+_K = {kind.name: int(kind) for kind in Kind}
+_PROBE, _WINDOW_PROBE, _REPLY, _RESET, _ABORT = (
+    _K["PROBE"], _K["WINDOW_PROBE"], _K["REPLY"], _K["RESET"], _K["ABORT"]
+)  # fmt: skip
+_UNREACHABLE, _COPY, _ACK, _DATA = _K["UNREACHABLE"], _K["DUPLICATE_FRAME"], _K["ACK"], _K["DATA"]
+_W_OUT_RST, _W_LATE = int(Why.OUT_OF_WINDOW_RST), int(Why.ANSWERED_LATE)
+_E_END = int(Seen.END)
+_CODE = {ending: code for code, ending in enumerate(ENDINGS)}
+_ANSWERED, _RESET_END, _GAVE_UP = _CODE[Ending.ANSWERED], _CODE[Ending.RESET], _CODE[Ending.GAVE_UP]
+_REFUSED, _RESUMED, _CLOSED, _OPEN = (
+    _CODE[Ending.UNREACHABLE], _CODE[Ending.RESUMED], _CODE[Ending.CLOSED], _CODE[Ending.OPEN]
+)  # fmt: skip
+_WAITING, _WAS_ANSWERED, _MISSED, _WAS_RESET, _UNCAPTURED = (int(outcome) for outcome in Outcome)
+_C_SEGMENT, _C_SENT, _C_ANSWERED, _C_REFUSED = (
+    int(Change.SEGMENT), int(Change.SENT), int(Change.ANSWERED), int(Change.REFUSED)
+)  # fmt: skip
+_C_ENDED = int(Change.ENDED)
+_KEEP = 255  # an ending that a reply has already set
+_UNCAPTURED_END = 254  # resumed, by what the capture lacks
 
 
-def unanswered_in(episode: Episode) -> int:
-    """Return how many probes of an episode had to be sent again: all but the last, or all if that failed too."""
-    return sum(probe.reply_frame is None for probe in episode.probes)
+class Middle(NamedTuple):
+    """The tables of the middle as kernels see them: rows of the dtypes of ``classify.tables``, by name."""
+
+    counts: NDArray[np.void]
+    watched: NDArray[np.void]
+    sides: NDArray[np.void]  # WATCHED_SIDE
+    waiting: NDArray[np.void]  # EVENT rows; row 0 is not used
+    probers: NDArray[np.void]  # row 0 is not used
+    histories: NDArray[np.void]  # HISTORY, beside probers
+    probes: NDArray[np.void]
+    episodes: NDArray[np.void]  # row 0 is not used
+    decided: NDArray[np.void]
+    changes: NDArray[np.void]
+    steps: NDArray[np.void]
+    pool: NDArray[np.void]  # one row: how many steps are in use
+    firing: NDArray[np.void]  # one row of scratch
 
 
-def missed_by(prober: Prober) -> list[Probe]:
-    """Return the probes of the kept episodes that count as missed: not what an RST answered, nor what may come yet."""
-    if not prober.missed:
-        return []
-    found = [
-        probe for episode in prober.episodes
-        for probe in episode.probes[: -1 if episode.ending == Ending.RESET else None] if probe.reply_frame is None
-    ]  # fmt: skip
-    return found[: prober.missed] if prober.ending == Ending.OPEN else found
+@kernel
+def _prober_of(middle: Row, event: Row, side: Row) -> Row:
+    """Return the row of PROBER of a side, made when it first probes."""
+    own = middle.sides[2 * event.watched + side]
+    if own.prober == 0:
+        counts = middle.counts[0]
+        own.prober = counts.probers
+        counts.probers += 1
+        prober = middle.probers[own.prober]
+        prober.watched, prober.side = event.watched, side
+        prober.first_ns = event.time_ns
+        prober.last_probe = -1
+        prober.ending = _OPEN
+        middle.histories[own.prober].began = middle.watched[event.watched].began
+    return own.prober
 
 
-def _add(prober: Prober, time_ns: int, after_ns: int | None, payload_bytes: int, grade: str) -> None:
-    """Add one probe, answered ``after_ns`` or missed (None), to its prober's numbers."""
+@kernel
+def _fire(middle: Row, number: Row, event: Row, flags: Row) -> None:
+    """Take a firing of a prober's timer, a probe or the abort after the last, into its history."""
+    firing = middle.firing[0]
+    firing.time_ns, firing.since_ns, firing.prober = event.time_ns, event.heard_ns, number
+    firing.heard_ns[0], firing.heard_ns[1] = event.heard_0, event.heard_1
+    firing.heard_ns[2], firing.heard_ns[3] = event.heard_2, event.heard_3
+    firing.heard_n, firing.flags = event.heard_n, flags
+    take_firing(middle.histories[number], (middle.pool[0], middle.steps), firing)
+
+
+@kernel
+def _take_probe(middle: Row, event: Row) -> None:
+    """Take another probe of a run, or the first of one."""
+    side = 1 - event.from_a
+    number = _prober_of(middle, event, side)
+    prober = middle.probers[number]
+    _fire(middle, number, event, event.hints & ~UNHEARD)  # what it heard is corrected already
+    if prober.run_n and (prober.run_spoken or (prober.run_unheard and not event.hints & UNHEARD)):
+        _end(middle, number, event, _KEEP)
+    elif prober.run_n and event.hints & HEARD_UNSEEN:
+        middle.probes[prober.last_probe].outcome = _UNCAPTURED
+        _end(middle, number, event, _UNCAPTURED_END)
+    row = middle.counts[0].probes
+    middle.counts[0].probes += 1
+    probe = middle.probes[row]
+    probe.time_ns, probe.frame, probe.file = event.time_ns, event.frame, event.file
+    probe.prober, probe.previous = number, prober.last_probe
+    probe.grade, probe.payload = event.grade, event.payload_len
+    gap = event.time_ns - prober.last_ns
     if prober.probes:
-        prober.gaps_ns = widen(prober.gaps_ns, time_ns - prober.last_probe_ns)
-    prober.probes += 1
-    prober.last_probe_ns = time_ns
-    if after_ns is None:
-        prober.missed += 1
+        prober.gap_least_ns = gap if prober.probes == 1 else min(prober.gap_least_ns, gap)
+        prober.gap_most_ns = max(prober.gap_most_ns, gap)
     else:
+        prober.first_probe = row
+    if prober.run_n == 0:
+        gap = event.time_ns - event.heard_ns if event.heard_ns != NEVER else np.int64(0)
+        prober.run_first, prober.run_since_ns = row, event.heard_ns
+        prober.run_replies = prober.run_spoken = 0
+        prober.run_unheard = 1 if event.hints & UNHEARD else 0
+        prober.unheard += prober.run_unheard
+        prober.refused_frame = 0
+        prober.run_gap_ns = 0
+    else:
+        prober.run_gap_ns = gap if prober.run_n == 1 else min(prober.run_gap_ns, gap)
+        prober.unheard += 1 if event.hints & UNHEARD else 0
+    prober.run_n += 1
+    prober.probes += 1
+    prober.last_probe, prober.last_ns, prober.overdue = row, event.time_ns, 0
+    prober.grade = max(prober.grade, event.grade)
+    prober.path_ns = event.path_ns
+    if event.payload_len:
+        prober.payload = event.payload_len
+    one = change(middle, _C_SENT, row, event.watched, event.time_ns)
+    one.number, one.gap_ns = prober.run_n, gap
+
+
+@kernel
+def _take_reply(middle: Row, number: Row, event: Row) -> None:
+    """Take a reply to the newest probe; one more late reply shifts the pairing: the last k probes have k replies."""
+    prober = middle.probers[number]
+    if prober.run_n == 0:
+        return
+    prober.run_replies += 1
+    prober.replies += 1
+    frame, file, time_ns, answer = event.frame, event.file, event.time_ns, event.kind
+    row = prober.last_probe
+    for _ in range(min(prober.run_replies, PAIRED)):
+        probe = middle.probes[row]
+        before = (probe.reply_frame, probe.reply_file, probe.time_ns + probe.reply_after_ns, probe.answer)
+        probe.reply_frame, probe.reply_file, probe.reply_after_ns = frame, file, time_ns - probe.time_ns
+        probe.answer, probe.outcome = answer, _WAS_ANSWERED
+        if before[0] == 0:
+            break
+        frame, file, time_ns, answer = before
+        row = probe.previous
+    change(middle, _C_ANSWERED, prober.last_probe, event.watched, event.time_ns)
+    if prober.run_unheard:
+        return
+    prober.run_spoken = 1
+    if event.why != _W_LATE:
+        prober.run_ending, prober.run_ending_file = _ANSWERED, event.file
+        prober.run_ending_frame, prober.run_ending_ns = event.frame, event.time_ns
+    if prober.run_replies == prober.run_n:
+        _end(middle, number, event, _KEEP)
+
+
+@kernel
+def _take_speech(middle: Row, number: Row, event: Row) -> None:
+    """Take something else that the peer sent and the prober accepts: an answer if it came soon, alive in any case."""
+    prober = middle.probers[number]
+    if prober.run_n == 0 or prober.run_spoken:
+        return
+    newest = middle.probes[prober.last_probe]
+    wait = min(prober.run_gap_ns, ANSWER_WAIT_NS) if prober.run_n > 1 else ANSWER_WAIT_NS
+    if 0 <= event.time_ns - newest.time_ns <= wait:
+        newest.reply_frame, newest.reply_file = event.frame, event.file
+        newest.reply_after_ns = event.time_ns - newest.time_ns
+        newest.answer, newest.outcome = event.kind, _WAS_ANSWERED
         prober.replies += 1
-        prober.reply_after_ns = widen(prober.reply_after_ns, after_ns)
-    if payload_bytes:
-        prober.payload_bytes = payload_bytes
-    if _RANK[grade] > _RANK[prober.grade]:
-        prober.grade = grade
+        change(middle, _C_ANSWERED, prober.last_probe, event.watched, event.time_ns)
+    _end(middle, number, event, _CLOSED if event.flags & (FIN | RST | SYN) else _RESUMED)
 
 
-def _count(prober: Prober, episode: Episode, last_ns: int | None) -> None:
-    """Add a final episode to its prober's numbers; the newest probe is no miss before ``ANSWER_WAIT_NS``."""
-    history, newest = prober.history, episode.probes[-1]
-    if episode.ending not in (Ending.GAVE_UP, Ending.UNREACHABLE) or episode.silent_since_ns is None:
-        history.longest_run = max(history.longest_run, unanswered_in(episode))
-    for probe in episode.probes:
-        _add(prober, probe.time_ns, probe.reply_after_ns, probe.payload_bytes, probe.grade)
-    if episode.ending == Ending.RESET:
-        prober.missed -= 1
-    if newest.reply_after_ns is None and last_ns is not None and last_ns - newest.time_ns < ANSWER_WAIT_NS:
-        prober.missed -= 1
-    prober.ending = episode.ending
-    if episode.ending in (Ending.ANSWERED, Ending.RESUMED) and episode.first_gap_ns is not None:
-        prober.survived_ns = max(prober.survived_ns, episode.first_gap_ns)
+@kernel
+def _has_hole(prober: Row, gap: Row) -> Row:
+    """Return whether the only gap of a run is a multiple of the shorter ``gap``: firings between were not captured."""
+    times = (prober.run_gap_ns + gap // 2) // max(gap, 1)
+    return prober.run_n == 2 and abs(prober.run_gap_ns - times * gap) <= HOLE_NS
+
+
+@kernel
+def _take_abort(middle: Row, number: Row, event: Row) -> None:
+    """The prober reset the connection: at its timer it gave up, in the middle of an interval its application did."""
+    prober = middle.probers[number]
+    if prober.run_n == 0:
+        return
+    gap = event.time_ns - middle.probes[prober.last_probe].time_ns
+    if prober.run_n > 1 and gap < EARLY_ABORT * prober.run_gap_ns and not _has_hole(prober, gap):
+        _end(middle, number, event, _CLOSED)
+        return
+    if not prober.run_spoken:
+        _fire(middle, number, event, (event.hints & ~UNHEARD) | ABORT)
+    _end(middle, number, event, _REFUSED if prober.refused_frame else _GAVE_UP)
+
+
+@kernel
+def _close_open(middle: Row, event: Row) -> None:
+    """A FIN, RST or SYN that answers no probe ends every run that still waits, on either side."""
+    for side in range(2):
+        number = middle.sides[2 * event.watched + side].prober
+        if number and middle.probers[number].run_n and not middle.probers[number].run_spoken:
+            _end(middle, number, event, _CLOSED)
+
+
+@kernel
+def _end(middle: Row, number: Row, event: Row, ending: Row) -> None:
+    """Close a prober's run with an EPISODE; ``ending`` _KEEP keeps what a reply has set. Takes time and frame of event."""
+    prober = middle.probers[number]
+    row = middle.counts[0].episodes
+    middle.counts[0].episodes += 1
+    episode = middle.episodes[row]
+    episode.prober, episode.first, episode.last = number, prober.run_first, prober.last_probe
+    episode.probes, episode.previous = prober.run_n, prober.last_episode
+    episode.silent_since_ns, episode.closed_ns = prober.run_since_ns, NEVER
+    gave_up = ending == _GAVE_UP or (ending == _REFUSED and event.kind == _ABORT)
+    if gave_up:
+        episode.closed_ns = event.time_ns
+    if prober.run_spoken or ending == _KEEP:
+        if prober.run_unheard:
+            newest = middle.probes[prober.last_probe]
+            episode.ending = _ANSWERED if newest.outcome == _WAS_ANSWERED else _RESUMED
+            episode.ending_frame, episode.ending_file = newest.reply_frame, newest.reply_file
+            episode.ending_ns = newest.time_ns + newest.reply_after_ns
+        else:
+            episode.ending, episode.ending_frame = prober.run_ending, prober.run_ending_frame
+            episode.ending_file, episode.ending_ns = prober.run_ending_file, prober.run_ending_ns
+    elif ending == _UNCAPTURED_END:
+        episode.ending, episode.ending_ns = _RESUMED, NEVER
+    else:
+        episode.ending = ending
+        episode.ending_frame, episode.ending_file, episode.ending_ns = event.frame, event.file, event.time_ns
+        if ending == _OPEN:
+            episode.ending_ns = NEVER
+        if ending == _REFUSED and not gave_up:
+            episode.ending_frame, episode.ending_file = prober.refused_frame, prober.refused_file
+    missed = _count(middle, prober, episode, event.time_ns)
+    if episode.silent_since_ns != NEVER and gave_up:
+        take_run_end(middle.histories[number], prober.run_n + (1 if prober.run_unheard else 0), True)
+    else:
+        take_run_end(middle.histories[number], missed, False)
+    episode.previous_run = prober.last_run
+    if prober.run_n > 1 or episode.ending != _ANSWERED:
+        prober.last_run = row
+    prober.run_n = 0
+    prober.last_episode = row
+    prober.episodes += 1
+    change(middle, _C_ENDED, row, event.watched, event.time_ns)
+
+
+@kernel
+def _count(middle: Row, prober: Row, episode: Row, now_ns: Row) -> Row:
+    """Take the probes of a final episode into their prober's numbers; return how many had no reply.
+
+    Where the capture ends, the newest is no miss before ANSWER_WAIT_NS: its answer may be on its way.
+    """
+    ending = episode.ending
+    row, unanswered, first_ns = episode.last, 0, np.int64(0)
+    newest_miss = True
+    run = 0
+    for _ in range(episode.probes):
+        probe = middle.probes[row]
+        first_ns = probe.time_ns
+        if probe.outcome == _WAS_ANSWERED:
+            after = probe.reply_after_ns
+            if prober.reply_most_ns == 0 and prober.reply_least_ns == 0:
+                prober.reply_least_ns = prober.reply_most_ns = after
+            prober.reply_least_ns, prober.reply_most_ns = min(prober.reply_least_ns, after), max(prober.reply_most_ns, after)
+            run = 0
+        else:
+            unanswered += 1
+            if probe.outcome == _UNCAPTURED:
+                run = 0
+            elif row == episode.last and ending == _RESET_END:
+                probe.outcome = _WAS_RESET
+                prober.reset += 1
+            elif row == episode.last and ending == _OPEN and now_ns - probe.time_ns < ANSWER_WAIT_NS:
+                probe.outcome = _WAITING
+            else:
+                probe.outcome = _MISSED
+                prober.missed += 1
+                run += 1
+                prober.longest_run = max(prober.longest_run, run)
+        row = probe.previous
+    prober.ending = ending
+    if (ending == _ANSWERED or ending == _RESUMED) and episode.silent_since_ns != NEVER:
+        prober.survived_ns = max(prober.survived_ns, first_ns - episode.silent_since_ns)
+    return unanswered
+
+
+@kernel
+def _take(middle: Row, event: Row) -> None:
+    """Take the next decided event of a connection."""
+    side = 1 - event.from_a
+    own, other = middle.sides[2 * event.watched + side].prober, middle.sides[2 * event.watched + 1 - side].prober
+    kind = event.kind
+    if kind == _PROBE:
+        _take_probe(middle, event)
+    elif kind == _UNREACHABLE:
+        if own and middle.probers[own].run_n and middle.probers[own].refused_frame == 0:
+            middle.probers[own].refused_frame, middle.probers[own].refused_file = event.frame, event.file
+            change(middle, _C_REFUSED, middle.probers[own].last_probe, event.watched, event.time_ns)
+    elif kind == _REPLY:
+        if other:
+            _take_reply(middle, other, event)
+    elif kind == _ABORT:
+        if own:
+            _take_abort(middle, own, event)
+    elif kind == _RESET:
+        if event.why != _W_OUT_RST and other and middle.probers[other].run_n:
+            _end(middle, other, event, _RESET_END)
+    elif event.answers:
+        if other:
+            _take_speech(middle, other, event)
+    elif kind != _COPY and event.flags & (RST | SYN | FIN):
+        _close_open(middle, event)
+
+
+@kernel
+def _pass_on(middle: Row, event: Row) -> None:
+    """Tell of a decided event, and gather it."""
+    counts = middle.counts[0]
+    if event.kind == _WINDOW_PROBE and event.payload_len == 0:
+        middle.watched[event.watched].window_probes += 1
+    if counts.listening and event.kind >= counts.told_from:
+        decided = middle.decided[counts.decided]
+        decided.time_ns, decided.frame, decided.file = event.time_ns, event.frame, event.file
+        decided.watched, decided.from_a = event.watched, event.from_a
+        decided.kind, decided.grade, decided.why = event.kind, event.grade, event.why
+        change(middle, _C_SEGMENT, counts.decided, event.watched, event.time_ns)
+        counts.decided += 1
+    if not event.dropped:
+        _take(middle, event)
+
+
+@kernel
+def _flush(middle: Row, head: Row) -> None:
+    """Pass on the decided events at the front of a connection's queue."""
+    counts = middle.counts[0]
+    while head.queue and not middle.waiting[head.queue].open:
+        row = head.queue
+        event = middle.waiting[row]
+        head.queue = event.next
+        if head.queue == 0:
+            head.queue_end = 0
+        _pass_on(middle, event)
+        event.next = counts.free
+        counts.free = row
+
+
+@kernel
+def _enqueue(middle: Row, head: Row, event: Row) -> Row:
+    """Put an event at the end of its connection's queue; return its row there."""
+    counts = middle.counts[0]
+    row = counts.free
+    if row:
+        counts.free = middle.waiting[row].next
+    else:
+        row = counts.waiting
+        counts.waiting += 1
+    middle.waiting[row] = event
+    middle.waiting[row].next = 0
+    if head.queue_end:
+        middle.waiting[head.queue_end].next = row
+    else:
+        head.queue = row
+    head.queue_end = row
+    return middle.waiting[row]
+
+
+@entry
+def gather(events: Row, middle: Row) -> None:
+    """Take EVENT rows in order of time into the tables; these have room for all that can follow from them."""
+    for i in range(len(events)):
+        event = events[i]
+        head = middle.watched[event.watched]
+        own, other = middle.sides[2 * event.watched + 1 - event.from_a], middle.sides[2 * event.watched + event.from_a]
+        if head.queue == 0 and is_plain(event, own, other):
+            note_plain(event, own, other)
+            _pass_on(middle, event)
+        else:
+            resolve(middle, head, _enqueue(middle, head, event))
+            _flush(middle, head)
+
+
+@entry
+def close(rows: Row, now_ns: Row, middle: Row, event: Row) -> None:
+    """End the connections in these rows of WATCHED, those of an ended capture at ``now_ns`` (NEVER: they closed before).
+
+    What is undecided stays so, what is open is left open. ``event`` is one EVENT row of scratch.
+    """
+    last = event[0]
+    for i in range(len(rows)):
+        head = middle.watched[rows[i]]
+        last.watched, last.kind, last.frame, last.file = rows[i], _ACK, 0, 0
+        last.time_ns = now_ns if now_ns != NEVER else np.int64(2**62)
+        for side in range(2):
+            step(middle, head, side, last, _E_END)
+        _flush(middle, head)
+        for side in range(2):
+            number = middle.sides[2 * rows[i] + side].prober
+            if number and middle.probers[number].run_n:
+                _end(middle, number, last, _REFUSED if middle.probers[number].refused_frame else _OPEN)
+        head.closed = 1

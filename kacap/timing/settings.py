@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 
-from kacap.model import Connection, Prober, Setting
+from kacap.model import Setting
 from kacap.timing.assumes import Assumes, words_of
 from kacap.timing.decide import Why
-from kacap.timing.estimate import Estimates, estimate
-from kacap.timing.giving_up import has_holes
-from kacap.timing.history import ABORT, FIRING, HEARD, HISTORY, KEPT, NEVER, POOL, STEP, take_firings
-from kacap.timing.kept import History
-from kacap.units import between
+from kacap.timing.estimate import Estimates
+from kacap.units import between, duration
 
 MOST = 10_000  # candidates that are listed
 
@@ -103,43 +98,22 @@ def _count(estimates: Estimates, i: int) -> Setting:
         setting.candidates = [most]
         missing = 0 if n > 1 or not history["inexact"] else Assumes.NO_FRAME_MISSING
         setting.assumes = words_of(missing | Assumes.NO_USER_TIMEOUT)
+        setting.why = _readings(most, int(history["timeout_min_ns"]), int(history["timeout_max_ns"]))
     return setting
+
+
+def _readings(count: int, above_ns: int, up_to_ns: int) -> str:
+    """Return both readings of a run that was given up, or nothing where its beginning is not known.
+
+    tcp_keepalive_timer gives up at the first firing, once a probe is out, at which the user timeout has passed since
+    something was heard: at the abort it had, at the firing before it had not.
+    """
+    if not up_to_ns:
+        return ""
+    span = f"between {duration(above_ns)} and {duration(up_to_ns)}" if above_ns else f"of at most {duration(up_to_ns)}"
+    return f"count {count}, or TCP_USER_TIMEOUT {span}"
 
 
 def _has_hole(history: np.void) -> bool:
     """Return whether a gap of the interval is so much longer than another that firings are missing in it."""
     return bool(history["interval_n"] and history["interval_max_ns"] > 1.5 * history["interval_min_ns"])
-
-
-def fill(connections: Iterable[Connection], system: str = "auto") -> dict[str, set[int]]:
-    """Fill the settings of every prober; return the jiffies per second of the hosts that run Linux, by address."""
-    probers = [prober for connection in connections for prober in connection.probers]
-    addresses = sorted({prober.side.address for prober in probers})
-    hosts = np.array([addresses.index(prober.side.address) for prober in probers], np.int64)
-    payload = np.array([prober.payload_bytes for prober in probers], np.uint8)
-    histories, steps = _rows(probers)
-    paths = np.where(histories["began"], 60_000_000, 0)  # objects do not hold it
-    estimates = estimate(histories, steps, hosts, payload, paths, system)
-    for i, prober in enumerate(probers):
-        prober.idle, prober.interval, prober.count = settings_of(estimates, i)
-    return {addresses[host]: rates for host, rates in estimates.clocks.items()}
-
-
-def _rows(probers: list[Prober]) -> tuple[np.ndarray, np.ndarray]:
-    """Return what the probers' histories keep as HISTORY and STEP rows."""
-    histories, pool = np.zeros(len(probers), HISTORY), np.zeros(1, POOL)
-    steps = np.zeros(KEPT * len(probers), STEP)
-    for i, prober in enumerate(probers):
-        history: History = prober.history
-        firings = np.zeros(len(history.fired), FIRING)
-        for row, (time_ns, heards_ns, since_ns, probe) in zip(firings, history.fired, strict=True):
-            row["time_ns"], row["since_ns"] = time_ns, NEVER if since_ns is None else since_ns
-            row["heard_n"] = 99 if heards_ns is None else len(heards_ns)
-            row["heard_ns"][: min(len(heards_ns or ()), HEARD)] = (heards_ns or ())[:HEARD]
-            row["prober"], row["flags"] = i, 0 if probe else ABORT
-        histories[i]["began"] = history.began
-        take_firings(histories, pool, steps, firings)
-        histories[i]["longest_run"], histories[i]["exhausted_n"] = history.longest_run, len(history.exhausted)
-        histories[i]["exhausted_min"] = min(history.exhausted, default=0)
-        histories[i]["exhausted_max"] = max(history.exhausted, default=0)
-    return histories, steps[: pool["used"][0]]

@@ -31,10 +31,11 @@ print(sum(len(batch.frames) for batch in open_captures(sys.argv[1:2], filter=(sy
 
 
 class Run(NamedTuple):
-    """The wall time in seconds and the peak resident memory in MB of one command."""
+    """The wall time in seconds, the peak resident memory in MB and the processor time in seconds of one command."""
 
     seconds: float
     megabytes: float
+    cpu: float
 
 
 def measure(command: list[str]) -> Run:
@@ -45,7 +46,7 @@ def measure(command: list[str]) -> Run:
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode != 0:
         raise SystemExit(f"{' '.join(command)} ended with {child.returncode}")
-    return Run(time.perf_counter() - begin, usage.ru_maxrss / 1024)
+    return Run(time.perf_counter() - begin, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime)
 
 
 def fastest(command: list[str], rounds: int) -> Run:
@@ -75,7 +76,8 @@ def commands(capture: str) -> dict[str, list[str]]:
 def tshark(capture: str, frames: int) -> Run:
     """Return what tshark's keepalive filter takes for all frames, scaled up from the first ones."""
     run = measure(["tshark", "-r", capture, "-c", str(TSHARK_FRAMES), "-Y", "tcp.analysis.keep_alive"])
-    return Run(run.seconds * frames / min(frames, TSHARK_FRAMES), run.megabytes)
+    scale = frames / min(frames, TSHARK_FRAMES)
+    return Run(run.seconds * scale, run.megabytes, run.cpu * scale)
 
 
 def main() -> None:

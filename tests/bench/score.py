@@ -1,25 +1,34 @@
-"""Score kacap and tshark on captures whose frames were labelled by hand.
+"""Score what kacap says against what is known to be true: every score in one run.
 
-    python tests/bench/score.py [DIRECTORY]
+    python tests/bench/score.py [DIRECTORY] [--only probes|findings|statements|timers ...] [--list] [--seed N]
 
-DIRECTORY holds captures and ``truth.csv`` (file, frame, stream, wireshark_label, true_label, reason). Labels are of
-whole streams: a frame of a labelled stream without a row is none of what is scored; frames of other streams, and those
-labelled uncertain, are left out. Prints precision and recall of both for probes, replies and zero-window probes.
+DIRECTORY (default: `shared` beside the checkout) holds one folder for each score; an absent one is skipped:
+    captures/    probes: captures and ``truth.csv`` (file, frame, stream, wireshark_label, true_label, reason)
+    findings/    findings: precision and recall of what is stated about real captures, by the scorer in it
+    statements/  statements: sentences known to have been wrong; timers: synthetic probers; by the scorers in it
 
-The labels call the copy of a frame that was captured twice by the name of the frame; kacap says that it is a copy. Such
-a one counts as missed all the same, and is told as "a copy".
+Probe labels are of whole streams: a frame of a labelled stream without a row has none of the scored labels; frames of
+other streams, and those labelled uncertain, are left out. Precision and recall are printed for kacap and for tshark.
+The labels name a frame that was captured twice both times; kacap calls the second one a copy: it counts as missed, and
+in a column of its own.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
+import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "captures"
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared"
 
 Frame = tuple[str, int]
 
@@ -130,21 +139,63 @@ def add(to: Score, true: set[Frame], found: set[Frame]) -> None:
     to.examples += [("missed", frame) for frame in sorted(true - found)]
 
 
-def main() -> None:
-    """Print the table, and every frame on which kacap is wrong."""
-    directory = Path(sys.argv[1]) if len(sys.argv) > 1 else SHARED
-    scores = score(directory)
+def probes(directory: Path) -> None:
+    """Print precision and recall of kacap and tshark, and every frame on which kacap is wrong."""
+    scores = score(directory / "captures")
     print(f"{'':20}{'':8}{'true':>6}{'found':>7}{'false':>7}{'missed':>8}{'copies':>8}{'precision':>11}{'recall':>8}")
     for what in WANTED:
         for who, by in scores.items():
-            one = by[what]
+            tally = by[what]
             print(
-                f"{what:20}{who:8}{one.hits + one.missed:6}{one.hits:7}{one.false:7}{one.missed:8}"
-                f"{one.copies if who == 'kacap' else '':>8}{one.precision:11.3f}{one.recall:8.3f}"
+                f"{what:20}{who:8}{tally.hits + tally.missed:6}{tally.hits:7}{tally.false:7}{tally.missed:8}"
+                f"{tally.copies if who == 'kacap' else '':>8}{tally.precision:11.3f}{tally.recall:8.3f}"
             )
-    for what, one in scores["kacap"].items():
-        for how, (name, number) in one.examples:
+    for what, tally in scores["kacap"].items():
+        for how, (name, number) in tally.examples:
             print(f"kacap {how} {what}: {name} frame {number}")
+
+
+def run(script: Path, *words: str | Path) -> None:
+    """Run a scorer that takes the command `kacap` as its first argument, and let it print."""
+    with tempfile.TemporaryDirectory() as directory:
+        command = Path(directory) / "kacap"
+        words_of_kacap = f"PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(sys.executable)} -m kacap"
+        command.write_text(f'#!/bin/sh\n{words_of_kacap} "$@"\n')
+        command.chmod(0o755)
+        done = subprocess.run([sys.executable, script, command, *words], check=False)
+    if done.returncode not in (0, 3):  # 3: something is wrong, as the rows say
+        print(f"{script.name} failed with exit code {done.returncode}")
+
+
+def main() -> None:
+    """Parse the command line and print every score that was asked for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    names = ("probes", "findings", "statements", "timers")
+    parser.add_argument("directory", nargs="?", type=Path, default=SHARED)
+    parser.add_argument("--only", nargs="+", choices=names, default=names)
+    parser.add_argument("--list", action="store_true", help="print everything that is wrong, with the truth")
+    parser.add_argument("--seed", default="1", help="of the synthetic probers")
+    args = parser.parse_args()
+    more = ["--list"] if args.list else []
+    top = args.directory
+    scorers: dict[str, tuple[Path, Callable[[], None]]] = {
+        "probes": (top / "captures" / "truth.csv", lambda: probes(top)),
+        "findings": (script := top / "findings" / "score_findings.py", lambda script=script: run(  # type: ignore[misc]
+            script, script.parent / "captures", script.parent / "findings-truth.csv", *more)),
+        "statements": (script := top / "statements" / "score_statements.py", lambda script=script: run(  # type: ignore[misc]
+            script, script.parent, *more)),
+        "timers": (script := top / "statements" / "timers.py", lambda script=script: run(  # type: ignore[misc]
+            script, "--seed", args.seed, *more)),
+    }  # fmt: skip
+    for name in args.only:
+        needed, scorer = scorers[name]
+        print(f"\n== {name}", flush=True)
+        if not needed.is_file():
+            print(f"skipped: {needed} is absent")
+        elif name == "probes" and not shutil.which("tshark"):
+            print("skipped: tshark is not installed")
+        else:
+            scorer()
 
 
 if __name__ == "__main__":

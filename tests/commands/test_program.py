@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -180,3 +181,25 @@ def test_the_version_names_the_parts_that_matter():
     said = run("--version").stdout
     assert said.startswith("kacap 0.")
     assert all(part in said for part in ("python 3", "numba", "libpcap", "tshark"))
+
+
+def test_what_the_program_sets_for_itself_a_library_does_not():
+    script = (
+        "import gc, sys\nfrom kacap.kernel_cache import CACHE\n"
+        "def settings(): return gc.get_threshold(), sys.getswitchinterval(), CACHE.on_compile is None\n"
+        "before = settings()\nimport kacap\nfrom kacap.commands import main, program\n"
+        "try: main(['--version'])\nexcept SystemExit: pass\n"
+        "assert settings() == before\nsys.argv = ['kacap', '--version']\n"
+        "try: program()\nexcept SystemExit as end: assert end.code == 0\n"
+        "assert settings() != before and gc.get_freeze_count()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_process_ends_as_every_python_does_with_what_was_registered_for_its_end(capture, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import atexit; atexit.register(print, 'registered')\n")
+    places = f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"
+    done = run("read", capture, "-q", env=os.environ | {"PYTHONPATH": places})
+    assert done.stdout.endswith("registered\n")
+    assert done.returncode == 0

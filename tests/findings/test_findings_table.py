@@ -10,10 +10,10 @@ import pytest
 from findings_cases import PAIRS, expected, found
 
 import kacap
+from kacap.facts.runs import missed_probes
 from kacap.findings import TABLE, WHOLE, load
-from kacap.findings.case import Context
+from kacap.findings.context import Context
 from kacap.model import Drop
-from kacap.timing.episodes import missed_by
 
 IDS = [row.id for row in (*TABLE, *WHOLE)]
 README = Path(__file__).resolve().parents[2] / "README.md"
@@ -88,7 +88,8 @@ def test_a_probe_that_a_reset_answered_is_no_miss_that_may_be_among_the_lost_fra
     analysis = kacap.read(str(captures / "lab/restarted/capture.pcapng"))
     probers = [prober for connection in analysis.connections for prober in connection.probers]
     (reset_ns,) = [episode.probes[-1].time_ns for episode in analysis.episodes if episode.ending == "reset"]
-    assert sum(prober.missed for prober in probers) == 0 == len([p for prober in probers for p in missed_by(prober)])
+    assert sum(prober.missed for prober in probers) == 0
+    assert [p for prober in probers for p in missed_probes(prober)] == []
     probers[0].missed = 1  # of an episode that was not kept
     (row,) = load.dropped(probers, Context(dropped=1, timed_drops=[Drop(reset_ns - 1, reset_ns + 1, 1)]))
     assert row[0].endswith("1 missed reply may be among them")

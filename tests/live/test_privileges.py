@@ -8,8 +8,9 @@ import subprocess
 import sys
 
 import pytest
+from namespaced import KACAP, inside
 
-from kacap.capture.privileges import FOR_SOCKETS, User, whom_to_become
+from kacap.capture.privileges import FOR_SOCKETS, NOBODIES, User, whom_to_become
 from kacap.capture.rights import CAPABILITIES
 from kacap.errors import UsageError
 
@@ -55,33 +56,88 @@ print(json.dumps({line.split()[0]: line.split()[1] for line in lines if line.sta
 
 
 @as_root
-def test_acting_as_somebody_makes_his_files_and_comes_back(tmp_path):
-    tmp_path.chmod(0o777)
-    for parent in list(tmp_path.parents)[:3]:
-        parent.chmod(parent.stat().st_mode | 0o055)
-    script = f"""
-user = p.user_named("nobody")
-groups = os.getgroups()
-with p.acting_as(user):
-    inside = [os.geteuid(), os.environ["HOME"]]
-    open({str(tmp_path / "x")!r}, "w").close()
-print(json.dumps([inside, os.getresuid(), os.getresgid(), os.getgroups() == groups, effective() != 0]))
+def test_root_keeps_nothing_whoever_it_becomes():
+    for user in ("None", 'p.user_named("nobody")'):
+        script = f"""
+p.drop({user})
+print(json.dumps({{name: sorted(values) for name, values in p.rights_of_threads().items()}}))
 """
-    inside, uids, gids, same_groups, rights = tell(script, HOME="/root")
-    user = tell('u = p.user_named("nobody"); print(json.dumps([u.uid, u.home]))')
-    assert inside == user
-    assert (uids, gids, same_groups, rights) == ([0, 0, 0], [0, 0, 0], True, True)
-    assert (tmp_path / "x").stat().st_uid == user[0]
+        status = tell(script)
+        assert {name: [int(value, 16) for value in values] for name, values in status.items()} == {
+            "CapInh": [0], "CapPrm": [0], "CapEff": [0], "CapBnd": [0], "CapAmb": [0], "NoNewPrivs": [1]
+        }  # fmt: skip
 
 
 @as_root
-def test_with_sudo_it_goes_on_as_its_caller(monkeypatch):
-    monkeypatch.setenv("SUDO_USER", "nobody")
-    found = whom_to_become(None)
-    assert isinstance(found, User) and found.name == "nobody"
+def test_where_another_thread_keeps_its_rights_it_refuses_to_go_on():
+    script = """
+import threading
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+try: p.drop(p.user_named("nobody"))
+except p.CaptureError as error: print(json.dumps(str(error)), flush=True)
+"""
+    assert "refusing to go on" in tell(script)
+
+
+@as_root
+@pytest.mark.namespaces
+def test_root_of_a_namespace_that_knows_nobody_else_stays_and_has_nothing():
+    script = "print(json.dumps([p.whom_to_become(None) is None, p.drop(None) is None, effective(), os.geteuid()]))"
+    done = subprocess.run(["unshare", "--user", "--map-root-user", sys.executable, "-c", START + script],
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    if done.returncode and "unshare" in done.stderr:
+        pytest.skip("no user namespaces here")
+    assert json.loads(done.stdout) == [True, True, 0, 0], done.stderr
+
+
+@as_root
+def test_by_default_root_becomes_a_user_without_rights_whoever_called_sudo(monkeypatch):
     monkeypatch.setenv("SUDO_USER", "root")
-    assert whom_to_become(None) is None
+    found = whom_to_become(None)
+    assert isinstance(found, User) and found.name in NOBODIES and found.uid
     assert whom_to_become("root") is None
+    assert whom_to_become("nobody").name == "nobody"
+
+
+PEOPLE = """
+ip link set lo up
+{kacap} live -i lo {words} --duration 30 port 12345 > {out}/out 2> {out}/err & live=$!
+until grep -q listening {out}/err; do sleep 0.1; kill -0 $live || break; done
+sleep 0.5
+for pid in $live $(pgrep -P $live); do
+  case $(readlink /proc/$pid/exe) in *python*) ;; *) continue; esac
+  for task in /proc/$pid/task/*; do echo $((pid == live)) $(grep -E '^(Uid|Cap|NoNew)' $task/status); done
+done > {out}/status
+kill -INT $live; wait $live
+"""
+
+
+@as_root
+@pytest.mark.namespaces
+@pytest.mark.tool("pgrep")
+@pytest.mark.parametrize("words", ["", "-Z nobody", "-Z root", "--engine scapy", "--engine dumpcap", "--top -w x"])
+def test_what_parses_packets_has_no_rights_and_what_reads_sockets_has_what_it_needs(words, tmp_path):
+    done = inside(PEOPLE.format(kacap=KACAP, words=words.replace(" x", f" {tmp_path}/x"), out=tmp_path))
+    assert done.returncode == 0, done.stderr + (tmp_path / "err").read_text()
+    nothing = {"CapInh:": 0, "CapPrm:": 0, "CapEff:": 0, "CapBnd:": 0, "CapAmb:": 0, "NoNewPrivs:": 1}
+    kept = sum(1 << CAPABILITIES[name] for name in FOR_SOCKETS)
+    parsing = []
+    for line in (tmp_path / "status").read_text().splitlines():
+        parses, _, *told = line.split()
+        values = {name: int(value, 16) for name, value in zip(told[4::2], told[5::2], strict=True)}
+        parsing.append(parses == "1")
+        assert values == (nothing if parses == "1" else nothing | {"CapPrm:": kept, "CapEff:": kept})
+        assert (set(told[:4]) == {"0"}) is (parses == "1" and "root" in words)
+    assert parsing.count(False) == 1 and parsing.count(True) == (2 if "dumpcap" in words else 1)
+
+
+@as_root
+@pytest.mark.namespaces
+def test_files_that_rotate_are_refused_where_the_user_may_not_make_them(tmp_path):
+    done = inside(f"ip link set lo up; kacap live -i lo -G 1 -w {tmp_path}/x --duration 1")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) <= 2
+    assert "who may not write there" in done.stderr
 
 
 def test_an_unknown_user_is_refused_by_name():

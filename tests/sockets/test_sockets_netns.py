@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kacap.errors import KacapError
-from kacap.sockets.netns import inside, of_process
+from kacap.netns import inside, of_process, path_of
 from kacap.sockets.reader import read_sockets, read_sysctls
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.tool("ip"), pytest.mark.usefixtures("root")]
@@ -46,6 +46,17 @@ def test_a_namespace_by_process_id_or_by_path_is_the_same(victim, named):
     by_pid, by_path = read_sockets(netns=str(other.pid)), read_sockets(netns=f"/proc/{other.pid}/ns/net")
     assert {state.local for state in by_pid} == {state.local for state in by_path}
     assert other.local in {state.local for state in by_pid}
+
+
+def test_a_number_is_a_name_where_there_is_such_a_namespace_and_a_process_id_else():
+    number = str(os.getpid())
+    assert path_of(number) == Path(f"/proc/{number}/ns/net")
+    subprocess.run(["ip", "netns", "add", number], check=True)
+    try:
+        assert path_of(number) == Path(f"/run/netns/{number}")
+        assert path_of(int(number)) == Path(f"/proc/{number}/ns/net")
+    finally:
+        subprocess.run(["ip", "netns", "del", number], check=True)
 
 
 def test_a_process_is_looked_for_in_its_own_namespace(victim, named):

@@ -11,7 +11,7 @@ import make_broken
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from make_broken import BROKEN, DAMAGED, FIRST_S, NG_TWO, NOTHING, TWO, WHOLE, Case
+from make_broken import BEYOND, BROKEN, DAMAGED, FIRST_S, NG_TWO, NOTHING, TWO, WHOLE, Case
 
 from kacap.capture import open_captures
 from kacap.errors import CaptureError
@@ -54,6 +54,15 @@ def test_what_precedes_the_damage_is_read_and_the_damage_is_named(name: str) -> 
 @pytest.mark.parametrize("name", WHOLE)
 def test_what_is_odd_but_whole_is_read_without_damage(name: str) -> None:
     assert read(BROKEN / name) == (WHOLE[name].times, [])
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_frames_with_times_out_of_range_are_read_and_that_is_said(name: str) -> None:
+    case: Case = BEYOND[name]
+    times, (damage,) = read(BROKEN / name)
+    assert times == case.times
+    assert (damage.file, damage.offset, damage.frame) == (str(BROKEN / name), case.offset, 2)
+    assert case.what in damage.what
 
 
 def test_a_damaged_file_does_not_stop_the_others(tmp_path: Path) -> None:
@@ -147,5 +156,5 @@ def test_with_bounds_checked_and_without_the_compiler_broken_captures_read_the_s
         return done.stdout
 
     expected = run()
-    assert expected.count("Damage(") == len(DAMAGED)
+    assert expected.count("Damage(") == len(DAMAGED) + len(BEYOND)
     assert run(**{setting: "1", "KACAP_CACHE": str(tmp_path)}) == expected

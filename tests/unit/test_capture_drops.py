@@ -14,7 +14,6 @@ from make_broken import FIRST_S, FRAME
 
 from kacap.capture import Captures, open_captures
 from kacap.capture.drops import MOST, Drops, shortened
-from kacap.capture.tally import Tally
 from kacap.model import Drop
 
 NS = 1_000_000_000
@@ -143,15 +142,20 @@ def test_a_frame_that_packets_and_statistics_tell_of_is_counted_once(tmp_path: P
     assert (captures.dropped_kernel, captures.dropped_interface) == (10, 2)
 
 
-def test_a_packet_after_the_statistics_tells_of_the_frames_that_they_had_counted() -> None:
-    tally = Tally()
-    tally.describe(b"eth0")
-    tally.statistics(0, (None, 5), 20, 0)
-    tally.packet(0, Drop(10, 30, 5))
-    assert (tally.kernel, sum(span.frames for span in tally.spans)) == (5, 5)
-    tally.packet(0, Drop(30, 40, 2))
-    tally.statistics(0, (None, 8), 50, 0)
-    assert (tally.kernel, sum(span.frames for span in tally.spans)) == (8, 8)
+def test_a_packet_after_the_statistics_counts_frames_that_they_had_counted(tmp_path: Path) -> None:
+    file = Pcapng().interface("eth0").packet(10).statistics(20, begun=0, by_system=5).packet(30, 5)
+    captures = read(tmp_path, file)
+    assert (captures.dropped_kernel, sum(span.frames for span in captures.drops)) == (5, 5)
+    captures = read(tmp_path, file.packet(40, 2).statistics(50, begun=0, by_system=8))
+    assert (captures.dropped_kernel, sum(span.frames for span in captures.drops)) == (8, 8)
+
+
+def test_counts_near_the_end_of_64_bits_do_not_wrap(tmp_path: Path) -> None:
+    most = (1 << 64) - 1
+    file = Pcapng().interface().packet(0).packet(1, most).packet(2, most).packet(3).packet(4, most)
+    captures = read(tmp_path, file.statistics(5, begun=0, by_interface=most, by_system=most))
+    assert captures.dropped_kernel is not None and captures.dropped_kernel > 1 << 61
+    assert all(span.frames > 1 << 61 for span in captures.drops)
 
 
 def test_sections_and_files_add_up_each_with_interfaces_of_its_own(tmp_path: Path) -> None:

@@ -1,23 +1,18 @@
-"""BPF expressions select the frames that tcpdump selects, and programs run as in libpcap's own interpreter."""
+"""BPF expressions select the frames that tcpdump selects, for every link type, whole frames and cut ones."""
 
 from __future__ import annotations
 
-import ctypes
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from make_broken import BROKEN, FIRST_S, TWO, interface, packet, section
 
-from kacap.capture import FRAME, FrameBatch, open_captures
-from kacap.capture.bpf import INSTRUCTION, fault_in, match_frames
+from kacap.capture import open_captures
 from kacap.capture.filters import compile_filter
-from kacap.capture.library import load_libpcap, packaged
+from kacap.capture.library import function, load_libpcap, packaged
 from kacap.errors import FilterError
 
 EXPRESSIONS = [
@@ -159,100 +154,32 @@ def test_an_expression_that_libpcap_refuses_is_a_usage_error_in_one_line(express
     assert "\n" not in str(refused.value)
 
 
+def forget_libpcap() -> None:
+    load_libpcap.cache_clear()
+    function.cache_clear()
+
+
 @pytest.mark.skipif(not list(packaged()), reason="the package libpcap has no library for this machine")
 def test_the_library_that_the_package_brings_compiles_the_same_program(monkeypatch: pytest.MonkeyPatch) -> None:
     from kacap.capture import library
 
     expected = compile_filter("tcp port 12345", 1)
     monkeypatch.setattr(library, "LINUX_NAMES", ["no-such-libpcap.so"])
-    load_libpcap.cache_clear()
+    forget_libpcap()
     try:
         assert load_libpcap()._name in list(packaged())
         assert compile_filter("tcp port 12345", 1).tolist() == expected.tolist()
     finally:
-        load_libpcap.cache_clear()
+        forget_libpcap()
 
 
 def test_without_any_libpcap_the_error_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
     from kacap.capture import library
 
     monkeypatch.setattr(library, "_candidates", lambda: iter(["no-such-libpcap.so"]))
-    load_libpcap.cache_clear()
+    forget_libpcap()
     try:
         with pytest.raises(FilterError, match="pip install libpcap"):
             compile_filter("tcp", 1)
     finally:
-        load_libpcap.cache_clear()
-
-
-NUMBERS = st.sampled_from([0, 1, 2, 13, 31, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]) | st.integers(0, 2**32 - 1)
-OFFSETS = st.integers(0, 40) | st.sampled_from([0x7FFFFFFE, 0x7FFFFFFF])
-
-
-@st.composite
-def instructions(draw: st.DrawFn) -> list[tuple[int, int, int, int]]:
-    """A valid program: loads, stores, arithmetic and forward jumps, memory cleared first, a return last."""
-    length = draw(st.integers(1, 24))
-    program = [(0x02, 0, 0, word) for word in range(16)]
-    for at in range(length):
-        room = length - at - 1
-        small = st.integers(0, min(room, 255))
-        kind = draw(st.sampled_from(["load", "load", "alu", "alu", "jump", "jump", "move"]))
-        if kind == "load":
-            code = draw(st.sampled_from([0x00, 0x01, 0x20, 0x28, 0x30, 0x40, 0x48, 0x50, 0x60, 0x61, 0x80, 0x81, 0xB1]))
-            limits = {0x00: NUMBERS, 0x01: NUMBERS, 0x60: st.integers(0, 15), 0x61: st.integers(0, 15)}
-            program.append((code, 0, 0, draw(limits.get(code, OFFSETS))))
-        elif kind == "alu":
-            operation = draw(st.sampled_from(range(0x00, 0xB0, 0x10)))
-            from_x = draw(st.sampled_from([0, 8])) if operation != 0x80 else 0
-            k = draw(st.integers(0, 31) if operation in (0x60, 0x70) else NUMBERS)
-            program.append((4 | operation | from_x, 0, 0, k or (operation in (0x30, 0x90))))
-        elif kind == "jump":
-            operation = draw(st.sampled_from(range(0x00, 0x50, 0x10)))
-            taken, k = (draw(small), draw(small)), draw(small if operation == 0 else NUMBERS)
-            program.append((5 | operation | (draw(st.sampled_from([0, 8])) if operation else 0), *taken, k))
-        else:
-            code = draw(st.sampled_from([0x02, 0x03, 0x07, 0x87]))
-            program.append((code, 0, 0, draw(st.integers(0, 15))))
-    return [*program, draw(st.sampled_from([(0x16, 0, 0, 0), (0x06, 0, 0, 0), (0x06, 0, 0, 1)]))]
-
-
-@given(program=instructions(), data=st.binary(max_size=40), wire=st.integers(0, 2000))
-@settings(max_examples=1500, deadline=None)
-def test_programs_run_as_in_the_interpreter_of_libpcap(
-    program: list[tuple[int, int, int, int]], data: bytes, wire: int
-) -> None:
-    code = np.array(program, INSTRUCTION)
-    assert fault_in(code) is None
-    libpcap = load_libpcap()
-    libpcap.bpf_filter.restype = ctypes.c_uint
-    expected = libpcap.bpf_filter(code.tobytes(), data, ctypes.c_uint(wire), ctypes.c_uint(len(data))) != 0
-
-    buffer = np.frombuffer(b"\xee" * 9 + data + b"\xee" * 9, np.uint8)
-    frames = np.zeros(1, FRAME)
-    frames["offset"], frames["captured_len"], frames["wire_len"], frames["link_type"] = 9, len(data), wire, 1
-    batch, kept = FrameBatch(buffer, frames), np.zeros(1, np.bool_)
-    match_frames(code, batch.buffer, batch.frames, 1, kept)
-    assert bool(kept[0]) == expected
-
-
-@pytest.mark.parametrize(
-    "program",
-    [
-        [],
-        [(0x00, 0, 0, 1)],
-        [(0x15, 1, 0, 1), (0x06, 0, 0, 1)],
-        [(0x05, 0, 0, 0x7FFFFFFF), (0x06, 0, 0, 1)],
-        [(0x05, 0, 0, 0xFFFFFFFE), (0x06, 0, 0, 1)],
-        [(0x02, 0, 0, 16), (0x06, 0, 0, 1)],
-        [(0x60, 0, 0, 16), (0x06, 0, 0, 1)],
-        [(0x34, 0, 0, 0), (0x06, 0, 0, 1)],
-        [(0x94, 0, 0, 0), (0x06, 0, 0, 1)],
-        [(0x30, 0, 0, 0xFFFFF004), (0x06, 0, 0, 1)],
-        [(0xA0, 0, 0, 0), (0x06, 0, 0, 1)],
-        [(0xF4, 0, 0, 1), (0x06, 0, 0, 1)],
-        [(0x55, 0, 255, 0), (0x06, 0, 0, 1)],
-    ],
-)
-def test_programs_that_could_leave_their_bounds_are_refused(program: list[tuple[int, int, int, int]]) -> None:
-    assert fault_in(np.array(program, INSTRUCTION)) is not None
+        forget_libpcap()

@@ -90,7 +90,8 @@ def digest(text: str) -> str:
 
 
 def environment(cache: Path, **settings: str) -> dict[str, str]:
-    return {**os.environ, "KACAP_CACHE": str(cache), "PYTHONPATH": str(TESTS), **settings}
+    places = os.pathsep.join(map(str, (TESTS, TESTS.parent)))
+    return {**os.environ, "KACAP_CACHE": str(cache), "PYTHONPATH": places, **settings}
 
 
 @pytest.mark.parametrize("setting", ["NUMBA_BOUNDSCHECK", "NUMBA_DISABLE_JIT"])
@@ -103,7 +104,7 @@ def test_with_bounds_checks_and_without_the_compiler_every_result_is_the_same(se
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines() == list(results(cases, BROKEN))
-    assert (ANNOUNCED in done.stderr) is not interpreted
+    assert ANNOUNCED not in done.stderr  # a library keeps quiet
 
 
 def read(capture: Path, cache: Path, **settings: str) -> subprocess.Popen[str]:
@@ -124,19 +125,6 @@ def test_two_processes_that_start_at_once_with_an_empty_cache_both_succeed(tmp_p
     assert third.returncode == 0
     print(f"two first uses at once took {took_ns / 1e9:.1f} s")
     assert took_ns < 120_000_000_000
-
-
-@pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
-def test_where_no_home_can_be_written_a_temporary_directory_serves(tmp_path: Path) -> None:
-    script = "from kacap.kernels import CACHE; print(CACHE)"
-    settings = {"HOME": "/proc/none", "XDG_CACHE_HOME": "", "TMPDIR": str(tmp_path)}
-    found = {**os.environ, **settings}
-    found.pop("KACAP_CACHE", None)
-    done = subprocess.run([sys.executable, "-c", script], env=found, text=True, capture_output=True, check=True)
-    assert Path(done.stdout.strip()).is_relative_to(tmp_path) and Path(done.stdout.strip()).is_dir()
-    named = {**os.environ, "KACAP_CACHE": "/proc/none", "TMPDIR": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", script], env=named, text=True, capture_output=True, check=True)
-    assert Path(done.stdout.strip()).is_relative_to(tmp_path)
 
 
 if __name__ == "__main__":

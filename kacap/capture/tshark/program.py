@@ -5,20 +5,21 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import IO, Any
 
 from kacap.errors import CaptureError
+from kacap.trusted import find_program, plain_environment
 
 HOW_TO_GET = "install it: apt install tshark, dnf install wireshark-cli, brew install wireshark"
 OLDEST = "3.0"  # it knows every field that is asked for
 
 
 class NoTsharkError(CaptureError):
-    """tshark, or what finds it, is not on this machine; the message says which and how to get it."""
+    """tshark, or what drives it, is not on this machine; the message says which and how to get it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,23 +32,32 @@ class Program:
 
 @cache
 def find() -> Program:
-    """Return the tshark that pyshark finds: its configuration, the usual places, the PATH. Raises NoTsharkError."""
+    """Return tshark, from a place where no other user can write. Raises NoTsharkError."""
+    path = find_program("tshark")
+    if path is None:
+        raise NoTsharkError(f"tshark is not found where only you and root can write; {HOW_TO_GET}")
     try:
+        import pyshark.tshark.tshark as theirs
         from packaging.version import parse
-        from pyshark.tshark.tshark import TSharkNotFoundException, get_process_path, get_tshark_version
     except Exception as error:  # whatever keeps pyshark from being imported on this Python
         raise NoTsharkError(f"pyshark, which drives tshark, cannot be used ({error}); pip install pyshark") from None
     try:
-        path = str(get_process_path())
-    except TSharkNotFoundException:
-        raise NoTsharkError(f"tshark is not found; {HOW_TO_GET}") from None
-    try:
-        version = get_tshark_version(path)
+        version = _without_configuration(theirs, lambda: theirs.get_tshark_version(path))
     except Exception as error:
         raise NoTsharkError(f"{path} does not tell its version ({error}); {HOW_TO_GET}") from None
     if version < parse(OLDEST):
         raise NoTsharkError(f"{path} is version {version}, and {OLDEST} or newer is needed; {HOW_TO_GET}")
     return Program(path, str(version))
+
+
+def _without_configuration(theirs: Any, work: Callable[[], Any]) -> Any:
+    """Return ``work()``, while pyshark reads no config.ini: that of the current directory may be anybody's."""
+    before = theirs.get_config
+    theirs.get_config = lambda: None
+    try:
+        return work()
+    finally:
+        theirs.get_config = before
 
 
 class Running:
@@ -59,8 +69,9 @@ class Running:
         source: Any = subprocess.PIPE if feed else subprocess.DEVNULL
         try:
             self.process = subprocess.Popen(
-                [find().path, *words], stdin=source, stdout=subprocess.PIPE, stderr=self._errors, bufsize=1 << 20
-            )
+                [find().path, *words], stdin=source, stdout=subprocess.PIPE, stderr=self._errors, bufsize=1 << 20,
+                env=plain_environment(),
+            )  # fmt: skip
         except OSError as error:
             self._errors.close()
             raise NoTsharkError(f"{find().path} cannot be started: {error.strerror}; {HOW_TO_GET}") from None

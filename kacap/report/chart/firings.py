@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from kacap.model import Episode, Prober
 from kacap.report.chart.expected import Terms
-from kacap.report.sentences import missed
+from kacap.facts.runs import missed_probes
 
 IDLE, INTERVAL = 0, 1
 TIMERS = ("idle", "interval")
@@ -35,7 +35,7 @@ def firings_of(prober: Prober, terms: Terms) -> NDArray[np.void]:
     After a miss the next firing is due one interval after the last. After anything was heard it is due when idle has
     passed since then, and not before one interval after the last firing (tcp_keepalive_timer, net/ipv4/tcp_timer.c).
     """
-    lost = {id(probe) for probe in missed(prober)}
+    lost = {id(probe) for probe in missed_probes(prober)}
     rows: list[tuple[Any, ...]] = []
     before = NEVER
     for episode in prober.episodes:

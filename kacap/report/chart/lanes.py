@@ -24,8 +24,8 @@ from kacap.report.chart.firings import NEVER, firings_of, thinned
 from kacap.report.chart.losses import Losses
 from kacap.report.chart.palette import BY_KIND, GREEN, SHAPES, VERMILLION, Theme, sample
 from kacap.report.chart.words import headline, lines_of
-from kacap.report.ranking import gravest
-from kacap.report.sentences import ended_ns
+from kacap.facts.standing import gravest
+from kacap.facts.runs import over_ns
 from kacap.units import counted, duration
 
 LIMIT = 6  # panels
@@ -184,7 +184,7 @@ class Lanes:
         times = [probe.time_ns for episode in last for probe in episode.probes]
         if last[0].silent_since_ns is not None:
             times.insert(0, last[0].silent_since_ns)
-        times.append(ended_ns(last[-1]))
+        times.append(over_ns(last[-1]))
         height = 0.62 if self.lane(prober.side) == TOP else 0.38
         for start, end in pairwise(times):
             left, right = self.axis.place([start, end])

@@ -9,14 +9,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import kacap
 from kacap.analysis import Analysis
 from kacap.report.chart.axis import TimeAxis
-from kacap.report.chart.palette import DARK, LIGHT, STYLE, Theme
+from kacap.report.chart.palette import DARK, LIGHT, Theme
+from kacap.report.chart.style import styled
 from kacap.units import clean, counted, duration, moment
 
 MIN_WIDTH, DOTS = 8.0, 150  # inches, and dots per inch from which on a wider picture shows more, not larger, things
@@ -121,7 +121,7 @@ class Page:
         height = TOP + texts + sum(p.above + p.height + p.below for p in self.panels) + LINE * len(notes) + FOOT
         dots = look.width / look.inches
         height = round(height * dots) / dots
-        with mpl.rc_context(STYLE):
+        with styled():
             figure = Chart(figsize=(look.inches, height), dpi=dots, facecolor=look.theme.paper)
             cursor = _Cursor(figure, look.theme, look.inches, height)
             for panel, (title, lines) in zip(self.panels, headings, strict=True):

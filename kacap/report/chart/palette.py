@@ -102,19 +102,6 @@ BY_KIND = {
     Kind.UNREACHABLE: "unreachable",
 }
 
-STYLE: Any = {
-    "font.family": ["DejaVu Sans", "sans-serif"],
-    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
-    "font.size": 9,
-    "axes.linewidth": 0.6,
-    "hatch.linewidth": 0.5,
-    "svg.hashsalt": "kacap",
-    "svg.fonttype": "none",
-    "pdf.fonttype": 42,
-    "path.simplify": False,
-}
-
-
 def sample(name: str, theme: Theme, marker: str | None = None) -> Line2D:
     """Return a shape as a caption shows it beside its name, in a box of 11 points."""
     from matplotlib.lines import Line2D

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kacap.errors import UsageError
-from kacap.report.chart.palette import STYLE
+from kacap.report.chart.style import styled
 from kacap.units import clean
 
 if TYPE_CHECKING:
@@ -62,7 +62,6 @@ def _cannot(target: Path, why: str) -> UsageError:
 
 def write(figure: Figure, out: BinaryIO, form: str) -> None:
     """Write ``figure`` as ``form`` without anything that changes from run to run."""
-    import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_pdf import FigureCanvasPdf
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -74,6 +73,6 @@ def write(figure: Figure, out: BinaryIO, form: str) -> None:
         "pdf": {"Title": title, "Subject": words, "Creator": "kacap", "Producer": "kacap", "CreationDate": None},
     }[form]
     canvases: dict[str, Any] = {"png": FigureCanvasAgg, "svg": FigureCanvasSVG, "pdf": FigureCanvasPdf}
-    with mpl.rc_context(STYLE), warnings.catch_warnings():
+    with styled(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a file name in a script that no font here has
         getattr(canvases[form](figure), f"print_{form}")(out, metadata=metadata)

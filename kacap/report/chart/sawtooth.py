@@ -19,7 +19,7 @@ from kacap.report.chart.limits import near, steps
 from kacap.report.chart.losses import Losses
 from kacap.report.chart.palette import SHAPES, VERMILLION, Theme
 from kacap.report.chart.words import headline, population
-from kacap.report.ranking import gravest
+from kacap.facts.standing import gravest
 from kacap.report.sentences import ENDINGS
 from kacap.units import duration
 

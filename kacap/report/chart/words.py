@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kacap.analysis import Analysis
 from kacap.errors import UsageError
+from kacap.facts.verdicts import of_prober
 from kacap.model import Connection, Prober
 from kacap.report.chart.expected import Term, Terms, hz_words, terms_of
-from kacap.report.ranking import by_severity, gravest, totals
-from kacap.report.sentences import verdict
+from kacap.facts.standing import by_gravity, gravest
 from kacap.report.settings import setting
 from kacap.units import between, counted, duration
 
 
-def chosen(analysis: Analysis, connection: int | None) -> list[Connection]:
+def chosen(analysis: Analysis, connection: int | None) -> Sequence[Connection]:
     """Return the connections to draw, gravest first, or the one asked for; raises UsageError when it is not there."""
     if connection is None:
-        return by_severity(analysis.connections)
+        return by_gravity(analysis.connections)
     found = [c for c in analysis.connections if c.connection == connection]
     if not found:
         numbers = sorted(c.connection for c in analysis.connections)
@@ -24,20 +26,20 @@ def chosen(analysis: Analysis, connection: int | None) -> list[Connection]:
     return found
 
 
-def probers_of(connections: list[Connection]) -> list[Prober]:
+def probers_of(connections: Sequence[Connection]) -> list[Prober]:
     """Return every prober, of the gravest connection first, the gravest of each first."""
     return [prober for connection in connections for prober in gravest(connection)]
 
 
-def headline(connections: list[Connection]) -> str:
-    """Return the verdict on some connections: on the gravest prober of one, in totals of several."""
-    probing = [c for c in connections if c.probers]
+def headline(connections: Sequence[Connection]) -> str:
+    """Return the verdict on some connections: that of one, in totals of several."""
+    probing = by_gravity(connections)
     if not probing:
         return "no keepalive probe seen"
     if len(probing) == 1:
         first = gravest(probing[0])[0]
-        return verdict(first).sentence + instead(first)
-    return f"{counted(len(probing), 'connection')} with keepalive: {totals(probing)}"
+        return probing[0].verdict.sentence + instead(first)
+    return f"{counted(len(probing), 'connection')} with keepalive: {probing}"
 
 
 def lines_of(analysis: Analysis, connection: Connection) -> list[str]:
@@ -53,7 +55,7 @@ def lines_of(analysis: Analysis, connection: Connection) -> list[str]:
         return [_numbers(probers[0], f" ({number})"), terms[0].said(), *differing(probers[0]), *tolerance(terms)]
     wrong = [line for prober in probers for line in differing(prober)]
     own = [f"{_numbers(prober)}; {one.said()}" for prober, one in zip(probers, terms, strict=True)]
-    return [f"other side: {verdict(probers[1]).sentence}; {number}", *own, *wrong, *tolerance(terms)]
+    return [f"other side: {of_prober(probers[1]).sentence}; {number}", *own, *wrong, *tolerance(terms)]
 
 
 def tolerance(all_terms: list[Terms]) -> list[str]:

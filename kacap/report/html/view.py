@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import kacap
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending
+from kacap.facts.verdicts import of_prober
 from kacap.model import Connection, Finding, Prober, Setting
 from kacap.report.html.wireshark import frames_filter, pair_filter
-from kacap.report.ranking import by_severity, gravest, severity, totals
-from kacap.report.sentences import ENDINGS, GRADES, missed, missed_word, verdict
+from kacap.facts.standing import by_gravity, gravest, state_of
+from kacap.report.sentences import ENDINGS, GRADES, missed_word
 from kacap.report.settings import setting
 from kacap.units import between, counted, duration, moment
 
@@ -89,7 +90,7 @@ COLUMNS = (
 
 def page_of(analysis: Analysis, made_from: Provenance, *, brief: bool = False) -> Page:
     """Return the page of an analysis; ``brief``: without the table and what stands below it."""
-    probing = by_severity(analysis.connections)
+    probing = by_gravity(analysis.connections)
     cards = [card for connection in probing for card in _cards(analysis, connection)]
     told = [_told(analysis, finding) for finding in analysis.findings[:FINDINGS]]
     page = Page(
@@ -130,8 +131,8 @@ def _headline(analysis: Analysis, probing: list[Connection]) -> str:
         watched = _watched(analysis)
         return f"No keepalive probe seen in {watched}" if watched else "No frame to look at"
     if len(probing) == 1:
-        return verdict(gravest(probing[0])[0]).sentence
-    return f"{len(probing):,} connections probe: {totals(probing)}"
+        return probing[0].verdict.sentence
+    return f"{len(probing):,} connections probe: {probing}"
 
 
 def _summary(analysis: Analysis, probing: list[Connection]) -> list[tuple[str, str]]:
@@ -149,8 +150,8 @@ def _summary(analysis: Analysis, probing: list[Connection]) -> list[tuple[str, s
 
 def _cards(analysis: Analysis, connection: Connection) -> Iterator[Card]:
     """Yield a card for each prober of a connection, the one that fares worst first."""
-    for prober in gravest(connection):
-        said = verdict(prober)
+    for place, prober in enumerate(gravest(connection)):
+        said = connection.verdict if place == 0 else of_prober(prober)
         frames = [f for e in prober.episodes for p in e.probes for f in (p.frame, p.reply_frame) if f is not None]
         frames += [e.ending_frame for e in prober.episodes if e.ending_frame is not None]
         filters = [("connection", pair_filter(connection.a, connection.b)), *frames_filter(analysis, frames)]
@@ -159,7 +160,7 @@ def _cards(analysis: Analysis, connection: Connection) -> Iterator[Card]:
 
 def _facts(analysis: Analysis, connection: Connection, prober: Prober) -> Iterator[tuple[str, str]]:
     """Yield the named facts about one prober."""
-    lost = f"{len(missed(prober)):,} {missed_word(analysis)}"
+    lost = f"{prober.missed:,} {missed_word(analysis)}"
     yield "probes", f"{prober.probes:,} sent, {prober.replies:,} answered, {lost}"
     if prober.gaps_ns is not None:
         yield "gaps", between(*prober.gaps_ns)
@@ -201,7 +202,7 @@ def _add_table(page: Page, analysis: Analysis, probing: list[Connection]) -> Non
     shown, start_ns = probing[:ROWS], analysis.capture.first_ns or 0
     page.rows = [_row(connection, prober, start_ns) for connection in shown for prober in gravest(connection)]
     if len(probing) > len(shown):
-        page.more_rows = f"{len(probing) - len(shown):,} more: {totals(probing[len(shown) :])}"
+        page.more_rows = f"{len(probing) - len(shown):,} more: {probing[len(shown) :]}"
     quiet = analysis.quiet
     if quiet.connections:
         silence = duration(quiet.longest_silence_ns)
@@ -210,14 +211,14 @@ def _add_table(page: Page, analysis: Analysis, probing: list[Connection]) -> Non
 
 def _row(connection: Connection, prober: Prober, start_ns: int) -> list[Cell]:
     """Return the cells of one prober, in the order of COLUMNS; the capture began at ``start_ns``."""
-    lost, watched_ns = len(missed(prober)), connection.last_ns - connection.first_ns
+    lost, watched_ns = prober.missed, connection.last_ns - connection.first_ns
     return [
         Cell(str(connection.connection), connection.connection),
         Cell(str(prober.side)),
         Cell(str(prober.peer)),
         *(Cell(f"{number:,}", number) for number in (prober.probes, prober.replies, lost)),
         *(_setting_cell(name, getattr(prober, name)) for name in ("idle", "interval", "count")),
-        Cell(prober.ending, severity(prober)),
+        Cell(prober.ending, state_of(prober)),
         Cell(duration(connection.first_ns - start_ns), connection.first_ns),
         Cell(duration(watched_ns), watched_ns),
     ]

@@ -1,0 +1,7 @@
+"""The units that times are counted in, each written once: integer nanoseconds everywhere."""
+
+from __future__ import annotations
+
+MICROSECOND_NS = 1_000
+MILLISECOND_NS = 1_000_000
+SECOND_NS = 1_000_000_000

@@ -1,0 +1,165 @@
+"""How a connection ended, by whom, and in which frame: a row of ENDED for each row of OBSERVED.
+
+An RST that the connection outlived (both sides go on after it) ended nothing. Of several the first counts: what
+follows answers segments that were still on their way. Both sides' FINs before it, and it only swept up.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kacap.findings.case import frame_of
+from kacap.findings.observations import Watched
+from kacap.findings.observed import (
+    ACKS_NEW,
+    ANSWERS,
+    BARE,
+    FIN_SEEN,
+    FORGED,
+    HEARD,
+    IN_WINDOW,
+    RST_NOTE,
+    UNSTAMPED,
+)
+from kacap.findings.screening import nearest
+from kacap.kernels import Row, entry, kernel
+from kacap.model import Connection, Ended, Episode, FrameRef
+from kacap.timing.giving_up import GIVEN_UP, given_up
+
+# ENDED["how"], and ENDED["by"]: nobody, a side, a box in between, or the capture does not tell
+OPEN, FIN, RESET = 0, 1, 2
+A, B, BOX, UNCLEAR = 1, 2, 3, 4
+HOW = ("open", "fin", "reset")
+BY = (None, "a", "b", "a box", "unclear")
+# ENDED["cause"] of a reset
+FORGERY, STRANGER, REFUSED_DATA, ABORT, REFUSED = 1, 2, 3, 4, 5
+# A side that is heard so long after its peer's FIN has not closed; what comes sooner was on its way, or swept up.
+HALF_OPEN_NS = np.int64(3_000_000_000)
+
+ENDED = np.dtype(
+    [
+        ("time_ns", "<i8"),
+        ("frame", "<i8"),  # packed; 0: none
+        ("how", "u1"),
+        ("by", "u1"),
+        ("cause", "u1"),
+        ("named", "u1"),  # A or B: whose FIN it is, or in whose name the RST came
+    ],
+    align=True,
+)
+
+
+@kernel
+def _first_reset(row: Row, notes: Row) -> Row:
+    """Return the place of the RST that ended a connection, 0: none did."""
+    place = np.int64(row.first_note)
+    while place:
+        note = notes[place - 1]
+        heard_later = (row.a.known & HEARD and row.a.last_ns > note.time_ns) and (
+            row.b.known & HEARD and row.b.last_ns > note.time_ns
+        )
+        if note.kind == RST_NOTE and note.about & IN_WINDOW and not heard_later:
+            return place
+        place = np.int64(note.next)
+    return np.int64(0)
+
+
+@kernel
+def _cause(note: Row, row: Row) -> Row:
+    """Return the cause of a reset, by what only its maker knows.
+
+    Who has no such connection answers without ACK, at the number it was asked with (RFC 9293 3.10.7.1); an
+    application that aborts sends RST,ACK with the connection's numbers and timestamps (tcp_send_active_reset); a
+    socket closed before its data came acknowledges that data.
+    """
+    side = row.a if note.from_a else row.b
+    if note.about & FORGED:
+        return FORGERY
+    if note.about & (BARE | ANSWERS) == BARE | ANSWERS:
+        return STRANGER
+    if not side.known & HEARD:
+        return REFUSED
+    return REFUSED_DATA if note.about & ACKS_NEW else ABORT
+
+
+@kernel
+def _by(note: Row, row: Row, cause: Row) -> Row:
+    """Return who made a reset: the side it names where its TTL or its timestamps say so."""
+    if cause == FORGERY:
+        return BOX
+    side = row.a if note.from_a else row.b
+    own = A if note.from_a else B
+    if cause == STRANGER:
+        return own if side.known & HEARD and nearest(note.ttl, side) == 0 else UNCLEAR
+    return UNCLEAR if note.about & UNSTAMPED else own
+
+
+@kernel
+def _close_by_fin(row: Row, ended: Row) -> None:
+    """Write the end of a connection that FINs closed."""
+    fin_a, fin_b = row.a.known & FIN_SEEN != 0, row.b.known & FIN_SEEN != 0
+    if not fin_a and not fin_b:
+        return
+    a_first = fin_a and (not fin_b or row.a.fin_ns <= row.b.fin_ns)
+    first, other = (row.a, row.b) if a_first else (row.b, row.a)
+    if not (fin_a and fin_b) and other.known & HEARD and other.last_ns - first.fin_ns >= HALF_OPEN_NS:
+        return
+    ended.how = FIN
+    ended.by = ended.named = A if a_first else B
+    ended.time_ns, ended.frame = first.fin_ns, first.fin_frame
+
+
+@entry
+def _ends(observed: Row, notes: Row, ends: Row) -> None:
+    """Write a row of ENDED for each row of OBSERVED, whose forged RSTs are known."""
+    for i in range(len(observed)):
+        row, ended = observed[i], ends[i]
+        _close_by_fin(row, ended)
+        place = _first_reset(row, notes)
+        if place == 0:
+            continue
+        note = notes[place - 1]
+        both = row.a.known & FIN_SEEN and row.b.known & FIN_SEEN
+        if both and note.time_ns > max(row.a.fin_ns, row.b.fin_ns):
+            continue
+        ended.how, ended.cause = RESET, _cause(note, row)
+        ended.by, ended.named = _by(note, row, ended.cause), A if note.from_a else B
+        ended.time_ns, ended.frame = note.time_ns, note.frame
+
+
+def ends(watched: Watched) -> NDArray[np.void]:
+    """Return a row of ENDED for each connection that was watched; ``screen`` has marked the forged RSTs."""
+    found = np.zeros(len(watched.observed), ENDED)
+    _ends(watched.observed, watched.notes, found)
+    return found
+
+
+def ended_of(row: np.void, connection: Connection) -> Ended:
+    """Return how a connection ended: what its ENDED row says, or that one of its probers gave up."""
+    for prober in connection.probers:
+        episode = given_up(prober) if prober.ending in GIVEN_UP else None
+        if episode is not None:
+            by = "a" if prober.side == connection.a else "b"
+            at_ns = episode.probes[-1].time_ns + episode.gaps_ns[-1]
+            return Ended(str(prober.ending), by, _abort_frame(row, by, episode), at_ns, named=by)
+    time_ns, frame, how, by_code, cause, named = row.item()
+    at = frame_of(frame) if frame else None
+    return Ended(HOW[how], BY[by_code], at, time_ns if how else None, cause, BY[named])
+
+
+def _abort_frame(row: np.void, by: str, episode: Episode) -> FrameRef | None:
+    """Return the frame of the RST with which a prober gave up: a run that ICMP errors ended names one of these."""
+    if int(row["how"]) == RESET and BY[int(row["by"])] == by:
+        return frame_of(int(row["frame"]))
+    return episode.ending_frame
+
+
+def observed_until_ns(ended: Ended, last_ns: int, now_ns: int) -> int:
+    """Return until when a connection was watched, nanoseconds: until it closed, or until the capture ended.
+
+    ``last_ns`` is its last segment, ``now_ns`` the end of the capture, or now.
+    """
+    if ended.how == "open":
+        return max(now_ns, last_ns)
+    return last_ns if ended.how == "fin" or ended.time_ns is None else ended.time_ns

@@ -1,0 +1,97 @@
+"""How probing connections stand: how grave each is, and in what state, by array; an order over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kacap.classify.kinds import ENDINGS, Ending
+from kacap.connections import Connections
+from kacap.facts.ended import RESET
+from kacap.model import Connection, Prober
+
+# The states of a connection, gravest first. A prober's is that of its last episode's ending, where all its probes were
+# answered the last but nothing that came after them counts.
+STATES = (
+    "gave up", "gave up early", "reset", "unreachable", "still waiting", "resumed", "closed", "some probes missed",
+    "all answered",
+)  # fmt: skip
+_OF_ENDING = {
+    Ending.GAVE_UP: 0, Ending.USER_TIMEOUT: 1, Ending.RESET: 2, Ending.UNREACHABLE: 3, Ending.OPEN: 4,
+    Ending.RESUMED: 5, Ending.CLOSED: 6, Ending.ANSWERED: 7,
+}  # fmt: skip
+_BY_CODE = np.array([_OF_ENDING[ending] for ending in ENDINGS], np.int64)
+_RESET_STATE, _UNREACHABLE, _ANSWERED = 2, 3, len(STATES) - 1
+_NOBODY = len(STATES)
+
+
+def _state(codes: NDArray[np.integer], all_answered: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the place in STATES of probers, by the codes of their endings."""
+    states = _BY_CODE[codes]
+    return np.where(all_answered & (states > _UNREACHABLE), _ANSWERED, states)
+
+
+def state_of(prober: Prober) -> int:
+    """Return the place in STATES of one prober: 0 is the gravest."""
+    code = np.array([ENDINGS.index(Ending(prober.ending))])
+    return int(_state(code, np.array([prober.replies >= prober.probes]))[0])
+
+
+def gravest(connection: Connection) -> list[Prober]:
+    """Return the probers of a connection, the one in the gravest state first."""
+    return sorted(connection.probers, key=lambda prober: (state_of(prober), -prober.missed))
+
+
+class Standing(Sequence[Connection]):
+    """The connections that probe, gravest first, then most misses, then in order of their first segment."""
+
+    def __init__(
+        self, connections: Sequence[Connection], places: NDArray[np.int64], states: NDArray[np.int64]
+    ) -> None:
+        self._connections, self._places, self.states = connections, places, states
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, place: int) -> Connection: ...
+    @overload
+    def __getitem__(self, place: slice) -> Standing: ...
+    def __getitem__(self, place: int | slice) -> Connection | Standing:
+        """Return one of them, or some in the same order."""
+        if isinstance(place, slice):
+            return Standing(self._connections, self._places[place], self.states[place])
+        return self._connections[int(self._places[place])]
+
+    def __str__(self) -> str:
+        """Return how they fare in all: ``1 gave up, 1 reset, 22 all answered``."""
+        numbers = np.bincount(self.states, minlength=len(STATES))
+        return ", ".join(f"{n:,} {state}" for state, n in zip(STATES, numbers.tolist(), strict=False) if n)
+
+
+def by_gravity(connections: Sequence[Connection]) -> Standing:
+    """Return how the connections stand on which somebody probes."""
+    states, missed, numbers = _columns(connections)
+    probing = np.flatnonzero(states < _NOBODY)
+    order = probing[np.lexsort((numbers[probing], -missed[probing], states[probing]))]
+    return Standing(connections, order, states[order])
+
+
+def _columns(connections: Sequence[Connection]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return state, missed probes and serial number of connections; where nobody probes the state is one beyond all."""
+    if isinstance(connections, Connections):
+        probers = connections.probers
+        rows = connections.views.gatherer.probers.rows[probers]
+        states = np.where(probers > 0, _state(rows["ending"], rows["replies"] >= rows["probes"]), _NOBODY).min(axis=1)
+        missed = rows["missed"].sum(axis=1).astype(np.int64)
+        numbers, was_reset = connections.rows["id"].astype(np.int64), connections.ends["how"] == RESET
+    else:
+        states = np.array([min(map(state_of, c.probers), default=_NOBODY) for c in connections], np.int64)
+        missed = np.array([sum(p.missed for p in c.probers) for c in connections], np.int64)
+        numbers = np.array([c.connection for c in connections], np.int64)
+        was_reset = np.array([c.ended is not None and c.ended.how == "reset" for c in connections], np.bool_)
+    return np.where(was_reset & (states < _NOBODY), np.minimum(states, _RESET_STATE), states), missed, numbers

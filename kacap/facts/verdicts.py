@@ -1,0 +1,281 @@
+"""The one verdict of a connection, which every report shows: the gravest true thing with its cause, in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from kacap.classify.kinds import Ending, Grade
+from kacap.facts.ended import ABORT, FORGERY, REFUSED, REFUSED_DATA, STRANGER, ended_of, observed_until_ns
+from kacap.facts.runs import over_ns, unanswered
+from kacap.findings import observed as bits
+from kacap.findings.case import Case, Outstanding
+from kacap.model import Connection, Ended, Endpoint, Prober, Verdict
+from kacap.timing.giving_up import user_timeout
+from kacap.units import between, counted, duration
+
+# A cadence holds when this share of the gaps lies within this share of their median (the timer wheel is up to
+# one eighth late).
+CADENCE_SHARE, CADENCE_SPREAD = 0.8, 1 / 8
+WORTH_NS = 5_000_000_000  # bytes that wait for less than this say nothing of a connection
+GRAVE = (Ending.GAVE_UP, Ending.USER_TIMEOUT, Ending.UNREACHABLE)
+# Endings of a prober, gravest first.
+ORDER = (*GRAVE, Ending.RESET, Ending.OPEN, Ending.RESUMED, Ending.CLOSED, Ending.ANSWERED)
+
+
+def conclude(connection: Connection, row: np.void, case: Case | None, now_ns: int) -> None:
+    """Write how a connection ended, until when it was observed, and its verdict; ``row`` is its row of ENDED.
+
+    ``case`` is what was observed of it (None: nothing to tell), ``now_ns`` the end of the capture, or now.
+    """
+    connection.ended = ended = ended_of(row, connection)
+    connection.observed_until_ns = until_ns = observed_until_ns(ended, connection.last_ns, now_ns)
+    connection.verdict = lambda: verdict(connection, ended, case, until_ns)
+
+
+def verdict(connection: Connection, ended: Ended, case: Case | None, until_ns: int) -> Verdict:
+    """Return the verdict of a connection that was watched until ``until_ns``; ``case`` is what was observed of it.
+
+    Ambiguous probes make no headline.
+    """
+    certain = [prober for prober in connection.probers if prober.grade != Grade.AMBIGUOUS.word]
+    certain.sort(key=lambda prober: (ORDER.index(Ending(prober.ending)), -prober.missed))
+    if not certain:
+        return _unprobed(connection, ended, case, until_ns)
+    first = certain[0]
+    if ended.cause == FORGERY:
+        return Verdict(f"{_reset(connection, ended)}; {_pace(first)}", "bad")
+    if first.unheard > (0 if first.ending in GRAVE else 1):
+        return _deaf(first)
+    if first.ending in GRAVE:
+        return of_prober(first)
+    if ended.how == "reset":
+        return _ended_by_reset(connection, ended, first)
+    waits = _waiting(case)
+    if waits is not None and case is not None and first.ending != Ending.OPEN:
+        return Verdict(f"{_waits(case, waits)}; before, {_pace(first)}", "bad")
+    said = of_prober(first)
+    if ended.how == "fin" and first.ending in (Ending.ANSWERED, Ending.RESUMED, Ending.CLOSED):
+        answered = _answered(first)
+        return Verdict(f"{answered.sentence}; {_closed(connection, ended, first)}", answered.mood)
+    return said
+
+
+def _deaf(prober: Prober) -> Verdict:
+    """Return the verdict on a prober that did not hear its peer's replies."""
+    verb = "gave up on" if prober.ending in GRAVE else "does not hear"
+    replies = counted(prober.unheard, "reply", "replies")
+    return Verdict(f"{prober.side} {verb} {prober.peer}: {replies} in the capture did not reach it", "bad")
+
+
+def _end(connection: Connection, letter: str | None) -> Endpoint | None:
+    """Return the end that a or b means; None for anything else."""
+    return {"a": connection.a, "b": connection.b}.get(letter or "")
+
+
+def _closed(connection: Connection, ended: Ended, prober: Prober) -> str:
+    """Return who closed the connection and how long after the last probe, in words."""
+    after_ns = (ended.time_ns or 0) - prober.last_probe_ns
+    when = f" {duration(after_ns)} after the last probe" if after_ns >= 0 else ""
+    return f"{_end(connection, ended.by)} closed it (FIN){when}"
+
+
+def _reset(connection: Connection, ended: Ended) -> str:
+    """Return who reset a connection, in words: four makers, four sentences."""
+    named = _end(connection, ended.named)
+    unclear = ended.by == "unclear"
+    return {
+        FORGERY: f"a box in between reset the connection in the name of {named}",
+        STRANGER: f"{named}{', or a box in its name,' if unclear else ''} does not know the connection: it answered "
+        "with RST",
+        REFUSED_DATA: f"{named} reset the connection when data came: its application had closed",
+        REFUSED: f"{named} refused the connection (RST)",
+        ABORT: f"an RST in the name of {named} ended the connection" if unclear
+        else f"the application of {named} reset the connection",
+    }.get(ended.cause, f"{named} reset the connection")  # fmt: skip
+
+
+def _ended_by_reset(connection: Connection, ended: Ended, prober: Prober) -> Verdict:
+    """Return the verdict on a probed connection that an RST ended."""
+    said = _reset(connection, ended)
+    last = prober.episodes[-1] if prober.episodes else None
+    after_ns = (ended.time_ns or 0) - prober.last_probe_ns
+    if prober.ending == Ending.RESET and ended.cause == STRANGER:
+        silence = f" after {duration(last.first_gap_ns)} of silence" if last and last.first_gap_ns is not None else ""
+        return Verdict(f"{said} to the probe of {prober.side}{silence}", "bad")
+    missed = unanswered(last) if last is not None else prober.missed
+    if missed and prober.ending != Ending.ANSWERED:
+        return Verdict(f"{said}; {counted(missed, 'probe')} of {prober.side} went unanswered before", "bad")
+    when = f" {duration(after_ns)} after the last probe" if after_ns >= 0 else ""
+    return Verdict(f"{_answered(prober).sentence}; {said}{when}", "bad" if ended.cause == STRANGER else "doubt")
+
+
+def _pace(prober: Prober) -> str:
+    """Return how a prober fared before something else ended the connection."""
+    return f"{_probes(prober)}, {share_answered(prober)}"
+
+
+def _waiting(case: Case | None) -> Outstanding | None:
+    """Return the bytes that still wait for an acknowledgement at the end of the capture, if they do for long."""
+    if case is None:
+        return None
+    found = [one for one in map(case.outstanding, (True, False)) if one is not None and one.how == bits.OPEN]
+    return next((one for one in found if not one.vain and one.last_ns - one.first_ns >= WORTH_NS), None)
+
+
+def _waits(case: Case, waits: Outstanding) -> str:
+    """Return in words that bytes wait."""
+    return (
+        f"{waits.bytes:,} B of {case.end(waits.from_a)} are unacknowledged after "
+        f"{duration(waits.last_ns - waits.first_ns)} and {counted(waits.n, 'retransmission')}"
+    )
+
+
+def _unprobed(connection: Connection, ended: Ended, case: Case | None, until_ns: int) -> Verdict:
+    """Return the verdict of a connection on which nobody surely probes."""
+    none = f"no keepalive probe in {duration(max(until_ns - connection.first_ns, 0))}"
+    if connection.probers:
+        number = sum(prober.probes for prober in connection.probers)
+        none = f"{counted(number, 'segment')} may be a keepalive probe or not, and none is certain"
+    killed, waits = case.killed if case is not None else None, _waiting(case)
+    if ended.cause == FORGERY:
+        return Verdict(f"{_reset(connection, ended)}; {none}", "bad")
+    if killed is not None and case is not None and not case.closed(not killed.from_a):
+        met = "an RST" if killed.reset is not None else "no answer"
+        use = f"the first use after {duration(killed.silence_ns)} of silence, by {case.end(killed.from_a)}"
+        return Verdict(f"{use}, met {met}; {none}", "bad")
+    if waits is not None and case is not None:
+        return Verdict(f"{_waits(case, waits)}; {none}", "bad")
+    mood = "doubt" if connection.probers else "good"
+    if ended.how == "reset":
+        return Verdict(f"{_reset(connection, ended)}; {none}", "doubt")
+    if ended.how == "fin":
+        return Verdict(f"{_end(connection, ended.by)} closed it (FIN); {none}", mood)
+    return Verdict(none, mood)
+
+
+def probe_gaps(prober: Prober) -> list[int]:
+    """Return the gaps between consecutive probes of a prober, in nanoseconds, sorted."""
+    times = sorted(probe.time_ns for episode in prober.episodes for probe in episode.probes)
+    return sorted(later - earlier for earlier, later in pairwise(times))
+
+
+def steady(gaps_ns: Sequence[int]) -> int | None:
+    """Return the median of sorted gaps in nanoseconds when most of them agree with it, else None."""
+    if not gaps_ns:
+        return None
+    median = gaps_ns[len(gaps_ns) // 2]
+    near = sum(abs(gap - median) <= median * CADENCE_SPREAD for gap in gaps_ns)
+    return median if near >= CADENCE_SHARE * len(gaps_ns) else None
+
+
+def cadence(prober: Prober) -> str:
+    """Return how often a prober probes: ``every 1.02 s``, ``after 61.4 s of silence``, ``1.02 s to 2 h apart``."""
+    if prober.gaps_ns is not None and prober.gaps_ns[1] <= prober.gaps_ns[0] * (1 + CADENCE_SPREAD):
+        return f"every {duration((prober.last_probe_ns - prober.first_probe_ns) // (prober.probes - 1))}"
+    gaps = probe_gaps(prober)
+    if (every := steady(gaps)) is not None:
+        return f"every {duration(every)}"
+    idle = sorted(e.first_gap_ns for e in prober.episodes if e.first_gap_ns is not None)
+    if (after := steady(idle)) is not None:
+        return f"after {duration(after)} of silence"
+    if prober.gaps_ns is not None:
+        return f"{between(*prober.gaps_ns)} apart"
+    return "once" if prober.probes == 1 else f"{prober.probes:,} times"
+
+
+def _probes(prober: Prober) -> str:
+    """Return how a sentence about a prober begins: ``10.0.0.1:5432 probes every 61.4 s``."""
+    return f"{prober.side} {'probed' if prober.probes == 1 else 'probes'} {cadence(prober)}"
+
+
+def share_answered(prober: Prober) -> str:
+    """Return ``all answered``, ``none answered`` or ``409 of 412 answered``."""
+    if prober.replies >= prober.probes:
+        return "answered" if prober.probes == 1 else "all answered"
+    if prober.replies == 0:
+        return "not answered" if prober.probes == 1 else "none answered"
+    return f"{prober.replies:,} of {prober.probes:,} answered"
+
+
+def _silence(prober: Prober) -> str:
+    """Return how long the peer had been silent when the last episode ended, in words."""
+    if not prober.episodes:
+        return ""
+    last = prober.episodes[-1]
+    if last.silent_since_ns is not None:
+        return f" in {duration(over_ns(last) - last.silent_since_ns)} of silence"
+    return f" in at least {duration(over_ns(last) - last.probes[0].time_ns)} of silence"
+
+
+def _run(prober: Prober) -> str:
+    """Return the length of the last run of unanswered probes, in words."""
+    return counted(unanswered(prober.episodes[-1]) if prober.episodes else prober.missed, "unanswered probe")
+
+
+def _answered(prober: Prober) -> Verdict:
+    missed = prober.replies < prober.probes
+    return Verdict(f"{_probes(prober)}, {share_answered(prober)}", "doubt" if missed else "good")
+
+
+def _with_tail(tail: str) -> Callable[[Prober], Verdict]:
+    """Return a sentence of the answered kind that goes on with ``tail``."""
+
+    def sentence(prober: Prober) -> Verdict:
+        start = _answered(prober)
+        return Verdict(f"{start.sentence}; {tail}", start.mood)
+
+    return sentence
+
+
+def _open(prober: Prober) -> Verdict:
+    if prober.replies >= prober.probes:
+        return _answered(prober)
+    return Verdict(f"{_answered(prober).sentence}; {_run(prober)} when the capture ended", "doubt")
+
+
+def _gave_up(prober: Prober) -> Verdict:
+    """Return that a prober gave up; where count and user timeout both explain when, both readings stay."""
+    said = f"{prober.side} gave up on {prober.peer}: {_run(prober)}{_silence(prober)}"
+    bracket = user_timeout(prober) if prober.ending == Ending.GAVE_UP else None
+    if bracket is None or prober.count.verdict == "ok":
+        return Verdict(said, "bad")
+    number = unanswered(prober.episodes[-1])
+    span = between(*bracket) if bracket[0] else f"at most {duration(bracket[1])}"
+    return Verdict(f"{said} (count {number}, or a TCP_USER_TIMEOUT of {span})", "bad")
+
+
+def _user_timeout(prober: Prober) -> Verdict:
+    return Verdict(_gave_up(prober).sentence + " (TCP_USER_TIMEOUT, not its count)", "bad")
+
+
+def _after_reset(prober: Prober) -> Verdict:
+    last = prober.episodes[-1] if prober.episodes else None
+    silence = f" after {duration(last.first_gap_ns)} of silence" if last and last.first_gap_ns is not None else ""
+    return Verdict(f"{prober.peer} reset the connection when {prober.side} probed it{silence}", "bad")
+
+
+def _unreachable(prober: Prober) -> Verdict:
+    return Verdict(f"{prober.side} cannot reach {prober.peer}: {_run(prober)} and ICMP errors", "bad")
+
+
+_SENTENCES: dict[Ending, Callable[[Prober], Verdict]] = {
+    Ending.ANSWERED: _answered,
+    Ending.RESUMED: _with_tail("then the peer spoke again"),
+    Ending.CLOSED: _with_tail("then the connection was closed"),
+    Ending.OPEN: _open,
+    Ending.GAVE_UP: _gave_up,
+    Ending.USER_TIMEOUT: _user_timeout,
+    Ending.RESET: _after_reset,
+    Ending.UNREACHABLE: _unreachable,
+}
+
+
+def of_prober(prober: Prober) -> Verdict:
+    """Return the sentence that says how one prober fares, whatever else happened to its connection."""
+    said = _SENTENCES[Ending(prober.ending)](prober)
+    if prober.grade != Grade.AMBIGUOUS.word:
+        return said
+    return Verdict(f"{said.sentence} (ambiguous: these may be no keepalives)", "doubt")

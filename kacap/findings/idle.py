@@ -1,0 +1,192 @@
+"""Findings about connections that were dead at their first use after a silence: who forgot them, and after how long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+from kacap.classify.kinds import Ending
+from kacap.findings.case import Case, Claim, Reset, closing_ns, episodes, frames_of
+from kacap.findings.context import Context
+from kacap.model import Endpoint, Episode, FrameRef, Prober
+from kacap.timing.limits import Limit, matching
+from kacap.units import duration
+
+SECOND_NS = 1_000_000_000
+IDLE_NS = 3_000_000_000  # a shorter silence may be one between retransmissions
+SOON_NS = 60_000_000_000  # who finds a connection dead opens another by then
+STEADY = 20  # a silence that differs from one survived before by less than a twentieth is no longer one
+TIGHT_NS = 30_000_000_000  # the shortest default of a known box: what is survived below that brackets none
+LATE = 1.25  # of a prober's own period: its timer may be late by an eighth, and the capture may begin in between
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """The first use of a connection after a silence that got an RST, or nothing, in nanoseconds.
+
+    ``dead`` is the end that should have answered, ``by_box`` whether the RST in its name is a box's.
+    """
+
+    silence_ns: int
+    at_ns: int
+    until_ns: int
+    dead: Endpoint
+    by_reset: bool
+    by_box: bool
+    frames: list[FrameRef]
+    user: Endpoint
+    probed: bool
+
+
+def reset_at(case: Case, frame: FrameRef | None) -> Reset | None:
+    """Return the RST in a frame."""
+    return next((reset for reset in case.resets if reset.frame == frame), None)
+
+
+def death_of(case: Case) -> Death | None:
+    """Return how a connection was found dead at its first use after a silence, None if it was not.
+
+    Who answers must be one without the connection, or nobody must, until the end of resending or probing. A silence no
+    longer than one it survived is none, nor is one after the other side had closed, nor one in which the other side's
+    own keepalive had stopped: it was gone before.
+    """
+    for prober, episode in episodes(case, Ending.GAVE_UP, Ending.RESET, Ending.USER_TIMEOUT, Ending.OPEN):
+        if episode.ending == Ending.OPEN and len(episode.probes) < 2:
+            continue
+        death = _at_probe(case, prober, episode)
+        if death is not None:
+            return death
+    killed = case.killed
+    if killed is None or case.connection.probers:
+        return None
+    if case.survived_ns >= killed.silence_ns or case.closed(not killed.from_a):
+        return None
+    dead, user, reset = case.end(not killed.from_a), case.end(killed.from_a), killed.reset
+    waits = case.outstanding(killed.from_a)
+    frames = [reset.frame] if reset else waits.frames[:6] if waits else []
+    until_ns, by_box = case.connection.last_ns, reset is not None and reset.forged
+    return Death(killed.silence_ns, killed.at_ns, until_ns, dead, reset is not None, by_box, frames, user, False)
+
+
+def _at_probe(case: Case, prober: Prober, episode: Episode) -> Death | None:
+    """Return the death that a run of probes found."""
+    gap = episode.first_gap_ns
+    if gap is None or gap < IDLE_NS or case.survived_ns * STEADY >= gap * (STEADY - 1):
+        return None
+    peer_is_a = prober.peer == case.connection.a
+    if case.closed(peer_is_a) or stopped_probing(case, prober, episode):
+        return None
+    if episode.ending != Ending.RESET and prober.replies == 0 and gap < TIGHT_NS:
+        return None  # no probe was ever answered: no box that forgets so soon is known, one that drops probes is
+    by_reset = episode.ending == Ending.RESET
+    reset = reset_at(case, episode.ending_frame) if by_reset else None
+    by_box = reset is not None and reset.forged
+    if by_reset and not by_box and (reset is None or not reset.stranger):
+        return None
+    times = gap, episode.probes[0].time_ns, closing_ns(episode)
+    return Death(*times, prober.peer, by_reset, by_box, frames_of(episode), prober.side, True)
+
+
+def stopped_probing(case: Case, prober: Prober, episode: Episode) -> bool:
+    """Return whether the peer probed before, and did not when its own keepalive was due in the silence: it was gone."""
+    other = next((p for p in case.connection.probers if p.side == prober.peer), None)
+    if other is None or episode.first_gap_ns is None:
+        return False
+    idle_ns = [e.first_gap_ns for e in other.episodes if e.first_gap_ns is not None]
+    return bool(idle_ns) and episode.first_gap_ns > LATE * max(idle_ns)
+
+
+def destination(case: Case) -> Endpoint:
+    """Return the end that was connected to; where the SYN was not captured, the one with the smaller port."""
+    a, b = case.connection.a, case.connection.b
+    return b if case.connection.began_in_capture or b.port <= a.port else a
+
+
+def is_lively(death: Death, context: Context) -> bool:
+    """Return whether the end that should have answered was not gone itself: a box has forgotten the connection.
+
+    After silence it was heard elsewhere, then or soon after: a laptop may sleep for longer. An RST proves that
+    something is there, but a host that was started again sends one too: then no connection is older than the silence.
+    """
+    address = death.dead.address
+    if death.by_box:
+        return True
+    if address == death.user.address:
+        return False  # what is heard of it may be the user's own
+    if death.by_reset:
+        return context.heard.throughout(address, death.at_ns - death.silence_ns, death.at_ns)
+    return context.alive(death.dead, death.user, death.at_ns, death.until_ns + SOON_NS)
+
+
+def forgetting(low_ns: int, high_ns: int, context: Context) -> list[Limit]:
+    """Return the known limits of boxes that forget without a word, above a silence survived, up to one that killed.
+
+    Where only data counts the box is an end itself (a proxy): it closes, and the capture shows that.
+    """
+    return [limit for limit in matching(low_ns, high_ns, context.limits) if limit.refreshed]
+
+
+def limit_words(limits: Iterable[Limit]) -> str:
+    """Return limits as ``350 s (AWS NLB (TCP), AWS NAT gateway), 300 s (F5 BIG-IP)``, the nearest first."""
+    words = []
+    for seconds, group in groupby(limits, key=lambda limit: limit.seconds):
+        names = [limit.what for limit in group]
+        more = ", ..." if len(names) > 3 else ""
+        words.append(f"{duration(seconds * 1_000_000_000)} ({', '.join(names[:3])}{more})")
+    return ", ".join(words[:3])
+
+
+def limit_s(survived_ns: int, killed_ns: int) -> int:
+    """Return the silence that is known to be safe, whole seconds: the longest survived, else less than what killed."""
+    return max((survived_ns or killed_ns) // SECOND_NS, 1)
+
+
+def path_forgot(case: Case, context: Context) -> Iterator[Claim]:
+    """Probes after a long silence meet nothing, or an RST, where shorter silences were survived or the peer is up."""
+    death = death_of(case)
+    if death is None or not death.probed:
+        return
+    survived, lively = case.survived_ns, is_lively(death, context)
+    limits = forgetting(survived, death.silence_ns, context)
+    tight = survived >= TIGHT_NS and 2 * survived >= death.silence_ns
+    if lively or (tight and limits):
+        came = "an RST" if death.by_reset else "nothing"
+        sentence = (
+            f"after {duration(death.silence_ns)} of silence the first probe of {death.user} met {came}; "
+            f"{_blame(death, survived, lively, limits)}"
+        )
+        yield Claim(sentence, death.frames, limit_s(survived, death.silence_ns))
+
+
+def _blame(death: Death, survived: int, lively: bool, limits: list[Limit]) -> str:
+    """Say what was survived before, and how likely it is that a box has forgotten the connection."""
+    before = f"it had survived {duration(survived)}" if survived else "no shorter silence was tried"
+    known = f"; known limits in between: {limit_words(limits)}" if limits else ""
+    if not lively:
+        gone = "was started again" if death.by_reset else "has gone"
+        return f"{before}; a box on the path may have forgotten the connection, or the peer {gone} meanwhile{known}"
+    if death.by_box:
+        why = "the RST is not the peer's own"
+    elif death.by_reset:
+        why = f"another connection of {death.dead.address} outlived that time"
+    else:
+        why = f"{death.dead.address} was heard on another connection then"
+    return f"{before}; a box on the path has likely forgotten the connection ({why}){known}"
+
+
+def died_idle(case: Case, context: Context) -> Iterator[Claim]:
+    """A connection on which nobody probes was found dead at its first use after a silence."""
+    death = death_of(case)
+    if death is None or death.probed:
+        return
+    lively, survived = is_lively(death, context), case.survived_ns
+    if not (death.by_reset or lively) or destination(case) in context.bracketed:
+        return
+    limits = forgetting(survived, death.silence_ns, context)
+    came = "an RST" if death.by_reset else "no answer"
+    sentence = (
+        f"{death.user} > {death.dead} died while nobody used it: what came after {duration(death.silence_ns)} of "
+        f"silence got {came}; {_blame(death, survived, lively, limits)}"
+    )
+    yield Claim(sentence, death.frames, limit_s(survived, death.silence_ns))

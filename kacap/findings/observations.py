@@ -1,0 +1,96 @@
+"""What findings rest on, watched beside the tracker: rows for each connection slot, and pools for what few have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kacap.findings.observed import NOTE, OBSERVED, POOLS, SPAN
+from kacap.findings.observing import observe
+
+FIRST_NOTES, FIRST_SPANS = 1024, 64
+
+
+@dataclass(slots=True)
+class Watched:
+    """OBSERVED rows of some connections, in their order, with the pools that these refer to."""
+
+    observed: NDArray[np.void]
+    notes: NDArray[np.void]
+    spans: NDArray[np.void]
+
+    def picked(self, slots: NDArray[np.intp]) -> Watched:
+        """Return the rows of some of them, with their part of the pools."""
+        return _picked(self, slots)
+
+
+class Observations:
+    """OBSERVED rows, one for each slot of the tracker's; they move when its rows do."""
+
+    def __init__(self, slots: int = 0) -> None:
+        self.observed = np.zeros(slots, OBSERVED)
+        self.notes, self.spans = np.zeros(FIRST_NOTES, NOTE), np.zeros(FIRST_SPANS, SPAN)
+        self.pools = np.zeros(1, POOLS)
+
+    def take(self, segments: NDArray[np.void], labels: NDArray[np.void]) -> None:
+        """Watch classified segments, SEGMENT rows with their LABELs, before the tracker moves a row."""
+        self.pools["position"] = 0
+        while True:
+            observe(segments, labels, (self.pools, self.observed, self.notes, self.spans))
+            if int(self.pools["position"][0]) >= len(segments):
+                return
+            self.notes, self.spans = _grown(self.notes, self._used("notes")), _grown(self.spans, self._used("spans"))
+
+    def _used(self, pool: str) -> int:
+        """Return how many rows of a pool are in use."""
+        return int(self.pools[pool][0])
+
+    def of(self, slots: NDArray[np.intp]) -> Watched:
+        """Return what was seen of some slots, as a copy that later segments leave alone."""
+        notes, spans = self.notes[: self._used("notes")], self.spans[: self._used("spans")]
+        return _picked(Watched(self.observed, notes, spans), slots)
+
+    def move(self, kept: NDArray[np.intp], size: int) -> None:
+        """Keep the rows of the slots given, which become the first, with room for ``size`` slots in all."""
+        watched = self.of(kept)
+        self.observed = np.zeros(size, OBSERVED)
+        self.observed[: len(kept)] = watched.observed
+        for name, pool in (("notes", watched.notes), ("spans", watched.spans)):
+            self.pools[name] = len(pool)
+            setattr(self, name, _grown(pool, len(pool)))
+
+
+def _grown(pool: NDArray[np.void], used: int) -> NDArray[np.void]:
+    """Return a pool with the rows in use, and room for as many again."""
+    larger = np.zeros(2 * max(used, FIRST_SPANS), pool.dtype)
+    larger[:used] = pool[:used]
+    return larger
+
+
+def _picked(watched: Watched, slots: NDArray[np.intp]) -> Watched:
+    """Return the rows of some slots, numbered from 0, with their part of the pools."""
+    rows = watched.observed[slots]
+    renumbered = np.full(len(watched.observed), -1, np.int64)
+    renumbered[slots] = np.arange(len(slots))
+    notes, note_place = _part(watched.notes, renumbered)
+    spans, span_place = _part(watched.spans, renumbered)
+    for name in ("first_note", "last_note", "killed_note"):
+        rows[name] = note_place[rows[name]]
+    notes["next"] = note_place[notes["next"]]
+    for side in ("a", "b"):
+        for name in ("span", "kept"):
+            rows[side][name] = span_place[rows[side][name]]
+    return Watched(rows, notes, spans)
+
+
+def _part(pool: NDArray[np.void], renumbered: NDArray[np.int64]) -> tuple[NDArray[np.void], NDArray[np.int64]]:
+    """Return the rows of a pool that belong to some slots, and the new place of each (from 1; 0: none)."""
+    slot = renumbered[pool["slot"]]
+    mine = slot >= 0
+    part = pool[mine]
+    part["slot"] = slot[mine]
+    place = np.zeros(len(pool) + 1, np.int64)
+    place[1:][mine] = np.arange(1, len(part) + 1)
+    return part, place

@@ -1,0 +1,186 @@
+"""What findings rest on, one row of OBSERVED for each connection slot. A row of zeros has seen nothing.
+
+A side's half (SIDE_OBSERVED) holds when it was heard, its numbers, TTLs and IP IDs, the bytes that wait for an
+acknowledgement, and its most regular data. What few connections have lies in two pools: a NOTE for each RST or ICMP
+error, a SPAN for bytes that were sent again and again. Places in a pool are counted from 1, so that 0 is none; a frame
+is packed as ``file << 48 | number``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+FLIGHTS, TTLS, SPAN_FRAMES = 3, 4, 16
+NOTES_EACH = 8  # notes kept of one connection, of each kind and side
+SUSPENDED_AFTER = 3  # retransmissions of the same bytes
+REGULAR_GAPS = 4  # between data, that differ by no more than a tenth
+
+# SIDE_OBSERVED["known"]
+HEARD = 1  # first_ns, last_ns
+UNA = 2
+END = 4
+BYTES = 8  # end is that of payload in the capture
+TIMESTAMPS = 16  # its segments carry timestamps
+FIN_SEEN = 32
+HEAD = 64  # bytes wait for an acknowledgement, and were sent again
+VAIN = 128  # ... although the capture shows that they were acknowledged
+PEER_RESET = 256  # an RST of the peer came since they were last sent
+BEATING = 512  # beat_ns, sent_ns
+RESET_OWN = 1024  # it has sent an RST
+
+# NOTE["kind"], NOTE["about"]
+RST_NOTE, QUOTE_NOTE = 1, 2
+BARE = 1  # RST without ACK
+ANSWERS = 2  # its sequence number is what the other side's last segment acknowledges
+OWN_NUMBER = 4  # its sequence number is the next one of its side
+ACKS_NEW = 8  # it acknowledges bytes that were not acknowledged before
+UNSTAMPED = 16  # without timestamps, although the side's other segments carry them
+IN_WINDOW = 32
+TO_PROBE = 64  # it follows unanswered probes of the other side
+AFTER_PROBES = 128  # it follows unanswered probes of its own side
+COUNTING = 256  # the IP IDs of its side were counted up so far
+AFTER_RESET = 512  # its side had sent an RST before
+# ... and once the whole connection is known (screening): why a box in between made it
+FOREIGN_TTL = 1024  # it came over another number of hops than its side's data
+OTHER_COUNTER = 2048  # its side had sent an RST of its own, and it is not of that side's IP IDs
+TOO_FAST = 4096  # it came faster than that side ever answers
+FORGED = FOREIGN_TTL | OTHER_COUNTER | TOO_FAST
+
+# SPAN["how"]
+OPEN, ACKED, RESET_BY_SENDER, RESET_BY_PEER, WENT_ON = 0, 1, 2, 3, 4
+
+_FLIGHT = np.dtype(
+    [
+        ("time_ns", "<i8"),
+        ("frame", "<i8"),
+        ("seq", "<u4"),
+        ("end", "<u4"),
+        ("ip_id", "<u2"),  # of its first segment
+    ],
+    align=True,
+)
+
+_BEAT = np.dtype(
+    [
+        ("least_ns", "<i8"),  # between messages
+        ("most_ns", "<i8"),
+        ("first_frame", "<i8"),
+        ("last_frame", "<i8"),
+        ("n", "<u4"),  # gaps
+        ("bytes", "<u4"),  # payload of the first segment of a message: the largest
+        ("answer_bytes", "<u4"),  # ... and of the other side's answer
+    ],
+    align=True,
+)
+
+SIDE_OBSERVED = np.dtype(
+    [
+        ("known", "<u4"),
+        ("una", "<u4"),  # highest acknowledgement of the peer
+        ("end", "<u4"),  # next sequence number
+        ("sent_ack", "<u4"),  # its newest acknowledgement
+        ("last_seq", "<u4"),  # of its last segment
+        ("first_ns", "<i8"),  # when it was heard first, RSTs apart
+        ("last_ns", "<i8"),  # ... and last
+        ("quiet_ns", "<i8"),  # its longest pause in between
+        ("sent_ns", "<i8"),  # its last new bytes
+        ("ttl", "u1", (TTLS,)),  # of its segments, copies included, all but RSTs and SYNs
+        ("data_n", "<u2", (TTLS,)),  # how many with that TTL: with payload, replies to probes, others
+        ("reply_n", "<u2", (TTLS,)),
+        ("other_n", "<u2", (TTLS,)),
+        ("ip_id", "<u2"),
+        ("ip_steps", "u1"),  # how often its IP ID grew by little
+        ("ip_jumps", "u1"),  # ... and how often not
+        ("syn_ttl", "u1"),  # of its SYN,ACK
+        ("more_ttls", "u1"),  # 1: there are more than these
+        ("resets", "u1"),  # its RSTs, those that are noted
+        ("rtt_ns", "<i8"),  # how soon it answered, at its fastest; 0: not seen
+        ("reply_ns", "<i8"),  # the same of its replies to probes, which are never delayed; 0: none
+        ("replies", "<u4"),
+        ("fin_ns", "<i8"),
+        ("fin_frame", "<i8"),
+        ("head_ns", "<i8"),  # the bytes that were sent again: when first
+        ("resent_ns", "<i8"),  # ... and when last
+        ("head_reset_ns", "<i8"),
+        ("head_frame", "<i8"),  # 0: not known which
+        ("resent_frame", "<i8"),  # the first retransmission
+        ("head_seq", "<u4"),
+        ("head_end", "<u4"),
+        ("head_n", "<u4"),  # retransmissions
+        ("head_ip_id", "<u2"),
+        ("flight", "u1"),  # the newest of flights
+        ("flights_n", "u1"),
+        ("span", "<i4"),  # of these bytes, once they were sent again twice
+        ("kept", "<i4"),  # the longest SPAN that is over
+        ("flights", _FLIGHT, (FLIGHTS,)),
+        ("beat_ns", "<i8"),  # when its last message began
+        ("run", _BEAT),
+        ("beat", _BEAT),  # the longest run
+    ],
+    align=True,
+)
+
+OBSERVED = np.dtype(
+    [
+        ("a", SIDE_OBSERVED),
+        ("b", SIDE_OBSERVED),
+        ("last_ns", "<i8"),
+        ("survived_ns", "<i8"),  # the longest silence after which both sides were heard again
+        ("trial_ns", "<i8"),  # a silence that one side has ended and the other has not answered yet
+        ("trial_at_ns", "<i8"),  # when it ended
+        ("killed_ns", "<i8"),  # the silence whose end was answered as only who has no such connection does; 0: none
+        ("killed_at_ns", "<i8"),
+        ("first_note", "<i4"),
+        ("last_note", "<i4"),
+        ("killed_note", "<i4"),
+        ("quotes", "<u4"),  # ICMP errors
+        ("trial_from_a", "u1"),
+        ("killed_from_a", "u1"),
+    ],
+    align=True,
+)
+
+NOTE = np.dtype(
+    [
+        ("time_ns", "<i8"),
+        ("frame", "<i8"),
+        ("slot", "<i8"),
+        ("silence_ns", "<i8"),  # since the connection's last segment
+        ("after_ns", "<i8"),  # since the other side's last segment; -1: none
+        ("quoted_ns", "<i8"),  # of an ICMP error: when what it quotes was sent; 0: not its side's last segment
+        ("by_hi", "<u8"),
+        ("by_lo", "<u8"),
+        ("seq", "<u4"),
+        ("ack", "<u4"),
+        ("next", "<i4"),  # of the same connection
+        ("about", "<u2"),
+        ("ip_id", "<u2"),
+        ("usual_ip_id", "<u2"),  # of its side's segment before; 0: none, or not counted
+        ("window", "<u2"),
+        ("kind", "u1"),
+        ("from_a", "u1"),
+        ("ttl", "u1"),
+        ("icmp_type", "u1"),
+        ("icmp_code", "u1"),
+    ],
+    align=True,
+)
+
+SPAN = np.dtype(
+    [
+        ("slot", "<i8"),
+        ("first_ns", "<i8"),
+        ("last_ns", "<i8"),
+        ("end_ns", "<i8"),
+        ("first_frame", "<i8"),
+        ("frames", "<i8", (SPAN_FRAMES,)),  # the last retransmissions, as a ring
+        ("times_ns", "<i8", (SPAN_FRAMES,)),
+        ("n", "<u4"),
+        ("bytes", "<u4"),
+        ("how", "u1"),
+        ("vain", "u1"),
+    ],
+    align=True,
+)
+
+POOLS = np.dtype([("position", "<i8"), ("notes", "<i8"), ("spans", "<i8")], align=True)

@@ -1,0 +1,115 @@
+"""Who was heard when, by address, over all connections of a capture: kept as rows, looked up by bisection."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kacap.addresses import address_halves
+from kacap.findings.observed import HEARD
+
+PRESENCE = np.dtype(
+    [("hi", "<u8"), ("lo", "<u8"), ("first_ns", "<i8"), ("last_ns", "<i8"), ("quiet_ns", "<i8")], align=True
+)
+BLOCK = 1024  # presences that are searched together
+
+
+class AtAddress:
+    """The presences of one address, as PRESENCE rows in order of ``first_ns``."""
+
+    def __init__(self, rows: NDArray[np.void]) -> None:
+        self.firsts: list[int] = rows["first_ns"].tolist()
+        self.lasts: list[int] = np.sort(rows["last_ns"]).tolist()
+        # The newest ``last_ns`` of the first one, the first two, ...
+        self.newest: list[int] = np.maximum.accumulate(rows["last_ns"]).tolist()
+        self.rows = rows
+
+    @cached_property
+    def _blocks(self) -> list[tuple[list[int], list[int]]]:
+        """For each block of rows: ``last_ns`` in order, and the shortest pause of those from there on."""
+        blocks = []
+        for start in range(0, len(self.rows), BLOCK):
+            rows = self.rows[start : start + BLOCK]
+            rows = rows[np.argsort(rows["last_ns"], kind="stable")]
+            shortest = np.minimum.accumulate(rows["quiet_ns"][::-1])[::-1]
+            blocks.append((rows["last_ns"].tolist(), shortest.tolist()))
+        return blocks
+
+    def between(self, low_ns: int, high_ns: int) -> bool:
+        """Return whether the address was certainly heard within a span: it never paused for as long."""
+        for times in (self.firsts, self.lasts):
+            place = bisect_left(times, low_ns)
+            if place < len(times) and times[place] <= high_ns:
+                return True
+        before = bisect_left(self.firsts, low_ns)
+        if before == 0 or self.newest[before - 1] <= high_ns:
+            return False
+        return self._pauses_less(before, high_ns, high_ns - low_ns)
+
+    def _pauses_less(self, before: int, high_ns: int, pause_ns: int) -> bool:
+        """Return whether one of the first rows lasts beyond ``high_ns`` and never paused for longer than that."""
+        whole = before // BLOCK
+        for lasts, shortest in self._blocks[:whole]:
+            place = bisect_right(lasts, high_ns)
+            if place < len(lasts) and shortest[place] <= pause_ns:
+                return True
+        rest = self.rows[whole * BLOCK : before]
+        return bool(((rest["last_ns"] > high_ns) & (rest["quiet_ns"] <= pause_ns)).any())
+
+    def throughout(self, low_ns: int, high_ns: int) -> bool:
+        """Return whether one connection is older than a span and was heard of after it."""
+        before = bisect_right(self.firsts, low_ns)
+        return before > 0 and self.newest[before - 1] >= high_ns
+
+
+@dataclass
+class Heard:
+    """Who was heard when, by address; an RST does not count, it may be anybody's."""
+
+    parts: list[NDArray[np.void]] = field(default_factory=list)
+    _by_address: dict[str, AtAddress] = field(default_factory=dict)
+
+    def take(self, connections: NDArray[np.void], observed: NDArray[np.void]) -> None:
+        """Take the sides of connections that have ended: CONNECTION rows and their OBSERVED."""
+        for side in ("a", "b"):
+            seen = observed[side]
+            heard = seen["known"] & HEARD != 0
+            rows = np.zeros(int(heard.sum()), PRESENCE)
+            for name in ("first_ns", "last_ns", "quiet_ns"):
+                rows[name] = seen[name][heard]
+            rows["hi"], rows["lo"] = connections[f"{side}_hi"][heard], connections[f"{side}_lo"][heard]
+            self.parts.append(rows)
+        self._by_address.clear()
+        self.__dict__.pop("_sorted", None)
+
+    @cached_property
+    def _sorted(self) -> tuple[NDArray[np.void], dict[tuple[int, int], tuple[int, int]]]:
+        """All presences in order of address and ``first_ns``, and the place of each address among them."""
+        rows = np.concatenate([np.zeros(0, PRESENCE), *self.parts])
+        rows = rows[np.lexsort((rows["first_ns"], rows["lo"], rows["hi"]))]
+        changes = (rows["hi"][1:] != rows["hi"][:-1]) | (rows["lo"][1:] != rows["lo"][:-1])
+        starts = [0, *(np.flatnonzero(changes) + 1).tolist()] if len(rows) else []
+        ends = [*starts[1:], len(rows)]
+        keys = zip(rows["hi"][starts].tolist(), rows["lo"][starts].tolist(), strict=True) if len(rows) else ()
+        return rows, dict(zip(keys, zip(starts, ends, strict=True), strict=True))
+
+    def at(self, address: str) -> AtAddress:
+        """Return the presences of an address."""
+        found = self._by_address.get(address)
+        if found is None:
+            rows, places = self._sorted
+            start, end = places.get(address_halves(address), (0, 0))
+            found = self._by_address[address] = AtAddress(rows[start:end])
+        return found
+
+    def between(self, address: str, low_ns: int, high_ns: int) -> bool:
+        """Return whether an address was certainly heard within a span: it never paused for as long."""
+        return self.at(address).between(low_ns, high_ns)
+
+    def throughout(self, address: str, low_ns: int, high_ns: int) -> bool:
+        """Return whether one connection of an address is older than a span and was heard of after it."""
+        return self.at(address).throughout(low_ns, high_ns)

@@ -1,0 +1,163 @@
+"""Once connections are over: which of them hold anything that a finding could rest on, and which RSTs a box made."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kacap.findings.observations import Watched
+from kacap.findings.observed import (
+    AFTER_RESET,
+    ANSWERS,
+    BARE,
+    COUNTING,
+    FOREIGN_TTL,
+    FORGED,
+    HEAD,
+    OTHER_COUNTER,
+    REGULAR_GAPS,
+    RST_NOTE,
+    SUSPENDED_AFTER,
+    TOO_FAST,
+    TTLS,
+)
+from kacap.findings.observing import COUNTED_UP
+from kacap.flows import A_FIN, B_FIN
+from kacap.kernels import Row, entry, kernel
+
+FARTHEST = 40  # hops; more of them are a wrong guess of the TTL that a packet started with
+FAST_NS = np.int64(1_000_000)  # on shorter paths, who answers first says nothing
+# Messages closer together are no heartbeat worth telling; where an idle is expected they may be closer.
+MANY_NS, FEW_NS = 5_000_000_000, 1_000_000_000
+UNEVEN, FEW_GAPS = 10, 5  # gaps of one timer differ by less than a tenth; fewer of them tell nothing
+SMALL_BYTES = 512  # what a heartbeat carries at most
+
+
+@kernel
+def _may_start(ttl: Row, start: Row) -> Row:
+    """Return whether a packet with a TTL may have started with another: the next usual start, or one not too far."""
+    hops = start - np.int64(ttl)
+    nearest = 64 if ttl <= 64 else 128 if ttl <= 128 else 255
+    return start == nearest or 0 <= hops <= FARTHEST
+
+
+@kernel
+def apart(ttl: Row, other: Row) -> Row:
+    """Return how many hops apart two TTLs are at least, from any of the usual starts (64, 128, 255)."""
+    least = np.int64(255)
+    for start in (64, 128, 255):
+        for other_start in (64, 128, 255):
+            if _may_start(ttl, start) and _may_start(other, other_start):
+                least = min(least, abs((start - np.int64(ttl)) - (other_start - np.int64(other))))
+    return least
+
+
+@kernel
+def nearest(ttl: Row, side: Row) -> Row:
+    """Return how many hops a TTL is apart from the nearest of a side's data, 0 where that says nothing.
+
+    Where the data itself takes several paths (or was captured at several points) a TTL says nothing. Without data its
+    other segments are compared, and without those its SYN,ACK.
+    """
+    if side.more_ttls:
+        return np.int64(0)
+    with_data = np.int64(0)
+    for i in range(TTLS):
+        with_data += side.data_n[i]
+    least = np.int64(255)
+    for i in range(TTLS):
+        if side.data_n[i] or (with_data == 0 and side.reply_n[i] + side.other_n[i]):
+            least = min(least, apart(ttl, side.ttl[i]))
+            for j in range(i):
+                if (side.data_n[j] or with_data == 0) and apart(side.ttl[i], side.ttl[j]) > 1:
+                    return np.int64(0)
+    if least == 255:
+        least = apart(ttl, side.syn_ttl) if side.syn_ttl else np.int64(0)
+    return least
+
+
+@kernel
+def _has_ttl(ttl: Row, side: Row) -> Row:
+    """Return whether a side's segments came with a TTL."""
+    found = ttl == side.syn_ttl
+    for i in range(TTLS):
+        found = found or (side.ttl[i] == ttl and side.data_n[i] + side.reply_n[i] + side.other_n[i] > 0)
+    return found
+
+
+@kernel
+def _forged(note: Row, side: Row) -> Row:
+    """Return what sets an RST apart from the segments of the side it claims to come from, as bits of NOTE.
+
+    A difference of one hop means nothing. A host's own RST without a socket may start with another TTL than its data
+    (255 for 64), and has no IP ID (tcp_v4_send_reset): one that comes after the host's own RST, with another TTL and
+    an IP ID that is not of the host's counter, is not its own.
+    """
+    bits = np.int64(0)
+    hops = nearest(note.ttl, side)
+    if hops > 1:
+        bits |= FOREIGN_TTL
+    strange = note.ip_id != 0 and np.uint16(note.ip_id - note.usual_ip_id) >= COUNTED_UP
+    if hops <= 1 and note.about & AFTER_RESET and note.about & COUNTING and strange and not _has_ttl(note.ttl, side):
+        bits |= OTHER_COUNTER
+    answers = note.about & (BARE | ANSWERS) == BARE | ANSWERS
+    enough = side.replies >= (1 if bits else 2) and side.reply_ns >= FAST_NS
+    if answers and enough and 0 <= note.after_ns * 3 < side.reply_ns:
+        bits |= TOO_FAST
+    return bits
+
+
+@kernel
+def _is_telling(side: Row, beat_ns: Row) -> Row:
+    """Return whether a side's data is regular, or its bytes were sent again and again."""
+    outstanding = side.kept or (side.known & HEAD and side.head_n >= SUSPENDED_AFTER)
+    beat = side.beat
+    small = max(beat.bytes, beat.answer_bytes) <= SMALL_BYTES
+    return outstanding or (beat.n >= REGULAR_GAPS and beat.least_ns >= beat_ns and small)
+
+
+@entry
+def _screen(observed: Row, notes: Row, telling: Row, beat_ns: Row) -> None:
+    """Write the FORGED bits of each note, and whether each row holds anything to tell."""
+    for i in range(len(notes)):
+        note, row = notes[i], observed[notes[i].slot]
+        if note.kind == RST_NOTE:
+            note.about = (note.about & ~np.uint16(FORGED)) | _forged(note, row.a if note.from_a else row.b)
+            if note.about & FORGED:
+                telling[note.slot] = True
+    for i in range(len(observed)):
+        row = observed[i]
+        if row.killed_ns or row.quotes or _is_telling(row.a, beat_ns) or _is_telling(row.b, beat_ns):
+            telling[i] = True
+
+
+def screen(watched: Watched, beat_ns: int) -> NDArray[np.bool_]:
+    """Return which connections hold anything that a finding could rest on; their notes say which RSTs are forged.
+
+    ``beat_ns``: messages that are closer together than this are no heartbeat.
+    """
+    telling = np.zeros(len(watched.observed), np.bool_)
+    _screen(watched.observed, watched.notes, telling, np.int64(beat_ns))
+    return telling
+
+
+def worth_a_look(connections: NDArray[np.void], observed: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Return on which connections (CONNECTION, OBSERVED) a finding about answered probes may rest.
+
+    One side alone has closed, or replies came with a TTL that none of their side's data has.
+    """
+    one_closed = (connections["state"] & A_FIN != 0) != (connections["state"] & B_FIN != 0)
+    strange = np.zeros(len(connections), np.bool_)
+    for side in ("a", "b"):
+        seen = observed[side]
+        strange |= ((seen["reply_n"] > 0) & (seen["data_n"] == 0)).any(axis=1) & (seen["data_n"] > 0).any(axis=1)
+    worth: NDArray[np.bool_] = one_closed | strange
+    return worth
+
+
+def is_uneven(probers: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Return which probers (rows of PROBER) missed a reply, did not hear one, or probe at uneven gaps."""
+    missed = (probers["replies"] < probers["probes"]) | (probers["unheard"] > 0)
+    uneven = probers["gap_most_ns"] - probers["gap_least_ns"] > probers["gap_least_ns"] // UNEVEN
+    found: NDArray[np.bool_] = missed | ((probers["probes"] > FEW_GAPS) & uneven)
+    return found

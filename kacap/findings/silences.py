@@ -1,0 +1,91 @@
+"""Kernels that tell silences that a connection survived from those that killed it, and regular data from other data."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kacap.findings.observed import ANSWERS, BARE, BEATING
+from kacap.findings.outstanding import frame_of
+from kacap.kernels import Row, kernel
+from kacap.segments import FIN, SYN
+
+# A shorter silence may be one between retransmissions: the timeout after a lost SYN is 3 s (RFC 6298 5.7).
+TRIAL_NS = np.int64(3_000_000_000)
+# Who has no such connection answers at once: later than the longest round trip it is something else.
+SOON_NS = np.int64(3_000_000_000)
+BURST_NS = np.int64(900_000_000)
+REGULAR = 10  # gaps that differ by no more than a tenth
+
+
+@kernel
+def take_sign(seg: Row, row: Row, from_a: Row, idle: Row) -> None:
+    """Take a segment that is no RST: it ends a silence, or shows that the connection survived one.
+
+    ``idle``: nothing was waiting for an acknowledgement; else the silence was one between retransmissions.
+    """
+    if row.trial_ns and row.trial_from_a != from_a:
+        row.survived_ns = max(row.survived_ns, row.trial_ns)
+        row.trial_ns = 0
+    if row.killed_ns and row.killed_from_a != from_a:  # it goes on: it was not dead
+        row.survived_ns = max(row.survived_ns, row.killed_ns)
+        row.killed_ns = 0
+    silence = seg.time_ns - row.last_ns
+    if idle and silence >= TRIAL_NS and row.trial_ns == 0 and not seg.flags & (SYN | FIN):
+        row.trial_ns, row.trial_at_ns, row.trial_from_a = silence, seg.time_ns, from_a
+
+
+@kernel
+def take_refusal(note: Row, place: Row, row: Row) -> None:
+    """Take an RST while a silence waits for an answer: one that only who has no such connection sends was fatal."""
+    if row.trial_ns == 0 or row.trial_from_a == note.from_a:
+        return
+    stranger = note.about & (BARE | ANSWERS) == BARE | ANSWERS and 0 <= note.after_ns <= SOON_NS
+    if stranger:
+        row.killed_ns, row.killed_at_ns, row.killed_from_a = row.trial_ns, row.trial_at_ns, row.trial_from_a
+        row.killed_note = place
+    row.trial_ns = 0
+
+
+@kernel
+def _extend(run: Row, gap: Row) -> None:
+    """Take one more gap between messages into a regular run, or start another."""
+    least, most = (min(run.least_ns, gap), max(run.most_ns, gap)) if run.n else (gap, gap)
+    if run.n and most - least > least // REGULAR:
+        least = most = gap
+        run.n = 0
+        run.bytes = run.answer_bytes = 0
+        run.first_frame = run.last_frame
+    run.n += 1
+    run.least_ns, run.most_ns = least, most
+
+
+@kernel
+def _keep(beat: Row, run: Row) -> None:
+    """Copy a run."""
+    beat.n, beat.bytes, beat.answer_bytes = run.n, run.bytes, run.answer_bytes
+    beat.least_ns, beat.most_ns = run.least_ns, run.most_ns
+    beat.first_frame, beat.last_frame = run.first_frame, run.last_frame
+
+
+@kernel
+def take_message(seg: Row, x: Row, y: Row) -> None:
+    """Take data of X: a message begins after a pause in X's data; it may answer one of Y."""
+    if y.known & BEATING and seg.time_ns - y.beat_ns < BURST_NS:
+        y.run.answer_bytes = max(y.run.answer_bytes, seg.payload_len)
+        if y.run.n == y.beat.n:
+            y.beat.answer_bytes = y.run.answer_bytes
+    if x.known & BEATING and seg.time_ns - x.sent_ns < BURST_NS:
+        return
+    run = x.run
+    if x.known & BEATING:
+        _extend(run, seg.time_ns - x.beat_ns)
+    else:
+        run.first_frame = frame_of(seg)
+    x.known |= BEATING
+    x.beat_ns = seg.time_ns
+    run.bytes = max(run.bytes, seg.payload_len)
+    run.last_frame = frame_of(seg)
+    if run.n and run.n >= x.beat.n:
+        _keep(x.beat, run)
+
+

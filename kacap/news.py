@@ -1,0 +1,61 @@
+"""What is new after a batch: rows that were added or changed, in order, and the records they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from kacap.classify.tables import Change
+from kacap.timing.gathering import Changes
+from kacap.views import Views
+
+_SEGMENT, _ENDED = int(Change.SEGMENT), int(Change.ENDED)
+
+
+@dataclass(slots=True)
+class News:
+    """``changes`` in order, then ``others``: records that are no rows of the middle (``kacap.model``).
+
+    ``withheld`` are rows of EPISODE whose ending is not sure yet; they come in a later ``episodes``.
+    """
+
+    views: Views
+    changes: Changes
+    withheld: frozenset[int] = frozenset()
+    episodes: list[int] = field(default_factory=list)  # rows of EPISODE that were withheld before
+    others: list[object] = field(default_factory=list)
+
+    def records(self) -> Iterator[object]:
+        """Yield the records that are final: segments; probes and their episode when a run is over; the others."""
+        decided = self.changes.decided
+        for what, row in zip(self.changes.rows["what"].tolist(), self.changes.rows["row"].tolist(), strict=True):
+            if what == _SEGMENT:
+                yield self.views.segment(decided[row])
+            elif what == _ENDED and row not in self.withheld:
+                yield from self._run(row)
+        yield from self.late()
+
+    def late(self) -> Iterator[object]:
+        """Yield the records that stand for no change of this batch: episodes that were withheld, and the others."""
+        for row in self.episodes:
+            yield from self._run(row)
+        yield from self.others
+
+    def _run(self, row: int) -> Iterator[object]:
+        """Yield the probes of an episode, then the episode."""
+        episode = self.views.episode(row)
+        yield from episode.probes
+        yield episode
+
+
+Sink = Callable[[News], None]
+
+
+def each(take: Callable[[object], None]) -> Sink:
+    """Return a sink that calls ``take`` with every record (``kacap.model``) as soon as it is final."""
+
+    def sink(news: News) -> None:
+        for record in news.records():
+            take(record)
+
+    return sink

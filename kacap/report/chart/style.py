@@ -1,0 +1,52 @@
+"""How matplotlib is set up: by this file alone, whatever a matplotlibrc says.
+
+The settings of a user, or of whoever owns the current directory, could let a chart start LaTeX, and would make the same
+analysis look different from one machine to the next.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+STYLE: Any = {
+    "font.family": ["DejaVu Sans", "sans-serif"],
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
+    "font.size": 9,
+    "axes.linewidth": 0.6,
+    "hatch.linewidth": 0.5,
+    "svg.hashsalt": "kacap",
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+    "path.simplify": False,
+}
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw with matplotlib's own defaults and ``STYLE``; what is set outside is neither used nor changed."""
+    import matplotlib as mpl
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        yield
+
+
+def import_matplotlib() -> None:
+    """Import matplotlib, which looks for a matplotlibrc in the current directory first, from the root directory.
+
+    For the program alone: the current directory of a process is everybody's.
+    """
+    if "matplotlib" in sys.modules:
+        return
+    here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
+    try:
+        os.chdir("/")
+        import matplotlib  # noqa: F401
+    finally:
+        os.chdir(here)
+        os.close(here)

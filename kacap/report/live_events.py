@@ -1,0 +1,274 @@
+"""What happens on the connections that probe, as it happens: the live lines and the live screen are made of this.
+
+``LiveTracker`` turns the rows that are new after each batch (``kacap.news``), and the probers whose answer is overdue,
+into ``LiveEvent``: when, between whom, in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kacap.classify.kinds import Ending, Kind
+from kacap.classify.states import State
+from kacap.classify.tables import Change
+from kacap.model import Endpoint
+from kacap.news import News
+from kacap.timing.episodes import ANSWER_WAIT_NS
+from kacap.timing.expectations import Expectation
+from kacap.timing.verdicts import band_ns
+from kacap.units import counted, duration
+from kacap.views import Views, endpoints, seen_ns
+
+SECOND_NS = 1_000_000_000
+EndpointPair = tuple[Endpoint, Endpoint]
+
+
+@dataclass(slots=True)
+class LiveEvent:
+    """One thing that happened: when, between whom, in words; ``mood`` as in the text report ("" for none)."""
+
+    time_ns: int
+    source: Endpoint
+    destination: Endpoint
+    words: str
+    mood: str = ""
+
+
+@dataclass(slots=True)
+class ProbingConnection:
+    """One prober as it goes. ``run`` counts its unanswered probes in a row, ``missed`` those that were overdue."""
+
+    connection: int
+    prober: Endpoint
+    peer: Endpoint
+    probes: int = 0
+    answered: int = 0
+    missed: int = 0
+    run: int = 0
+    streak: int = 0  # answered probes in a row
+    heard_ns: int | None = None  # when it last heard its peer
+    probe_ns: int = 0
+    answer_after_ns: int | None = None
+    idle_gap_ns: int | None = None
+    interval_gap_ns: int | None = None
+    ending: str | None = None  # how the connection died, once it has
+    expected: Expectation | None = None
+    told_missed: int = -1  # the newest probe that was told as missed, by its row of PROBE
+
+    @property
+    def idle_ns(self) -> int | None:
+        """How long it stays silent before the next probe: as expected, else as last seen."""
+        if self.expected is not None and self.expected.idle is not None:
+            return max(self.expected.idle, self.expected.interval or 0) * SECOND_NS
+        return self.idle_gap_ns
+
+    @property
+    def interval_ns(self) -> int | None:
+        """How long it waits between unanswered probes: as expected, else as last seen."""
+        if self.expected is not None and self.expected.interval is not None:
+            return self.expected.interval * SECOND_NS
+        return self.interval_gap_ns
+
+    def due_ns(self) -> int | None:
+        """When the next probe is due if the peer stays silent; None: not known, or none will come."""
+        gap, since = (self.interval_ns, self.probe_ns) if self.run else (self.idle_ns, self.heard_ns)
+        return None if self.ending or gap is None or since is None else since + gap
+
+
+class LiveTracker:
+    """Follows one analyzer: hand each ``News`` to ``take``, with the probers that ``advance`` names as overdue.
+
+    ``expected`` returns what a prober (given with its peer) is configured to do, or None.
+    """
+
+    def __init__(self, expected: Callable[[Endpoint, Endpoint], Expectation | None] | None = None) -> None:
+        self.rows: dict[int, ProbingConnection] = {}  # by row of PROBER
+        self.suspects: list[ProbingConnection] = []  # runs that nobody answers: probably probes, not sure yet
+        self.word = "missed"  # with drops: "missed or not captured"
+        self._expected = expected
+        self._events: list[LiveEvent] = []
+        self._suspected_ns: dict[int, int] = {}  # by row of WATCHED_SIDE: until when it is told of what is not sure
+        self._handlers: dict[int, Callable[[News, np.void], None]] = {
+            int(Change.SENT): self._sent, int(Change.ANSWERED): self._answered, int(Change.ENDED): self._ended,
+            int(Change.REFUSED): self._refused, int(Change.SUSPECTED): self._suspected,
+            int(Change.DOUBTED): self._doubted, int(Change.SEGMENT): self._segment,
+        }  # fmt: skip
+
+    def take(self, news: News, overdue: Iterable[int], now_ns: int) -> list[LiveEvent]:
+        """Return what has happened since the last call, up to ``now_ns``, in order."""
+        self._events = []
+        for change in news.changes.rows:
+            self._handlers[int(change["what"])](news, change)
+        for number in overdue:
+            self._missed(news.views, number, int(news.views.gatherer.probers.rows[number]["last_probe"]), now_ns)
+        self._note_suspects(news.views, now_ns)
+        return self._events
+
+    def hear(self, heard_ns: NDArray[np.int64]) -> None:
+        """Take when each prober last heard its peer (``Analyzer.heard_ns``)."""
+        for number, row in self.rows.items():
+            row.heard_ns = seen_ns(heard_ns[number]) or row.heard_ns
+
+    def _tell(self, time_ns: int, source: Endpoint, destination: Endpoint, words: str, mood: str = "") -> None:
+        self._events.append(LiveEvent(time_ns, source, destination, words, mood))
+
+    def _row(self, views: Views, number: int) -> ProbingConnection:
+        """Return the row of a prober, made when it is first seen."""
+        if number not in self.rows:
+            self.rows[number] = ProbingConnection(*views.connection_of(number))
+        row = self.rows[number]
+        if self._expected is not None:
+            row.expected = self._expected(row.prober, row.peer)
+        return row
+
+    def _probe(self, views: Views, change: np.void) -> tuple[ProbingConnection, np.void, int]:
+        """Return the prober of the probe that a change names, the row of PROBE, and that of PROBER."""
+        probe = views.gatherer.probes.rows[change["row"]]
+        number = int(probe["prober"])
+        return self._row(views, number), probe, number
+
+    def _sent(self, news: News, change: np.void) -> None:
+        """A probe was sent: its place in the run, the gap, and how that compares."""
+        row, probe, number = self._probe(news.views, change)
+        place, gap, time_ns = int(change["number"]), int(change["gap_ns"]), int(change["time_ns"])
+        if place > 1:
+            self._missed(news.views, number, int(probe["previous"]), time_ns)
+            what, row.interval_gap_ns = f"probe {place} of the run", gap
+        else:
+            what = "probe"
+            row.idle_gap_ns = gap or row.idle_gap_ns
+            row.heard_ns = time_ns - gap if gap else None
+        words = f"{what} after {duration(gap)}{'' if place > 1 else ' of silence'}" if gap else what
+        against, mood = _against(row.interval_ns if place > 1 else row.idle_ns, gap, row.expected)
+        row.probes, row.run, row.probe_ns = row.probes + 1, place, time_ns
+        prober = news.views.gatherer.probers.rows[number]
+        if time_ns > self._suspected_ns.get(2 * int(prober["watched"]) + int(prober["side"]), -1):
+            self._tell(time_ns, row.prober, row.peer, words + against, mood)
+
+    def _answered(self, news: News, change: np.void) -> None:
+        """A probe has its answer: how fast, and when the next probe is due."""
+        row, probe, _ = self._probe(news.views, change)
+        kind = Kind(int(probe["answer"]))
+        how = "answered" if kind == Kind.REPLY else f"answered by {'data' if kind == Kind.DATA else kind.word}"
+        late, after_ns, time_ns = row.told_missed == int(change["row"]), int(probe["reply_after_ns"]), int(change["time_ns"])
+        row.run, row.answered, row.streak = 0, row.answered + 1, row.streak + 1
+        row.heard_ns, row.answer_after_ns = time_ns, after_ns
+        words = f"{how} after {duration(max(after_ns, 0))}{' after all' if late else ''}"
+        row.missed -= late
+        self._tell(time_ns, row.peer, row.prober, words + _next(row, time_ns), "doubt" if late else "good")
+
+    def _segment(self, news: News, change: np.void) -> None:
+        """Zero-window probes look like keepalives, so they are told, as what they are."""
+        found = news.changes.decided[change["row"]]
+        if found["kind"] != Kind.WINDOW_PROBE:
+            return
+        side = 2 * int(found["watched"]) + 1 - int(found["from_a"])
+        if int(found["time_ns"]) > self._suspected_ns.get(side, -1):
+            ends = self._ends(news.views, side)
+            self._tell(int(found["time_ns"]), *ends, "zero-window probe, not a keepalive", "dim")
+
+    def _refused(self, news: News, change: np.void) -> None:
+        """An ICMP error quotes a probe."""
+        row, _, _ = self._probe(news.views, change)
+        self._tell(int(change["time_ns"]), row.prober, row.peer, "ICMP: an ICMP error quotes a probe", "doubt")
+
+    def _missed(self, views: Views, number: int, probe: int, now_ns: int) -> None:
+        """Nothing answered a probe in time; told once."""
+        row, found = self._row(views, number), views.gatherer.probes.rows[probe]
+        if row.told_missed == probe or found["reply_frame"]:
+            return
+        row.told_missed = probe
+        row.missed, row.streak = row.missed + 1, 0
+        prober = views.gatherer.probers.rows[number]
+        if int(found["time_ns"]) > self._suspected_ns.get(2 * int(prober["watched"]) + int(prober["side"]), -1):
+            words = f"{self.word}: no answer for {duration(now_ns - int(found['time_ns']))}{_next(row, now_ns)}"
+            self._tell(now_ns, row.prober, row.peer, words, "bad")
+
+    def _ended(self, news: News, change: np.void) -> None:
+        """A run is over: what ended it, and who sent that."""
+        found = news.views.gatherer.episodes.rows[change["row"]]
+        number = int(found["prober"])
+        row, episode = self._row(news.views, number), news.views.episode(int(change["row"]))
+        time_ns = seen_ns(found["ending_ns"]) or int(change["time_ns"])
+        lost = sum(probe.reply_frame is None for probe in episode.probes)
+        if episode.ending == Ending.RESET:
+            words = f"RST from {row.peer} in answer to {_nth(len(episode.probes))}"
+            self._die(row, "reset", time_ns, (row.peer, row.prober), words)
+        elif seen_ns(found["closed_ns"]) is not None:
+            self._missed(news.views, number, int(found["last"]), time_ns)
+            silent = f" in {duration(time_ns - episode.silent_since_ns)} of silence" if episode.silent_since_ns else ""
+            why = counted(lost, "unanswered probe") if lost else "answers that did not reach it"
+            words = f"RST from {row.prober}: gave up after {why}{silent}"
+            self._die(row, episode.ending, time_ns, (row.prober, row.peer), words)
+        elif episode.ending in (Ending.RESUMED, Ending.CLOSED):
+            if episode.probes[-1].reply_frame is None:
+                words = "spoke again" if episode.ending == Ending.RESUMED else "the connection was closed"
+                self._tell(time_ns, row.peer, row.prober, f"{words} after {counted(lost, 'unanswered probe')}", "doubt")
+            row.run, row.heard_ns = 0, time_ns
+
+    def _die(self, row: ProbingConnection, ending: str, time_ns: int, ends: EndpointPair, words: str) -> None:
+        """The connection is over because of, or during, its keepalives."""
+        row.ending, row.run = str(ending), 0
+        self._tell(time_ns, *ends, words, "bad")
+
+    def _suspected(self, news: News, change: np.void) -> None:
+        """An ACK repeats as probes do, though it may take long until it is sure: nobody answers."""
+        side, time_ns = int(change["row"]), int(change["time_ns"])
+        self._suspected_ns[side] = time_ns
+        gap = duration(int(change["gap_ns"]))
+        words = f"probably probe {change['number']} of a run, {gap} after the one before; nothing answers"
+        self._tell(time_ns, *self._ends(news.views, side), words, "doubt")
+
+    def _doubted(self, news: News, change: np.void) -> None:
+        """The gaps of probes in front of a closed window have not shown in time what they are."""
+        side, time_ns = int(change["row"]), int(change["time_ns"])
+        self._suspected_ns[side] = time_ns
+        ends = self._ends(news.views, side)
+        words = f"keepalive or zero-window probe: the window of {ends[1]} is 0, and the gaps do not tell yet"
+        self._tell(time_ns, *ends, words, "doubt")
+
+    @staticmethod
+    def _ends(views: Views, side: int) -> EndpointPair:
+        """Return (side, its peer) of a row of WATCHED_SIDE."""
+        a, b = endpoints(views.gatherer.watched.rows[side // 2])
+        return (b, a) if side % 2 else (a, b)
+
+    def _note_suspects(self, views: Views, now_ns: int) -> None:
+        """Make a row of each run of equal ACKs that is not decided."""
+        sides = views.gatherer.sides.filled
+        self.suspects = []
+        for side in np.flatnonzero((sides["state"] == State.REPEATED) & (sides["run_n"] > 1)).tolist():
+            found, ends = sides[side], self._ends(views, side)
+            run, newest_ns = int(found["run_n"]), int(found["run_last_ns"])
+            number = int(views.gatherer.watched.rows[side // 2]["id"])
+            row = ProbingConnection(number, *ends, probes=run, run=run, probe_ns=newest_ns)
+            row.missed = run if now_ns - newest_ns >= ANSWER_WAIT_NS else run - 1
+            row.interval_gap_ns = int(found["run_gap_ns"])
+            row.expected = self._expected(*ends) if self._expected is not None else None
+            self.suspects.append(row)
+
+
+def _nth(run: int) -> str:
+    """Return which probe of a run was meant."""
+    return f"probe {run} of the run" if run > 1 else "the probe"
+
+
+def _next(row: ProbingConnection, now_ns: int) -> str:
+    """Return when the next probe is due, in words."""
+    due_ns = row.due_ns()
+    return f"; next probe due in {duration(due_ns - now_ns)}" if due_ns is not None and due_ns > now_ns else ""
+
+
+def _against(wanted_ns: int | None, gap_ns: int, expected: Expectation | None) -> tuple[str, str]:
+    """Return how a gap compares with what is configured, and the mood of that; nothing where nothing is configured."""
+    if expected is None or wanted_ns is None or not gap_ns:
+        return "", ""
+    seconds, late_ns = wanted_ns // SECOND_NS, gap_ns - wanted_ns
+    earliest_ns, latest_ns = band_ns(seconds)
+    words = f"{duration(abs(late_ns))} {'late' if late_ns >= 0 else 'early'}"
+    mood = "" if earliest_ns <= gap_ns <= latest_ns else "doubt"
+    return f" (expected {seconds} s, {expected.source}: {words})", mood

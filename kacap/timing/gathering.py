@@ -1,0 +1,117 @@
+"""Holds the tables of the middle, makes room in them, and runs ``episodes.gather`` over batches of events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kacap.classify.emit import EVENT
+from kacap.classify.kinds import Kind
+from kacap.classify.states import State
+from kacap.classify.tables import CHANGE, COUNTS, DECIDED, EPISODE, PROBE, PROBER, WATCHED, WATCHED_SIDE
+from kacap.flows import BEGAN, NEVER
+from kacap.rows import Table
+from kacap.timing.episodes import Middle, close, gather
+from kacap.timing.history import FIRING, HISTORY, POOL, STEP
+
+_COUNTED = ("probers", "probes", "episodes", "waiting", "decided", "changes")
+
+
+@dataclass(slots=True)
+class Changes:
+    """What one batch changed: CHANGE rows in order, and the DECIDED rows that they name."""
+
+    rows: NDArray[np.void]
+    decided: NDArray[np.void]
+
+
+class Gatherer:
+    """Everything known of the connections on which somebody probes; row 0 of most tables is not used.
+
+    ``listening``: changes are noted, to be told; of segments, those of a kind from ``told_from`` on.
+    """
+
+    def __init__(self, *, listening: bool = False, told_from: int = len(Kind)) -> None:
+        self.counts = np.zeros(1, COUNTS)
+        self.counts["listening"], self.counts["told_from"] = listening, told_from
+        self.watched, self.sides = Table(WATCHED), Table(WATCHED_SIDE)
+        self.probers, self.histories = Table(PROBER), Table(HISTORY)
+        self.probes, self.episodes = Table(PROBE), Table(EPISODE)
+        self.waiting, self.steps = Table(EVENT), Table(STEP)
+        self.decided, self.changes = Table(DECIDED), Table(CHANGE)
+        self._pool, self._firing, self._scratch = np.zeros(1, POOL), np.zeros(1, FIRING), np.zeros(1, EVENT)
+        for name in ("probers", "episodes", "waiting"):
+            getattr(self, name).used = 1
+            self.counts[name] = 1
+
+    def introduce(self, connections: NDArray[np.void]) -> None:
+        """Add connections that events will name: CONNECTION rows in order of their ``watched``."""
+        rows = np.zeros(len(connections), WATCHED)
+        for name in ("a_hi", "a_lo", "b_hi", "b_lo", "a_port", "b_port", "first_ns", "id"):
+            rows[name] = connections[name]
+        rows["began"] = connections["state"] & BEGAN
+        self.watched.append(rows)
+        self.sides.append(np.zeros(2 * len(rows), WATCHED_SIDE))
+
+    def take(self, events: NDArray[np.void]) -> None:
+        """Take EVENT rows that follow those taken before; their connections have been introduced."""
+        if len(events):
+            self._make_room(len(events))
+            gather(events, self._middle())
+            self._count()
+
+    def close(self, watched: NDArray[np.int64], now_ns: int | None) -> None:
+        """End connections, by their rows of WATCHED: they closed (None), or the capture ended at ``now_ns``."""
+        if len(watched):
+            self._mark_scans()
+            self._make_room(2 * len(watched))
+            close(watched, np.int64(NEVER if now_ns is None else now_ns), self._middle(), self._scratch)
+            self._count()
+
+    def _mark_scans(self) -> None:
+        """Mark undecided runs of one sender that carry the same numbers: no two connections do, but for a scan."""
+        sides = self.sides.filled
+        places = np.flatnonzero(sides["state"] == State.REPEATED)
+        if len(places) < 2:
+            return
+        watched, of_b = self.watched.filled[places // 2], places % 2 == 1
+        hi, lo = (np.where(of_b, watched[f"b_{half}"], watched[f"a_{half}"]) for half in ("hi", "lo"))
+        numbers = sides["run_seq"][places].astype(np.uint64) << np.uint64(32) | sides["run_ack"][places]
+        _, group, sizes = np.unique(np.column_stack([hi, lo, numbers]), axis=0, return_inverse=True, return_counts=True)
+        sides["scan"][places] = sizes[group.reshape(-1)] > 1
+
+    def changed(self) -> Changes:
+        """Return what has changed since the last call."""
+        news = Changes(self.changes.filled.copy(), self.decided.filled.copy())
+        self.changes.used = self.decided.used = 0
+        self.counts["changes"] = self.counts["decided"] = 0
+        return news
+
+    def _make_room(self, events: int) -> None:
+        """Make room for what so many events, and all that wait, can lead to."""
+        more = events + self.waiting.used
+        for table, rows in (
+            (self.waiting, events + 1), (self.probers, more), (self.histories, more), (self.probes, more),
+            (self.episodes, 2 * more), (self.steps, more),
+        ):  # fmt: skip
+            table.reserve(rows)
+        self.decided.reserve(more if self.counts["listening"][0] else 1)
+        self.changes.reserve(5 * more if self.counts["listening"][0] else 1)
+        self._pool["used"] = self.steps.used
+
+    def _middle(self) -> Middle:
+        """Return the tables as the kernels take them."""
+        return Middle(
+            self.counts, self.watched.rows, self.sides.rows, self.waiting.rows, self.probers.rows,
+            self.histories.rows, self.probes.rows, self.episodes.rows, self.decided.rows, self.changes.rows,
+            self.steps.rows, self._pool, self._firing,
+        )  # fmt: skip
+
+    def _count(self) -> None:
+        """Take over how many rows the kernels have filled."""
+        for name in _COUNTED:
+            getattr(self, name).used = int(self.counts[name][0])
+        self.histories.used, self.steps.used = self.probers.used, int(self._pool["used"][0])
+

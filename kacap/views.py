@@ -1,0 +1,141 @@
+"""Objects made of rows, when somebody asks for them: endpoints, probes, episodes, probers, connections."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import islice, pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kacap.addresses import address_text
+from kacap.classify.kinds import ENDINGS, GRADE_WORDS, KIND_WORDS
+from kacap.classify.reasons import SENTENCES, Why
+from kacap.classify.tables import Outcome
+from kacap.flows import BEGAN, NEVER
+from kacap.model import Connection, Endpoint, Episode, FrameRef, Probe, Prober, SegmentRecord
+from kacap.rows import chain
+from kacap.timing.gathering import Gatherer
+
+OUTCOMES = tuple(outcome.name.lower() for outcome in Outcome)
+_NEVER = int(NEVER)
+
+
+def endpoints(row: Any) -> tuple[Endpoint, Endpoint]:
+    """Return sides a and b of a row that names them (CONNECTION, WATCHED)."""
+    return (
+        Endpoint(address_text(int(row["a_hi"]), int(row["a_lo"])), int(row["a_port"])),
+        Endpoint(address_text(int(row["b_hi"]), int(row["b_lo"])), int(row["b_port"])),
+    )
+
+
+def seen_ns(value: Any) -> int | None:
+    """Return a time of a row, None where nothing was seen."""
+    time_ns = int(value)
+    return None if time_ns == _NEVER else time_ns
+
+
+class Views:
+    """The objects of one gatherer's rows. A prober is named by its row of PROBER."""
+
+    def __init__(self, gatherer: Gatherer) -> None:
+        self.gatherer = gatherer
+
+    def connection_of(self, prober: int) -> tuple[int, Endpoint, Endpoint]:
+        """Return (serial number, prober's side, its peer) of a prober."""
+        row = self.gatherer.probers.rows[prober]
+        watched = self.gatherer.watched.rows[row["watched"]]
+        a, b = endpoints(watched)
+        return (int(watched["id"]), a, b) if row["side"] == 0 else (int(watched["id"]), b, a)
+
+    def probes(self, prober: int, rows: NDArray[np.int64]) -> list[Probe]:
+        """Return the probes of a prober in these rows of PROBE."""
+        number, side, peer = self.connection_of(prober)
+        made = []
+        for row in self.gatherer.probes.rows[rows].tolist():
+            time_ns, frame, reply_frame, after_ns, _, _, file, reply_file, payload, grade, outcome, _ = row
+            reply = FrameRef(reply_file, reply_frame) if reply_frame else None
+            made.append(
+                Probe(
+                    number, FrameRef(file, frame), time_ns, side, peer, GRADE_WORDS[grade], payload, reply,
+                    after_ns if reply else None, OUTCOMES[outcome],
+                )  # fmt: skip
+            )
+        return made
+
+    def _made(self, prober: int, rows: NDArray[np.int64]) -> list[Episode]:
+        """Return the episodes of a prober in these rows of EPISODE, in order."""
+        found, previous = self.gatherer.episodes.rows[rows], self.gatherer.probes.rows["previous"]
+        sizes, lasts = found["probes"].tolist(), found["last"].tolist()
+        places = [chain(previous, last, size) for last, size in zip(lasts, sizes, strict=True)]
+        probes = iter(self.probes(prober, np.concatenate(places))) if places else iter(())
+        return [_episode(row, list(islice(probes, size))) for row, size in zip(found, sizes, strict=True)]
+
+    def episode(self, row: int) -> Episode:
+        """Return the episode in a row of EPISODE."""
+        return self._made(int(self.gatherer.episodes.rows["prober"][row]), np.array([row]))[0]
+
+    def episodes(self, prober: int) -> list[Episode]:
+        """Return every episode of a prober, in order."""
+        row = self.gatherer.probers.rows[prober]
+        previous = self.gatherer.episodes.rows["previous"]
+        return self._made(prober, chain(previous, int(row["last_episode"]), int(row["episodes"])))
+
+    def runs(self, prober: int) -> list[Episode]:
+        """Return the episodes of a prober that are more than one probe answered, in order."""
+        previous, found = self.gatherer.episodes.rows["previous_run"], []
+        row = int(self.gatherer.probers.rows[prober]["last_run"])
+        while row:
+            found.append(row)
+            row = int(previous[row])
+        return self._made(prober, np.array(found[::-1], np.int64))
+
+    def prober(self, number: int) -> Prober:
+        """Return a prober with its numbers; its settings are those of a prober of which nothing was estimated."""
+        row = self.gatherer.probers.rows[number]
+        connection, side, peer = self.connection_of(number)
+        return Prober(
+            side, peer, probes=int(row["probes"]), replies=int(row["replies"]), missed=int(row["missed"]),
+            ending=str(ENDINGS[row["ending"]]), grade=GRADE_WORDS[row["grade"]], payload_bytes=int(row["payload"]),
+            first_probe_ns=int(row["first_ns"]), last_probe_ns=int(row["last_ns"]),
+            reply_after_ns=(int(row["reply_least_ns"]), int(row["reply_most_ns"])) if row["replies"] else None,
+            gaps_ns=(int(row["gap_least_ns"]), int(row["gap_most_ns"])) if row["probes"] > 1 else None,
+            survived_ns=int(row["survived_ns"]), longest_run=int(row["longest_run"]), unheard=int(row["unheard"]),
+            connection=connection, row=number, _episodes=partial(self.episodes, number),
+            _runs=partial(self.runs, number),
+        )  # fmt: skip
+
+    def segment(self, row: Any) -> SegmentRecord:
+        """Return the record of a row of DECIDED."""
+        watched = self.gatherer.watched.rows[row["watched"]]
+        a, b = endpoints(watched)
+        return SegmentRecord(
+            FrameRef(int(row["file"]), int(row["frame"])), int(row["time_ns"]), int(watched["id"]),
+            *((a, b) if row["from_a"] else (b, a)), KIND_WORDS[row["kind"]], GRADE_WORDS[row["grade"]],
+            SENTENCES[Why(row["why"])],
+        )
+
+
+def _episode(row: np.void, probes: list[Probe]) -> Episode:
+    """Return the episode of a row of EPISODE with its probes."""
+    times = [probe.time_ns for probe in probes]
+    if (closed_ns := seen_ns(row["closed_ns"])) is not None:
+        times.append(closed_ns)
+    since_ns, frame = seen_ns(row["silent_since_ns"]), int(row["ending_frame"])
+    return Episode(
+        probes[0].connection, probes[0].prober, probes, since_ns, None if since_ns is None else times[0] - since_ns,
+        [b - a for a, b in pairwise(times)], str(ENDINGS[row["ending"]]),
+        FrameRef(int(row["ending_file"]), frame) if frame else None,
+    )
+
+
+def connection(row: Any) -> Connection:
+    """Return a connection without its probers: the view of a row of CONNECTION."""
+    a, b = endpoints(row)
+    return Connection(
+        int(row["id"]), a, b, first_ns=int(row["first_ns"]), last_ns=int(row["last_ns"]),
+        longest_silence_ns=int(row["longest_silence_ns"]), segments=int(row["segments"]),
+        began_in_capture=bool(row["state"] & BEGAN), window_probes=int(row["window_probes"]),
+        retransmissions=int(row["retransmissions"]),
+    )  # fmt: skip

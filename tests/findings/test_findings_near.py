@@ -1,0 +1,158 @@
+"""For each mechanism that a finding rests on, a capture where it is true and one where it nearly is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from timelines import parse
+
+import kacap
+from kacap.analysis import Analysis
+
+ENDS = "A 10.0.0.1:40000 isn 1000 id 100\nB 10.0.0.2:5432 isn 5000 ttl 52 id 7001\n\n"
+OPEN = """0 A > B S win 64240 <mss 1460>
++0.02 B > A S. win 65160 <mss 1460>
++0.0001 A > B . win 502
++0.1 A > B P. len 10
++0.02 B > A P. len 100
++0.0001 A > B .
+"""
+PROBES = OPEN + "60 A > B . seq nxt-1\n+0.02 B > A .\n121 A > B . seq nxt-1\n+0.02 B > A .\n"
+
+# id, what raises it, words of the sentence, what nearly does
+PAIRS = {
+    "a silence of 8 s that nothing knew of afterwards": (
+        "idle-death", OPEN + "8.2 A > B P. len 10\n+0.02 B > A R seq nxt ack 0\n",
+        "what came after 8.06 s of silence got an RST",
+        OPEN + "8.2 A > B P. len 10\n+0.02 B > A R. \n",  # with ACK: an application that aborts
+    ),
+    "a connection that goes on was not dead": (
+        "idle-death", OPEN + "90 A > B P. len 10\n+0.02 B > A R seq nxt ack 0\n", "what came after 89.9 s",
+        OPEN + "90 A > B P. len 10\n+0.02 B > A R seq nxt ack 0\n+0.02 B > A P. len 5\n+0.01 A > B .\n",
+    ),
+    "a FIN that was not captured": (
+        "idle-death", OPEN + "90 A > B P. len 10\n+0.02 B > A R seq nxt ack 0\n", "what came after 89.9 s",
+        OPEN + "9 B > A F. uncaptured\n+0.001 A > B .\n90 A > B P. len 10\n+0.02 B > A R seq nxt ack 0\n",
+    ),
+    "a silence between retransmissions is no idle time": (
+        "idle-death", OPEN + "20 A > B P. len 10\n+0.02 B > A R seq nxt ack 0\n", "what came after 19.9 s",
+        OPEN + "0.2 A > B P. len 10\n0.6 A > B P. len 10 seq nxt-10\n1.4 A > B P. len 10 seq nxt-10\n"
+        "8 A > B P. len 10 seq nxt-10\n+0.02 B > A R seq nxt ack 0\n",
+    ),
+    "an RST before the SYN,ACK, from another hop": (
+        "forged-reset", "0 A > B S win 64240\n+0.002 B > A R. seq 0 ttl 60 id 3\n+0.02 B > A S. win 65160\n"
+        "+0.0001 A > B . win 502\n+0.1 A > B P. len 10\n+0.02 B > A P. len 100\n+0.0001 A > B .\n",
+        "its TTL is 60, that of its data 52",
+        "0 A > B S win 64240\n+0.002 B > A R. seq 0 ttl 53\n+0.02 B > A S. win 65160\n"
+        "+0.0001 A > B . win 502\n+0.1 A > B P. len 10\n+0.02 B > A P. len 100\n+0.0001 A > B .\n",
+    ),
+    "an RST after the genuine one, from another counter": (
+        "forged-reset", OPEN + "+1 B > A P. len 5\n+0.01 A > B .\n+1 B > A R. \n+0.02 B > A R. ttl 244 id 46339\n",
+        "it follows that side's own RST, with TTL 244 for 52",
+        OPEN + "+1 B > A P. len 5\n+0.01 A > B .\n+1 B > A R. \n+0.02 B > A R. ttl 52 id 7006\n",
+    ),
+    "bytes that are acknowledged in the end": (
+        "suspended", OPEN + "1 A > B P. len 10\n1.3 A > B P. len 10 seq nxt-10\n2.1 A > B P. len 10 seq nxt-10\n"
+        "4.2 A > B P. len 10 seq nxt-10\n8.4 A > B P. len 10 seq nxt-10\n8.42 B > A .\n",
+        "10 B to 10.0.0.2:5432 were unacknowledged for 7.42 s, sent again 4 times (last gaps 800 ms, 2.10 s, 4.20 s), "
+        "then acknowledged",
+        OPEN + "1 A > B P. len 10 id 500\n2 A > B P. len 10 seq nxt-10 id 500\n3 A > B P. len 10 seq nxt-10 id 500\n"
+        "4 A > B P. len 10 seq nxt-10 id 500\n8 A > B P. len 10 seq nxt-10 id 500\n8.42 B > A .\n",  # copies
+    ),
+    "bytes whose sender resets the connection": (
+        "suspended", OPEN + "1 A > B P. len 10\n1.3 A > B P. len 10 seq nxt-10\n2.1 A > B P. len 10 seq nxt-10\n"
+        "4.2 A > B P. len 10 seq nxt-10\n12 A > B R. \n",
+        "unacknowledged for 11.0 s, sent again 3 times (last gaps 800 ms, 2.10 s), until 10.0.0.1:40000 itself sent an",
+        OPEN + "1 A > B P. len 10\n1.3 A > B P. len 10 seq nxt-10\n2.1 A > B P. len 10 seq nxt-10\n12 A > B R. \n",
+    ),
+    "bytes whose acknowledgements do not arrive": (
+        "suspended", OPEN + "1 A > B P. len 10\n+0.01 B > A .\n1.3 A > B P. len 10 seq nxt-10\n+0.01 B > A .\n"
+        "2.1 A > B P. len 10 seq nxt-10\n+0.01 B > A .\n8.2 A > B P. len 10 seq nxt-10\n+0.01 B > A .\n",
+        "although the capture shows the ACKs of 10.0.0.2:5432: they do not reach it",
+        OPEN + "1 A > B P. len 10\n+0.01 B > A .\n1.3 A > B P. len 10 seq nxt-10\n+0.01 B > A .\n"
+        "2.1 A > B P. len 10\n+0.01 B > A .\n8.2 A > B P. len 10\n+0.01 B > A .\n",
+    ),
+    "probes that are lost again and again": (
+        "probe-loss", PROBES + "182 A > B . seq nxt-1\n183 A > B . seq nxt-1\n+0.02 B > A .\n244 A > B . seq nxt-1\n"
+        "+0.02 B > A .\n305 A > B . seq nxt-1\n306 A > B . seq nxt-1\n+0.02 B > A .\n367 A > B . seq nxt-1\n"
+        "368 A > B . seq nxt-1\n369 A > B . seq nxt-1\n+0.02 B > A .\n",
+        "4 of 10 probes of 10.0.0.1:40000 to 10.0.0.2:5432 got no answer, in 3 runs",
+        PROBES + "182 A > B . seq nxt-1\n183 A > B . seq nxt-1\n+0.02 B > A .\n244 A > B . seq nxt-1\n+0.02 B > A .\n"
+        "305 A > B . seq nxt-1\n306 A > B . seq nxt-1\n+0.02 B > A .\n367 A > B . seq nxt-1\n+0.02 B > A .\n",
+    ),
+    "an outage that the connection survived": (
+        "outage", PROBES + "182 A > B . seq nxt-1\n183 A > B . seq nxt-1\n184 A > B . seq nxt-1\n+0.02 B > A .\n",
+        "nothing was heard of 10.0.0.2:5432 for 63.0 s (2 probes of 10.0.0.1:40000 unanswered), then it answered again",
+        PROBES + "182 A > B . seq nxt-1\n183 A > B . seq nxt-1\n+0.02 B > A .\n",
+    ),
+    "a peer whose own keepalive had stopped was gone, not forgotten": (
+        "path-forgot", OPEN + "40 A > B P. len 1\n+0.02 B > A .\n240 A > B P. len 10\n+0.02 B > A .\n"
+        "540 A > B . seq nxt-1\n541 A > B . seq nxt-1\n542 A > B . seq nxt-1\n543 A > B R. \n",
+        "after 300 s of silence the first probe of 10.0.0.1:40000 met nothing; it had survived 200 s",
+        OPEN + "100 B > A . seq nxt-1\n+0.02 A > B .\n200 B > A . seq nxt-1\n+0.02 A > B .\n"
+        "540 A > B . seq nxt-1\n541 A > B . seq nxt-1\n542 A > B . seq nxt-1\n543 A > B R. \n",
+    ),
+    "messages a few seconds apart that no keepalive would be set below": (
+        "masked", OPEN + "".join(f"{10 + 6 * i} A > B P. len 8\n+0.02 B > A .\n" for i in range(8)),
+        "8 B, one way every 6.00 s (8 times in a row",
+        OPEN + "".join(f"{10 + 4 * i} A > B P. len 8\n+0.02 B > A .\n" for i in range(8)),
+    ),
+    "replies from a box in front of the peer": (
+        "not-end-to-end", PROBES.replace("+0.02 B > A .\n", "+0.02 B > A . ttl 57\n"),
+        "2 replies in the name of 10.0.0.2:5432 with TTL 57, its data with TTL 52; what answers 10.0.0.1:40000 likely "
+        "stands 5 hops nearer",
+        PROBES.replace("+0.02 B > A .\n", "+0.02 B > A . ttl 53\n"),
+    ),
+}  # fmt: skip
+
+
+def read(text: str, directory: Path) -> Analysis:
+    """What kacap finds in a timeline."""
+    parse(ENDS + text).write_pcap(directory / "case.pcap")
+    return kacap.read(str(directory / "case.pcap"))
+
+
+@pytest.mark.parametrize("what", PAIRS)
+def test_a_finding_is_raised_where_its_mechanism_is_at_work_and_not_where_it_only_seems_so(what, tmp_path):
+    name, true, words, near = PAIRS[what]
+    raised = [finding for finding in read(true, tmp_path).findings if finding.id == name]
+    assert [words in finding.sentence for finding in raised] == [True], [finding.sentence for finding in raised]
+    assert name not in [finding.id for finding in read(near, tmp_path).findings]
+
+
+VERDICTS = {
+    "10.0.0.1:40000 probes every 61.0 s, all answered; 10.0.0.2:5432 closed it (FIN) 29.0 s after the last probe": (
+        PROBES + "150 B > A F. \n+0.01 A > B F. \n+0.01 B > A .\n", ("fin", "b", 11),
+    ),
+    "10.0.0.1:40000 probes every 61.0 s, all answered; the application of 10.0.0.2:5432 reset the connection 29.0 s "
+    "after the last probe": (PROBES + "150 B > A R. \n", ("reset", "b", 11)),
+    "a box in between reset the connection in the name of 10.0.0.2:5432; 10.0.0.1:40000 probes every 61.0 s, all "
+    "answered": (PROBES + "150 B > A R ack 0 ttl 60\n", ("reset", "a box", 11)),
+    "10.0.0.1:40000 probes every 61.0 s, all answered; 10.0.0.2:5432 reset the connection when data came: its "
+    "application had closed 29.0 s after the last probe": (
+        PROBES + "150 A > B P. len 9\n+0.01 B > A R. \n", ("reset", "b", 12),
+    ),
+    "10.0.0.2:5432 does not know the connection: it answered with RST to the probe of 10.0.0.1:40000 after 61.0 s of "
+    "silence": (PROBES + "182 A > B . seq nxt-1\n+0.02 B > A R ack 0\n", ("reset", "b", 12)),
+    "10.0.0.1:40000 gave up on 10.0.0.2:5432: 3 unanswered probes in 72.0 s of silence (count 3, or a TCP_USER_TIMEOUT "
+    "of 68.0 to 72.0 s)": (
+        PROBES + "185 A > B . seq nxt-1\n189 A > B . seq nxt-1\n189 A > B . seq nxt-1\n193 A > B R. \n", None,
+    ),
+    "the application of 10.0.0.1:40000 reset the connection; 2 probes of 10.0.0.1:40000 went unanswered before": (
+        PROBES + "185 A > B . seq nxt-1\n195 A > B . seq nxt-1\n198 A > B R. \n", ("reset", "a", 13),
+    ),
+    "10.0.0.1:40000 probes every 61.0 s, all answered": (PROBES, ("open", None, None)),
+    "no keepalive probe in 140 ms": (OPEN, ("open", None, None)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sentence", VERDICTS)
+def test_a_connection_has_one_verdict_with_who_ended_it_and_in_which_frame(sentence, tmp_path):
+    text, ended = VERDICTS[sentence]
+    parse(ENDS + text).write_pcap(tmp_path / "case.pcap")
+    (connection,) = kacap.read(str(tmp_path / "case.pcap"), keep_all=True).connections
+    assert connection.verdict.sentence == sentence
+    if ended is not None:
+        frame = connection.ended.frame
+        assert (connection.ended.how, connection.ended.by, frame and frame.number) == ended
