@@ -23,7 +23,7 @@ TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 
 # Imports point down this list only; modules of one row may import each other.
 LAYERS = (
-    ("errors", "trusted", "kernel_cache", "kernels", "segments", "model", "analysis", "addresses", "units"),
+    ("errors", "trusted", "outputs", "kernel_cache", "kernels", "segments", "model", "analysis", "addresses", "units"),
     ("capture", "wire"),
     ("flows",),
     ("classify",),
@@ -48,6 +48,7 @@ IMPURE_BY_NAME = {
     "__main__.py": "takes the current directory off the places where Python looks for modules",
     "kernel_cache.py": "keeps compiled kernels in a directory of the user's",
     "trusted.py": "asks whose a directory is before anything in it is started or loaded",
+    "outputs.py": "writes the files of every command",
     "units.py": "turns nanoseconds into a date in UTC; asks no clock",
 }  # fmt: skip
 

@@ -40,20 +40,20 @@ def annotate(words: tuple[str, ...], target: str, **options: Any) -> int:
     Exit code 0, or 1 when a capture was damaged (what precedes the damage is still written).
     """
     from kacap.capture.source import expand
+    from kacap.outputs import check, output
     from kacap.report.annotate import Changes
     from kacap.report.annotate import annotate as write
     from kacap.report.anonymise import Anonymiser
-    from kacap.report.aside import aside, check_target
 
     files, expression = sources(words)
     if expression is not None:
         raise UsageError(f"'{expression}': annotate copies every frame and takes no filter; --only keeps the evidence")
     files = expand(files)
-    check_target(target, files)
+    check(target, files)
     anonymiser = Anonymiser() if options["anonymise"] else None
     changes = Changes(options["only"], options["headers_only"], anonymiser)
     expect = expected(options)
-    with aside(target) as out:
+    with output(target, files) as out:
         done = write(files, out, changes, expect=expect)
     return _say(done, changes.headers_only or anonymiser is None, target)
 

@@ -52,15 +52,16 @@ def chart(
     from kacap.capture.source import expand
 
     files, expression = sources(words, named, filter_file)
-    check_target(out)  # before an hour of reading, not after it
+    files = expand(files)
+    check_target(out, files)  # before an hour of reading, not after it
     number = options["connection"]
     analysis = kacap.read(
-        expand(files), expression, expect=expected(options), marks=True, keep_all=number is not None,
+        files, expression, expect=expected(options), marks=True, keep_all=number is not None,
         engine=options["engine"],
     )
     import_matplotlib()
     views = tuple(VIEWS) if view == "all" else (view,)
-    save(draw(analysis, views, number, dark=options["dark"], width=options["width"]), out)
+    save(draw(analysis, views, number, dark=options["dark"], width=options["width"]), out, files)
     click.echo(f"kacap: {view if view != 'all' else 'four views'} written to {out}", err=True)
     for damage in analysis.damages:
         click.echo(f"kacap: {damage}", err=True)

@@ -26,6 +26,7 @@ from kacap.commands.live_sockets import Sockets
 from kacap.errors import EXIT_DONE, EXIT_FAILED, UsageError
 from kacap.kernel_cache import CACHE
 from kacap.model import SegmentRecord
+from kacap.outputs import refuse_inputs
 from kacap.pipeline import conclude
 from kacap.report import text
 from kacap.report.happenings import Follower, Probing
@@ -88,7 +89,7 @@ def _announce(source: LiveSource, options: Options) -> None:
 
 @contextlib.contextmanager
 def _signals(source: LiveSource) -> Iterator[None]:
-    """Ctrl-C and SIGTERM stop the source, a second one ends at once; SIGUSR1 (SIGINFO) shows the counters."""
+    """Ctrl-C, SIGTERM and SIGHUP stop the source, a second one ends at once; SIGUSR1 (SIGINFO) shows the counters."""
     asked: list[int] = []
 
     def ask(number: int, _: object) -> None:
@@ -104,6 +105,8 @@ def _signals(source: LiveSource) -> Iterator[None]:
     for name in ("SIGUSR1", "SIGINFO"):
         if hasattr(signal, name):
             handlers[getattr(signal, name)] = count
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup: it goes on
+        handlers[signal.SIGHUP] = ask
     for number, handler in handlers.items():
         signal.signal(number, handler)
     yield
@@ -227,6 +230,7 @@ def _savefile(options: Options, source: LiveSource, user: User | None) -> Savefi
     if options["savefile"] is None:
         return None
     rotation: Rotation = options["rotation"]
+    refuse_inputs(options["savefile"], [options["stream"]] if options["stream"] is not None else [])
     file = Savefile(options["savefile"], source.snaplen, rotation, micro=options["micro"],
                     flush=options["unbuffered"] or options["savefile"] == "-")  # fmt: skip
     known = source.link_types if options["stream"] is None and options["engine"] != "dumpcap" else []

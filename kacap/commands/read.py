@@ -58,7 +58,7 @@ def read(
     Exit code 0, or 1 when the capture was damaged (what precedes the damage is still reported).
     """
     files, expression = sources(words, named, filter_file)
-    _check_chart(chart_file)
+    _check_chart(chart_file, files)
     analysis = _analyse(files, expression, chart_file is not None, options)
     if not options["as_json"]:
         _print(analysis, options)
@@ -69,12 +69,12 @@ def read(
     return EXIT_FAILED if analysis.damages else EXIT_DONE
 
 
-def _check_chart(chart_file: str | None) -> None:
+def _check_chart(chart_file: str | None, files: list[str]) -> None:
     """Refuse an unknown chart format before an hour of reading, not after it."""
     if chart_file is not None:
-        from kacap.report.chart import format_of
+        from kacap.report.chart import check_target
 
-        format_of(chart_file)
+        check_target(chart_file, files)
 
 
 def _analyse(files: list[str], expression: str | None, marks: bool, options: dict[str, Any]) -> Analysis:
@@ -106,7 +106,7 @@ def _analyse(files: list[str], expression: str | None, marks: bool, options: dic
 
 
 def _until_interrupted() -> Callable[[], bool]:
-    """Return what says whether Ctrl-C (or SIGTERM) asked for the end; a second one ends at once."""
+    """Return what says whether Ctrl-C, SIGTERM or SIGHUP asked for the end; a second one ends at once."""
     asked: list[int] = []
 
     def ask(number: int, _: object) -> None:
@@ -114,8 +114,9 @@ def _until_interrupted() -> Callable[[], bool]:
             raise KeyboardInterrupt
         asked.append(number)
 
-    signal.signal(signal.SIGINT, ask)
-    signal.signal(signal.SIGTERM, ask)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) != signal.SIG_IGN:
+            signal.signal(getattr(signal, name), ask)
     return lambda: bool(asked)
 
 

@@ -35,17 +35,17 @@ def report(
     """
     import kacap
     from kacap.capture.source import expand
-    from kacap.report.aside import aside, check_target
+    from kacap.outputs import check, output
     from kacap.report.chart.style import import_matplotlib
     from kacap.report.html import provenance, render
 
     files, expression = sources(words, named, filter_file)
     files = expand(files)
-    check_target(target, files)
+    check(target, files)
     analysis = kacap.read(files, expression, marks=True, expect=expected(options), engine=options["engine"])
     import_matplotlib()
     made_from = provenance(files, expression, _words(options))
-    with aside(target) as out:
+    with output(target, files) as out:
         render(analysis, out, made_from)
     click.echo(f"kacap: report written to {target}", err=True)
     for damage in analysis.damages:
