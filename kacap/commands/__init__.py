@@ -90,14 +90,15 @@ class Program(click.Group):
 def _tell_of_compilation() -> None:
     """Let a user who waits know what for, once, and why he will wait again the next time."""
     from kacap import kernel_cache
+    from kacap.commands.telling import tell
 
     def compiling() -> None:
         cache.on_compile = None
-        click.echo("kacap: compiling its kernels once, about ten seconds (cached afterwards)", err=True)
+        tell("kacap: compiling its kernels once, about ten seconds (cached afterwards)")
 
     def at_fault(why: str) -> None:
         cache.on_compile = None
-        click.echo(f"kacap: compiling its kernels for this run alone, about ten seconds: {why}", err=True)
+        tell(f"kacap: compiling its kernels for this run alone, about ten seconds: {why}")
 
     cache = kernel_cache.CACHE
     cache.on_compile, cache.on_fault = compiling, at_fault
@@ -138,9 +139,9 @@ def _unexpected(error: Exception) -> int:
 
 def _fail(message: str, code: int) -> int:
     """Write one line on stderr, without control characters, and return ``code``."""
-    from kacap.units import clean
+    from kacap.commands.telling import tell
 
-    click.echo(f"kacap: {clean(' '.join(message.split()))}", err=True)
+    tell(f"kacap: {message}")
     return code
 
 

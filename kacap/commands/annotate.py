@@ -8,6 +8,7 @@ import click
 
 from kacap.commands.expecting import expected, expecting
 from kacap.commands.sources import sources
+from kacap.commands.telling import tell
 from kacap.errors import EXIT_DONE, EXIT_FAILED, UsageError
 
 if TYPE_CHECKING:
@@ -62,11 +63,11 @@ def _say(done: Annotated, nothing_left: bool, target: str) -> int:
     """Say on stderr what was written and return the exit code."""
     from kacap.units import counted
 
-    click.echo(f"kacap: {target}: {counted(done.frames, 'frame')}, {done.commented:,} with a comment", err=True)
+    tell(f"kacap: {target}: {counted(done.frames, 'frame')}, {done.commented:,} with a comment")
     if not nothing_left:
-        click.echo("kacap: TCP payload is still there and may hold names; --headers-only cuts it", err=True)
+        tell("kacap: TCP payload is still there and may hold names; --headers-only cuts it")
     if done.without_room:
-        click.echo(f"kacap: {done.without_room:,} frames in Simple Packet Blocks can carry no comment", err=True)
+        tell(f"kacap: {done.without_room:,} frames in Simple Packet Blocks can carry no comment")
     for damage in done.damages:
-        click.echo(f"kacap: {damage}", err=True)
+        tell(f"kacap: {damage}")
     return EXIT_FAILED if done.damages else EXIT_DONE

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-import click
-
 from kacap.analysis import Analysis
 from kacap.analyzer import Analyzer
 from kacap.capture.frames import FrameBatch
@@ -23,6 +21,7 @@ from kacap.capture.rotation import Rotation
 from kacap.capture.savefile import Savefile
 from kacap.commands.live_ready import compile_apart, warm_up
 from kacap.commands.live_sockets import Sockets
+from kacap.commands.telling import tell
 from kacap.errors import EXIT_DONE, EXIT_FAILED, UsageError
 from kacap.kernel_cache import CACHE
 from kacap.model import SegmentRecord
@@ -84,7 +83,7 @@ def _announce(source: LiveSource, options: Options) -> None:
     """Say on stderr what is listened to, as tcpdump does."""
     if options["stream"] is None:
         size = f"snapshot length {source.snaplen} bytes"
-        click.echo(f"kacap: listening on {', '.join(source.files)}, {size}, engine {source.engine}", err=True)
+        tell(f"kacap: listening on {', '.join(source.files)}, {size}, engine {source.engine}")
 
 
 @contextlib.contextmanager
@@ -250,9 +249,9 @@ def _sum_up(analysis: Analysis, source: LiveSource, options: Options, out: TextI
         text.render(analysis, out, color=shade, brief=options["brief"], verbose=options["verbose"] > 0)
         out.flush()
     for line in source.counters().lines():
-        click.echo(line, err=True)
+        tell(line)
     for trouble in [*source.faults, *map(str, source.damages)]:
-        click.echo(f"kacap: {trouble}", err=True)
+        tell(f"kacap: {trouble}")
 
 
 def colored(choice: str, out: TextIO) -> bool:

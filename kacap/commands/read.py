@@ -13,6 +13,7 @@ import click
 from kacap.commands.engines import engine
 from kacap.commands.expecting import expected, expecting
 from kacap.commands.sources import sources
+from kacap.commands.telling import tell
 from kacap.errors import EXIT_DONE, EXIT_FAILED
 from kacap.timing.systems import NAMES
 
@@ -65,7 +66,7 @@ def read(
     if chart_file is not None:
         _draw(analysis, chart_file)
     for damage in analysis.damages:
-        click.echo(f"kacap: {damage}", err=True)
+        tell(f"kacap: {damage}")
     return EXIT_FAILED if analysis.damages else EXIT_DONE
 
 
@@ -141,7 +142,7 @@ def _draw(analysis: Analysis, chart_file: str) -> None:
 
     import_matplotlib()
     chart.save(chart.timeline(analysis), chart_file)
-    click.echo(f"kacap: timeline written to {chart_file}", err=True)
+    tell(f"kacap: timeline written to {chart_file}")
 
 
 def _colored(choice: str) -> bool:

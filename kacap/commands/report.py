@@ -9,6 +9,7 @@ import click
 from kacap.commands.engines import engine
 from kacap.commands.expecting import OPTIONS, expected, expecting
 from kacap.commands.sources import sources
+from kacap.commands.telling import tell
 from kacap.errors import EXIT_DONE, EXIT_FAILED
 
 
@@ -47,9 +48,9 @@ def report(
     made_from = provenance(files, expression, _words(options))
     with output(target, files) as out:
         render(analysis, out, made_from)
-    click.echo(f"kacap: report written to {target}", err=True)
+    tell(f"kacap: report written to {target}")
     for damage in analysis.damages:
-        click.echo(f"kacap: {damage}", err=True)
+        tell(f"kacap: {damage}")
     return EXIT_FAILED if analysis.damages else EXIT_DONE
 
 
