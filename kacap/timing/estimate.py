@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from kacap.kernels import Row, entry
 from kacap.timing.assumes import Assumes
 from kacap.timing.decide import BELOW, ESTIMATE, SHOWN, Why, decide, fit_below, look
+from kacap.timing.history import KEPT, STEP
 from kacap.timing.search import FIT, GAP, IDLE, PIECES, REVERSED, WALK, search
 from kacap.timing.systems import LINUX, LINUX_BITS, ROWS, TIMERS, possible
 
@@ -51,8 +52,8 @@ def estimate(
     rows = np.zeros(len(histories), ESTIMATE)
     with_bytes = np.array(possible(system), np.int64)[(payload_bytes > 0).astype(np.int64)]
     paths = np.where(path_ns > 0, path_ns * 1.5 + PATH_SLACK_NS, PATH_NS)
-    scratch = np.zeros((len(TIMERS), BELOW + 1), FIT), np.zeros(1, WALK), np.zeros(1, GAP), np.zeros(1, SHOWN)
-    _estimate(rows, histories, (steps[order], firsts), (with_bytes, paths), ROWS, scratch)
+    scratch = np.zeros((len(TIMERS), BELOW + 1), FIT), np.zeros(1, WALK), np.zeros(1, GAP), np.zeros(1, SHOWN), np.zeros(KEPT, STEP)
+    _estimate(rows, histories, (steps, order, firsts), (with_bytes, paths), ROWS, scratch)
     sure = (histories["firings"] > GAPS) & ((path_ns > 0) | (histories["idle_n"] == 0))
     clocks = _clocks(rows, hosts, sure) if system == "auto" else {}
     _narrow(rows, hosts, clocks)
@@ -61,12 +62,17 @@ def estimate(
 
 @entry
 def _estimate(rows: Row, histories: Row, kept: Row, about: Row, timers: Row, scratch: Row) -> None:
-    """Fill an ESTIMATE row for each history; ``kept`` is (steps by prober, first of each), ``about`` (bits, paths)."""
-    steps, firsts = kept
+    """Fill an ESTIMATE row for each history; ``kept`` is (steps, their order by prober, first of each).
+
+    ``about`` is (bits of the timers that each may run, round trips from the capture).
+    """
+    steps, order, firsts = kept
     bits, paths = about
-    fits, walks, gaps, shown = scratch
+    fits, walks, gaps, shown, room = scratch
     for i in range(len(rows)):
-        own = steps[firsts[i] : firsts[i + 1]]
+        own = room[: min(firsts[i + 1] - firsts[i], len(room))]
+        for k in range(len(own)):
+            own[k] = steps[order[firsts[i] + k]]
         if len(own) == 0:
             rows[i].idle_why = rows[i].interval_why = _NO_GAP
             continue
