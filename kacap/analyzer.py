@@ -169,6 +169,7 @@ class Analyzer:
             analysis.marks = np.concatenate(self.marks)
         if self.sink is not None:
             news = self._news(others)
+            self._decide_held(news)
             news.episodes = self.withheld
             news.others += [*self.held.values(), *(c for c in connections if c.probers), *analysis.findings]
             self._tell(news)
@@ -294,10 +295,14 @@ class Analyzer:
         probing, retransmitting = (int((rows[name] > 0).sum()) for name in ("window_probes", "retransmissions"))
         self.analysis.quiet.take(first, len(rows), probing, retransmitting)
 
+    def _decide_held(self, news: News) -> set[FrameRef]:
+        """Forget the plain ACKs that proved to be something else; return the other segments that are decided now."""
+        decided = {FrameRef(int(row["file"]), int(row["frame"])) for row in news.changes.decided}
+        return {ref for ref in decided if self.held.pop(ref, None) is None}
+
     def _plain(self, tracked: Tracked, news: News) -> list[object]:
         """Return the records of segments that no event speaks of; those that may yet prove to be probes wait."""
-        decided = {FrameRef(int(row["file"]), int(row["frame"])) for row in news.changes.decided}
-        told = {ref for ref in decided if self.held.pop(ref, None) is None}
+        told = self._decide_held(news)
         found: list[object] = []
         segments, labels = tracked.segments, tracked.labels
         for i in np.flatnonzero((labels["event"] == 0) & (labels["slot"] >= 0)).tolist():

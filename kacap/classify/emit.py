@@ -104,9 +104,10 @@ def emit_held(out: Row, seg: Row, label: Row, row: Row, y: Row) -> Row:
 
 
 @kernel
-def emit_quoted(out: Row, seg: Row, label: Row, row: Row, y: Row) -> None:
+def emit_quoted(out: Row, seg: Row, label: Row, row: Row, y: Row) -> Row:
     """Append an EVENT for the ICMP error that quoted Y's held segment, now that this is known for a probe."""
     event = emit(out, seg, label, row, y)
     event.time_ns, event.frame, event.file = y.quoted_ns, y.quoted_frame, y.quoted_file
     event.kind, event.grade, event.why = _UNREACHABLE, _PROVEN, _W_QUOTED
     event.flags, event.payload_len = ACK, 0
+    return event
