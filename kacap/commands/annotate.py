@@ -11,7 +11,7 @@ from kacap.commands.sources import sources
 from kacap.errors import EXIT_DONE, EXIT_FAILED, UsageError
 
 if TYPE_CHECKING:
-    from kacap.report.annotate import Annotated
+    from kacap.annotate.annotated_copy import Annotated
 
 
 @click.command(no_args_is_help=True)
@@ -39,10 +39,10 @@ def annotate(words: tuple[str, ...], target: str, **options: Any) -> int:
 
     Exit code 0, or 1 when a capture was damaged (what precedes the damage is still written).
     """
+    from kacap.annotate.annotated_copy import Changes
+    from kacap.annotate.annotated_copy import annotate as write
+    from kacap.annotate.anonymise import Anonymiser
     from kacap.capture.source import expand
-    from kacap.report.annotate import Changes
-    from kacap.report.annotate import annotate as write
-    from kacap.report.anonymise import Anonymiser
     from kacap.report.aside import aside, check_target
 
     files, expression = sources(words)

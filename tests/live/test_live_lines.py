@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from kacap.report.happenings import Follower, Happening, Probing
 from timelines import parse
 
 import kacap
@@ -15,7 +16,6 @@ from kacap.capture import open_captures
 from kacap.capture.live_stream import open_growing
 from kacap.model import Endpoint, Episode
 from kacap.pipeline import conclude
-from kacap.report.happenings import Follower, Happening, Probing
 from kacap.report.live import Clock, Lines
 from kacap.report.records import RecordWriter
 from kacap.report.screen import cells, table
