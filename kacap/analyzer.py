@@ -38,7 +38,7 @@ from kacap.timing.expectations import Expectation, Expected
 from kacap.timing.gathering import Gatherer
 from kacap.timing.limits import LIMITS, Limit
 from kacap.timing.verdicts import judge_connection, may_have_timed_out
-from kacap.views import Views, connection
+from kacap.views import Views, begun, connection
 from kacap.wire import Reason, decode
 
 Segments = Literal["events", "all", "none"]
@@ -153,7 +153,7 @@ class Analyzer:
     def finish(self) -> Analysis:
         """The source has ended: close everything and return the analysis (its ``capture`` names no files yet)."""
         rest, now_ns = self.tracker.rest(), self.tracker.now_ns
-        others = self._close(rest, self.observations.of(np.arange(len(rest))), now_ns)
+        others = self._close(rest, self.observations.rest(len(rest)), now_ns)
         analysis = self.analysis
         rows = np.concatenate(self.kept) if self.kept else self.tracker.connections[:0]
         ends_of_rows = np.concatenate([np.zeros(0, ENDED), *self.kept_ends])
@@ -234,7 +234,7 @@ class Analyzer:
         """Return whether judging may yet find that a user timeout ended a run that was given up."""
         episode = self.gatherer.episodes.rows[row]
         watched = self.gatherer.watched.rows[self.gatherer.probers.rows["watched"][episode["prober"]]]
-        return may_have_timed_out(int(episode["probes"]), self.expect(connection(watched)))
+        return may_have_timed_out(self.expect(begun(watched)))
 
     def _close(self, rows: NDArray[np.void], seen: object, now_ns: int | None) -> list[object]:
         """Close connections, those that are open at ``now_ns``; return the records of those on which nobody probes.

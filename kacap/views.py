@@ -143,6 +143,13 @@ def _episode(row: np.void, probes: list[Probe]) -> Episode:
     )
 
 
+def begun(row: Any) -> Connection:
+    """Return who a connection is and when it began, without its numbers: the view of a row of WATCHED."""
+    a, b = endpoints(row)
+    first_ns = int(row["first_ns"])
+    return Connection(int(row["id"]), a, b, first_ns, first_ns, 0, began_in_capture=bool(row["began"]))
+
+
 def connection(row: Any) -> Connection:
     """Return a connection without its probers: the view of a row of CONNECTION."""
     a, b = endpoints(row)

@@ -236,7 +236,7 @@ STEPS_NS = (0, 10**6, 3 * 10**8, 10**9, 10**9, 2 * 10**9, 2 * 10**9 + 10**7, 4 *
 PLAIN, PUSH, CLOSE, OPEN_, BREAK = 16, 24, 17, 18, 20  # flags
 
 
-def _shapes() -> dict[str, dict[str, object]]:
+def _shapes() -> dict[str, dict[str, int]]:
     """Every event that the classifier can write, by what it is."""
     kinds = {kind.name: int(kind) for kind in Kind}
     grades = {grade.name: int(grade) for grade in Grade}

@@ -297,8 +297,8 @@ def classify(segments: Row, labels: Row, columns: Row) -> None:
         header.now_ns = max(header.now_ns, seg.time_ns)
         label.held = label.event = 0
         label.grade = _PROVEN
-        digest, quote = segment_digest(seg), seg.has & IS_QUOTE
-        copy = is_copy(seg, digest, recent)
+        digest, quote = segment_digest(seg, header.seed), seg.has & IS_QUOTE
+        copy = is_copy(seg, recent)
         place, slot, side = find(seg, digest, table, connections)
         if slot >= 0 and not copy and starts_another(
             seg, connections[slot], sides[2 * slot + side], sides[2 * slot + 1 - side]

@@ -13,7 +13,8 @@ def setting(name: str, value: Setting) -> str | None:
         return None
     parts = [_could_be(name, value), _observed(name, value), _against(name, value)]
     words = ", ".join(part for part in parts if part) or value.verdict
-    said = "; ".join(filter(None, (sentence_of(value.assumes), value.why)))
+    assumed = sentence_of(value.assumes)
+    said = value.why if value.why.startswith(assumed) else "; ".join(filter(None, (assumed, value.why)))
     return f"{words}: {said}" if said else words
 
 

@@ -51,12 +51,14 @@ ESTIMATE = np.dtype(
     align=True,
 )  # fmt: skip
 # What a prober's steps show. answered: how many answered gaps; least, most: their extent; first: the first gap is
-# known; exact, exact_first, exact_interval: no frame is missing in them; normal: timers explain answered gaps by idle; above: an
-# interval above idle explains them otherwise; opened: the first gap agrees; unsure: an early timer may have made it.
+# known; exact, exact_first, exact_interval: no frame is missing in them; normal: timers explain answered gaps by idle;
+# above: an interval above idle explains them otherwise; opened: the first gap agrees; unsure: an early timer may
+# have made it.
 SHOWN = np.dtype(
     [
         ("least", "<f8"), ("most", "<f8"), ("answered", "<i4"), ("began", "u1"), ("first", "u1"), ("exact", "u1"),
-        ("exact_first", "u1"), ("exact_interval", "u1"), ("normal", "u1"), ("above", "u1"), ("opened", "u1"), ("unsure", "u1"),
+        ("exact_first", "u1"), ("exact_interval", "u1"), ("normal", "u1"), ("above", "u1"), ("opened", "u1"),
+        ("unsure", "u1"),
     ],
     align=True,
 )  # fmt: skip

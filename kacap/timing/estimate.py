@@ -1,7 +1,7 @@
 """From probers' histories to the settings that could have produced them: arrays in, arrays out.
 
-Every timer that a prober may run (``systems``) is tried (``search``). A setting's candidates are those of every timer that
-explains the firings (``decide``); which clock the sockets of a host share may narrow them.
+Every timer that a prober may run (``systems``) is tried (``search``). A setting's candidates are those of every timer
+that explains the firings (``decide``); which clock the sockets of a host share may narrow them.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def estimate(
 ) -> Estimates:
     """Return what explains each prober of ``histories``; STEP rows name their prober, those of one in order of time.
 
-    ``hosts`` tells whose sockets share a kernel, ``path_ns`` how long a segment takes from the capture to the prober and
-    back (0: not known). ``system`` is one of ``systems.NAMES``; ``auto`` leaves open what the gaps leave open.
+    ``hosts`` tells whose sockets share a kernel, ``path_ns`` how long a segment takes from the capture to the prober
+    and back (0: not known). ``system`` is one of ``systems.NAMES``; ``auto`` leaves open what the gaps leave open.
     """
     order = np.argsort(steps["prober"], kind="stable")
     firsts = np.searchsorted(steps["prober"][order], np.arange(len(histories) + 1))

@@ -45,14 +45,15 @@ STEP = np.dtype(
 )  # fmt: skip
 POOL = np.dtype([("used", "<i8")])  # how many STEP rows are in use
 # A prober's firings in numbers. gap: between firings; idle: from what was last heard to the probe; interval: between
-# firings with nothing heard in between. Lengths of runs: exhausted ones ended in an abort, the longest that did not.
+# firings with nothing heard in between; timeout: a TCP_USER_TIMEOUT above the one and up to the other would have ended
+# the last run as well (0: no run was given up); run: firings since anything was heard. Lengths of runs: exhausted ones ended in an abort, the longest that did not.
 HISTORY = np.dtype(
     [
-        ("newest_ns", "<i8"), ("since_ns", "<i8"), ("newest_step", "<i8"),  # the newest firing, and what it had heard last
+        ("newest_ns", "<i8"), ("since_ns", "<i8"), ("newest_step", "<i8"),  # the newest firing, what it had heard
         ("idle_min_ns", "<i8"), ("idle_max_ns", "<i8"), ("interval_min_ns", "<i8"), ("interval_max_ns", "<i8"),
-        ("gap_min_ns", "<i8"), ("gap_max_ns", "<i8"),
+        ("gap_min_ns", "<i8"), ("gap_max_ns", "<i8"), ("timeout_min_ns", "<i8"), ("timeout_max_ns", "<i8"),
         ("shape_ns", "<i8", (HEARD + 1,)),  # of the newest firing: its time and what was heard, from the one before
-        ("idle_n", "<i4"), ("interval_n", "<i4"), ("firings", "<i4"), ("alike", "<i4"), ("kept", "<i2"),
+        ("idle_n", "<i4"), ("interval_n", "<i4"), ("firings", "<i4"), ("alike", "<i4"), ("run", "<i4"), ("kept", "<i2"),
         ("shape_n", "i1"),  # how many moments were heard in it, -1: not known
         ("began", "u1"),  # the capture shows the connection's SYN
         ("flags", "u1"),
@@ -88,6 +89,10 @@ def take_firing(history: Row, pool: Row, firing: Row) -> None:
         step.prober, step.time_ns, step.since_ns = firing.prober, firing.time_ns, since_ns
         step.before_ns = NEVER if first else history.newest_ns
         step.heard, step.flags, step.n = min(heard_n, 1), firing.flags, 1
+    if firing.flags & ABORT and since_ns != NEVER:
+        history.timeout_max_ns = firing.time_ns - since_ns
+        history.timeout_min_ns = history.newest_ns - since_ns if history.run > 1 and heard_n == 0 else 0
+    history.run = history.run + 1 if heard_n == 0 and not first else 1
     history.newest_ns, history.since_ns = firing.time_ns, since_ns
     history.firings += 1
     history.flags |= firing.flags

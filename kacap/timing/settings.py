@@ -8,7 +8,7 @@ from kacap.model import Setting
 from kacap.timing.assumes import Assumes, words_of
 from kacap.timing.decide import Why
 from kacap.timing.estimate import Estimates
-from kacap.units import between
+from kacap.units import between, duration
 
 MOST = 10_000  # candidates that are listed
 
@@ -98,7 +98,20 @@ def _count(estimates: Estimates, i: int) -> Setting:
         setting.candidates = [most]
         missing = 0 if n > 1 or not history["inexact"] else Assumes.NO_FRAME_MISSING
         setting.assumes = words_of(missing | Assumes.NO_USER_TIMEOUT)
+        setting.why = _readings(most, int(history["timeout_min_ns"]), int(history["timeout_max_ns"]))
     return setting
+
+
+def _readings(count: int, above_ns: int, up_to_ns: int) -> str:
+    """Return both readings of a run that was given up, or nothing where its beginning is not known.
+
+    tcp_keepalive_timer gives up at the first firing, once a probe is out, at which the user timeout has passed since
+    something was heard: at the abort it had, at the firing before it had not.
+    """
+    if not up_to_ns:
+        return ""
+    span = f"between {duration(above_ns)} and {duration(up_to_ns)}" if above_ns else f"of at most {duration(up_to_ns)}"
+    return f"count {count}, or TCP_USER_TIMEOUT {span}"
 
 
 def _has_hole(history: np.void) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from kacap.classify.kinds import Ending
 from kacap.model import Connection, Prober, Setting
+from kacap.timing.assumes import sentence_of
 from kacap.timing.defaults import RUNTIMES, SYSTEM, Default
 from kacap.timing.expectations import SECOND_NS, Expectation
 from kacap.timing.giving_up import has_holes, longest_run, timed_out, user_timeout
@@ -17,6 +18,7 @@ OK, DIFFERS, NOT_OBSERVABLE = "ok", "differs", "not observable"
 TIMES = ("idle", "interval")
 OPTIONS = {"idle": "TCP_KEEPIDLE", "interval": "TCP_KEEPINTVL", "count": "TCP_KEEPCNT"}
 EARLY_NS = 25_000_000  # two ticks of the slowest clock, and a capture's own error
+FEWEST = 3  # probes of which all gaps are judged
 
 
 def judge_connection(connection: Connection, expectation: Expectation | None, until_ns: int | None = None) -> None:
@@ -50,14 +52,9 @@ def judge(prober: Prober, expectation: Expectation) -> None:
     _judge_user_timeout(prober, expectation)
 
 
-def may_have_timed_out(probes: int, expectation: Expectation | None) -> bool:
-    """Return whether ``judge`` may yet find that a user timeout ended a run of so many probes that was given up.
-
-    Not where nothing is expected, nor where the run was as long as the expected count with no user timeout beside it.
-    """
-    if expectation is None or (expectation.count is None and not expectation.user_timeout_ns):
-        return False
-    return bool(expectation.user_timeout_ns) or probes != expectation.count
+def may_have_timed_out(expectation: Expectation | None) -> bool:
+    """Return whether ``judge`` may yet find that a user timeout ended a run that was given up: where one is expected."""
+    return expectation is not None and bool(expectation.user_timeout_ns)
 
 
 def never_probed(connection: Connection, expectation: Expectation, until_ns: int | None = None) -> Setting:
@@ -109,13 +106,39 @@ def _judged_time(name: str, prober: Prober, expectation: Expectation, expected: 
     value: Setting = getattr(prober, name)
     if not _shows(value):
         return NOT_OBSERVABLE, value.why or "no gap of this timer was seen"
+    if name == "idle" and _too_far_apart(prober, expectation):
+        shortest = duration((prober.gaps_ns or (0, 0))[0])
+        return DIFFERS, looks_like(name, prober, expectation, expected) or f"probes at least {shortest} apart"
     if fits(name, value, expected):
         return OK, value.why
+    if value.assumes and value.candidates and _possible(value, expected):
+        return NOT_OBSERVABLE, f"{sentence_of(value.assumes)}; else {expected} s would show the same"
     low, high = band_ns(expected)
     if not value.candidates and value.observed and low <= value.observed[0] <= high:
         later = duration(value.observed[1])
         return NOT_OBSERVABLE, f"some gaps are as expected, others (up to {later}) later than a timer may be"
     return DIFFERS, looks_like(name, prober, expectation, expected) or _misses(value, expected)
+
+
+def _too_far_apart(prober: Prober, expectation: Expectation) -> bool:
+    """Return whether all gaps between probes, of which there are several, are longer than idle and interval allow."""
+    if expectation.idle is None or expectation.interval is None or prober.gaps_ns is None or prober.probes < FEWEST:
+        return False
+    latest_ns = band_ns(max(expectation.idle, expectation.interval))[1]
+    return prober.gaps_ns[0] > latest_ns + (prober.reply_after_ns or (0, 0))[1]
+
+
+def _possible(value: Setting, expected: int) -> bool:
+    """Return whether a time that is no candidate may be set if what the candidates assume is not so.
+
+    Keepalive that came late, an interval above idle and missing frames all make gaps longer, never shorter; a
+    clock rate shifts them within the timer's lateness.
+    """
+    others = [word for word in value.assumes if word != "linux-timer"]
+    if others and expected < min(value.candidates or [0]):
+        return True
+    low, high = band_ns(expected)
+    return "linux-timer" in value.assumes and value.observed is not None and low <= value.observed[0] <= high
 
 
 def _misses(value: Setting, expected: int) -> str:
@@ -185,26 +208,31 @@ def _judge_count(prober: Prober, expectation: Expectation) -> None:
         value.verdict = DIFFERS
         value.why = f"{longest} probes in a row went unanswered, and the prober had not given up"
     elif value.candidates:
-        value.verdict = OK if expected in value.candidates else DIFFERS
-        if value.verdict == DIFFERS:
+        value.verdict = OK
+        if expected not in value.candidates:
+            value.verdict = NOT_OBSERVABLE if _may_not_be_the_count(value, expectation) else DIFFERS
             value.why = _given_up(prober, expectation, max(value.candidates))
     elif not value.why:
         value.why = "no run of unanswered probes was given up"
+
+
+def _may_not_be_the_count(value: Setting, expectation: Expectation) -> bool:
+    """Return whether the count may be as expected though another number of probes was given up."""
+    if "no-user-timeout" in value.assumes and expectation.user_timeout_ns is None:
+        return True
+    return "no-frame-missing" in value.assumes and (expectation.count or 0) > max(value.candidates or [0])
 
 
 def _given_up(prober: Prober, expectation: Expectation, run: int) -> str:
     """Return why a run of ``run`` probes may have been given up before or after the count that was expected."""
     bracket = user_timeout(prober)
     guess = looks_like("count", prober, expectation, expectation.count or 0)
-    if bracket is None or guess:
+    if bracket is None or (guess and prober.count.verdict == DIFFERS):
         return guess
     low, high = bracket
-    between = f"of {duration(low)} to {duration(high)}" if low else f"of at most {duration(high)}"
+    span = f"between {duration(low)} and {duration(high)}" if low else f"of at most {duration(high)}"
     early = expectation.count is not None and run < expectation.count
-    if early and DIFFERS not in (prober.idle.verdict, prober.interval.verdict):
-        _end_by_user_timeout(prober)
-    word = "early, after" if early else "late, after"
-    return f"gave up {word} {run}: a TCP_USER_TIMEOUT {between} would explain it, or a count of {run}"
+    return f"gave up {'early' if early else 'late'}, after {run}: count {run}, or TCP_USER_TIMEOUT {span}"
 
 
 def _judge_user_timeout(prober: Prober, expectation: Expectation) -> None:

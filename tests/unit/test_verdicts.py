@@ -145,18 +145,69 @@ def test_judging_twice_changes_nothing():
     assert repr(one) == first
 
 
-def test_a_run_that_ended_early_is_a_user_timeout_with_its_bracket():
+def test_a_run_that_ended_early_keeps_both_readings_and_its_ending():
     one = prober(seen(3.0, could_be=[3]), seen(2.02, could_be=[2]), counted(1), run(3.0, 2.02))
+    one.count.assumes = ["no-user-timeout"]
     judge(one, parse("idle=3,interval=2,count=5"))
+    assert one.count.verdict == "not observable"
+    assert "gave up early, after 1: count 1, or TCP_USER_TIMEOUT of at most 5.02 s" in one.count.why
+    assert one.ending == one.episodes[-1].ending == Ending.GAVE_UP
+
+
+def test_a_count_differs_where_it_is_said_that_there_is_no_user_timeout():
+    one = prober(seen(3.0, could_be=[3]), seen(2.02, could_be=[2]), counted(1), run(3.0, 2.02))
+    one.count.assumes = ["no-user-timeout"]
+    judge(one, Expectation(idle=3, interval=2, count=5, user_timeout_ns=0))
     assert one.count.verdict == "differs"
-    assert "a TCP_USER_TIMEOUT of at most 5.02 s would explain it, or a count of 1" in one.count.why
-    assert one.ending == one.episodes[-1].ending == Ending.USER_TIMEOUT
+
+
+def test_a_probe_that_is_missing_makes_a_count_too_small_but_never_too_large():
+    for expected, verdict in ((4, "not observable"), (2, "differs")):
+        one = prober(seen(3.0, could_be=[3]), seen(2.02, could_be=[2]), counted(3), run(3.0, 2.02, 2.02, 2.02))
+        one.count.assumes = ["no-frame-missing"]
+        judge(one, Expectation(idle=3, interval=2, count=expected, user_timeout_ns=0))
+        assert one.count.verdict == verdict
+
+
+def assumed(seconds: float, could_be: list[int], *assumes: str, n: int = 3) -> Setting:
+    return Setting((round(seconds * S), round(seconds * S)), n, could_be, assumes=list(assumes))
+
+
+@pytest.mark.parametrize("word", ["enabled-at-connect", "interval<=idle", "no-frame-missing"])
+def test_a_smaller_idle_is_not_excluded_by_what_is_assumed_and_the_assumption_is_named(word):
+    one = prober(assumed(5.12, [5], word))
+    judge(one, parse("idle=1"))
+    assert one.idle.verdict == "not observable"
+    assert one.idle.why.startswith("assumes ") and "1 s would show the same" in one.idle.why
+    larger = prober(assumed(5.12, [5], word))
+    judge(larger, parse("idle=6"))
+    assert larger.idle.verdict == "differs"
+
+
+def test_probes_further_apart_than_idle_and_interval_differ_whatever_is_assumed():
+    one = prober(assumed(7209, list(range(6335, 7209)), "interval<=idle"))
+    one.gaps_ns = (7208 * S, 7210 * S)
+    judge(one, parse("idle=60,interval=10"))
+    assert one.idle.verdict == "differs"
+    assert "system's default of 7200" in one.idle.why
+    other = prober(assumed(5.12, [5], "interval<=idle"))
+    other.gaps_ns = (round(5.11 * S), round(5.13 * S))
+    judge(other, parse("idle=1,interval=5"))
+    assert other.idle.verdict == "not observable"
+
+
+def test_another_clock_rate_may_explain_what_is_no_candidate():
+    one = prober(assumed(61.44, [60, 61], "linux-timer"))
+    judge(one, parse("idle=58"))
+    assert one.idle.verdict == "not observable"
+    judge(one, parse("idle=45"))
+    assert one.idle.verdict == "differs"
 
 
 def test_a_run_that_ended_late_is_told_with_the_bracket_but_may_be_its_count():
     one = prober(seen(2.0, could_be=[2]), seen(1.02, could_be=[1]), counted(5), run(2.0, *[1.02] * 5))
     judge(one, parse("idle=2,interval=1,count=2"))
-    assert "gave up late, after 5: a TCP_USER_TIMEOUT of 6.08 s to 7.10 s" in one.count.why
+    assert "gave up late, after 5: count 5, or TCP_USER_TIMEOUT between 6.08 s and 7.10 s" in one.count.why
     assert one.ending == Ending.GAVE_UP
 
 
