@@ -61,7 +61,7 @@ def _pair(comparison: SiteComparison, pair: Pair, sides: NearerSites) -> dict[st
         "sequence_shift": list(pair.shift),
         "routers": list(sides.hops),
         "forged_resets": [
-            {"site": comparison.site(number).name, "frame": _frame(comparison.site(number), frame)}
+            {"place": comparison.site(number).name, "frame": _frame(comparison.site(number), frame)}
             for other, number, frame in comparison.forged
             if other is pair
         ],
