@@ -23,8 +23,10 @@ TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 
 # Imports point down this list only; modules of one row may import each other.
 LAYERS = (
-    ("errors", "trusted", "kernel_cache", "kernels", "segments", "model", "analysis", "addresses", "units", "clock",
-     "rows", "netns"),
+    (
+        "errors", "trusted", "outputs", "kernel_cache", "kernels", "segments", "model", "analysis", "addresses", "units",
+        "clock", "rows", "netns",
+    ),  # fmt: skip
     ("capture", "wire"),
     ("flows",),
     ("classify",),
@@ -58,6 +60,7 @@ IMPURE_BY_NAME = {
     "trusted.py": "asks whose a directory is before anything in it is started or loaded",
     "netns.py": "enters a network namespace in a thread of its own",
     "rows.py": "takes memory that grows in place from the system",
+    "outputs.py": "writes the files of every command",
     "units.py": "turns nanoseconds into a date in UTC; asks no clock",
 }  # fmt: skip
 

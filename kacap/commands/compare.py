@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from kacap.commands.telling import tell
 from kacap.errors import EXIT_DONE, EXIT_FAILED, Damage, UsageError
 
 
@@ -36,7 +37,7 @@ def compare(words: tuple[str, ...], **options: Any) -> int:
     for line in lines:
         click.echo(line if options["as_json"] else _clean(line))
     for damage in damages:
-        click.echo(f"kacap: {damage}", err=True)
+        tell(f"kacap: {damage}")
     return EXIT_FAILED if damages else EXIT_DONE
 
 
