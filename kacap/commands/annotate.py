@@ -12,7 +12,7 @@ from kacap.commands.telling import tell
 from kacap.errors import EXIT_DONE, EXIT_FAILED, UsageError
 
 if TYPE_CHECKING:
-    from kacap.report.annotate import Annotated
+    from kacap.annotate.annotated_copy import Annotated
 
 
 @click.command(no_args_is_help=True)
@@ -40,11 +40,11 @@ def annotate(words: tuple[str, ...], target: str, **options: Any) -> int:
 
     Exit code 0, or 1 when a capture was damaged (what precedes the damage is still written).
     """
+    from kacap.annotate.annotated_copy import Changes
+    from kacap.annotate.annotated_copy import annotate as write
+    from kacap.annotate.anonymise import Anonymiser
     from kacap.capture.source import expand
     from kacap.outputs import check, output
-    from kacap.report.annotate import Changes
-    from kacap.report.annotate import annotate as write
-    from kacap.report.anonymise import Anonymiser
 
     files, expression = sources(words)
     if expression is not None:

@@ -28,8 +28,8 @@ from kacap.news import News
 from kacap.outputs import refuse_inputs
 from kacap.pipeline import conclude
 from kacap.report import text
-from kacap.report.live_events import LiveTracker, ProbingConnection
 from kacap.report.live import Clock, Lines
+from kacap.report.live_events import LiveTracker, ProbingConnection
 from kacap.report.records import RecordWriter
 from kacap.report.screen import Screen
 

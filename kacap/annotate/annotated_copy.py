@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from kacap.analysis import Analysis
 from kacap.analyzer import Analyzer
+from kacap.annotate.anonymise import Anonymiser
+from kacap.annotate.notes import TELLING_WORDS, Name, notes
 from kacap.capture import open_captures
 from kacap.capture.formats import open_reader
 from kacap.capture.frames import FrameBatch
@@ -27,8 +29,6 @@ from kacap.errors import CaptureError, Damage, UsageError
 from kacap.model import FrameRef, SegmentRecord
 from kacap.news import each
 from kacap.pipeline import conclude, run
-from kacap.report.anonymise import Anonymiser
-from kacap.report.notes import TELLING_WORDS, Name, notes
 from kacap.wire.fields import LINK_NFLOG
 from kacap.wire.headers import headers_of
 from kacap.wire.replace import replace_addresses
