@@ -108,6 +108,22 @@ class Views:
             frames=self._frames(row), lone=int(row["episodes"] - row["runs"]),
         )  # fmt: skip
 
+    def gaps(self, probers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the silences before the runs of some probers, and the gaps within their runs, nanoseconds."""
+        episodes, probes = self.gatherer.episodes.filled, self.gatherer.probes.rows
+        wanted = np.zeros(self.gatherer.probers.used, np.bool_)
+        wanted[probers] = True
+        wanted[0] = False
+        own = wanted[episodes["prober"]]
+        known = own & (episodes["silent_since_ns"] != NEVER)
+        first = probes["time_ns"][episodes["first"][known]] - episodes["silent_since_ns"][known]
+        later = [np.zeros(0, np.int64)]
+        for run in episodes[own & ((episodes["probes"] > 1) | (episodes["closed_ns"] != NEVER))]:
+            times = probes["time_ns"][chain(probes["previous"], int(run["last"]), int(run["probes"]))].tolist()
+            closed = [] if (closed_ns := seen_ns(run["closed_ns"])) is None else [closed_ns]
+            later.append(np.diff([*times, *closed]))
+        return first, np.concatenate(later)
+
     def _times(self, number: int) -> list[int]:
         """Return when the probes of a prober were sent, in order."""
         row, probes = self.gatherer.probers.rows[number], self.gatherer.probes.rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import overload
+from typing import NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,15 @@ def gravest(connection: Connection) -> list[Prober]:
     return sorted(connection.probers, key=lambda prober: (state_of(prober), -prober.missed))
 
 
+class Totals(NamedTuple):
+    """Numbers over several connections."""
+
+    probers: int
+    probes: int
+    replies: int
+    missed: int
+
+
 class Standing(Sequence[Connection]):
     """The connections that probe, gravest first, then most misses, then in order of their first segment."""
 
@@ -66,6 +75,27 @@ class Standing(Sequence[Connection]):
         if isinstance(place, slice):
             return Standing(self._connections, self._places[place], self.states[place])
         return self._connections[int(self._places[place])]
+
+    @property
+    def totals(self) -> Totals:
+        """How many probers they have, and what these sent and got in all."""
+        if isinstance(self._connections, Connections):
+            numbers = self._connections.probers[self._places].ravel()
+            found = self._connections.views.gatherer.probers.filled[numbers[numbers > 0]]
+            return Totals(len(found), *(int(found[name].sum()) for name in ("probes", "replies", "missed")))
+        probers = [prober for connection in self for prober in connection.probers]
+        return Totals(len(probers), *(sum(getattr(p, name) for p in probers) for name in ("probes", "replies", "missed")))
+
+    @property
+    def gaps_ns(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The silences before runs of probes, and the gaps within runs, nanoseconds, sorted."""
+        if isinstance(self._connections, Connections):
+            first, later = self._connections.views.gaps(self._connections.probers[self._places].ravel())
+        else:
+            episodes = [e for connection in self for prober in connection.probers for e in prober.episodes]
+            first = np.array([e.first_gap_ns for e in episodes if e.first_gap_ns is not None], np.int64)
+            later = np.array([gap for e in episodes for gap in e.gaps_ns], np.int64)
+        return np.sort(first), np.sort(later)
 
     def __str__(self) -> str:
         """Return how they fare in all: ``1 gave up, 1 reset, 22 all answered``."""

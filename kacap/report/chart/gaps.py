@@ -17,6 +17,7 @@ from kacap.report.chart.firings import thinned
 from kacap.report.chart.limits import within
 from kacap.report.chart.palette import ORANGE, VERMILLION, Theme
 from kacap.report.chart.words import headline, population, probers_of
+from kacap.facts.standing import Standing, by_gravity
 from kacap.units import between, duration
 
 COLUMNS = 1_000
@@ -41,9 +42,7 @@ class Gaps:
     """The panel: a curve for each timer, lines for settings and limits, bars for brackets."""
 
     def __init__(self, analysis: Analysis, connections: list[Connection]) -> None:
-        episodes = [e for c in connections for prober in c.probers for e in prober.episodes]
-        first = np.sort(np.array([e.first_gap_ns for e in episodes if e.first_gap_ns is not None], np.int64))
-        later = np.sort(np.array([gap for e in episodes for gap in e.gaps_ns], np.int64))
+        first, later = by_gravity(connections).gaps_ns if not isinstance(connections, Standing) else connections.gaps_ns
         named = (("silence before a probe (idle)", first), ("gap after a miss (interval)", later))
         self.curves = [(name, gaps[gaps > 0]) for name, gaps in named if (gaps > 0).any()]
         deaths = sorted(analysis.idle_deaths, key=lambda one: (-one.deaths, one.destination))
