@@ -38,7 +38,7 @@ from kacap.timing.expectations import Expectation, Expected
 from kacap.timing.gathering import Gatherer
 from kacap.timing.limits import LIMITS, Limit
 from kacap.timing.verdicts import judge_connection, may_have_timed_out
-from kacap.views import Views, connection
+from kacap.views import Views, begun, connection
 from kacap.wire import Reason, decode
 
 Segments = Literal["events", "all", "none"]
@@ -87,8 +87,8 @@ class Analyzer:
         self.skipped = np.zeros(len(Reason), np.int64)
         self.kept: list[NDArray[np.void]] = []  # CONNECTION rows of which more than a count is told
         self.kept_ends: list[NDArray[np.void]] = []  # ... and their rows of ENDED
-        # Those on which a finding may rest: CONNECTION rows, what was observed of them, their rows of ENDED.
-        self.looked_at: list[tuple[NDArray[np.void], Watched, NDArray[np.void]]] = []
+        # Those on which a finding may rest: CONNECTION rows, and what was observed of them.
+        self.looked_at: list[tuple[NDArray[np.void], Watched]] = []
         self.places: dict[int, tuple[Watched, int]] = {}  # by serial number, where that is
         self.deaths, self.heard = Deaths(), Heard()
         self.held: dict[FrameRef, SegmentRecord] = {}  # plain ACKs that may yet prove to be probes
@@ -153,11 +153,13 @@ class Analyzer:
     def finish(self) -> Analysis:
         """The source has ended: close everything and return the analysis (its ``capture`` names no files yet)."""
         rest, now_ns = self.tracker.rest(), self.tracker.now_ns
-        others = self._close(rest, self.observations.of(np.arange(len(rest))), now_ns)
+        others = self._close(rest, self.observations.rest(len(rest)), now_ns)
+        del rest
+        self.tracker.release()
         analysis = self.analysis
         rows = np.concatenate(self.kept) if self.kept else self.tracker.connections[:0]
         ends_of_rows = np.concatenate([np.zeros(0, ENDED), *self.kept_ends])
-        for found, watched, _ in self.looked_at:
+        for found, watched in self.looked_at:
             self.places |= {number: (watched, place) for place, number in enumerate(found["id"].tolist())}
         estimates = self._estimate()
         analysis.connections = connections = Connections(rows, ends_of_rows, self.views, estimates, self._complete)
@@ -167,6 +169,7 @@ class Analyzer:
             analysis.marks = np.concatenate(self.marks)
         if self.sink is not None:
             news = self._news(others)
+            self._decide_held(news)
             news.episodes = self.withheld
             news.others += [*self.held.values(), *(c for c in connections if c.probers), *analysis.findings]
             self._tell(news)
@@ -196,14 +199,10 @@ class Analyzer:
         """Look for findings, on each connection that may hold one and over the capture."""
         analysis, places = self.analysis, {int(number): i for i, number in enumerate(connections.rows["id"])}
         cases = []
-        for rows, watched, found in self.looked_at:
-            for place, row in enumerate(rows):
-                at = places.get(int(row["id"]))
-                made = connections[at] if at is not None else connection(row)
-                case = Case(made, watched, place)
-                if at is None:
-                    self._judge_unprobed(case, row, found[place], self.tracker.now_ns)
-                cases.append(case)
+        for rows, watched in self.looked_at:
+            for place, number in enumerate(rows["id"].tolist()):
+                at = places.get(number)  # else nobody probes, nobody should, and it has no record
+                cases.append(Case(connections[at] if at is not None else connection(rows[place]), watched, place))
         cases.sort(key=lambda case: case.connection.connection)
         context = Context(Probing(self.gatherer), self.heard, dropped=self.dropped, expected=self.expect, limits=self.limits)
         context.timed_drops, context.last_ns = analysis.capture.timed_drops, analysis.capture.last_ns or 0
@@ -238,7 +237,7 @@ class Analyzer:
         """Return whether judging may yet find that a user timeout ended a run that was given up."""
         episode = self.gatherer.episodes.rows[row]
         watched = self.gatherer.watched.rows[self.gatherer.probers.rows["watched"][episode["prober"]]]
-        return may_have_timed_out(self.expect(connection(watched)))
+        return may_have_timed_out(self.expect(begun(watched)))
 
     def _close(self, rows: NDArray[np.void], seen: object, now_ns: int | None) -> list[object]:
         """Close connections, those that are open at ``now_ns``; return the records of those on which nobody probes.
@@ -278,7 +277,7 @@ class Analyzer:
         wanted |= is_uneven(table[probers]).any(axis=1)
         places, found = np.flatnonzero(wanted), ends(seen)
         if len(places):
-            self.looked_at.append((rows[places], seen.picked(places), found[places]))
+            self.looked_at.append((rows[places], seen.picked(places)))
         return found
 
     def _judge_unprobed(self, case: Case, row: np.void, ended: np.void, now_ns: int | None) -> None:
@@ -296,10 +295,14 @@ class Analyzer:
         probing, retransmitting = (int((rows[name] > 0).sum()) for name in ("window_probes", "retransmissions"))
         self.analysis.quiet.take(first, len(rows), probing, retransmitting)
 
+    def _decide_held(self, news: News) -> set[FrameRef]:
+        """Forget the plain ACKs that proved to be something else; return the other segments that are decided now."""
+        decided = {FrameRef(int(row["file"]), int(row["frame"])) for row in news.changes.decided}
+        return {ref for ref in decided if self.held.pop(ref, None) is None}
+
     def _plain(self, tracked: Tracked, news: News) -> list[object]:
         """Return the records of segments that no event speaks of; those that may yet prove to be probes wait."""
-        decided = {FrameRef(int(row["file"]), int(row["frame"])) for row in news.changes.decided}
-        told = {ref for ref in decided if self.held.pop(ref, None) is None}
+        told = self._decide_held(news)
         found: list[object] = []
         segments, labels = tracked.segments, tracked.labels
         for i in np.flatnonzero((labels["event"] == 0) & (labels["slot"] >= 0)).tolist():

@@ -7,7 +7,6 @@ fixed in size per connection; the kernels here find the row of a segment and tel
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kacap.kernels import Row, entry, kernel
 from kacap.segments import ACK, HAS_TIMESTAMPS, IS_QUOTE, RST, SYN
@@ -43,14 +42,6 @@ def on_lines(fields: list[tuple[str, str]]) -> np.dtype[np.void]:
         },
         align=True,
     )  # fmt: skip
-
-
-def zeros_on_lines(size: int, row: np.dtype[np.void]) -> NDArray[np.void]:
-    """Return so many rows of zeros, each beginning with a cache line."""
-    room = np.zeros(size * row.itemsize + LINE, np.uint8)
-    first = -room.ctypes.data % LINE
-    rows: NDArray[np.void] = room[first : first + size * row.itemsize].view(row)
-    return rows
 
 
 CONNECTION = on_lines(
@@ -123,8 +114,6 @@ SIDE = on_lines(
         ("data_gap_ns", "<i8"),  # between the last two sendings of its newest byte; 0: it was sent once
         ("quoted_ns", "<i8"),  # when an ICMP error quoted the held ACK; NEVER: none did
         ("quoted_frame", "<i8"),
-        ("quoted_hi", "<u8"),
-        ("quoted_lo", "<u8"),
         ("dup_frame", "<i8"),
         ("dup_heard_ns", "<i8"),  # the other side's heard_ns before that ACK
         ("probe_ns", "<i8"),  # its last probe
@@ -142,9 +131,6 @@ SIDE = on_lines(
         ("held_file", "<u2"),
         ("dup_file", "<u2"),
         ("quoted_file", "<u2"),
-        ("held_ttl", "u1"),
-        ("quoted_type", "u1"),
-        ("quoted_code", "u1"),
     ]
 )
 
@@ -160,6 +146,7 @@ HEADER = np.dtype(
         ("events", "<i8"),  # rows of EVENT written
         ("watched", "<i8"),  # rows of WATCHED that connections have been given
         ("now_ns", "<i8"),  # newest time seen
+        ("seed", "<u8"),  # of the hash table
         ("all_segments", "<i8"),  # 1: events also for connections that nobody watches
     ],
     align=True,
@@ -183,24 +170,24 @@ def _mix(value: Row) -> Row:
 
 
 @kernel
-def _end_digest(hi: Row, lo: Row, port: Row) -> Row:
-    """Return a digest of one endpoint."""
-    return _mix(lo ^ (hi * np.uint64(0x9E3779B97F4A7C15)) ^ (np.uint64(port) << np.uint64(40)))
+def _end_digest(hi: Row, lo: Row, port: Row, seed: Row) -> Row:
+    """Return a digest of one endpoint that nobody can foresee who does not know the seed."""
+    return _mix(_mix(lo ^ seed) ^ hi ^ (np.uint64(port) << np.uint64(40)))
 
 
 @kernel
-def connection_digest(row: Row) -> Row:
+def connection_digest(row: Row, seed: Row) -> Row:
     """Return a digest of a CONNECTION row's key, the same for both directions."""
-    a = _end_digest(row.a_hi, row.a_lo, row.a_port)
-    b = _end_digest(row.b_hi, row.b_lo, row.b_port)
+    a = _end_digest(row.a_hi, row.a_lo, row.a_port, seed)
+    b = _end_digest(row.b_hi, row.b_lo, row.b_port, seed)
     return _mix((a + b) ^ row.lane)
 
 
 @kernel
-def segment_digest(seg: Row) -> Row:
+def segment_digest(seg: Row, seed: Row) -> Row:
     """Return the digest of the connection that a SEGMENT row belongs to."""
-    a = _end_digest(seg.src_hi, seg.src_lo, seg.src_port)
-    b = _end_digest(seg.dst_hi, seg.dst_lo, seg.dst_port)
+    a = _end_digest(seg.src_hi, seg.src_lo, seg.src_port, seed)
+    b = _end_digest(seg.dst_hi, seg.dst_lo, seg.dst_port, seed)
     return _mix((a + b) ^ seg.lane)
 
 
@@ -228,7 +215,7 @@ def find(seg: Row, digest: Row, table: Row, connections: Row) -> Row:
     mask = np.int64(len(table) - 1)
     place = np.int64(digest & np.uint64(mask))
     while True:
-        slot = table[place]
+        slot = np.int64(table[place])
         if slot < 0:
             return place, np.int64(-1), 0
         row = connections[slot]
@@ -240,28 +227,29 @@ def find(seg: Row, digest: Row, table: Row, connections: Row) -> Row:
 
 
 @entry
-def rebuild(table: Row, connections: Row, used: Row) -> None:
+def rebuild(table: Row, connections: Row, header: Row) -> None:
     """Fill an empty table with every unfinished connection."""
     mask = np.int64(len(table) - 1)
     table[:] = -1
-    for slot in range(used):
+    for slot in range(header[0].used):
         if connections[slot].state & FINISHED:
             continue
-        place = np.int64(connection_digest(connections[slot]) & np.uint64(mask))
+        place = np.int64(connection_digest(connections[slot], header[0].seed) & np.uint64(mask))
         while table[place] >= 0:
             place = (place + 1) & mask
         table[place] = slot
 
 
 @kernel
-def is_copy(seg: Row, digest: Row, recent: Row) -> Row:
+def is_copy(seg: Row, recent: Row) -> Row:
     """Return whether the same packet was captured a moment before (``any``, ``lo``, veth, merged captures).
 
     Equal addresses, ports, sequence numbers, flags, length, window, options and IP ID; the TTL may differ. A
     packet that its IP ID or its timestamp identifies may be half a second apart (clocks of merged captures); one that
     both identify may be as far apart as two captures of a slow path: Linux gives no two packets both.
     """
-    digest = digest + seg.src_lo * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seg.src_port)
+    digest = _mix(seg.src_lo * np.uint64(0x9E3779B97F4A7C15) + seg.dst_lo) ^ seg.src_hi ^ (seg.dst_hi << np.uint64(1))
+    digest = digest ^ (np.uint64(seg.src_port) << np.uint64(48)) ^ (np.uint64(seg.dst_port) << np.uint64(32)) ^ seg.lane
     if seg.has & IS_QUOTE:
         digest = _mix(digest + seg.by_lo)  # an error is no copy of what it quotes
     digest = _mix(digest ^ ((np.uint64(seg.seq) << np.uint64(32)) | np.uint64(seg.ack)))

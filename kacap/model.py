@@ -122,6 +122,10 @@ class Prober:
     unheard: int = 0  # replies in the capture that did not reach it, as its timestamps show
     connection: int = 0
     row: int = 0  # of the tables that it is a view of
+    frames: tuple[FrameRef, FrameRef] | None = None  # of its first and its last probe
+    lone: int = 0  # episodes that are one probe answered
+    _end: Callable[[str], None] | None = field(default=None, repr=False, compare=False)
+    _times: Callable[[], list[int]] | None = field(default=None, repr=False, compare=False)
     _episodes: list[Episode] | Callable[[], list[Episode]] = field(default_factory=list, repr=False, compare=False)
     _runs: list[Episode] | Callable[[], list[Episode]] | None = field(default=None, repr=False, compare=False)
 
@@ -145,6 +149,29 @@ class Prober:
         elif callable(self._runs):
             self._runs = self._runs()
         return self._runs
+
+    @property
+    def times_ns(self) -> list[int]:
+        """When its probes were sent, in order."""
+        if self._times is not None:
+            return self._times()
+        return [probe.time_ns for episode in self.episodes for probe in episode.probes]
+
+    @property
+    def last(self) -> Episode | None:
+        """Its last episode."""
+        if callable(self._episodes) and self.ending != "answered":
+            return self.runs[-1]
+        return self.episodes[-1] if self.episodes else None
+
+    def end(self, ending: str) -> None:
+        """Let it, and its last episode, have ended in another way than the rows say."""
+        self.ending = ending
+        if self._end is not None:
+            self._end(ending)
+        for made in (self._episodes, self._runs):
+            if isinstance(made, list) and made:
+                made[-1].ending = ending
 
     @property
     def steady(self) -> bool:

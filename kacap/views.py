@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.addresses import address_text
-from kacap.classify.kinds import ENDINGS, GRADE_WORDS, KIND_WORDS
+from kacap.classify.kinds import ENDINGS, GRADE_WORDS, KIND_WORDS, Ending
 from kacap.classify.reasons import SENTENCES, Why
 from kacap.classify.tables import Outcome
 from kacap.flows import BEGAN, NEVER
@@ -103,8 +103,28 @@ class Views:
             gaps_ns=(int(row["gap_least_ns"]), int(row["gap_most_ns"])) if row["probes"] > 1 else None,
             survived_ns=int(row["survived_ns"]), longest_run=int(row["longest_run"]), unheard=int(row["unheard"]),
             connection=connection, row=number, _episodes=partial(self.episodes, number),
-            _runs=partial(self.runs, number),
+            _runs=partial(self.runs, number), _end=partial(self._end, number),
+            _times=partial(self._times, number),
+            frames=self._frames(row), lone=int(row["episodes"] - row["runs"]),
         )  # fmt: skip
+
+    def _times(self, number: int) -> list[int]:
+        """Return when the probes of a prober were sent, in order."""
+        row, probes = self.gatherer.probers.rows[number], self.gatherer.probes.rows
+        times: list[int] = probes["time_ns"][chain(probes["previous"], int(row["last_probe"]), int(row["probes"]))].tolist()
+        return times
+
+    def _frames(self, prober: np.void) -> tuple[FrameRef, FrameRef]:
+        """Return the frames of the first and the last probe of a row of PROBER."""
+        found = self.gatherer.probes.rows[[prober["first_probe"], prober["last_probe"]]]
+        first, last = (FrameRef(int(probe["file"]), int(probe["frame"])) for probe in found)
+        return first, last
+
+    def _end(self, number: int, ending: str) -> None:
+        """Let a prober's last episode have ended in another way."""
+        row = self.gatherer.probers.rows[number]
+        row["ending"] = code = ENDINGS.index(Ending(ending))
+        self.gatherer.episodes.rows["ending"][row["last_episode"]] = code
 
     def segment(self, row: Any) -> SegmentRecord:
         """Return the record of a row of DECIDED."""
@@ -128,6 +148,13 @@ def _episode(row: np.void, probes: list[Probe]) -> Episode:
         [b - a for a, b in pairwise(times)], str(ENDINGS[row["ending"]]),
         FrameRef(int(row["ending_file"]), frame) if frame else None,
     )
+
+
+def begun(row: Any) -> Connection:
+    """Return who a connection is and when it began, without its numbers: the view of a row of WATCHED."""
+    a, b = endpoints(row)
+    first_ns = int(row["first_ns"])
+    return Connection(int(row["id"]), a, b, first_ns, first_ns, 0, began_in_capture=bool(row["began"]))
 
 
 def connection(row: Any) -> Connection:

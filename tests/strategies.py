@@ -1,4 +1,4 @@
-"""Frames for property tests: one small builder for each header, stacked at random, then cut and damaged.
+"""Frames for property tests: one small builder for each header, stacked at random, then cut and damaged; and events.
 
 Builders are plain ``struct`` code from the RFCs; they compute no checksum, since the decoder reads none.
 """
@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import struct
 
+import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
+
+from kacap.classify.kinds import Grade, Kind
+from kacap.classify.reasons import Why
+from kacap.flows import NEVER
 
 U8, U16, U32 = st.integers(0, 255), st.integers(0, 2**16 - 1), st.integers(0, 2**32 - 1)
 SIZES = st.integers(0, 40)
@@ -222,3 +227,75 @@ def frames(draw: DrawFn) -> tuple[bytes, int, int]:
             spoiled[at] = value
     kept = draw(st.sampled_from([wire_len, wire_len, wire_len, draw(st.integers(0, wire_len))]))
     return bytes(spoiled[:kept]), wire_len, kind
+
+
+# Events for resolving and gathering: what one segment alone shows of itself, and what came before it.
+
+HEARDS_NS = (None, 0, 10**6, 10**9, 2 * 10**9, 60 * 10**9)
+STEPS_NS = (0, 10**6, 3 * 10**8, 10**9, 10**9, 2 * 10**9, 2 * 10**9 + 10**7, 4 * 10**9, 6 * 10**9, 60 * 10**9, -(10**6))
+PLAIN, PUSH, CLOSE, OPEN_, BREAK = 16, 24, 17, 18, 20  # flags
+
+
+def _shapes() -> dict[str, dict[str, int]]:
+    """Every event that the classifier can write, by what it is."""
+    kinds = {kind.name: int(kind) for kind in Kind}
+    grades = {grade.name: int(grade) for grade in Grade}
+    shapes = {
+        "probe": ("PROBE", "PROVEN", Why.BELOW_ACKNOWLEDGED), "garbage": ("PROBE", "PROVEN", Why.GARBAGE_BYTE),
+        "soon": ("PROBE", "AMBIGUOUS", Why.SHORT_SILENCE), "unseen": ("PROBE", "AMBIGUOUS", Why.ACK_UNSEEN),
+        "later": ("PROBE", "AMBIGUOUS", Why.SAME_BYTE_LATER), "higher": ("PROBE", "ANSWERED", Why.ANSWERED_ONE_HIGHER),
+        "repeat": ("PROBE", "PATTERNED", Why.REPEATS), "closed": ("WINDOW_PROBE", "AMBIGUOUS", Why.ZERO_WINDOW_SHAPE),
+        "byte": ("WINDOW_PROBE", "PROVEN", Why.NEW_BYTE_AT_ZERO_WINDOW), "data": ("DATA", "PROVEN", Why.NEW_DATA),
+        "resent": ("RETRANSMISSION", "PROVEN", Why.SENT_BEFORE), "reply": ("REPLY", "PROVEN", Why.ANSWERS_PROBE),
+        "late": ("REPLY", "PROVEN", Why.ANSWERED_LATE), "early": ("REPLY", "PROVEN", Why.ANSWERED_BEFORE),
+        "ack": ("ACK", "PROVEN", Why.PLAIN_ACK), "syn": ("SYN", "PROVEN", Why.OPENS),
+        "fin": ("FIN", "PROVEN", Why.CLOSES), "rst": ("RST", "PROVEN", Why.RESETS),
+        "reset": ("RESET", "PROVEN", Why.RST_AFTER_PROBE), "outside": ("RESET", "PROVEN", Why.OUT_OF_WINDOW_RST),
+        "abort": ("ABORT", "PROVEN", Why.GAVE_UP), "quote": ("UNREACHABLE", "PROVEN", Why.QUOTED),
+        "copy": ("DUPLICATE_FRAME", "PROVEN", Why.SAME_FRAME),
+    }  # fmt: skip
+    flags = {"syn": OPEN_, "fin": CLOSE, "rst": BREAK, "reset": BREAK, "outside": BREAK, "abort": BREAK, "data": PUSH}
+    return {
+        name: {"kind": kinds[kind], "grade": grades[grade], "why": int(why), "flags": flags.get(name, PLAIN)}
+        for name, (kind, grade, why) in shapes.items()
+    }
+
+
+SHAPES = _shapes()
+# A story tends to be of one sort: its own segments, and what the peer says to them.
+STORIES = (
+    tuple(SHAPES),
+    ("probe", "probe", "reply", "reply", "late", "abort", "data", "quote", "reset"),
+    ("closed", "closed", "closed", "reply", "reply", "data", "probe", "reset"),
+    ("repeat", "repeat", "repeat", "repeat", "ack", "data", "abort", "reset", "reply"),
+    ("unseen", "soon", "probe", "reply", "closed", "repeat", "early"),
+)
+
+
+@st.composite
+def event_rows(draw: DrawFn, connections: int, event: np.dtype) -> np.ndarray:
+    """Rows of EVENT of some connections, in order of time but for a millisecond now and then."""
+    story, steps = draw(st.sampled_from(STORIES)), draw(st.sampled_from([STEPS_NS, (10**9,), (2 * 10**9, 4 * 10**9)]))
+    fields = st.tuples(
+        st.sampled_from(story), st.sampled_from(steps), st.integers(0, connections - 1), st.sampled_from([1, 1, 1, 0]),
+        st.sampled_from([1000, 1000, 1000, 1001]), st.sampled_from([1001, 1000]), st.sampled_from([0, 0, 0, 1]),
+        st.sampled_from([0, 0, 500]), st.sampled_from([0, 0, 0, 0, 1, 2, 4, 10]), st.sampled_from(HEARDS_NS),
+        st.booleans(), st.integers(0, 5),
+    )  # fmt: skip
+    drawn = draw(st.lists(fields, max_size=60))
+    rows, now_ns = np.zeros(len(drawn), event), 10**18
+    for number, (row, values) in enumerate(zip(rows, drawn, strict=True), 1):
+        name, step_ns, watched, own, seq, ack, payload, window, hints, heard_ns, closed, heard_n = values
+        now_ns += step_ns
+        answering = name in ("reply", "late", "early", "ack", "reset", "outside")
+        for field, value in SHAPES[name].items():
+            row[field] = value
+        row["time_ns"], row["frame"], row["watched"], row["id"] = now_ns, number, watched, watched + 1
+        row["from_a"] = own != answering
+        row["seq"], row["ack"], row["payload_len"], row["window"] = seq, ack, payload, window
+        row["answers"] = name in ("reply", "early", "ack") or (name in ("data", "fin") and ack == 1001)
+        row["hints"] = hints
+        row["heard_ns"] = NEVER if heard_ns is None else now_ns - heard_ns
+        row["closed_ns"] = now_ns - 10**9 if closed else NEVER
+        row["heard_n"] = 0 if heard_ns is None else heard_n
+    return rows

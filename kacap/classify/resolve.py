@@ -221,7 +221,7 @@ def _end_repeats(middle: Row, head: Row, side: Row, own: Row) -> None:
         settle(middle, head, side, (_PROBE, _PATTERNED, _W_REPEATS))
     else:
         settle(middle, head, side, (_PROBE, _AMBIGUOUS, _W_FEW))
-        own.last_grade = _AMBIGUOUS
+        own.last_grade, own.last_why = _AMBIGUOUS, _W_FEW
 
 
 @kernel

@@ -89,6 +89,7 @@ PROBER = np.dtype([
     ("last_episode", "<i4"),  # row of EPISODE, from 1; 0: none yet
     ("last_run", "<i4"),  # the same of episodes that are more than one probe answered
     ("episodes", "<i4"),
+    ("runs", "<i4"),  # of them, those that are more than one probe answered
     ("probes", "<i4"),
     ("replies", "<i4"),
     ("missed", "<i4"),
@@ -177,7 +178,7 @@ DECIDED = np.dtype(
 CHANGE = np.dtype(
     [
         ("time_ns", "<i8"),
-        ("gap_ns", "<i8"),  # SENT, SUSPECTED: before it
+        ("gap_ns", "<i8"),  # SENT, SUSPECTED: before it; ANSWERED: from the probe to its answer
         ("row", "<i4"),
         ("watched", "<i4"),
         ("number", "<i4"),  # SENT, SUSPECTED: its place in its run, from 1

@@ -23,11 +23,12 @@ from kacap.flows import (
     SIDE,
     WAS_RESET,
     rebuild,
-    zeros_on_lines,
 )
+from kacap.rows import Table
 
 FIRST_ROWS = 4096
-EVENT_ROWS = 4096
+EVENT_ROWS = 64  # more than segments: one may bring several events
+BUFFERS = 8  # of events: more than batches are under way at once (``pipeline.AHEAD``)
 
 
 @dataclass(slots=True)
@@ -52,8 +53,11 @@ class Companion(Protocol):
     def of(self, slots: NDArray[np.intp]) -> object:
         """Return what is known of some slots."""
 
-    def move(self, kept: NDArray[np.intp], size: int) -> None:
-        """Keep only the slots given, in order, with room for ``size``."""
+    def release(self) -> None:
+        """Give memory back: nothing is to be taken any more."""
+
+    def move(self, kept: NDArray[np.intp] | None, used: int, size: int) -> None:
+        """Keep only the slots given, in order (None: the first ``used``), with room for ``size``."""
 
 
 class Tracker:
@@ -64,17 +68,29 @@ class Tracker:
         self.header["next_id"] = 1
         self.header["now_ns"] = NEVER
         self.header["all_segments"] = all_segments
-        self.connections = zeros_on_lines(FIRST_ROWS, CONNECTION)
-        self.sides = zeros_on_lines(2 * FIRST_ROWS, SIDE)
-        self.table = np.full(4 * FIRST_ROWS, -1, np.int64)
+        # Private: a random number, so that nobody can choose addresses that all fall into one place of the hash table.
+        self.header["seed"] = np.random.default_rng().integers(1 << 63)
+        self._connections, self._sides = Table(CONNECTION, FIRST_ROWS), Table(SIDE, 2 * FIRST_ROWS)
+        self.table = np.full(2 * FIRST_ROWS, -1, np.int32)
         self.recent = np.zeros(RECENT_ROWS, RECENT)
         self.recent["time_ns"] = NEVER
-        self.events = np.zeros(EVENT_ROWS, EVENT)
+        self._buffers: list[NDArray[np.void]] = [np.zeros(0, EVENT)] * BUFFERS
+        self._batches = 0
         self.labels = np.zeros(0, LABEL)
         self.introduced = 0  # rows of WATCHED that later stages know
         self.beside = beside
         if beside is not None:
-            beside.move(np.zeros(0, np.intp), FIRST_ROWS)
+            beside.move(None, 0, FIRST_ROWS)
+
+    @property
+    def connections(self) -> NDArray[np.void]:
+        """The CONNECTION rows, room for more included."""
+        return self._connections.rows
+
+    @property
+    def sides(self) -> NDArray[np.void]:
+        """The SIDE rows, two for each CONNECTION."""
+        return self._sides.rows
 
     @property
     def used(self) -> int:
@@ -91,17 +107,26 @@ class Tracker:
         closed, watched = self.sweep(len(segments))
         if len(segments) > len(self.labels):
             self.labels = np.zeros(len(segments), LABEL)
-        self.header["position"] = 0
-        events = []
-        while int(self.header["position"][0]) < len(segments):
-            self.header["events"] = 0
-            columns = (self.header, self.connections, self.sides, self.table, self.recent, self.events)
-            classify(segments, self.labels, columns)
-            events.append(self.events[: int(self.header["events"][0])].copy())
-        found = np.concatenate(events) if events else self.events[:0]
+        found = self._classify(segments)
         if self.beside is not None:
             self.beside.take(segments, self.labels)
         return Tracked(closed, watched, self._introduce(found), found, segments, self.labels[: len(segments)])
+
+    def _classify(self, segments: NDArray[np.void]) -> NDArray[np.void]:
+        """Label segments; return their EVENT rows, in memory that is used again after ``BUFFERS`` batches."""
+        buffer = self._buffers[self._batches % BUFFERS]
+        if len(buffer) < len(segments) + EVENT_ROWS:
+            buffer = self._buffers[self._batches % BUFFERS] = np.zeros(len(segments) + EVENT_ROWS, EVENT)
+        self._batches += 1
+        self.header["position"] = 0
+        full: list[NDArray[np.void]] = []
+        while True:
+            self.header["events"] = 0
+            classify(segments, self.labels, (self.header, self.connections, self.sides, self.table, self.recent, buffer))
+            events: NDArray[np.void] = buffer[: int(self.header["events"][0])]
+            if int(self.header["position"][0]) >= len(segments):
+                return np.concatenate([*full, events]) if full else events
+            full.append(events.copy())
 
     def _introduce(self, events: NDArray[np.void]) -> NDArray[np.void]:
         """Return the CONNECTION rows of the events' connections that no earlier batch has introduced, in order."""
@@ -124,23 +149,38 @@ class Tracker:
         ended = rows["state"] & FINISHED != 0
         gone: NDArray[np.void] = rows[ended].copy()
         watched = self.beside.of(np.flatnonzero(ended)) if self.beside is not None else None
-        self._resize(np.flatnonzero(~ended), room)
+        kept = np.flatnonzero(~ended) if len(gone) else None
+        del rows
+        self._resize(kept, room)
         return gone, watched
 
-    def _resize(self, kept: NDArray[np.intp], room: int) -> None:
-        """Keep only the rows given, with room for more, at most half of the new capacity in use."""
-        size = len(self.connections)
-        while size < 2 * (len(kept) + room):
+    def _resize(self, kept: NDArray[np.intp] | None, room: int) -> None:
+        """Keep only the rows given (None: all), with room for more."""
+        used = self.used if kept is None else len(kept)
+        if kept is not None:
+            self.connections[:used] = self.connections[kept]
+            pairs = self.sides[: 2 * (len(self.sides) // 2)].reshape(-1, 2)
+            pairs[:used] = pairs[kept]
+            del pairs
+        self._connections.used, self._sides.used = used, 2 * used
+        self._connections.reserve(room)
+        self._sides.reserve(2 * (len(self.connections) - used))
+        size = len(self.table)
+        while size < 2 * len(self.connections):
             size *= 2
-        connections, sides = zeros_on_lines(size, CONNECTION), zeros_on_lines(2 * size, SIDE)
-        connections[: len(kept)] = self.connections[kept]
-        sides[: 2 * len(kept)] = self.sides.reshape(-1, 2)[kept].reshape(-1)
-        self.connections, self.sides = connections, sides
-        self.table = np.full(4 * size, -1, np.int64)
-        self.header["used"], self.header["finished"] = len(kept), 0
-        rebuild(self.table, connections, len(kept))
+        self.table = np.full(size, -1, np.int32)
+        self.header["used"], self.header["finished"] = used, 0
+        rebuild(self.table, self.connections, self.header)
         if self.beside is not None:
-            self.beside.move(kept, size)
+            self.beside.move(kept, used, len(self.connections))
+
+    def release(self) -> None:
+        """Give memory back: nothing is to be taken any more."""
+        self._connections, self._sides = Table(CONNECTION, 1), Table(SIDE, 1)
+        self.header["used"] = 0
+        self.table, self._buffers = self.table[:0], []
+        if self.beside is not None:
+            self.beside.release()
 
     def rest(self) -> NDArray[np.void]:
         """Return the CONNECTION rows that are still held, finished or not: what the end of a capture closes."""

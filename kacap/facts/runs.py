@@ -18,7 +18,7 @@ def missed_probes(prober: Prober) -> list[Probe]:
     """
     if not prober.missed:
         return []
-    return [probe for episode in prober.episodes for probe in episode.probes if probe.outcome == "missed"]
+    return [probe for episode in prober.runs for probe in episode.probes if probe.outcome == "missed"]
 
 
 def gave_up_ns(episode: Episode) -> int | None:

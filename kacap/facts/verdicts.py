@@ -52,7 +52,9 @@ def verdict(connection: Connection, ended: Ended, case: Case | None, until_ns: i
     if first.ending in GRAVE:
         return of_prober(first)
     if ended.how == "reset":
-        return _ended_by_reset(connection, ended, first)
+        return _ended_by_reset(connection, ended, first, case)
+    if case is not None and ended.how == "open" and (closed := _half_closed(case, first)):
+        return Verdict(f"{_answered(first).sentence}; {closed}", "bad")
     waits = _waiting(case)
     if waits is not None and case is not None and first.ending != Ending.OPEN:
         return Verdict(f"{_waits(case, waits)}; before, {_pace(first)}", "bad")
@@ -97,10 +99,24 @@ def _reset(connection: Connection, ended: Ended) -> str:
     }.get(ended.cause, f"{named} reset the connection")  # fmt: skip
 
 
-def _ended_by_reset(connection: Connection, ended: Ended, prober: Prober) -> Verdict:
+def _half_closed(case: Case, prober: Prober) -> str:
+    """Return that a prober's peer has closed while it has not, in words; empty if it did not."""
+    own_is_a = prober.side == case.connection.a
+    own, peer = case.side(own_is_a), case.side(not own_is_a)
+    if not peer.known & bits.FIN_SEEN or own.known & bits.FIN_SEEN:
+        return ""
+    return f"{prober.peer} has closed (FIN), {prober.side} has not"
+
+
+def _ended_by_reset(connection: Connection, ended: Ended, prober: Prober, case: Case | None) -> Verdict:
     """Return the verdict on a probed connection that an RST ended."""
     said = _reset(connection, ended)
-    last = prober.episodes[-1] if prober.episodes else None
+    if ended.cause == STRANGER and case is not None and _half_closed(case, prober):
+        return Verdict(
+            f"{prober.peer} had closed (FIN) and has forgotten the connection (RST), {prober.side} had not closed and "
+            "went on probing", "bad",
+        )
+    last = prober.last
     after_ns = (ended.time_ns or 0) - prober.last_probe_ns
     if prober.ending == Ending.RESET and ended.cause == STRANGER:
         silence = f" after {duration(last.first_gap_ns)} of silence" if last and last.first_gap_ns is not None else ""
@@ -158,8 +174,7 @@ def _unprobed(connection: Connection, ended: Ended, case: Case | None, until_ns:
 
 def probe_gaps(prober: Prober) -> list[int]:
     """Return the gaps between consecutive probes of a prober, in nanoseconds, sorted."""
-    times = sorted(probe.time_ns for episode in prober.episodes for probe in episode.probes)
-    return sorted(later - earlier for earlier, later in pairwise(times))
+    return sorted(later - earlier for earlier, later in pairwise(sorted(prober.times_ns)))
 
 
 def steady(gaps_ns: Sequence[int]) -> int | None:
@@ -202,9 +217,9 @@ def share_answered(prober: Prober) -> str:
 
 def _silence(prober: Prober) -> str:
     """Return how long the peer had been silent when the last episode ended, in words."""
-    if not prober.episodes:
+    last = prober.last
+    if last is None:
         return ""
-    last = prober.episodes[-1]
     if last.silent_since_ns is not None:
         return f" in {duration(over_ns(last) - last.silent_since_ns)} of silence"
     return f" in at least {duration(over_ns(last) - last.probes[0].time_ns)} of silence"
@@ -212,7 +227,7 @@ def _silence(prober: Prober) -> str:
 
 def _run(prober: Prober) -> str:
     """Return the length of the last run of unanswered probes, in words."""
-    return counted(unanswered(prober.episodes[-1]) if prober.episodes else prober.missed, "unanswered probe")
+    return counted(prober.missed if prober.last is None else unanswered(prober.last), "unanswered probe")
 
 
 def _answered(prober: Prober) -> Verdict:
@@ -242,7 +257,7 @@ def _gave_up(prober: Prober) -> Verdict:
     bracket = user_timeout(prober) if prober.ending == Ending.GAVE_UP else None
     if bracket is None or prober.count.verdict == "ok":
         return Verdict(said, "bad")
-    number = unanswered(prober.episodes[-1])
+    number = 0 if prober.last is None else unanswered(prober.last)
     span = between(*bracket) if bracket[0] else f"at most {duration(bracket[1])}"
     return Verdict(f"{said} (count {number}, or a TCP_USER_TIMEOUT of {span})", "bad")
 
@@ -252,7 +267,7 @@ def _user_timeout(prober: Prober) -> Verdict:
 
 
 def _after_reset(prober: Prober) -> Verdict:
-    last = prober.episodes[-1] if prober.episodes else None
+    last = prober.last
     silence = f" after {duration(last.first_gap_ns)} of silence" if last and last.first_gap_ns is not None else ""
     return Verdict(f"{prober.peer} reset the connection when {prober.side} probed it{silence}", "bad")
 

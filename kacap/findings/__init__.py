@@ -27,6 +27,7 @@ class Row:
     remedy: str
     find: Finder
     about_keepalive: bool = False  # of use only where somebody probes, or is expected to
+    about_probes: bool = True  # holds only where somebody probes
 
 
 TABLE = (
@@ -35,7 +36,7 @@ TABLE = (
         "an RST came over two hops more or fewer than its side's data, after that side's own RST from another IP ID "
         "counter, or faster than that side ever answers",
         "look at the boxes on the path (firewall, load balancer, NAT) for an idle or session limit",
-        resets.forged_reset,
+        resets.forged_reset, about_probes=False,
     ),
     Row(
         "path-forgot",
@@ -103,15 +104,18 @@ TABLE = (
         "suspended",
         "bytes were resent three times or more, and unacknowledged for longer than idle (5 s if not known)",
         "set TCP_USER_TIMEOUT: it bounds retransmission as well as keepalive", clocks.suspended, about_keepalive=True,
+        about_probes=False,
     ),
     Row(
         "masked", "small data at a regular cadence, five times or more and 5 s or more apart, and no probe",
         "no TCP keepalive is needed while the application's heartbeat runs on both sides", clocks.heartbeat,
         about_keepalive=True,
+        about_probes=False,
     ),
     Row(
         "never-probed", "silent for longer than the expected idle, and no probe",
         "set SO_KEEPALIVE on this socket, and look with kacap sockets whether it arrived", clocks.never_probed,
+        about_probes=False,
     ),
     Row(
         "other-side", "somebody probes, but not the side that was expected to",
@@ -127,8 +131,12 @@ TABLE = (
         "the first use of a connection without keepalive after 3 s of silence or more met an RST that only who has no "
         "such connection sends, or nothing until resending ended",
         "switch keepalive on with an idle below the limit: kacap plan --beat {limit}", idle.died_idle,
+        about_probes=False,
     ),
 )
+
+
+_UNPROBED = tuple(row for row in TABLE if not row.about_probes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +166,7 @@ WHOLE = (DROPS, IDLE_DEATHS, TOO_MANY)
 def of_connection(case: Case, context: Context) -> Iterator[Finding]:
     """Yield what the table's rules find on one connection, gravest first."""
     nobody = not case.connection.probers and context.expected(case.connection) is None
-    for row in TABLE:
+    for row in TABLE if case.connection.probers else _UNPROBED:
         for claim in row.find(case, context):
             yield _finding(row, claim, case.connection.connection, row.about_keepalive and nobody)
 

@@ -119,6 +119,9 @@ class Killed(NamedTuple):
     reset: Reset | None
 
 
+UNKNOWN = object()
+
+
 @dataclass
 class Case:
     """One connection as the findings see it: ``place`` is its row in ``watched``."""
@@ -126,6 +129,7 @@ class Case:
     connection: Connection
     watched: Watched
     place: int
+    death: Any = UNKNOWN  # what ``idle.death_of`` found
 
     def end(self, from_a: bool) -> Endpoint:
         """Return side a or side b."""

@@ -9,6 +9,7 @@ from kacap.classify.kinds import Ending
 from kacap.findings import observed as bits
 from kacap.findings.case import Beat, Case, Claim, Outstanding, frame_of
 from kacap.findings.context import Context
+from kacap.findings.idle import death_of, is_lively
 from kacap.findings.screening import SMALL_BYTES
 from kacap.model import Prober
 from kacap.timing.verdicts import DIFFERS, band_ns
@@ -26,8 +27,11 @@ BACK_OFF = 2.5  # the next retransmission comes after twice the last gap, and th
 def suspended(case: Case, context: Context) -> Iterator[Claim]:
     """Bytes are unacknowledged and sent again: Linux sends no keepalive then, retransmission decides when it ends.
 
-    Where both sides send in vain, that is one finding.
+    Where both sides send in vain, that is one finding; where a box forgot the connection, that is the finding.
     """
+    death = death_of(case)
+    if death is not None and not death.by_reset and is_lively(death, context):
+        return  # the silence before it is the cause: another row
     found = [one for one in map(case.outstanding, (True, False)) if one and _is_worth(case, one, context)]
     found.sort(key=lambda one: one.first_ns - one.end_ns)
     for waits in found[:1]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kacap.classify.kinds import Ending
+from kacap.findings.answers import hops
 from kacap.findings.case import Case, Claim, Refusal, closing_ns, episodes, frames_of
 from kacap.findings.context import Context
 from kacap.findings.idle import death_of, is_lively, reset_at
 from kacap.findings.observed import FIN_SEEN
+from kacap.findings.resets import usual_ttl
 from kacap.model import Episode, Probe, Prober
 from kacap.units import between, counted, duration
 
@@ -64,6 +66,8 @@ def peer_restarted(case: Case, context: Context) -> Iterator[Claim]:
         reset = reset_at(case, episode.ending_frame)
         if reset is None or reset.forged or not reset.stranger or reset.after_ns > SOON_NS:
             continue
+        if hops(reset.ttl) != hops(usual_ttl(case, reset.from_a)):
+            continue  # one hop tells neither a box nor the peer
         if case.closed(reset.from_a) or _is_lively(case, context):
             continue
         after = duration(reset.time_ns - episode.probes[-1].time_ns)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 
 from kacap.classify.kinds import Ending
-from kacap.findings.case import Case, Claim, Reset, closing_ns, episodes, frames_of
+from kacap.findings.case import UNKNOWN, Case, Claim, Reset, closing_ns, episodes, frames_of
 from kacap.findings.context import Context
 from kacap.model import Endpoint, Episode, FrameRef, Prober
 from kacap.timing.limits import Limit, matching
@@ -45,6 +46,14 @@ def reset_at(case: Case, frame: FrameRef | None) -> Reset | None:
 
 
 def death_of(case: Case) -> Death | None:
+    """Return how a connection was found dead at its first use after a silence, None if it was not; worked out once."""
+    if case.death is UNKNOWN:
+        case.death = _death_of(case)
+    found: Death | None = case.death
+    return found
+
+
+def _death_of(case: Case) -> Death | None:
     """Return how a connection was found dead at its first use after a silence, None if it was not.
 
     Who answers must be one without the connection, or nobody must, until the end of resending or probing. A silence no
@@ -119,15 +128,16 @@ def is_lively(death: Death, context: Context) -> bool:
     return context.alive(death.dead, death.user, death.at_ns, death.until_ns + SOON_NS)
 
 
-def forgetting(low_ns: int, high_ns: int, context: Context) -> list[Limit]:
+def forgetting(low_ns: int, high_ns: int, context: Context) -> tuple[Limit, ...]:
     """Return the known limits of boxes that forget without a word, above a silence survived, up to one that killed.
 
     Where only data counts the box is an end itself (a proxy): it closes, and the capture shows that.
     """
-    return [limit for limit in matching(low_ns, high_ns, context.limits) if limit.refreshed]
+    return tuple(limit for limit in matching(low_ns, high_ns, context.limits) if limit.refreshed)
 
 
-def limit_words(limits: Iterable[Limit]) -> str:
+@lru_cache(maxsize=1024)
+def limit_words(limits: tuple[Limit, ...]) -> str:
     """Return limits as ``350 s (AWS NLB (TCP), AWS NAT gateway), 300 s (F5 BIG-IP)``, the nearest first."""
     words = []
     for seconds, group in groupby(limits, key=lambda limit: limit.seconds):
@@ -159,7 +169,7 @@ def path_forgot(case: Case, context: Context) -> Iterator[Claim]:
         yield Claim(sentence, death.frames, limit_s(survived, death.silence_ns))
 
 
-def _blame(death: Death, survived: int, lively: bool, limits: list[Limit]) -> str:
+def _blame(death: Death, survived: int, lively: bool, limits: tuple[Limit, ...]) -> str:
     """Say what was survived before, and how likely it is that a box has forgotten the connection."""
     before = f"it had survived {duration(survived)}" if survived else "no shorter silence was tried"
     known = f"; known limits in between: {limit_words(limits)}" if limits else ""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from kacap.findings.observed import NOTE, OBSERVED, POOLS, SPAN
 from kacap.findings.observing import observe
+from kacap.rows import Table
 
 FIRST_NOTES, FIRST_SPANS = 1024, 64
 
@@ -30,9 +31,14 @@ class Observations:
     """OBSERVED rows, one for each slot of the tracker's; they move when its rows do."""
 
     def __init__(self, slots: int = 0) -> None:
-        self.observed = np.zeros(slots, OBSERVED)
+        self._table = Table(OBSERVED, slots)
         self.notes, self.spans = np.zeros(FIRST_NOTES, NOTE), np.zeros(FIRST_SPANS, SPAN)
         self.pools = np.zeros(1, POOLS)
+
+    @property
+    def observed(self) -> NDArray[np.void]:
+        """The OBSERVED rows, room for more included."""
+        return self._table.rows
 
     def take(self, segments: NDArray[np.void], labels: NDArray[np.void]) -> None:
         """Watch classified segments, SEGMENT rows with their LABELs, before the tracker moves a row."""
@@ -52,14 +58,25 @@ class Observations:
         notes, spans = self.notes[: self._used("notes")], self.spans[: self._used("spans")]
         return _picked(Watched(self.observed, notes, spans), slots)
 
-    def move(self, kept: NDArray[np.intp], size: int) -> None:
-        """Keep the rows of the slots given, which become the first, with room for ``size`` slots in all."""
-        watched = self.of(kept)
-        self.observed = np.zeros(size, OBSERVED)
-        self.observed[: len(kept)] = watched.observed
-        for name, pool in (("notes", watched.notes), ("spans", watched.spans)):
-            self.pools[name] = len(pool)
-            setattr(self, name, _grown(pool, len(pool)))
+    def release(self) -> None:
+        """Give memory back: nothing is to be taken any more."""
+        self._table = Table(OBSERVED, 1)
+
+    def rest(self, number: int) -> Watched:
+        """Return what was seen of the first slots, no copy: nothing is to be taken any more."""
+        return Watched(self.observed[:number], self.notes[: self._used("notes")], self.spans[: self._used("spans")])
+
+    def move(self, kept: NDArray[np.intp] | None, used: int, size: int) -> None:
+        """Keep the rows of the slots given, which become the first (None: the first ``used``), with room for ``size``."""
+        if kept is not None:
+            seen = self.of(kept)
+            self.observed[: len(kept)] = seen.observed
+            self.observed[len(kept) :] = np.zeros((), OBSERVED)
+            for name, pool in (("notes", seen.notes), ("spans", seen.spans)):
+                self.pools[name] = len(pool)
+                setattr(self, name, _grown(pool, len(pool)))
+        self._table.used = used
+        self._table.reserve(size - used)
 
 
 def _grown(pool: NDArray[np.void], used: int) -> NDArray[np.void]:

@@ -45,7 +45,9 @@ def _missed(episode: Episode) -> list[Probe]:
 
 def rate_limited(case: Case, context: Context) -> Iterator[Claim]:
     """A probe less than half a second after an answered one: Linux answers such segments twice a second at most."""
-    for prober in (prober for prober in case.connection.probers if not prober.steady):
+    for prober in case.connection.probers:
+        if prober.steady or prober.gaps_ns is None or prober.gaps_ns[0] >= RATE_LIMIT_NS:
+            continue
         frames, answered_ns = [], None
         for probe in (probe for episode in prober.episodes for probe in episode.probes):
             if probe.reply_frame is not None:
@@ -69,7 +71,7 @@ def outage(case: Case, context: Context) -> Iterator[Claim]:
         return
     for prober in case.connection.probers:
         found = []
-        for episode in prober.episodes if prober.longest_run > 1 else ():
+        for episode in prober.runs if prober.longest_run > 1 else ():
             lost = _lost(episode)
             if len(lost) < 2 or episode.ending not in (Ending.ANSWERED, Ending.RESUMED):
                 continue
@@ -103,7 +105,7 @@ def probe_loss(case: Case, context: Context) -> Iterator[Claim]:
     if any(rate_limited(case, context)) or any(regular_misses(case, context)):
         return
     for prober in case.connection.probers:
-        runs = [e for e in prober.episodes if e.ending in (Ending.ANSWERED, Ending.RESUMED)] if prober.missed else []
+        runs = [e for e in prober.runs if e.ending in (Ending.ANSWERED, Ending.RESUMED)] if prober.missed else []
         lost = [found for found in map(_lost, runs) if found]
         number = sum(map(len, lost))
         if len(lost) >= ALIKE:
@@ -121,7 +123,9 @@ def regular_misses(case: Case, context: Context) -> Iterator[Claim]:
     """
     if any(rate_limited(case, context)):
         return
-    for prober in (prober for prober in case.connection.probers if not prober.steady):
+    for prober in case.connection.probers:
+        if prober.steady or prober.lone > 1:
+            continue
         answered = [e for e in prober.episodes if e.ending == Ending.ANSWERED][1:]
         lengths = {len(episode.probes) for episode in answered}
         if len(answered) >= ALIKE - 1 and len(lengths) == 1 and min(lengths) > 1:

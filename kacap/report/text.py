@@ -13,9 +13,9 @@ from typing import TextIO
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending
 from kacap.facts.runs import gave_up_ns, unanswered
+from kacap.facts.standing import by_gravity, gravest, numbers_of
 from kacap.facts.verdicts import of_prober
 from kacap.model import Connection, Episode, Finding, Prober
-from kacap.facts.standing import by_gravity, gravest
 from kacap.report.sentences import ENDINGS, GRADES, missed_word
 from kacap.report.settings import setting
 from kacap.units import between, clean, counted, duration, moment
@@ -113,7 +113,7 @@ def _facts(analysis: Analysis, prober: Prober, verbose: bool) -> Iterator[tuple[
         yield "gaps", between(*prober.gaps_ns)
     if prober.reply_after_ns is not None:
         yield "replies", f"after {between(*prober.reply_after_ns)}"
-    silent = [episode for episode in prober.episodes if unanswered(episode)]
+    silent = [episode for episode in prober.runs if unanswered(episode)]
     for episode in silent if verbose else silent[-1:]:
         yield "silence", _silence(analysis, episode)
     yield "ending", f"{prober.ending}: {ENDINGS[Ending(prober.ending)].meaning}"
@@ -130,7 +130,7 @@ def _facts(analysis: Analysis, prober: Prober, verbose: bool) -> Iterator[tuple[
 def _numbers(analysis: Analysis, prober: Prober) -> str:
     """Return ``412 sent, 409 answered, 3 missed``; with drops a miss may be a frame that was not captured."""
     lost = prober.missed
-    reset = sum(probe.outcome == "reset" for episode in prober.episodes[-1:] for probe in episode.probes)
+    reset = prober.last is not None and prober.last.probes[-1].outcome == "reset"
     more = f", {reset:,} answered with a reset" if reset and prober.ending == Ending.RESET else ""
     return f"{prober.probes:,} sent, {prober.replies:,} answered, {lost:,} {missed_word(analysis)}{more}"
 
@@ -142,11 +142,10 @@ def _payload(prober: Prober) -> str:
 
 def _frames(analysis: Analysis, prober: Prober) -> str:
     """Return the first and the last probe's frame: `` (frames 11 to 17)``."""
-    probes = [probe for episode in prober.episodes for probe in episode.probes]
-    if not probes:
+    if prober.frames is None:
         return ""
-    first, last = analysis.frame_name(probes[0].frame), analysis.frame_name(probes[-1].frame)
-    return f" (frame {first})" if len(probes) == 1 else f" (frames {first} to {last})"
+    first, last = map(analysis.frame_name, prober.frames)
+    return f" (frame {first})" if prober.probes == 1 else f" (frames {first} to {last})"
 
 
 def _silence(analysis: Analysis, episode: Episode) -> str:
@@ -204,7 +203,7 @@ def _quiet_findings(analysis: Analysis, verbose: bool) -> Iterator[Line]:
 
     Those about keepalive are only counted, unless ``verbose``: nobody there uses it.
     """
-    probing = {connection.connection for connection in analysis.connections if connection.probers}
+    probing = numbers_of(analysis.connections)
     found = [f for f in analysis.findings if f.connection is not None and f.connection not in probing]
     shown = [finding for finding in found if verbose or not finding.folded]
     for finding in shown if verbose else shown[:SHOWN]:

@@ -78,6 +78,7 @@ def _prober_of(middle: Row, event: Row, side: Row) -> Row:
         prober.watched, prober.side = event.watched, side
         prober.first_ns = event.time_ns
         prober.last_probe = -1
+        prober.reply_least_ns, prober.reply_most_ns = -NEVER, NEVER
         prober.ending = _OPEN
         middle.histories[own.prober].began = middle.watched[event.watched].began
     return own.prober
@@ -115,13 +116,14 @@ def _take_probe(middle: Row, event: Row) -> None:
     gap = event.time_ns - prober.last_ns
     if prober.probes:
         prober.gap_least_ns = gap if prober.probes == 1 else min(prober.gap_least_ns, gap)
-        prober.gap_most_ns = max(prober.gap_most_ns, gap)
+        prober.gap_most_ns = gap if prober.probes == 1 else max(prober.gap_most_ns, gap)
     else:
         prober.first_probe = row
     if prober.run_n == 0:
         gap = event.time_ns - event.heard_ns if event.heard_ns != NEVER else np.int64(0)
         prober.run_first, prober.run_since_ns = row, event.heard_ns
         prober.run_replies = prober.run_spoken = 0
+        prober.run_ending, prober.run_ending_frame, prober.run_ending_ns = _OPEN, 0, NEVER
         prober.run_unheard = 1 if event.hints & UNHEARD else 0
         prober.unheard += prober.run_unheard
         prober.refused_frame = 0
@@ -141,10 +143,16 @@ def _take_probe(middle: Row, event: Row) -> None:
 
 
 @kernel
+def _tell_answer(middle: Row, row: Row, event: Row) -> None:
+    """Tell that a probe has an answer, which ``event`` is or has shifted to it."""
+    change(middle, _C_ANSWERED, row, event.watched, event.time_ns).gap_ns = middle.probes[row].reply_after_ns
+
+
+@kernel
 def _take_reply(middle: Row, number: Row, event: Row) -> None:
     """Take a reply to the newest probe; one more late reply shifts the pairing: the last k probes have k replies."""
     prober = middle.probers[number]
-    if prober.run_n == 0:
+    if prober.run_replies >= prober.run_n:  # there is no run, or each of its probes has a reply
         return
     prober.run_replies += 1
     prober.replies += 1
@@ -159,7 +167,7 @@ def _take_reply(middle: Row, number: Row, event: Row) -> None:
             break
         frame, file, time_ns, answer = before
         row = probe.previous
-    change(middle, _C_ANSWERED, prober.last_probe, event.watched, event.time_ns)
+    _tell_answer(middle, row, event)
     if prober.run_unheard:
         return
     prober.run_spoken = 1
@@ -178,12 +186,12 @@ def _take_speech(middle: Row, number: Row, event: Row) -> None:
         return
     newest = middle.probes[prober.last_probe]
     wait = min(prober.run_gap_ns, ANSWER_WAIT_NS) if prober.run_n > 1 else ANSWER_WAIT_NS
-    if 0 <= event.time_ns - newest.time_ns <= wait:
+    if newest.reply_frame == 0 and 0 <= event.time_ns - newest.time_ns <= wait:
         newest.reply_frame, newest.reply_file = event.frame, event.file
         newest.reply_after_ns = event.time_ns - newest.time_ns
         newest.answer, newest.outcome = event.kind, _WAS_ANSWERED
         prober.replies += 1
-        change(middle, _C_ANSWERED, prober.last_probe, event.watched, event.time_ns)
+        _tell_answer(middle, prober.last_probe, event)
     _end(middle, number, event, _CLOSED if event.flags & (FIN | RST | SYN) else _RESUMED)
 
 
@@ -257,7 +265,8 @@ def _end(middle: Row, number: Row, event: Row, ending: Row) -> None:
     episode.previous_run = prober.last_run
     if prober.run_n > 1 or episode.ending != _ANSWERED:
         prober.last_run = row
-    prober.run_n = 0
+        prober.runs += 1
+    prober.run_n = prober.run_replies = 0
     prober.last_episode = row
     prober.episodes += 1
     change(middle, _C_ENDED, row, event.watched, event.time_ns)
@@ -270,6 +279,7 @@ def _count(middle: Row, prober: Row, episode: Row, now_ns: Row) -> Row:
     Where the capture ends, the newest is no miss before ANSWER_WAIT_NS: its answer may be on its way.
     """
     ending = episode.ending
+    at_end = ending == _OPEN or (ending == _REFUSED and episode.closed_ns == NEVER)
     row, unanswered, first_ns = episode.last, 0, np.int64(0)
     newest_miss = True
     run = 0
@@ -278,8 +288,6 @@ def _count(middle: Row, prober: Row, episode: Row, now_ns: Row) -> Row:
         first_ns = probe.time_ns
         if probe.outcome == _WAS_ANSWERED:
             after = probe.reply_after_ns
-            if prober.reply_most_ns == 0 and prober.reply_least_ns == 0:
-                prober.reply_least_ns = prober.reply_most_ns = after
             prober.reply_least_ns, prober.reply_most_ns = min(prober.reply_least_ns, after), max(prober.reply_most_ns, after)
             run = 0
         else:
@@ -289,7 +297,7 @@ def _count(middle: Row, prober: Row, episode: Row, now_ns: Row) -> Row:
             elif row == episode.last and ending == _RESET_END:
                 probe.outcome = _WAS_RESET
                 prober.reset += 1
-            elif row == episode.last and ending == _OPEN and now_ns - probe.time_ns < ANSWER_WAIT_NS:
+            elif row == episode.last and at_end and now_ns - probe.time_ns < ANSWER_WAIT_NS:
                 probe.outcome = _WAITING
             else:
                 probe.outcome = _MISSED

@@ -65,13 +65,17 @@ class Gatherer:
     def close(self, watched: NDArray[np.int64], now_ns: int | None) -> None:
         """End connections, by their rows of WATCHED: they closed (None), or the capture ended at ``now_ns``."""
         if len(watched):
-            self._mark_scans()
+            if now_ns is not None:
+                self._mark_scans()
             self._make_room(2 * len(watched))
             close(watched, np.int64(NEVER if now_ns is None else now_ns), self._middle(), self._scratch)
             self._count()
 
     def _mark_scans(self) -> None:
-        """Mark undecided runs of one sender that carry the same numbers: no two connections do, but for a scan."""
+        """Mark undecided runs of one sender that carry the same numbers: no two connections do, but for a scan.
+
+        At the end of the capture only: when a connection that is over is closed depends on how much room there is.
+        """
         sides = self.sides.filled
         places = np.flatnonzero(sides["state"] == State.REPEATED)
         if len(places) < 2:

@@ -12,7 +12,7 @@ GIVEN_UP = (Ending.GAVE_UP, Ending.USER_TIMEOUT, Ending.UNREACHABLE)
 
 def given_up(prober: Prober) -> Episode | None:
     """Return the run that ended in the prober's abort: its gaps count one more than its probes but one."""
-    for episode in reversed(prober.episodes):
+    for episode in reversed(prober.runs):
         if episode.ending in GIVEN_UP and len(episode.gaps_ns) == len(episode.probes):
             return episode
     return None
@@ -48,7 +48,7 @@ def longest_run(prober: Prober) -> int:
     """Return the most probes in a row that nothing answered and that did not lead to an abort."""
     runs = [
         sum(probe.reply_frame is None for probe in episode.probes)
-        for episode in prober.episodes
+        for episode in prober.runs
         if episode.ending in (Ending.OPEN, Ending.RESUMED, Ending.ANSWERED, Ending.UNREACHABLE)
         and len(episode.gaps_ns) < len(episode.probes)
     ]

@@ -262,4 +262,4 @@ def _judge_user_timeout(prober: Prober, expectation: Expectation) -> None:
 def _end_by_user_timeout(prober: Prober) -> None:
     """Change the ending of the run that was given up."""
     if prober.ending == Ending.GAVE_UP:
-        prober.ending = prober.episodes[-1].ending = Ending.USER_TIMEOUT
+        prober.end(Ending.USER_TIMEOUT)

@@ -61,7 +61,8 @@ PAIRS = {
     ),
     "peer-restarted": pair(
         "lab/restarted", "10.2.0.2:12345 answers the probe with RST after 62 us: it does not know the connection",
-        [8, 9], "lab/forged-rst", "lab/close-wait-forgotten", "lab/cut-off",
+        [8, 9], "lab/forged-rst", "lab/close-wait-forgotten", "lab/nat-forgot-outside", "lab/cut-off",
+        "lab/firewall-resets",
         "crafted/73-box-resets-the-probe",
     ),
     "close-wait": pair(

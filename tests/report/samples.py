@@ -32,6 +32,7 @@ def probe(frame: int, seconds: float, *, reply_ms: float | None, side=A, peer=B,
         number, FrameRef(0, frame), at(seconds), side, peer, grade, payload,
         None if reply_ms is None else FrameRef(0, frame + 1),
         None if reply_ms is None else round(reply_ms * MS),
+        "missed" if reply_ms is None else "answered",
     )  # fmt: skip
 
 
@@ -58,7 +59,7 @@ def prober(episodes: Sequence[Episode], **settings: Setting) -> Prober:
         missed=len(probes) - len(replies), ending=episodes[-1].ending, grade=probes[-1].grade,
         payload_bytes=probes[0].payload_bytes, first_probe_ns=times[0], last_probe_ns=times[-1],
         reply_after_ns=(min(replies), max(replies)) if replies else None,
-        gaps_ns=(min(gaps), max(gaps)) if gaps else None, kept=list(episodes), **settings,
+        gaps_ns=(min(gaps), max(gaps)) if gaps else None, _episodes=list(episodes), **settings,
     )  # fmt: skip
 
 

@@ -1,0 +1,45 @@
+"""Captures that make work for the reader cost no more than a bound, which a capture of nothing sets in the same run.
+
+The curves are printed (pytest -s). Bound: for each megabyte 0.2 s and 8 MB more than a capture without a frame, on a
+machine on which that one takes the processor a second; on a slower one in proportion. Processor time is compared, as
+others may use the machine; what is over the bound is measured once more.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from bench_read import Run
+from bench_reader import CAPTURES, COMMANDS, MB, run
+
+pytestmark = pytest.mark.slow
+SIZES_MB = (2, 8)
+SPARE_S, SPARE_MB = 0.5, 50  # what differs from run to run
+
+
+@pytest.fixture(scope="module")
+def nothing(captures: Path) -> Run:
+    """What a capture without a frame costs here and now."""
+    empty = captures / "broken" / "no-frames.pcapng"
+    return min((run(COMMANDS["read"], empty) for _ in range(3)), key=lambda taken: taken.cpu)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("name", CAPTURES)
+def test_reading_costs_no_more_than_its_bound_whatever_the_blocks_say(
+    name: str, command: str, nothing: Run, tmp_path: Path
+) -> None:
+    machine = max(nothing.cpu, 1)
+    passes = 1 if command == "read" else 2  # annotate reads once for the comments, once for the copy
+    for size in SIZES_MB:
+        path = tmp_path / f"{name}-{size}"
+        path.write_bytes(CAPTURES[name](size * MB))
+        megabytes = max(size, path.stat().st_size / MB)
+        limit = nothing.cpu + (SPARE_S + 0.2 * passes * megabytes) * machine
+        taken = run(COMMANDS[command], path)
+        if taken.cpu > limit:
+            taken = run(COMMANDS[command], path)
+        print(f"{name} {command} {megabytes:.1f} MB: {taken.cpu:.2f} of {limit:.2f} s, {taken.megabytes:.0f} MB")
+        assert taken.cpu <= limit
+        assert taken.megabytes <= nothing.megabytes + SPARE_MB + 8 * megabytes
