@@ -530,19 +530,15 @@ class Connection:
             prober.longest_miss_in_history = max(prober.longest_miss_in_history, unanswered)
 
 
-@dataclass(frozen=True)
-class Ends:
-    """The addresses of a connection's sides."""
-
-    a: tuple[int, int]
-    b: tuple[int, int]
+Address = tuple[int, int, int]  # (high half, low half, port)
 
 
-def scans_of(connections: dict[int, Connection], ends: dict[int, Ends]) -> set[tuple[int, int]]:
-    """The (connection, side) whose undecided run carries the numbers of another run of the same sender."""
-    groups: dict[tuple, list[tuple[int, int]]] = {}
+def scans_of(connections: dict[int, Connection], ends: dict[int, tuple[Address, Address]]) -> set[tuple[int, int]]:
+    """The (connection, side) whose undecided run has the numbers of another of its host, from or to another port."""
+    groups: dict[tuple, dict[tuple[int, int], tuple[Address, Address]]] = {}
     for number, connection in connections.items():
-        for side, address in enumerate((ends[number].a, ends[number].b)):
+        for side in (0, 1):
+            own, peer = ends[number][side], ends[number][1 - side]
             for first in connection.sides[side].repeats[:1]:
-                groups.setdefault((address, first.seq, first.ack), []).append((number, side))
-    return {place for places in groups.values() if len(places) > 1 for place in places}
+                groups.setdefault((own[:2], first.seq, first.ack), {})[number, side] = (own, peer)
+    return {place for places in groups.values() if len(set(places.values())) > 1 for place in places}
