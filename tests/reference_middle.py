@@ -442,8 +442,9 @@ class Connection:
         prober.unheard += unheard
         run = prober.run
         if run is None:
-            run = prober.run = Run([Probe(event)], event.heard_ns, unheard)
-            gap = 0 if event.heard_ns is None else event.time_ns - event.heard_ns
+            since_ns = None if event.hints & HEARD_UNSEEN else event.heard_ns
+            run = prober.run = Run([Probe(event)], since_ns, unheard)
+            gap = 0 if since_ns is None else event.time_ns - since_ns
         else:
             gap = event.time_ns - run.probes[-1].time_ns
             run.probes.append(Probe(event))
