@@ -488,6 +488,7 @@ class Connection:
         """The prober reset the connection: when its timer was due it gave up, sooner its application did."""
         prober, gap = self.probers[side], event.time_ns - run.probes[-1].time_ns
         assert prober is not None
+        prober.unheard += bool(event.hints & UNHEARD)
         if run.gaps and gap < 0.85 * min(run.gaps):
             times = (run.gaps[0] + gap // 2) // max(gap, 1)
             if len(run.gaps) > 1 or abs(run.gaps[0] - times * gap) > HOLE_NS:

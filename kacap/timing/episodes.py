@@ -209,6 +209,7 @@ def _take_abort(middle: Row, number: Row, event: Row) -> None:
     prober = middle.probers[number]
     if prober.run_n == 0:
         return
+    prober.unheard += 1 if event.hints & UNHEARD else 0
     gap = event.time_ns - middle.probes[prober.last_probe].time_ns
     if prober.run_n > 1 and gap < EARLY_ABORT * prober.run_gap_ns and not _has_hole(prober, gap):
         _end(middle, number, event, _CLOSED)
