@@ -154,6 +154,8 @@ class Analyzer:
         """The source has ended: close everything and return the analysis (its ``capture`` names no files yet)."""
         rest, now_ns = self.tracker.rest(), self.tracker.now_ns
         others = self._close(rest, self.observations.rest(len(rest)), now_ns)
+        del rest
+        self.tracker.release()
         analysis = self.analysis
         rows = np.concatenate(self.kept) if self.kept else self.tracker.connections[:0]
         ends_of_rows = np.concatenate([np.zeros(0, ENDED), *self.kept_ends])

@@ -23,15 +23,21 @@ TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 
 # Imports point down this list only; modules of one row may import each other.
 LAYERS = (
-    ("errors", "trusted", "kernel_cache", "kernels", "segments", "model", "analysis", "addresses", "units", "clock", "rows", "netns"),
+    (
+        "errors", "trusted", "outputs", "kernel_cache", "kernels", "segments", "model", "analysis", "addresses", "units",
+        "clock", "rows", "netns",
+    ),  # fmt: skip
     ("capture", "wire"),
     ("flows",),
     ("classify",),
     ("timing",),
+    ("views", "news", "connections"),
     ("findings", "facts"),
     ("analyzer", "pipeline"),
     ("",),  # kacap itself: its public names
     ("report",),
+    ("library",),
+    ("annotate", "compare"),
     ("commands", "__main__", "pytest_plugin"),
 )
 # These import none of the analysis.
@@ -41,7 +47,7 @@ APART = {
 }
 
 # where I/O, clocks and the environment may be
-ROOMS = ("capture", "sockets", "report", "commands", "lab", "pytest_plugin")
+ROOMS = ("annotate", "capture", "commands", "lab", "pytest_plugin", "report", "sockets")
 IMPURE_MODULES = {
     "asyncio", "ctypes", "datetime", "fcntl", "glob", "io", "logging", "mmap", "os", "pathlib", "random", "secrets",
     "select", "selectors", "shutil", "signal", "socket", "subprocess", "sys", "tempfile", "time",
@@ -50,9 +56,11 @@ IMPURE_CALLS = {"open", "print", "input", "breakpoint"}
 IMPURE_BY_NAME = {
     "__main__.py": "takes the current directory off the places where Python looks for modules",
     "kernel_cache.py": "keeps compiled kernels in a directory of the user's",
+    "library.py": "collects a report's text in memory",
     "trusted.py": "asks whose a directory is before anything in it is started or loaded",
     "netns.py": "enters a network namespace in a thread of its own",
     "rows.py": "takes memory that grows in place from the system",
+    "outputs.py": "writes the files of every command",
     "units.py": "turns nanoseconds into a date in UTC; asks no clock",
 }  # fmt: skip
 

@@ -63,15 +63,15 @@ def add_loss(
 
 @kernel
 def statistics_time(
-    data: NDArray[np.uint8], found: tuple[Number, Number, Number], interface: Row, state: Row
+    data: NDArray[np.uint8], times_at: tuple[Number, Number, Number], interface: Row, state: Row
 ) -> tuple[Number, Number]:
     """Return when statistics were taken and when their counting began (BEYOND: unknown), in nanoseconds.
 
-    ``found``: where isb_starttime, isb_endtime (0: absent) and the block's own time stamp are. dumpcap writes these
+    ``times_at``: where isb_starttime, isb_endtime (0: absent) and the block's own time stamp are. dumpcap writes these
     times in microseconds whatever the interface's clock: a time before the file's first frame is not one. Without any
     the statistics are as old as the last frame before them.
     """
-    began_at, ended_at, stamp_at = found
+    began_at, ended_at, stamp_at = times_at
     big = state["big_endian"]
     for micros in (False, True):
         for at in (ended_at, stamp_at):

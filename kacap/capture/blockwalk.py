@@ -164,21 +164,21 @@ def read_interface(
     link_type = u16(data, at + 8, big)
     resolution, offset_s = np.int64(6), np.int64(0)
     interface["name_bytes"] = 0
-    place, end = at + 16, at + total - 4
+    at_option, end = at + 16, at + total - 4
     while True:
-        code, size = option(data, place, end, big)
+        code, size = option(data, at_option, end, big)
         if code <= 0:
             break
         if code == IF_TSRESOL and size == 1:
-            resolution = np.int64(data[place + 4])
+            resolution = np.int64(data[at_option + 4])
         elif code == IF_TSOFFSET and size == 8:
-            first, second = u32(data, place + 4, big), u32(data, place + 8, big)
+            first, second = u32(data, at_option + 4, big), u32(data, at_option + 8, big)
             offset_s = first << 32 | second if big else second << 32 | first
         elif code == IF_NAME:
             interface["name_bytes"] = min(size, np.int64(NAME_BYTES))
             for i in range(interface["name_bytes"]):
-                interface["name"][i] = data[place + 4 + i]
-        place = following(place, size)
+                interface["name"][i] = data[at_option + 4 + i]
+        at_option = following(at_option, size)
     if code < 0:
         return OPTIONS
     set_clock(interface, resolution, offset_s)
@@ -204,21 +204,21 @@ def read_statistics(
         return SHORT
     by_interface, by_system = np.int64(UNKNOWN), np.int64(UNKNOWN)
     began_at, ended_at = np.int64(0), np.int64(0)
-    place, end = at + 20, at + total - 4
+    at_option, end = at + 20, at + total - 4
     while True:
-        code, size = option(data, place, end, big)
+        code, size = option(data, at_option, end, big)
         if code <= 0:
             break
         if size == 8:
             if code == ISB_STARTTIME:
-                began_at = place + 4
+                began_at = at_option + 4
             elif code == ISB_ENDTIME:
-                ended_at = place + 4
+                ended_at = at_option + 4
             elif code == ISB_IFDROP:
-                by_interface = count(data, place + 4, big)
+                by_interface = count(data, at_option + 4, big)
             elif code == ISB_OSDROP:
-                by_system = count(data, place + 4, big)
-        place = following(place, size)
+                by_system = count(data, at_option + 4, big)
+        at_option = following(at_option, size)
     if code < 0:
         return OPTIONS
     number = u32(data, at + 8, big)
@@ -264,16 +264,16 @@ def walk_pcapng(
     states: NDArray[np.void],
     losses: NDArray[np.void],
 ) -> int:
-    """Fill ``rows`` (FRAME) with the packets of ``data[position:end]``; return how many; move ``states[0]`` (STATE).
+    """Fill ``rows`` (FRAME) with the packets of ``data[position:end]``; return how many; update ``states[0]`` (STATE).
 
-    ``interfaces`` and ``losses`` (LOSS) are filled on the way; ``links`` holds for each link type the how-manieth of
-    the file it is, 0 if it has not been seen. Unknown blocks are skipped. A walk also ends after the first section
-    header, where ``losses`` are full, and before a section that would forget the interfaces that they name.
+    ``interfaces`` and ``losses`` (LOSS) are filled on the way; ``links`` holds for each link type its
+    number in the order of appearance, 0: not seen yet. Unknown blocks are skipped. A walk also ends after the first
+    section header, where ``losses`` are full, and before a section that would forget the interfaces that they name.
     """
     state = states[0]
     state["losses"] = 0
-    at, end, found, need, stop = state["position"], state["end"], 0, np.int64(0), np.int64(0)
-    while found < len(rows) and state["losses"] < len(losses):
+    at, end, filled, need, stop = state["position"], state["end"], 0, np.int64(0), np.int64(0)
+    while filled < len(rows) and state["losses"] < len(losses):
         need = np.int64(FRAMING)
         if end - at < need:
             break
@@ -294,8 +294,8 @@ def walk_pcapng(
         if u32(data, at + total - 4, state["big_endian"]) != total:
             stop = np.int64(TRAILER)
         elif kind in (ENHANCED_PACKET, SIMPLE_PACKET, OBSOLETE_PACKET):
-            stop = np.int64(read_packet(data, at, rows[found], interfaces, state, losses))
-            found += 1 if stop == 0 else 0
+            stop = np.int64(read_packet(data, at, rows[filled], interfaces, state, losses))
+            filled += 1 if stop == 0 else 0
         elif kind == INTERFACE_DESCRIPTION:
             stop = np.int64(read_interface(data, at, interfaces, links, state))
         elif kind == INTERFACE_STATISTICS:
@@ -309,4 +309,4 @@ def walk_pcapng(
         if kind == SECTION_HEADER and state["sections"] == 1:
             break
     state["position"], state["stop"], state["need"] = at, stop, (np.int64(0) if stop != 0 else need)
-    return found
+    return filled

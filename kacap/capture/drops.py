@@ -1,4 +1,4 @@
-"""When a capture lost frames: a short list of spans, however often the source tells of it."""
+"""When a capture lost frames: a short list of spans, however often the source reports losses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MOST = 256  # spans that are kept
 
 
 class Drops:
-    """Spans in which frames were lost, in the order in which they were told of; beyond ``MOST`` neighbours join."""
+    """Spans in which frames were lost, in the order of the reports; beyond ``MOST`` neighbours are joined."""
 
     def __init__(self) -> None:
         self._spans: list[Drop] = []
@@ -23,7 +23,7 @@ class Drops:
             self._spans = shortened(self._spans)
 
     def go_on(self, drop: Drop) -> None:
-        """Take another span; where the last one ended as it begins, on the same interface, it makes that longer."""
+        """Take another span; it extends the last one where it begins as that ends, on the same interface."""
         last = self._spans[-1] if self._spans else None
         if last is None or (last.until_ns, last.interface) != (drop.since_ns, drop.interface):
             return self.add(drop)
@@ -35,7 +35,7 @@ class Drops:
 
 
 def shortened(drops: Iterable[Drop]) -> list[Drop]:
-    """Return ``drops`` in time order; of more than ``MOST`` those that lie nearest to each other become one."""
+    """Return ``drops`` in time order; beyond ``MOST``, those nearest to each other are joined."""
     spans = sorted(drops, key=lambda drop: (drop.until_ns, _start(drop), drop.interface or ""))
     while (excess := len(spans) - MOST) > 0:
         spans = _paired(spans, excess)
@@ -43,22 +43,22 @@ def shortened(drops: Iterable[Drop]) -> list[Drop]:
 
 
 def _paired(spans: list[Drop], most: int) -> list[Drop]:
-    """Return the spans after joining up to ``most`` pairs of neighbours, no pair that others are nearer than."""
+    """Return the spans after joining up to ``most`` pairs of neighbours, the nearest ones."""
     gaps = [_start(after) - before.until_ns for before, after in pairwise(spans)]
     widest = sorted(gaps)[most - 1]
-    found = spans[:1]
-    fresh = True  # the last one is no pair yet
+    paired = spans[:1]
+    fresh = True  # the last span has not been joined yet
     for gap, drop in zip(gaps, spans[1:], strict=True):
         if fresh and most and gap <= widest:
-            found[-1], fresh, most = _both(found[-1], drop), False, most - 1
+            paired[-1], fresh, most = _both(paired[-1], drop), False, most - 1
         else:
-            found.append(drop)
+            paired.append(drop)
             fresh = True
-    return found
+    return paired
 
 
 def _start(drop: Drop) -> int:
-    """Return when a span begins; where that was before the capture, its end."""
+    """Return when a span begins; its end where the begin is unknown."""
     return drop.until_ns if drop.since_ns is None else drop.since_ns
 
 

@@ -1,4 +1,4 @@
-"""BPF expressions on connections: run on the header that a segment between the two ends would have."""
+"""BPF expressions on connections: run on the headers that a segment between the two endpoints would have."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NO_OPTIONS = f.TCP_LEN // 4 << 4  # the data offset of a TCP header without opti
 def header(source: Endpoint, target: Endpoint) -> NDArray[np.uint8]:
     """Return the bytes of an IP packet with a bare TCP ACK from ``source`` to ``target``: 40 for IPv4, 60 for IPv6.
 
-    Only what an expression about ends can ask for is filled in: version, protocol, addresses, ports.
+    Only what an expression about endpoints can ask for is filled in: version, protocol, addresses, ports.
     """
     addresses = [ip_address(end.address) for end in (source, target)]
     is_v6 = any(isinstance(address, IPv6Address) for address in addresses)
@@ -50,7 +50,7 @@ def _ipv6(packet: bytearray) -> int:
     return f.IPV6_LEN
 
 
-class EndsFilter:
+class EndpointsFilter:
     """One expression about addresses and ports; it matches a connection when either direction matches."""
 
     def __init__(self, expression: str) -> None:

@@ -85,7 +85,7 @@ def _read_head(stream: Stream, name: str, count: int) -> bytes:
 
 
 def _converted(name: str, head: bytes, wanted: bool) -> Stream | None:
-    """Return a capture of another program as pcapng; None for what is none. Raises CaptureError if it cannot be had."""
+    """Return another program's capture as pcapng; None if it is not a capture. Raises CaptureError if tshark fails."""
     from kacap.capture.tshark.convert import FORMATS, convert
 
     named = head.startswith(tuple(FORMATS))

@@ -1,7 +1,8 @@
 """Interfaces as a source of frames: the same batches as files give, and one at least every tenth of a second.
 
-Three engines open an interface: libpcap's ring, scapy's socket, and a capturing program's pipe. Each is a ``Tap``;
-``LiveSource`` waits for all taps at once and puts their frames into one order.
+Three engines open an interface: libpcap's ring, scapy's socket, and a capturing program's pipe. Each is an
+``OpenInterface``;
+``LiveSource`` waits for all of them at once and puts their frames into one order.
 """
 
 from __future__ import annotations
@@ -9,30 +10,30 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from kacap.capture.live_source import WHOLE, LiveSource, Tap, Wish
+from kacap.capture.live_source import WHOLE, CaptureOptions, LiveSource, OpenInterface
 from kacap.capture.privileges import User
 from kacap.capture.rights import SNAPLEN, CannotCaptureError
 from kacap.errors import UsageError
 
-Engine = Callable[[str, int, Wish], Tap]
+Engine = Callable[[str, int, CaptureOptions], OpenInterface]
 
 
-def _ring(interface: str, index: int, wish: Wish) -> Tap:
+def _ring(interface: str, index: int, options: CaptureOptions) -> OpenInterface:
     from kacap.capture.live_ring import Ring
 
-    return Ring(interface, index, wish)
+    return Ring(interface, index, options)
 
 
-def _scapy(interface: str, index: int, wish: Wish) -> Tap:
-    from kacap.capture.live_scapy import ScapyTap
+def _scapy(interface: str, index: int, options: CaptureOptions) -> OpenInterface:
+    from kacap.capture.live_scapy import ScapyInterface
 
-    return ScapyTap(interface, index, wish)
+    return ScapyInterface(interface, index, options)
 
 
-def _program(interface: str, index: int, wish: Wish) -> Tap:
+def _program(interface: str, index: int, options: CaptureOptions) -> OpenInterface:
     from kacap.capture.live_program import open_program
 
-    return open_program(interface, index, wish)
+    return open_program(interface, index, options)
 
 
 ENGINES: dict[str, Engine] = {"ring": _ring, "scapy": _scapy, "dumpcap": _program}
@@ -64,31 +65,31 @@ def open_live(
         raise UsageError(f"--engine {engine}: known are auto, {', '.join(ENGINES)}")
     if not interfaces:
         raise UsageError("name an interface (kacap live -D lists them)")
-    wish = Wish(filter, snaplen or WHOLE, promiscuous, buffer_kib, netns, link_type, user)
+    options = CaptureOptions(filter, snaplen or WHOLE, promiscuous, buffer_kib, netns, link_type, user)
     names = list(dict.fromkeys(interfaces))
-    taps = _first_that_works(names, wish) if engine == "auto" else _open_all(ENGINES[engine], names, wish)
-    return LiveSource(taps, limit, now, snaplen=wish.snaplen)
+    opened = _first_that_works(names, options) if engine == "auto" else _open_all(ENGINES[engine], names, options)
+    return LiveSource(opened, limit, now, snaplen=options.snaplen)
 
 
-def _open_all(engine: Engine, interfaces: Sequence[str], wish: Wish) -> list[Tap]:
+def _open_all(engine: Engine, interfaces: Sequence[str], options: CaptureOptions) -> list[OpenInterface]:
     """Open every interface with one engine, or none."""
-    taps: list[Tap] = []
+    opened: list[OpenInterface] = []
     try:
         for index, interface in enumerate(interfaces):
-            taps.append(engine(interface, index, wish))
+            opened.append(engine(interface, index, options))
     except BaseException:
-        for tap in taps:
-            tap.close()
+        for each in opened:
+            each.close()
         raise
-    return taps
+    return opened
 
 
-def _first_that_works(interfaces: Sequence[str], wish: Wish) -> list[Tap]:
+def _first_that_works(interfaces: Sequence[str], options: CaptureOptions) -> list[OpenInterface]:
     """Try the engines in order; a wrong interface is wrong for all. Raises the gravest reason when none works."""
     failures: list[CannotCaptureError] = []
     for engine in ENGINES.values():
         try:
-            return _open_all(engine, interfaces, wish)
+            return _open_all(engine, interfaces, options)
         except CannotCaptureError as error:
             if error.why == "interface":
                 raise

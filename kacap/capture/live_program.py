@@ -1,4 +1,4 @@
-"""dumpcap or tcpdump capture, kacap reads their pipe: for a user who may start them, but may not capture himself."""
+"""dumpcap or tcpdump captures and kacap reads its pipe: for a user who may start them and may not capture."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO
 
-from kacap.capture.live_source import Wish
-from kacap.capture.live_stream import StreamTap, WaitingStream
+from kacap.capture.live_source import CaptureOptions
+from kacap.capture.live_stream import StreamInterface, WaitingStream
 from kacap.capture.privileges import FOR_CAPTURE, User, drop
 from kacap.capture.rights import CannotCaptureError, no_rights
 from kacap.errors import FilterError
@@ -25,8 +25,8 @@ COUNTS = re.compile(r"^(\d+) packets? (received by filter|dropped by kernel|drop
 DUMPCAP_COUNTS = re.compile(r"received/dropped on interface .*?: (\d+)/(\d+)(?: \(.*ps_ifdrop:(\d+)\))?")
 
 
-class ProgramTap(StreamTap):
-    """An interface read through a program's pipe."""
+class ProgramInterface(StreamInterface):
+    """An interface that a program captures on, read through its pipe."""
 
     engine = "dumpcap"
 
@@ -48,7 +48,7 @@ class ProgramTap(StreamTap):
             self._process.wait(2)
 
     def counts(self) -> tuple[int | None, int | None, int | None]:
-        """Return what the program counted; it tells at its end."""
+        """Return what the program counted; it says so when it ends."""
         return counts_in(_text(self._errors))
 
     def close(self) -> None:
@@ -68,42 +68,42 @@ def counts_in(words: str) -> tuple[int | None, int | None, int | None]:
     return tuple(said.get(f"{what}") for what in ("received by filter", "dropped by kernel", "dropped by interface"))  # type: ignore[return-value]
 
 
-def open_program(interface: str, index: int, wish: Wish) -> ProgramTap:
+def open_program(interface: str, index: int, options: CaptureOptions) -> ProgramInterface:
     """Start the first program that may capture on ``interface``. Raises CannotCaptureError, FilterError."""
     failures = []
-    for command in commands(interface, wish):
+    for command in commands(interface, options):
         try:
-            return inside(wish.netns, lambda command=command: _start(command, interface, index, wish.user))  # type: ignore[misc]
+            return inside(options.netns, lambda command=command: _start(command, interface, index, options.user))  # type: ignore[misc]
         except CannotCaptureError as error:
             failures.append(error)
     if not failures:
         raise CannotCaptureError(f"{interface}: neither dumpcap nor tcpdump is installed", "missing")
     if any(failure.why == "rights" for failure in failures):
-        raise no_rights(interface, wish.filter)
+        raise no_rights(interface, options.filter)
     raise failures[0]
 
 
-def commands(interface: str, wish: Wish) -> Iterator[list[str]]:
+def commands(interface: str, options: CaptureOptions) -> Iterator[list[str]]:
     """Yield the command lines worth trying; sudo only where it asks for no password."""
-    passive = [] if wish.promiscuous else ["-p"]
-    buffer = str(wish.buffer_kib) if wish.buffer_kib else None
+    passive = [] if options.promiscuous else ["-p"]
+    buffer = str(options.buffer_kib) if options.buffer_kib else None
     if dumpcap := find_program("dumpcap"):
         size = ["-B", str(max(int(buffer) // 1024, 1))] if buffer else []
-        link = ["-y", wish.link_type] if wish.link_type else []
-        expression = ["-f", wish.filter] if wish.filter else []
-        options = ["-q", "-i", interface, "-s", str(wish.snaplen), *passive, *size, *link, *expression]
-        yield [dumpcap, *options, "-P", "-w", "-"]
+        link = ["-y", options.link_type] if options.link_type else []
+        expression = ["-f", options.filter] if options.filter else []
+        flags = ["-q", "-i", interface, "-s", str(options.snaplen), *passive, *size, *link, *expression]
+        yield [dumpcap, *flags, "-P", "-w", "-"]
     if tcpdump := find_program("tcpdump"):
         size = ["-B", buffer] if buffer else []
-        link = ["-y", wish.link_type] if wish.link_type else []
-        expression = ["--", wish.filter] if wish.filter else []
-        options = ["-n", "-U", "-i", interface, "-s", str(wish.snaplen), *passive, *size, *link]
-        yield [tcpdump, "--nano", *options, "-w", "-", *expression]
+        link = ["-y", options.link_type] if options.link_type else []
+        expression = ["--", options.filter] if options.filter else []
+        flags = ["-n", "-U", "-i", interface, "-s", str(options.snaplen), *passive, *size, *link]
+        yield [tcpdump, "--nano", *flags, "-w", "-", *expression]
         if os.geteuid() and (sudo := find_program("sudo")):
-            yield [sudo, "-n", tcpdump, "--nano", *options, "-w", "-", *expression]
+            yield [sudo, "-n", tcpdump, "--nano", *flags, "-w", "-", *expression]
 
 
-def _start(command: list[str], interface: str, index: int, user: User | None) -> ProgramTap:
+def _start(command: list[str], interface: str, index: int, user: User | None) -> ProgramInterface:
     """Start one program, as ``user``; it works if its first bytes come. Raises CannotCaptureError, FilterError."""
     errors = tempfile.TemporaryFile()  # noqa: SIM115 (read until the program has ended)
     try:
@@ -121,7 +121,7 @@ def _start(command: list[str], interface: str, index: int, user: User | None) ->
     waiting.register(process.stdout, select.POLLIN)
     began = any(event & select.POLLIN for _, event in waiting.poll(START_MS))
     if began:
-        return ProgramTap(interface, index, process, errors)
+        return ProgramInterface(interface, index, process, errors)
     process.kill()
     process.wait()
     raise _refusal(command[0], interface, _text(errors))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kacap.capture.frames import FRAME, FrameBatch
 from kacap.capture.library import Statistics, compile_on, function, last_error, load_libpcap
-from kacap.capture.live_source import Wish
+from kacap.capture.live_source import CaptureOptions
 from kacap.capture.rights import CannotCaptureError, no_rights
 from kacap.clock import SECOND_NS
 from kacap.errors import Damage, FilterError, UsageError
@@ -96,7 +96,7 @@ class Ring:
 
     engine, counting = "ring", True
 
-    def __init__(self, interface: str, index: int, wish: Wish):
+    def __init__(self, interface: str, index: int, options: CaptureOptions):
         """Open ``interface``, number ``index`` of the source. Raises CannotCaptureError, FilterError, UsageError."""
         self.name, self.ended = interface, False
         self.fault: str | None = None
@@ -107,21 +107,21 @@ class Ring:
             load_libpcap()
         except FilterError as error:
             raise CannotCaptureError(f"{interface}: {error}", "missing") from None
-        self._handle = inside(wish.netns, lambda: _activate(interface, wish))
+        self._handle = inside(options.netns, lambda: _activate(interface, options))
         try:
-            self._fd = _prepare(self._handle, interface, wish)
+            self._fd = _prepare(self._handle, interface, options)
         except BaseException:
             function("pcap_close")(self._handle)
             raise
-        self._ring = self._describe(index, wish)
+        self._ring = self._describe(index, options)
         self.link_types = [int(self._ring[0]["link_type"])]
         self._frames = np.empty(BATCH_FRAMES, FRAME)
-        self._buffer = np.empty(max(BUFFER_BYTES, wish.snaplen), np.uint8)
+        self._buffer = np.empty(max(BUFFER_BYTES, options.snaplen), np.uint8)
 
-    def _describe(self, index: int, wish: Wish) -> NDArray[np.void]:
+    def _describe(self, index: int, options: CaptureOptions) -> NDArray[np.void]:
         """Return the one row of RING that the kernel works with."""
         ring = np.zeros(1, RING)
-        ring["handle"], ring["file"], ring["snaplen"] = self._handle, index, wish.snaplen
+        ring["handle"], ring["file"], ring["snaplen"] = self._handle, index, options.snaplen
         precise = function("pcap_get_tstamp_precision")
         ring["fraction_ns"] = 1 if precise is not None and precise(self._handle) == NANOSECONDS else 1000
         dlt = function("pcap_datalink")(self._handle)
@@ -143,9 +143,9 @@ class Ring:
 
     def counts(self) -> tuple[int | None, int | None, int | None]:
         """Return packets received by the filter, dropped by the kernel, dropped by the interface."""
-        found = Statistics()
-        if self._handle and function("pcap_stats")(self._handle, ctypes.byref(found)) == 0:
-            self._counts = found.received, found.dropped, found.interface
+        statistics = Statistics()
+        if self._handle and function("pcap_stats")(self._handle, ctypes.byref(statistics)) == 0:
+            self._counts = statistics.received, statistics.dropped, statistics.interface
         return self._counts
 
     def halt(self) -> None:
@@ -160,18 +160,18 @@ class Ring:
             self._handle = 0
 
 
-def _activate(interface: str, wish: Wish) -> int:
-    """Return an open handle; runs inside the wished namespace."""
+def _activate(interface: str, options: CaptureOptions) -> int:
+    """Return an open handle; runs inside the chosen namespace."""
     reason = ctypes.create_string_buffer(256)
     handle: int = function("pcap_create")(interface.encode(errors="surrogateescape"), reason)
     if not handle:
         raise CannotCaptureError(f"{interface}: {reason.value.decode(errors='replace')}")
     settings: list[tuple[str, int]] = [
-        ("pcap_set_snaplen", wish.snaplen),
-        ("pcap_set_promisc", int(wish.promiscuous)),
+        ("pcap_set_snaplen", options.snaplen),
+        ("pcap_set_promisc", int(options.promiscuous)),
         ("pcap_set_timeout", 100),
         ("pcap_set_immediate_mode", 1),
-        ("pcap_set_buffer_size", (wish.buffer_kib or RING_KIB) * 1024),
+        ("pcap_set_buffer_size", (options.buffer_kib or RING_KIB) * 1024),
         ("pcap_set_tstamp_precision", NANOSECONDS),
     ]
     for name, value in settings:
@@ -180,32 +180,32 @@ def _activate(interface: str, wish: Wish) -> int:
     status: int = function("pcap_activate")(handle)
     if status >= 0:
         return handle
-    words = last_error(handle) or function("pcap_statustostr")(status).decode()
+    text = last_error(handle) or function("pcap_statustostr")(status).decode()
     function("pcap_close")(handle)
-    raise _cannot(interface, status, words, wish)
+    raise _cannot(interface, status, text, options)
 
 
-def _cannot(interface: str, status: int, words: str, wish: Wish) -> CannotCaptureError:
+def _cannot(interface: str, status: int, text: str, options: CaptureOptions) -> CannotCaptureError:
     """Return the error for what pcap_activate returned."""
     if status in (PERM_DENIED, PROMISC_PERM_DENIED):
-        return no_rights(interface, wish.filter)
+        return no_rights(interface, options.filter)
     if status == NO_SUCH_DEVICE:
         return CannotCaptureError(f"{interface}: no such interface (kacap live -D lists them)", "interface")
     if status == NOT_UP:
         return CannotCaptureError(f"{interface}: is down; bring it up: ip link set {interface} up", "interface")
-    return CannotCaptureError(f"{interface}: libpcap cannot open it: {words}")
+    return CannotCaptureError(f"{interface}: libpcap cannot open it: {text}")
 
 
-def _prepare(handle: int, interface: str, wish: Wish) -> int:
+def _prepare(handle: int, interface: str, options: CaptureOptions) -> int:
     """Set link type, filter and non-blocking mode; return the descriptor to wait on."""
-    if wish.link_type is not None:
-        value = function("pcap_datalink_name_to_val")(wish.link_type.encode())
+    if options.link_type is not None:
+        value = function("pcap_datalink_name_to_val")(options.link_type.encode())
         if value < 0 or function("pcap_set_datalink")(handle, value) != 0:
-            raise UsageError(f"{interface}: cannot deliver link type {wish.link_type}: {last_error(handle)}")
+            raise UsageError(f"{interface}: cannot deliver link type {options.link_type}: {last_error(handle)}")
     elif interface == "any":
         function("pcap_set_datalink")(handle, function("pcap_datalink_name_to_val")(b"LINUX_SLL2"))
-    if wish.filter:
-        _filter(handle, interface, wish.filter)
+    if options.filter:
+        _filter(handle, interface, options.filter)
     reason = ctypes.create_string_buffer(256)
     if function("pcap_setnonblock")(handle, 1, reason) != 0:
         raise CannotCaptureError(f"{interface}: {reason.value.decode(errors='replace')}")

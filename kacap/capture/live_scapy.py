@@ -16,7 +16,7 @@ import numpy as np
 
 from kacap.capture.filters import compile_filter
 from kacap.capture.frames import FRAME, FrameBatch
-from kacap.capture.live_source import Wish
+from kacap.capture.live_source import CaptureOptions
 from kacap.capture.rights import CannotCaptureError, no_rights
 from kacap.errors import Damage
 from kacap.model import Drop
@@ -30,25 +30,25 @@ RAW = 101
 TO_LINK_TYPE = {12: RAW, 14: RAW}
 
 
-class ScapyTap:
+class ScapyInterface:
     """An interface read through scapy's ``conf.L2listen``."""
 
     engine, counting = "scapy", True
 
-    def __init__(self, interface: str, index: int, wish: Wish):
+    def __init__(self, interface: str, index: int, options: CaptureOptions):
         """Open ``interface``, number ``index`` of the source. Raises CannotCaptureError, FilterError."""
         self.name, self.ended = interface, False
         self.fault: str | None = None
         self.damages: list[Damage] = []
         self.drops: list[Drop] = []  # its counter tells
-        self._snaplen, self._index, self._frame = wish.snaplen, index, 0
+        self._snaplen, self._index, self._frame = options.snaplen, index, 0
         self._dropped: int | None = 0 if sys.platform.startswith("linux") else None
         if interface == "any":
             raise CannotCaptureError("any: scapy's engine cannot capture on all interfaces at once; name each with -i")
-        self._socket = inside(wish.netns, lambda: _open(interface, wish))
+        self._socket = inside(options.netns, lambda: _open(interface, options))
         self.link_types = [_link_type(self._socket)]
-        if wish.filter:
-            self._attach(wish.filter)
+        if options.filter:
+            self._attach(options.filter)
 
     def _attach(self, expression: str) -> None:
         """Let the kernel apply the filter; what slipped in before is thrown away."""
@@ -72,28 +72,28 @@ class ScapyTap:
 
     def drain(self, limit: int) -> FrameBatch:
         """Return the frames that wait, at most ``limit``."""
-        found: list[tuple[int, bytes]] = []
-        while not self.ended and len(found) < min(limit, BATCH_FRAMES) and self._waiting():
+        received: list[tuple[int, bytes]] = []
+        while not self.ended and len(received) < min(limit, BATCH_FRAMES) and self._waiting():
             try:
                 _, data, seconds = self._socket.recv_raw(FRAME_BYTES)
             except OSError as error:
                 self.fault, self.ended = error.strerror or str(error), True
                 break
             if data:  # None: the outgoing copy on lo
-                found.append((round(seconds * 1_000_000) * 1000, data))  # as exact as a float of seconds is
-        return self._batch(found)
+                received.append((round(seconds * 1_000_000) * 1000, data))  # as exact as a float of seconds is
+        return self._batch(received)
 
-    def _batch(self, found: list[tuple[int, bytes]]) -> FrameBatch:
+    def _batch(self, received: list[tuple[int, bytes]]) -> FrameBatch:
         """Return (time, bytes) pairs as a batch."""
-        rows = np.zeros(len(found), FRAME)
-        kept = [data[: self._snaplen] for _, data in found]
-        rows["time_ns"] = [time_ns for time_ns, _ in found]
-        rows["wire_len"] = [len(data) for _, data in found]
+        rows = np.zeros(len(received), FRAME)
+        kept = [data[: self._snaplen] for _, data in received]
+        rows["time_ns"] = [time_ns for time_ns, _ in received]
+        rows["wire_len"] = [len(data) for _, data in received]
         rows["captured_len"] = [len(data) for data in kept]
         rows["offset"] = np.cumsum(rows["captured_len"], dtype=np.int64) - rows["captured_len"]
-        rows["frame"] = np.arange(self._frame + 1, self._frame + len(found) + 1)
+        rows["frame"] = np.arange(self._frame + 1, self._frame + len(received) + 1)
         rows["link_type"], rows["file"] = self.link_types[0], self._index
-        self._frame += len(found)
+        self._frame += len(received)
         return FrameBatch(np.frombuffer(bytearray(b"".join(kept)), np.uint8), rows)
 
     def _statistics(self) -> None:
@@ -119,8 +119,8 @@ class ScapyTap:
             self._socket.close()
 
 
-def _open(interface: str, wish: Wish) -> Any:
-    """Return scapy's listening socket; runs inside the wished namespace."""
+def _open(interface: str, options: CaptureOptions) -> Any:
+    """Return scapy's listening socket; runs inside the chosen namespace."""
     import logging
 
     logging.getLogger("scapy").setLevel(logging.ERROR)
@@ -133,11 +133,11 @@ def _open(interface: str, wish: Wish) -> Any:
         conf.ifaces.reload()
         if interface not in conf.ifaces:
             raise CannotCaptureError(f"{interface}: no such interface (kacap live -D lists them)", "interface")
-        if wish.buffer_kib:
-            conf.bufsize = wish.buffer_kib * 1024
-        opened = conf.L2listen(iface=interface, type=ETH_P_ALL, promisc=wish.promiscuous, nofilter=1)
+        if options.buffer_kib:
+            conf.bufsize = options.buffer_kib * 1024
+        opened = conf.L2listen(iface=interface, type=ETH_P_ALL, promisc=options.promiscuous, nofilter=1)
     except PermissionError:
-        raise no_rights(interface, wish.filter) from None
+        raise no_rights(interface, options.filter) from None
     except ImportError as error:
         words = f"{interface}: scapy is missing ({error}); install it: pip install scapy"
         raise CannotCaptureError(words, "missing") from None

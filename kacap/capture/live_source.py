@@ -1,4 +1,4 @@
-"""Open interfaces as one source of frames: taps in time order, counters, a batch at least every 100 ms."""
+"""Open interfaces as one source of frames in time order, with counters and a batch at least every 100 ms."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WHOLE = 262_144  # tcpdump's snapshot length for "all of it"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class CaptureOptions:
     """How interfaces are to be opened: ``snaplen`` in bytes, ``netns`` a name, a pid or a path of a namespace."""
 
     filter: str | None = None
@@ -56,12 +56,12 @@ class Counters:
         return [f"{n} packet{'' if n == 1 else 's'} {what}" for n, what in rows if n is not None]
 
 
-class Tap(Protocol):
+class OpenInterface(Protocol):
     """One open interface. ``name`` is the interface's, ``engine`` says what reads it."""
 
     name: str
     engine: str
-    counting: bool  # counts() rises as frames are dropped; else it tells of them later
+    counting: bool  # counts() rises as frames are dropped; else ``drops`` says so later
     ended: bool  # nothing more will come
     fault: str | None  # why it ended before it was closed
 
@@ -102,7 +102,7 @@ def no_frames() -> FrameBatch:
 
 
 class LiveSource:
-    """Frames of open taps, in time order. Iterate once; after each batch ``now_ns`` says when it was asked for.
+    """Frames of open interfaces, in time order. Iterate once; after each batch ``now_ns`` says when it was asked for.
 
     ``files`` are the interfaces' names, each frame's ``file`` an index into them. ``stop()`` ends the source after
     what has already arrived. ``dropped`` is how many frames were dropped up to the last batch.
@@ -110,7 +110,7 @@ class LiveSource:
 
     def __init__(
         self,
-        taps: Sequence[Tap],
+        interfaces: Sequence[OpenInterface],
         limit: int | None = None,
         now: Callable[[], int] = time.time_ns,
         *,
@@ -118,13 +118,13 @@ class LiveSource:
         snaplen: int = SNAPLEN,
         theirs: bool = False,
     ):
-        """Take open ``taps``; ``filter`` is for those that could not filter themselves.
+        """Take open ``interfaces``; ``filter`` is for those that could not filter themselves.
 
         ``now`` is the clock; ``theirs``: frames were timed by another one, so time goes on from the newest frame's.
         """
-        self.taps, self.limit, self.snaplen = list(taps), limit, snaplen
-        self.files = [tap.name for tap in taps]
-        self.engine = taps[0].engine
+        self.interfaces, self.limit, self.snaplen = list(interfaces), limit, snaplen
+        self.files = [interface.name for interface in interfaces]
+        self.engine = interfaces[0].engine
         self.frames = self.filtered_out = 0
         self._now, self._filter, self._stopping = now, filter, False
         self._theirs = theirs
@@ -132,16 +132,16 @@ class LiveSource:
         self.now_ns = self._moment_ns()
         self._kept: list[FrameBatch] = []
         self.dropped = 0
-        self._dropped_by = [0] * len(self.taps)
+        self._dropped_by = [0] * len(self.interfaces)
         self._drops, self._counted_ns = Drops(), self.now_ns
         self._poll = select.poll()
-        for tap in taps:
-            self._poll.register(tap.fileno(), select.POLLIN)
+        for interface in interfaces:
+            self._poll.register(interface.fileno(), select.POLLIN)
 
     def __iter__(self) -> Iterator[FrameBatch]:
         """Yield a batch at least every ``POLL_NS``; its buffer is valid until the next is asked for."""
         try:
-            while not (self._stopping or self._full or all(tap.ended for tap in self.taps)):
+            while not (self._stopping or self._full or all(interface.ended for interface in self.interfaces)):
                 self._poll.poll((SETTLE_NS if self._kept else POLL_NS) // 1_000_000)
                 yield (batch := self._next(False))
                 if 0 < len(batch.frames) < FEW:
@@ -157,24 +157,25 @@ class LiveSource:
         return self._sieve(self._drain(last))
 
     def _count_drops(self) -> None:
-        """Note which taps have dropped frames since they were last asked: ``now_ns`` is when they are asked now."""
-        for index, tap in enumerate(self.taps):
-            dropped = sum(count or 0 for count in tap.counts()[1:])
-            if tap.counting and dropped > self._dropped_by[index]:
-                self._drops.go_on(Drop(self._counted_ns, self.now_ns, dropped - self._dropped_by[index], tap.name))
+        """Note which interfaces have dropped frames since they were last asked; they are asked at ``now_ns``."""
+        for index, interface in enumerate(self.interfaces):
+            dropped = sum(count or 0 for count in interface.counts()[1:])
+            if interface.counting and dropped > self._dropped_by[index]:
+                lost = dropped - self._dropped_by[index]
+                self._drops.go_on(Drop(self._counted_ns, self.now_ns, lost, interface.name))
             self._dropped_by[index] = dropped
         self.dropped, self._counted_ns = sum(self._dropped_by), self.now_ns
 
     @property
     def drops(self) -> list[Drop]:
-        """When frames were dropped, as far as that is known."""
-        return shortened([*self._drops.spans(), *(drop for tap in self.taps for drop in tap.drops)])
+        """When frames were dropped, as far as is known."""
+        return shortened([*self._drops.spans(), *(drop for interface in self.interfaces for drop in interface.drops)])
 
     def _rest(self) -> Iterator[FrameBatch]:
         """Yield what arrived before the source was stopped, but not what goes on arriving."""
         stopped_ns = self._moment_ns()
-        for tap in self.taps:
-            tap.halt()
+        for interface in self.interfaces:
+            interface.halt()
         while not self._full and len((batch := self._next(True)).frames):
             yield batch
             if int(batch.frames["time_ns"][-1]) > stopped_ns:
@@ -190,13 +191,14 @@ class LiveSource:
         return self.limit is not None and self.frames >= self.limit
 
     def _drain(self, last: bool) -> FrameBatch:
-        """Return what waits in the taps."""
-        for tap in self.taps:
-            if tap.ended:
-                self._forget(tap)
-        if len(self.taps) == 1:
-            return self.taps[0].drain(self._room)
-        drained = [copied(batch) for tap in self.taps if len((batch := tap.drain(self._room)).frames)]
+        """Return what waits in the interfaces."""
+        for interface in self.interfaces:
+            if interface.ended:
+                self._forget(interface)
+        if len(self.interfaces) == 1:
+            return self.interfaces[0].drain(self._room)
+        batches = (interface.drain(self._room) for interface in self.interfaces)
+        drained = [copied(batch) for batch in batches if len(batch.frames)]
         whole = joined([*self._kept, *drained])
         ripe = len(whole.frames) if last else int(
             np.searchsorted(whole.frames["time_ns"], self.now_ns - SETTLE_NS, side="right")
@@ -205,22 +207,22 @@ class LiveSource:
         self._kept = [copied(rest)] if len(rest.frames) else []
         return FrameBatch(whole.buffer, whole.frames[:ripe])
 
-    def _forget(self, tap: Tap) -> None:
-        """Wait no longer for a tap that has ended: its descriptor would be ready for ever."""
+    def _forget(self, interface: OpenInterface) -> None:
+        """Wait no longer for an interface that has ended: its descriptor stays readable for ever."""
         try:
-            self._poll.unregister(tap.fileno())
+            self._poll.unregister(interface.fileno())
         except (KeyError, OSError, ValueError):
             return
 
     @property
     def _room(self) -> int:
-        """How many frames a tap may hand out at once."""
-        if self.limit is None or self._filter is not None or len(self.taps) > 1:
+        """How many frames an interface may hand out at once."""
+        if self.limit is None or self._filter is not None or len(self.interfaces) > 1:
             return 1 << 30
         return self.limit - self.frames
 
     def _sieve(self, batch: FrameBatch) -> FrameBatch:
-        """Drop what the filter does not take and what is beyond the limit, and count."""
+        """Remove what the filter rejects and what exceeds the limit, and count."""
         if self._filter is not None and len(batch.frames):
             kept = batch.frames[self._filter.matches(batch)]
             self.filtered_out += len(batch.frames) - len(kept)
@@ -234,22 +236,22 @@ class LiveSource:
 
     @property
     def link_types(self) -> list[int]:
-        """The taps' link types, each once."""
-        return list(dict.fromkeys(link_type for tap in self.taps for link_type in tap.link_types))
+        """The interfaces' link types, each once."""
+        return list(dict.fromkeys(link_type for interface in self.interfaces for link_type in interface.link_types))
 
     @property
     def damages(self) -> list[Damage]:
         """Where a stream stopped making sense."""
-        return [damage for tap in self.taps for damage in tap.damages]
+        return [damage for interface in self.interfaces for damage in interface.damages]
 
     @property
     def faults(self) -> list[str]:
         """Why interfaces ended by themselves, one line each."""
-        return [f"{tap.name}: {tap.fault}" for tap in self.taps if tap.fault]
+        return [f"{interface.name}: {interface.fault}" for interface in self.interfaces if interface.fault]
 
     def counters(self) -> Counters:
         """Return tcpdump's counters up to now."""
-        counts = [tap.counts() for tap in self.taps]
+        counts = [interface.counts() for interface in self.interfaces]
         received, kernel, interface = (total([count[i] for count in counts]) for i in range(3))
         return Counters(self.frames, received, kernel, interface)
 
@@ -268,9 +270,9 @@ class LiveSource:
         self._stopping = True
 
     def close(self) -> None:
-        """Close every tap; the counters stay."""
-        for tap in self.taps:
-            tap.close()
+        """Close every interface; the counters stay."""
+        for interface in self.interfaces:
+            interface.close()
 
 
 def copied(batch: FrameBatch) -> FrameBatch:
@@ -285,7 +287,7 @@ def copied(batch: FrameBatch) -> FrameBatch:
 
 
 def joined(batches: Sequence[FrameBatch]) -> FrameBatch:
-    """Return several batches as one, in time order; frames of one tap keep their order."""
+    """Return several batches as one, in time order; frames of one interface keep their order."""
     if not batches:
         return no_frames()
     rows: list[NDArray[np.void]] = []

@@ -1,4 +1,4 @@
-"""A capture that somebody else is making, read while it grows: from a pipe, or from a program that kacap started."""
+"""A capture that another program is writing, read while it grows: from a pipe, or from a program that kacap started."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class WaitingStream:
         return os.readv(self._descriptor, [view])
 
 
-class StreamTap:
+class StreamInterface:
     """Batches that a thread of its own reads from a stream. What goes wrong in it is raised by ``drain``."""
 
     engine, counting = "stream", False
@@ -75,7 +75,7 @@ class StreamTap:
             self._offer(None)
 
     def _offer(self, batch: FrameBatch | None) -> None:
-        """Hand over a batch; nobody takes it any more once the tap is closed."""
+        """Hand over a batch; nobody takes it any more once this is closed."""
         while True:
             try:
                 self._batches.put(batch, timeout=WAIT_MS / 1000)
@@ -94,7 +94,7 @@ class StreamTap:
 
     @property
     def damages(self) -> list[Damage]:
-        """Where the stream stopped making sense; its end while it was being written is none."""
+        """Where the stream stopped making sense; an end while it was being written is no damage."""
         return self._reader.damages if self._reader and not self._stop.is_set() else []
 
     @property
@@ -109,7 +109,7 @@ class StreamTap:
     def drain(self, limit: int) -> FrameBatch:
         """Return the batches that wait, as one."""
         self.begin()
-        found = []
+        waiting = []
         while not self.ended:
             try:
                 batch = self._batches.get_nowait()
@@ -121,10 +121,10 @@ class StreamTap:
                 if self._error is not None:
                     raise self._error
             else:
-                found.append(batch)
-        if not found:
+                waiting.append(batch)
+        if not waiting:
             return no_frames()
-        return found[0] if len(found) == 1 else joined(found)
+        return waiting[0] if len(waiting) == 1 else joined(waiting)
 
     def counts(self) -> tuple[int | None, int | None, int | None]:
         """Return what the stream says of drops (pcapng does, at its end)."""
@@ -160,5 +160,5 @@ def open_growing(
         file = open_stream(name, False, stop.is_set)
         return WaitingStream(file.fileno(), stop, file.close)
 
-    tap = StreamTap(name, 0, open_waiting)
-    return LiveSource([tap], limit, now, filter=Filter(filter) if filter else None, snaplen=WHOLE, theirs=True)
+    interface = StreamInterface(name, 0, open_waiting)
+    return LiveSource([interface], limit, now, filter=Filter(filter) if filter else None, snaplen=WHOLE, theirs=True)

@@ -1,6 +1,6 @@
 """Frames of several files in time order, with memory for one block of each file that is open at the moment.
 
-A file is opened when the others have come to its first frame, so that rotated files are read one after the other,
+A file is opened when the others reach its first frame, so that rotated files are read one after the other,
 and closed at its end. Files that overlap are merged up to a horizon: the smallest last time of the batches at hand,
 up to which no file can come with anything new. Frames of one file keep their order, whatever their times say.
 """
@@ -16,21 +16,21 @@ from numpy.typing import NDArray
 from kacap.capture.frames import FrameBatch
 from kacap.capture.records import RecordReader
 
-# Where a file stands: the time of its frame (never less than that of the frames before it), then its index.
-Place = tuple[int, int]
+# Of a frame in the merged order: its time (never less than that of the frames before it in its file), its file's index.
+Position = tuple[int, int]
 
 
 @dataclass(slots=True)
 class Waiting:
-    """A file not opened yet: the time of its first frame, and how to open it."""
+    """A file that is not open yet: the time of its first frame, and how to open it."""
 
     first_ns: int
     index: int
     open: Callable[[], RecordReader | None]
 
 
-class Lane:
-    """The frames of one open file that are still to be handed out."""
+class FileCursor:
+    """The frames of one open file that have not been handed out."""
 
     def __init__(self, reader: RecordReader):
         """Take ``reader``'s first batch."""
@@ -53,11 +53,11 @@ class Lane:
         return True
 
     @property
-    def last(self) -> Place:
-        """The place of the last frame at hand."""
+    def last(self) -> Position:
+        """The position of the last frame at hand."""
         return int(self._keys[-1]), self.index
 
-    def take(self, horizon: Place) -> tuple[FrameBatch, NDArray[np.int64]]:
+    def take(self, horizon: Position) -> tuple[FrameBatch, NDArray[np.int64]]:
         """Hand out the frames up to and including ``horizon``, with their keys."""
         side = "right" if self.index <= horizon[1] else "left"
         count = int(np.searchsorted(self._keys, horizon[0], side))  # type: ignore[call-overload]
@@ -74,26 +74,26 @@ class Lane:
 def merge(waiting: list[Waiting]) -> Iterator[FrameBatch]:
     """Yield the frames of all files in time order: by time, then file, then position in the file."""
     waiting = sorted(waiting, key=lambda file: (file.first_ns, file.index))
-    lanes: list[Lane] = []
-    while lanes or waiting:
-        if not lanes or (waiting and (waiting[0].first_ns, waiting[0].index) <= min(lane.last for lane in lanes)):
-            _open(waiting.pop(0), lanes)
+    cursors: list[FileCursor] = []
+    while cursors or waiting:
+        last = min((cursor.last for cursor in cursors), default=None)
+        if last is None or (waiting and (waiting[0].first_ns, waiting[0].index) <= last):
+            _open(waiting.pop(0), cursors)
             continue
-        horizon = min(lane.last for lane in lanes)
-        yield _interleave([lane.take(horizon) for lane in lanes])
-        for lane in lanes:
-            if lane.spent:
-                lane.advance()
-        lanes = [lane for lane in lanes if lane.alive]
+        yield _interleave([cursor.take(last) for cursor in cursors])
+        for cursor in cursors:
+            if cursor.spent:
+                cursor.advance()
+        cursors = [cursor for cursor in cursors if cursor.alive]
 
 
-def _open(file: Waiting, lanes: list[Lane]) -> None:
+def _open(file: Waiting, cursors: list[FileCursor]) -> None:
     """Add ``file`` to the open ones, unless it holds no frame."""
     reader = file.open()
     if reader is not None:
-        lane = Lane(reader)
-        if lane.alive:
-            lanes.append(lane)
+        cursor = FileCursor(reader)
+        if cursor.alive:
+            cursors.append(cursor)
 
 
 def _interleave(parts: list[tuple[FrameBatch, NDArray[np.int64]]]) -> FrameBatch:

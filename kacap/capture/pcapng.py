@@ -87,10 +87,10 @@ class PcapngReader(RecordReader):
         """Fill ``rows`` with the next whole frames of the window."""
         window, at_hand = self.window, self.cursor[0]
         at_hand["end"], at_hand["base"] = window.end, window.base
-        found = int(walk_pcapng(window.buffer, rows, self.interfaces, self._links, self.cursor, self._losses))
+        filled = int(walk_pcapng(window.buffer, rows, self.interfaces, self._links, self.cursor, self._losses))
         for loss in self._losses[: at_hand["losses"]].tolist():
             self._lost(*loss)
-        return found
+        return filled
 
     def _lost(self, since_ns: int, until_ns: int, frames: int, interface: int, by_packets: bool) -> None:
         """Take a row of LOSS."""

@@ -5,9 +5,10 @@ pcap (draft-ietf-opsawg-pcap), nanoseconds unless microseconds are asked for: wh
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
-from pathlib import Path
+from contextlib import suppress
 from typing import IO
 
 import numpy as np
@@ -18,6 +19,7 @@ from kacap.capture.pcap import HEADER_BYTES
 from kacap.capture.rotation import SECOND_NS, Rotation
 from kacap.errors import CaptureError, UsageError
 from kacap.kernels import Row, entry
+from kacap.outputs import create
 
 RECORD_BYTES = 16
 
@@ -129,8 +131,11 @@ class Savefile:
         """Open the file whose turn it is, and write its header."""
         self.close()
         name = self.rotation.name(self.path, self._count, self._opened_ns)
+        self._written = 0
         try:
-            self._file = sys.stdout.buffer if name == "-" else Path(name).open("wb")  # noqa: SIM115
+            self._file = sys.stdout.buffer if name == "-" else os.fdopen(create(name), "wb", buffering=0)
+        except UsageError as error:
+            raise CaptureError(f"-w {error}") from None
         except OSError as error:
             raise CaptureError(f"-w {name}: cannot be written: {error.strerror}") from None
         if self._link_type is not None:
@@ -138,7 +143,6 @@ class Savefile:
 
     def _head(self) -> None:
         """Begin the open file."""
-        self._written = 0
         magic = 0xA1B2C3D4 if self._micro else 0xA1B23C4D
         header = struct.pack("<IHHiIII", magic, 2, 4, 0, 0, self.snaplen, self._link_type)
         assert len(header) == HEADER_BYTES
@@ -147,15 +151,20 @@ class Savefile:
             self._file.flush()
 
     def _put(self, data: bytes) -> None:
-        """Write bytes into the open file."""
-        if self._file is not None:
-            try:
-                self._file.write(data)
-            except BrokenPipeError:
-                raise
-            except OSError as error:
-                raise CaptureError(f"-w {self.path}: cannot be written: {error.strerror}") from None
-            self._written += len(data)
+        """Write whole records into the open file; where not all of them fit, none is left behind."""
+        if self._file is None:
+            return
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(self._written)
+            raise CaptureError(f"-w {self.path}: cannot be written: {error.strerror}") from None
+        self._written += len(data)
 
 
 def _first(where: NDArray[np.bool_]) -> int:

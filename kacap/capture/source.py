@@ -35,25 +35,25 @@ def open_captures(
 
     A file named twice is read once. ``filter`` is a BPF expression. ``follow`` waits for more at the end of the
     file that begins last, until ``stop()`` returns True. With ``convert`` tshark reads the formats that only
-    it knows. Raises CaptureError when any of them cannot be opened or is
-    no capture, FilterError when libpcap refuses the expression (for an interface of a pcapng: at its first frame).
+    it knows. Raises CaptureError when any of them cannot be opened or is not a capture, FilterError when libpcap
+    refuses the expression (for an interface of a pcapng: at its first frame).
     """
     return Captures(expand(paths), Filter(filter) if filter else None, follow, stop or never, convert)
 
 
 def expand(paths: Sequence[str]) -> list[str]:
     """Return the files that ``paths`` name, each once: a pattern is expanded when no file has that very name."""
-    found: dict[str, str] = {}
+    files: dict[str, str] = {}
     for path in paths:
         literal = path == "-" or os.path.exists(path)  # noqa: PTH110 (Path.exists raises where access is denied)
         names = [path] if literal else sorted(glob.glob(path, recursive=True)) if glob.has_magic(path) else [path]  # noqa: PTH207
         if not names:
             raise CaptureError(f"{path}: no file matches this pattern; check the path")
         for name in names:
-            found.setdefault(name if name == "-" else os.path.realpath(name), name)
-    if not found:
+            files.setdefault(name if name == "-" else os.path.realpath(name), name)
+    if not files:
         raise CaptureError("no capture named; name a pcap or pcapng file, or - for standard input")
-    return list(found.values())
+    return list(files.values())
 
 
 class Captures:
@@ -71,7 +71,7 @@ class Captures:
             self._waiting = [self._once(0, follow)] if len(files) == 1 else self._peek()
             for link_type in self.link_types:
                 if filter is not None:
-                    filter.program(link_type)  # so that a mistake is told before anything is read
+                    filter.program(link_type)  # so that a mistake is reported before anything is read
         except BaseException:
             self.close()
             raise
@@ -99,12 +99,12 @@ class Captures:
     @property
     def damages(self) -> list[Damage]:
         """Where files stopped making sense, in the order of the files."""
-        found = [damage for reader in self._readers.values() for damage in reader.damages]
-        return sorted([*found, *self._late_damages], key=lambda damage: self.files.index(damage.file))
+        damages = [damage for reader in self._readers.values() for damage in reader.damages]
+        return sorted([*damages, *self._late_damages], key=lambda damage: self.files.index(damage.file))
 
     @property
     def notes(self) -> list[str]:
-        """Other things to tell about the files, one line each: frames without a time."""
+        """Remarks about the files, one line each: frames without a time."""
         return [
             f"{reader.name}: {untimed:,} frames in Simple Packet Blocks carry no time; each has its predecessor's"
             for _, reader in sorted(self._readers.items())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from kacap.capture.blocks import StreamDamage
 from kacap.errors import CaptureError
 
 POLL_SECONDS = 0.05  # how often a file that is still growing is looked at
@@ -38,16 +41,38 @@ class FileStream:
 class GrowingStream(FileStream):
     """A file that someone else is writing: its end is waited at until ``stop`` says that it is the end."""
 
-    def __init__(self, file: Any, stop: Callable[[], bool]):
-        """Follow ``file``; ``stop`` is asked while waiting."""
+    def __init__(self, file: Any, name: str, stop: Callable[[], bool]):
+        """Follow ``file``, called ``name``; ``stop`` is asked while waiting."""
         super().__init__(file)
-        self._stop = stop
+        self._name, self._stop, self._at = Path(name), stop, 0
 
     def readinto(self, view: memoryview) -> int:
-        """Read some bytes into ``view``, waiting for them; 0 when asked to stop."""
-        while (got := super().readinto(view)) == 0 and not self._stop():
+        """Read some bytes into ``view``, waiting for them; 0 when asked to stop.
+
+        Raises StreamDamage when no more can come: the file was cut, taken away, or another one took its place.
+        """
+        while not self._stop():
+            fate = self._fate()  # before the look for more: what came before it was taken away is read to its end
+            if got := super().readinto(view):
+                self._at += got
+                return got
+            if fate:
+                raise StreamDamage(f"{fate}; what was there until then is all that was followed")
             time.sleep(POLL_SECONDS)
-        return got
+        return super().readinto(view)
+
+    def _fate(self) -> str:
+        """Return what has befallen the file; empty while more can come."""
+        mine = os.fstat(self.fileno())
+        if not stat.S_ISREG(mine.st_mode):
+            return ""
+        if mine.st_size < self._at:
+            return "the file was cut to less than had been read of it"
+        try:
+            there = self._name.stat()
+        except OSError:
+            return "the file was deleted, or renamed"
+        return "" if os.path.samestat(mine, there) else "another file has taken its name"
 
 
 def open_stream(name: str, follow: bool, stop: Callable[[], bool]) -> FileStream:
@@ -68,4 +93,4 @@ def open_stream(name: str, follow: bool, stop: Callable[[], bool]) -> FileStream
         raise CaptureError(f"{name}: permission denied; ask its owner for read access, or use sudo") from None
     except (OSError, ValueError) as error:
         raise CaptureError(f"{name}: cannot be opened: {getattr(error, 'strerror', None) or error}") from None
-    return GrowingStream(file, stop) if follow else FileStream(file)
+    return GrowingStream(file, name, stop) if follow else FileStream(file)

@@ -126,7 +126,7 @@ def _hold(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> None:
         x.held_n = 1
         x.held_ns = x.held_last_ns = seg.time_ns
         x.held_frame, x.held_file = seg.frame, seg.file
-        x.held_seq, x.held_ack, x.held_payload, x.held_ttl = seg.seq, seg.ack, seg.payload_len, seg.ttl
+        x.held_seq, x.held_ack, x.held_payload = seg.seq, seg.ack, seg.payload_len
         x.held_heard_ns, x.held_peer_ns = x.heard_ns, y.heard_ns
         x.quoted_ns = NEVER
 
@@ -196,7 +196,7 @@ def _note_probe(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> Non
         reply.time_ns, reply.frame, reply.file = y.dup_ns, y.dup_frame, y.dup_file
         reply.kind, reply.grade, reply.why = _REPLY, _PROVEN, _W_EARLY
         reply.from_a, reply.answers, reply.payload_len = 1 - label.from_a, 1, 0
-        reply.ttl, reply.usual_ttl, reply.flags = y.ttl, y.ttl, ACK
+        reply.flags = ACK
         x.open_probes = 0
         hear(x, seg.time_ns)
         x.heard_ns = y.dup_ns
@@ -211,7 +211,6 @@ def _take_quote(out: Row, seg: Row, label: Row, row: Row, x: Row) -> None:
         label.kind, label.why = _ACK, _W_QUOTED_OTHER
         if x.held_n == 1 and seg.seq == x.held_seq and x.quoted_ns == NEVER:
             x.quoted_ns, x.quoted_frame, x.quoted_file = seg.time_ns, seg.frame, seg.file
-            x.quoted_hi, x.quoted_lo, x.quoted_type, x.quoted_code = seg.by_hi, seg.by_lo, seg.icmp_type, seg.icmp_code
             label.held = 1
         return
     emit(out, seg, label, row, x)

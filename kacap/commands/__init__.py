@@ -6,11 +6,14 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import click
@@ -20,6 +23,7 @@ from kacap.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, KacapError
 COLLECT_AFTER = 1_000_000  # new objects; the interpreter's own 700 cost a third of the time
 SWITCH_S = 50e-6  # how long a kernel that returns waits for the interpreter; its own 5 ms starve the pipeline
 INTERRUPTED = 130
+FULL_OR_BROKEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # what becomes of a disk
 
 # name: (module:attribute, one line of help). The help of a command itself is its docstring.
 COMMANDS = {
@@ -36,6 +40,12 @@ COMMANDS = {
     "doctor": ("kacap.commands.doctor:doctor", "Say what works on this machine, what does not, and what mends it."),
     "lab": ("kacap.commands.lab:lab", "Make real keepalive traffic on demand, and record it."),
 }
+
+
+class InterruptedByUserError(KacapError):
+    """Ctrl-C, or SIGTERM or SIGHUP, before the end."""
+
+    exit_code = INTERRUPTED
 
 
 class Program(click.Group):
@@ -62,11 +72,14 @@ class Program(click.Group):
         """Run the command; a reader of its output who goes away is no failure (click would exit 1)."""
         try:
             code = super().invoke(ctx)
-            sys.stdout.flush()
         except BrokenPipeError:
             _forget_stdout()
             return EXIT_DONE
-        return code
+        except KeyboardInterrupt:  # click would add an empty line, and take an end of input for one
+            raise InterruptedByUserError("interrupted") from None
+        except EOFError:
+            raise KacapError("unexpected end of input (please report it)") from None
+        return code if _is_written() else EXIT_DONE
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
         """Run the program and exit; never returns."""
@@ -77,14 +90,15 @@ class Program(click.Group):
 def _tell_of_compilation() -> None:
     """Let a user who waits know what for, once, and why he will wait again the next time."""
     from kacap import kernel_cache
+    from kacap.commands.telling import tell
 
     def compiling() -> None:
         cache.on_compile = None
-        click.echo("kacap: compiling its kernels once, about ten seconds (cached afterwards)", err=True)
+        tell("kacap: compiling its kernels once, about ten seconds (cached afterwards)")
 
     def at_fault(why: str) -> None:
         cache.on_compile = None
-        click.echo(f"kacap: compiling its kernels for this run alone, about ten seconds: {why}", err=True)
+        tell(f"kacap: compiling its kernels for this run alone, about ten seconds: {why}")
 
     cache = kernel_cache.CACHE
     cache.on_compile, cache.on_fault = compiling, at_fault
@@ -106,20 +120,49 @@ def _run(program: Any) -> int:
         return _fail(error.format_message() + hint, EXIT_USAGE)
     except click.ClickException as error:
         return _fail(error.format_message(), EXIT_FAILED)
+    except OSError as error:
+        if error.errno not in FULL_OR_BROKEN:
+            return _unexpected(error)
+        return _fail(f"cannot be written: {error.strerror}", EXIT_FAILED)
     except Exception as error:
-        if os.environ.get("KACAP_DEBUG"):
-            raise
-        what = f"{type(error).__name__}: {error}".splitlines()[0]
-        return _fail(f"unexpected {what} (KACAP_DEBUG=1 shows where; please report it)", EXIT_FAILED)
+        return _unexpected(error)
     return code if isinstance(code, int) else EXIT_DONE
+
+
+def _unexpected(error: Exception) -> int:
+    """Tell of a failure that is kacap's own, in one line; a traceback for the asking."""
+    if os.environ.get("KACAP_DEBUG"):
+        raise error
+    what = f"{type(error).__name__}: {error}".splitlines()[0]
+    return _fail(f"unexpected {what} (KACAP_DEBUG=1 shows where; please report it)", EXIT_FAILED)
 
 
 def _fail(message: str, code: int) -> int:
     """Write one line on stderr, without control characters, and return ``code``."""
-    from kacap.units import clean
+    from kacap.commands.telling import tell
 
-    click.echo(f"kacap: {clean(' '.join(message.split()))}", err=True)
+    tell(f"kacap: {message}")
     return code
+
+
+def _is_written() -> bool:
+    """Hand on what stdout still holds; return whether somebody reads it. Raises KacapError where the disk is full."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _forget_stdout()
+        return False
+    except OSError as error:
+        _forget_stdout()
+        raise KacapError(f"standard output: cannot be written: {error.strerror}") from None
+    return True
+
+
+def _interrupt_when_asked_to_end() -> None:
+    """Take SIGTERM and SIGHUP as Ctrl-C is taken: what was begun is cleared away. Where they are ignored they stay."""
+    for name in ("SIGTERM", "SIGHUP"):
+        if (number := getattr(signal, name, None)) is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _forget_stdout() -> None:
@@ -141,9 +184,12 @@ def program() -> NoReturn:
     gc.set_threshold(COLLECT_AFTER, 50, 100)  # an analysis makes many objects and hardly a cycle
     sys.setswitchinterval(SWITCH_S)
     _tell_of_compilation()
+    _interrupt_when_asked_to_end()
     try:
         main(prog_name="kacap")
     finally:
+        with suppress(KacapError):  # told by now
+            _is_written()
         gc.freeze()  # at its end the interpreter looks for cycles in all that is left, which takes longer than the rest
     raise AssertionError("main never returns")
 

@@ -8,10 +8,11 @@ import click
 
 from kacap.commands.expecting import expected, expecting
 from kacap.commands.sources import sources
+from kacap.commands.telling import tell
 from kacap.errors import EXIT_DONE, EXIT_FAILED, UsageError
 
 if TYPE_CHECKING:
-    from kacap.report.annotate import Annotated
+    from kacap.annotate.annotated_copy import Annotated
 
 
 @click.command(no_args_is_help=True)
@@ -39,21 +40,21 @@ def annotate(words: tuple[str, ...], target: str, **options: Any) -> int:
 
     Exit code 0, or 1 when a capture was damaged (what precedes the damage is still written).
     """
+    from kacap.annotate.annotated_copy import Changes
+    from kacap.annotate.annotated_copy import annotate as write
+    from kacap.annotate.anonymise import Anonymiser
     from kacap.capture.source import expand
-    from kacap.report.annotate import Changes
-    from kacap.report.annotate import annotate as write
-    from kacap.report.anonymise import Anonymiser
-    from kacap.report.aside import aside, check_target
+    from kacap.outputs import check, output
 
     files, expression = sources(words)
     if expression is not None:
         raise UsageError(f"'{expression}': annotate copies every frame and takes no filter; --only keeps the evidence")
     files = expand(files)
-    check_target(target, files)
+    check(target, files)
     anonymiser = Anonymiser() if options["anonymise"] else None
     changes = Changes(options["only"], options["headers_only"], anonymiser)
     expect = expected(options)
-    with aside(target) as out:
+    with output(target, files) as out:
         done = write(files, out, changes, expect=expect)
     return _say(done, changes.headers_only or anonymiser is None, target)
 
@@ -62,11 +63,11 @@ def _say(done: Annotated, nothing_left: bool, target: str) -> int:
     """Say on stderr what was written and return the exit code."""
     from kacap.units import counted
 
-    click.echo(f"kacap: {target}: {counted(done.frames, 'frame')}, {done.commented:,} with a comment", err=True)
+    tell(f"kacap: {target}: {counted(done.frames, 'frame')}, {done.commented:,} with a comment")
     if not nothing_left:
-        click.echo("kacap: TCP payload is still there and may hold names; --headers-only cuts it", err=True)
+        tell("kacap: TCP payload is still there and may hold names; --headers-only cuts it")
     if done.without_room:
-        click.echo(f"kacap: {done.without_room:,} frames in Simple Packet Blocks can carry no comment", err=True)
+        tell(f"kacap: {done.without_room:,} frames in Simple Packet Blocks can carry no comment")
     for damage in done.damages:
-        click.echo(f"kacap: {damage}", err=True)
+        tell(f"kacap: {damage}")
     return EXIT_FAILED if done.damages else EXIT_DONE

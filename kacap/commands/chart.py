@@ -9,6 +9,7 @@ import click
 from kacap.commands.engines import engine
 from kacap.commands.expecting import expected, expecting
 from kacap.commands.sources import sources
+from kacap.commands.telling import tell
 from kacap.errors import EXIT_DONE, EXIT_FAILED
 from kacap.report.chart import VIEWS, check_target, draw, save
 from kacap.report.chart.style import import_matplotlib
@@ -52,16 +53,17 @@ def chart(
     from kacap.capture.source import expand
 
     files, expression = sources(words, named, filter_file)
-    check_target(out)  # before an hour of reading, not after it
+    files = expand(files)
+    check_target(out, files)  # before an hour of reading, not after it
     number = options["connection"]
     analysis = kacap.read(
-        expand(files), expression, expect=expected(options), marks=True, keep_all=number is not None,
+        files, expression, expect=expected(options), marks=True, keep_all=number is not None,
         engine=options["engine"],
     )
     import_matplotlib()
     views = tuple(VIEWS) if view == "all" else (view,)
-    save(draw(analysis, views, number, dark=options["dark"], width=options["width"]), out)
-    click.echo(f"kacap: {view if view != 'all' else 'four views'} written to {out}", err=True)
+    save(draw(analysis, views, number, dark=options["dark"], width=options["width"]), out, files)
+    tell(f"kacap: {view if view != 'all' else 'four views'} written to {out}")
     for damage in analysis.damages:
-        click.echo(f"kacap: {damage}", err=True)
+        tell(f"kacap: {damage}")
     return EXIT_FAILED if analysis.damages else EXIT_DONE

@@ -10,6 +10,7 @@ import click
 from kacap.commands.engines import engine
 from kacap.commands.expecting import expected, expecting
 from kacap.commands.sources import sources
+from kacap.commands.telling import tell
 from kacap.errors import EXIT_DONE, EXIT_FAILED, EXIT_NO_EVIDENCE, KacapError, UsageError
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _tell(outcome: Outcome, analysis: Analysis, options: dict[str, Any]) -> int:
 
     FORMATS[options["form"]](outcome, analysis, sys.stdout)
     for damage in analysis.damages:
-        click.echo(f"kacap: {damage}", err=True)
+        tell(f"kacap: {damage}")
     if options["form"] == "nagios":
         return nagios_state(outcome, analysis)
     return _exit_code(outcome, analysis)

@@ -1,4 +1,4 @@
-"""``kacap compare``: a second opinion on one capture, or one connection seen from two places."""
+"""``kacap compare``: a second opinion on one capture, or one connection seen from two sites."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from kacap.commands.telling import tell
 from kacap.errors import EXIT_DONE, EXIT_FAILED, Damage, UsageError
 
 
@@ -19,7 +20,7 @@ def compare(words: tuple[str, ...], **options: Any) -> int:
     """Say where kacap and Wireshark differ on one capture; or follow each probe from one capture to another.
 
     With one capture, tshark's labels beside kacap's: how many segments they agree on, and every one on which they
-    differ, with the reason. With two captures of the same traffic, taken at two places (client and server, both sides
+    differ, with the reason. With two captures of the same traffic, taken at two sites (client and server, both sides
     of a NAT, a firewall or a proxy): where each probe or its answer was lost, what was rewritten on the way, and
     whether the answer came from the far end. A quoted 'glob*' is one capture of several files.
 
@@ -36,7 +37,7 @@ def compare(words: tuple[str, ...], **options: Any) -> int:
     for line in lines:
         click.echo(line if options["as_json"] else _clean(line))
     for damage in damages:
-        click.echo(f"kacap: {damage}", err=True)
+        tell(f"kacap: {damage}")
     return EXIT_FAILED if damages else EXIT_DONE
 
 
@@ -50,33 +51,33 @@ def _opinions(word: str, options: dict[str, Any]) -> tuple[Iterable[str], list[D
     """Compare kacap with tshark on one capture."""
     from kacap.capture.source import expand
     from kacap.capture.tshark.program import find
-    from kacap.report.compare import records, text
-    from kacap.report.compare.opinions import compare
+    from kacap.compare import label_records, label_text
+    from kacap.compare.label_differences import compare
 
     version = find().version
     found = compare(expand([word]))
     if options["as_json"]:
-        return records.lines(found, version), found.analysis.damages
-    return text.lines(found, version, every=options["verbose"]), found.analysis.damages
+        return label_records.lines(found, version), found.analysis.damages
+    return label_text.lines(found, version, every=options["verbose"]), found.analysis.damages
 
 
 def _places(first: str, second: str, options: dict[str, Any]) -> tuple[Iterable[str], list[Damage]]:
     """Follow the probes between two captures."""
     from kacap.capture.source import expand
-    from kacap.report.compare import crossing_records, crossing_text
-    from kacap.report.compare.passage import cross
-    from kacap.report.compare.place import damages, read
+    from kacap.compare import path_records, path_text
+    from kacap.compare.paths import cross
+    from kacap.compare.site import damages, read
 
     names = _names(first, second)
     one, two = (read(expand([word]), name) for word, name in zip((first, second), names, strict=True))
     found = cross(one, two)
     if options["as_json"]:
-        return crossing_records.lines(found), damages(one, two)
-    return crossing_text.lines(found, every=options["verbose"]), damages(one, two)
+        return path_records.lines(found), damages(one, two)
+    return path_text.lines(found, every=options["verbose"]), damages(one, two)
 
 
 def _names(first: str, second: str) -> tuple[str, str]:
-    """Return short names for the two places: the file names where they differ, else the whole paths."""
+    """Return short names for the two sites: the file names where they differ, else the whole paths."""
     if first == second:
         raise UsageError(f"{first} is named twice; name the captures of two places")
     short = PurePath(first).name, PurePath(second).name

@@ -79,11 +79,11 @@ def _stated(options: Mapping[str, Any]) -> Expectation | None:
 
 def _rules_in(path: str) -> list[Rule]:
     """Return the rules that a TOML file holds."""
-    from kacap.capture.endpoints import EndsFilter
+    from kacap.capture.endpoints import EndpointsFilter
     from kacap.timing.rules import parse_rules
 
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot read the rules: {getattr(error, 'strerror', None) or error}") from error
-    return parse_rules(text, path, EndsFilter).rules
+    return parse_rules(text, path, EndpointsFilter).rules

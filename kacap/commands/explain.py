@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kacap.commands.sources import sources
+from kacap.commands.telling import tell
 from kacap.errors import EXIT_DONE, EXIT_FAILED, UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def explain(words: tuple[str, ...], frame: str) -> int:
         raise UsageError(f"frame {frame}: {files[wanted.file]} has only {analysis.capture.frames:,} frames")
     render(analysis, sys.stdout, heard)
     for damage in analysis.damages:
-        click.echo(f"kacap: {damage}", err=True)
+        tell(f"kacap: {damage}")
     return EXIT_FAILED if analysis.damages else EXIT_DONE
 
 

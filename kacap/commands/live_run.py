@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-import click
-
 from kacap.analysis import Analysis
 from kacap.analyzer import Analyzer
 from kacap.capture.frames import FrameBatch
@@ -23,13 +21,15 @@ from kacap.capture.rotation import Rotation
 from kacap.capture.savefile import Savefile
 from kacap.commands.live_ready import compile_apart, warm_up
 from kacap.commands.live_sockets import Sockets
+from kacap.commands.telling import tell
 from kacap.errors import EXIT_DONE, EXIT_FAILED, UsageError
 from kacap.kernel_cache import CACHE
 from kacap.news import News
+from kacap.outputs import refuse_inputs
 from kacap.pipeline import conclude
 from kacap.report import text
-from kacap.report.live_events import LiveTracker, ProbingConnection
 from kacap.report.live import Clock, Lines
+from kacap.report.live_events import LiveTracker, ProbingConnection
 from kacap.report.records import RecordWriter
 from kacap.report.screen import Screen
 
@@ -82,12 +82,12 @@ def _announce(source: LiveSource, options: Options) -> None:
     """Say on stderr what is listened to, as tcpdump does."""
     if options["stream"] is None:
         size = f"snapshot length {source.snaplen} bytes"
-        click.echo(f"kacap: listening on {', '.join(source.files)}, {size}, engine {source.engine}", err=True)
+        tell(f"kacap: listening on {', '.join(source.files)}, {size}, engine {source.engine}")
 
 
 @contextlib.contextmanager
 def _signals(source: LiveSource) -> Iterator[None]:
-    """Ctrl-C and SIGTERM stop the source, a second one ends at once; SIGUSR1 (SIGINFO) shows the counters."""
+    """Ctrl-C, SIGTERM and SIGHUP stop the source, a second one ends at once; SIGUSR1 (SIGINFO) shows the counters."""
     asked: list[int] = []
 
     def ask(number: int, _: object) -> None:
@@ -103,6 +103,8 @@ def _signals(source: LiveSource) -> Iterator[None]:
     for name in ("SIGUSR1", "SIGINFO"):
         if hasattr(signal, name):
             handlers[getattr(signal, name)] = count
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup: it goes on
+        handlers[signal.SIGHUP] = ask
     for number, handler in handlers.items():
         signal.signal(number, handler)
     yield
@@ -206,6 +208,7 @@ def _savefile(options: Options, source: LiveSource, user: User | None) -> Savefi
     if options["savefile"] is None:
         return None
     rotation: Rotation = options["rotation"]
+    refuse_inputs(options["savefile"], [options["stream"]] if options["stream"] is not None else [])
     file = Savefile(options["savefile"], source.snaplen, rotation, micro=options["micro"],
                     flush=options["unbuffered"] or options["savefile"] == "-")  # fmt: skip
     known = source.link_types if options["stream"] is None and options["engine"] != "dumpcap" else []
@@ -225,9 +228,9 @@ def _sum_up(analysis: Analysis, source: LiveSource, options: Options, out: TextI
         text.render(analysis, out, color=shade, brief=options["brief"], verbose=options["verbose"] > 0)
         out.flush()
     for line in source.counters().lines():
-        click.echo(line, err=True)
+        tell(line)
     for trouble in [*source.faults, *map(str, source.damages)]:
-        click.echo(f"kacap: {trouble}", err=True)
+        tell(f"kacap: {trouble}")
 
 
 def colored(choice: str, out: TextIO) -> bool:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 
-import click
-
 from kacap.capture.privileges import FOR_SOCKETS, drop, whom_to_become
+from kacap.commands.telling import tell
 from kacap.errors import KacapError
 from kacap.model import Connection, Endpoint
 from kacap.sockets.apart import Apart
@@ -66,7 +65,7 @@ class Sockets:
         try:
             found = self._sockets.expectation_of((local.address, local.port), (remote.address, remote.port))
         except (KacapError, OSError) as error:
-            click.echo(f"kacap: the sockets' own settings cannot be read: {error}", err=True)
+            tell(f"kacap: the sockets' own settings cannot be read: {error}")
             self.close()
             return None
         return found if found is not None and found.keepalive else None

@@ -13,6 +13,7 @@ import click
 from kacap.commands.engines import engine
 from kacap.commands.expecting import expected, expecting
 from kacap.commands.sources import sources
+from kacap.commands.telling import tell
 from kacap.errors import EXIT_DONE, EXIT_FAILED
 from kacap.timing.systems import NAMES
 
@@ -58,23 +59,23 @@ def read(
     Exit code 0, or 1 when the capture was damaged (what precedes the damage is still reported).
     """
     files, expression = sources(words, named, filter_file)
-    _check_chart(chart_file)
+    _check_chart(chart_file, files)
     analysis = _analyse(files, expression, chart_file is not None, options)
     if not options["as_json"]:
         _print(analysis, options)
     if chart_file is not None:
         _draw(analysis, chart_file)
     for damage in analysis.damages:
-        click.echo(f"kacap: {damage}", err=True)
+        tell(f"kacap: {damage}")
     return EXIT_FAILED if analysis.damages else EXIT_DONE
 
 
-def _check_chart(chart_file: str | None) -> None:
+def _check_chart(chart_file: str | None, files: list[str]) -> None:
     """Refuse an unknown chart format before an hour of reading, not after it."""
     if chart_file is not None:
-        from kacap.report.chart import format_of
+        from kacap.report.chart import check_target
 
-        format_of(chart_file)
+        check_target(chart_file, files)
 
 
 def _analyse(files: list[str], expression: str | None, marks: bool, options: dict[str, Any]) -> Analysis:
@@ -106,7 +107,7 @@ def _analyse(files: list[str], expression: str | None, marks: bool, options: dic
 
 
 def _until_interrupted() -> Callable[[], bool]:
-    """Return what says whether Ctrl-C (or SIGTERM) asked for the end; a second one ends at once."""
+    """Return what says whether Ctrl-C, SIGTERM or SIGHUP asked for the end; a second one ends at once."""
     asked: list[int] = []
 
     def ask(number: int, _: object) -> None:
@@ -114,8 +115,9 @@ def _until_interrupted() -> Callable[[], bool]:
             raise KeyboardInterrupt
         asked.append(number)
 
-    signal.signal(signal.SIGINT, ask)
-    signal.signal(signal.SIGTERM, ask)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) != signal.SIG_IGN:
+            signal.signal(getattr(signal, name), ask)
     return lambda: bool(asked)
 
 
@@ -140,7 +142,7 @@ def _draw(analysis: Analysis, chart_file: str) -> None:
 
     import_matplotlib()
     chart.save(chart.timeline(analysis), chart_file)
-    click.echo(f"kacap: timeline written to {chart_file}", err=True)
+    tell(f"kacap: timeline written to {chart_file}")
 
 
 def _colored(choice: str) -> bool:

@@ -9,6 +9,7 @@ import click
 from kacap.commands.engines import engine
 from kacap.commands.expecting import OPTIONS, expected, expecting
 from kacap.commands.sources import sources
+from kacap.commands.telling import tell
 from kacap.errors import EXIT_DONE, EXIT_FAILED
 
 
@@ -35,21 +36,21 @@ def report(
     """
     import kacap
     from kacap.capture.source import expand
-    from kacap.report.aside import aside, check_target
+    from kacap.outputs import check, output
     from kacap.report.chart.style import import_matplotlib
     from kacap.report.html import provenance, render
 
     files, expression = sources(words, named, filter_file)
     files = expand(files)
-    check_target(target, files)
+    check(target, files)
     analysis = kacap.read(files, expression, marks=True, expect=expected(options), engine=options["engine"])
     import_matplotlib()
     made_from = provenance(files, expression, _words(options))
-    with aside(target) as out:
+    with output(target, files) as out:
         render(analysis, out, made_from)
-    click.echo(f"kacap: report written to {target}", err=True)
+    tell(f"kacap: report written to {target}")
     for damage in analysis.damages:
-        click.echo(f"kacap: {damage}", err=True)
+        tell(f"kacap: {damage}")
     return EXIT_FAILED if analysis.damages else EXIT_DONE
 
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from kacap.analysis import Analysis
 from kacap.errors import KacapError
-from kacap.model import Connection, Episode, FrameRef, Probe, Prober, Setting
 from kacap.facts.standing import gravest
+from kacap.model import Connection, Episode, FrameRef, Probe, Prober, Setting
 from kacap.units import clean, duration, moment
 
 SHOWN = 20  # rows that a notebook shows

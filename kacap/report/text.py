@@ -13,9 +13,9 @@ from typing import TextIO
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending
 from kacap.facts.runs import gave_up_ns, unanswered
+from kacap.facts.standing import by_gravity, gravest, numbers_of
 from kacap.facts.verdicts import of_prober
 from kacap.model import Connection, Episode, Finding, Prober
-from kacap.facts.standing import by_gravity, gravest, numbers_of
 from kacap.report.sentences import ENDINGS, GRADES, missed_word
 from kacap.report.settings import setting
 from kacap.units import between, clean, counted, duration, moment

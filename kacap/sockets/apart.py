@@ -16,9 +16,9 @@ from dataclasses import asdict
 from typing import Any
 
 from kacap.errors import KacapError
+from kacap.netns import enter
 from kacap.sockets.diag import Address
 from kacap.sockets.live import Configured, Expectations
-from kacap.netns import enter
 
 MOST_BYTES = 1 << 16
 

@@ -1,4 +1,4 @@
-"""Where a frame's headers lie: the same walk as ``decode``, told header by header, and where the last one ends."""
+"""Where each of a frame's headers begins and where the last one ends, by the walk that ``decode`` makes."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from kacap.wire.link import first_layer
 from kacap.wire.reasons import Reason
 from kacap.wire.sequence import Int
 
-# One header of a frame: its state (``wire.cursor``) and where it begins. After the last stands where the walk ended,
-# with SEGMENT_DONE (at the TCP header) or a Reason.
+# One header of a frame: its state (``wire.cursor``) and where it begins. The row after the last says where the walk
+# ended, with SEGMENT_DONE (at the TCP header) or a Reason.
 HEADER = np.dtype([("state", "<i8"), ("pos", "<i8")], align=True)
 
 # What a walk works in: one row each.
-DESK = np.dtype(
+TRACE = np.dtype(
     [("cursor", CURSOR), ("row", SEGMENT), ("headers", HEADER, (c.MAX_HEADERS + 1,)), ("count", "<i8")], align=True
 )
 
 
-def desk() -> NDArray[np.void]:
-    """Return a fresh DESK."""
-    return np.zeros(1, DESK)
+def new_trace() -> NDArray[np.void]:
+    """Return a fresh TRACE."""
+    return np.zeros(1, TRACE)
 
 
 @kernel
-def trace(data: Bytes, frame: np.void, desk: np.void) -> Int:
-    """Fill ``desk["headers"]`` with the frame's headers and return how many; the end of the walk follows them."""
-    cursor, row, headers = desk["cursor"], desk["row"], desk["headers"]
+def trace(data: Bytes, frame: np.void, work: np.void) -> Int:
+    """Fill ``work["headers"]`` with the frame's headers and return how many; the end of the walk follows them."""
+    cursor, row, headers = work["cursor"], work["row"], work["headers"]
     begin(data, frame, cursor, row)
     state = first_layer(data, cursor, np.int64(frame["link_type"]))
     count = 0
@@ -50,13 +50,13 @@ def trace(data: Bytes, frame: np.void, desk: np.void) -> Int:
 
 
 @kernel
-def end_of_headers(data: Bytes, frame: np.void, desk: np.void) -> Int:
+def end_of_headers(data: Bytes, frame: np.void, work: np.void) -> Int:
     """Return how many bytes of a traced frame are headers that kacap understands; payload begins behind them.
 
-    A frame that is cut inside a header is header to its end. ARP is a header; of ICMP without a TCP segment in it,
-    type, code and checksum are.
+    A frame that is cut inside a header is header to its end. ARP is a header; ICMP without a TCP segment in it counts
+    with type, code and checksum.
     """
-    cursor, last = desk["cursor"], desk["headers"][desk["count"]]
+    cursor, last = work["cursor"], work["headers"][work["count"]]
     state, pos = np.int64(last["state"]), np.int64(last["pos"])
     captured, end = np.int64(frame["captured_len"]), pos
     start = np.int64(frame["offset"])
@@ -75,19 +75,19 @@ def end_of_headers(data: Bytes, frame: np.void, desk: np.void) -> Int:
 
 @entry
 def header_lengths(
-    data: Bytes, frames: NDArray[np.void], lengths: NDArray[np.int64], segments: NDArray[np.bool_], desks: Row
+    data: Bytes, frames: NDArray[np.void], lengths: NDArray[np.int64], segments: NDArray[np.bool_], traces: Row
 ) -> None:
-    """Fill, for each frame (FRAME), the bytes up to the end of its headers, and whether it is a TCP segment itself."""
-    desk = desks[0]
+    """Fill in for each frame (FRAME) the bytes up to the end of its headers, and whether it is a TCP segment itself."""
+    work = traces[0]
     for i in range(len(frames)):
-        desk["count"] = trace(data, frames[i], desk)
-        lengths[i] = end_of_headers(data, frames[i], desk)
-        done = desk["headers"][desk["count"]]["state"] == c.SEGMENT_DONE
-        segments[i] = done and not desk["row"]["has"] & IS_QUOTE
+        work["count"] = trace(data, frames[i], work)
+        lengths[i] = end_of_headers(data, frames[i], work)
+        done = work["headers"][work["count"]]["state"] == c.SEGMENT_DONE
+        segments[i] = done and not work["row"]["has"] & IS_QUOTE
 
 
 def headers_of(buffer: Bytes, frames: NDArray[np.void]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return for each frame how many of its captured bytes are headers, and whether it is a TCP segment itself."""
     lengths, segments = np.zeros(len(frames), np.int64), np.zeros(len(frames), np.bool_)
-    header_lengths(constant(buffer), constant(frames), lengths, segments, desk())
+    header_lengths(constant(buffer), constant(frames), lengths, segments, new_trace())
     return lengths, segments

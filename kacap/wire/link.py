@@ -113,7 +113,7 @@ def llc(data: Bytes, cursor: np.void, row: np.void) -> Int:
 
 @kernel
 def ethertype(data: Bytes, cursor: np.void, row: np.void) -> Int:
-    """What an EtherType announces: IP, or one more header in between."""
+    """Read on by EtherType: IP, or one more header in between."""
     number = cursor["next"]
     if number == f.TYPE_IPV4:
         return IPV4
@@ -145,7 +145,7 @@ def vlan(data: Bytes, cursor: np.void, row: np.void) -> Int:
 
 @kernel
 def ip(data: Bytes, cursor: np.void, row: np.void) -> Int:
-    """IP without an announcement: the version is the first four bits."""
+    """IP that nothing announces: the version is the first four bits."""
     if left(cursor) < 1:
         return Reason.CUT_IP
     version = u8(data, cursor["pos"]) >> 4

@@ -12,7 +12,7 @@ from kacap.wire import cursor as c
 from kacap.wire import fields as f
 from kacap.wire.cursor import Bytes, u8, u16
 from kacap.wire.decode import constant
-from kacap.wire.headers import desk, trace
+from kacap.wire.headers import new_trace, trace
 from kacap.wire.reasons import Reason
 from kacap.wire.sequence import Int
 
@@ -21,7 +21,7 @@ OPTION = 1  # a byte of an option that may hold an address: it becomes a NOP
 
 # One address, or byte of an option, and the checksums that change with it (0: none; no checksum is a frame's first
 # byte): of its own header, of the payload whose pseudo-header it is part of, of the innermost enclosing packet.
-PLACE = np.dtype(
+EDIT = np.dtype(
     [
         ("pos", "<i8"),
         ("header_sum", "<i8"),
@@ -35,7 +35,7 @@ PLACE = np.dtype(
     ],
     align=True,
 )
-MOST_PLACES = 48 * c.MAX_HEADERS  # in one frame: of each header two addresses and at most 40 bytes of options
+MOST_EDITS = 48 * c.MAX_HEADERS  # in one frame: of each header two addresses and at most 40 bytes of options
 
 Mapping = Callable[[int, int, int], tuple[int, int]]  # (size, hi, lo) to (hi, lo)
 
@@ -47,17 +47,17 @@ def replace_addresses(buffer: Bytes, frames: NDArray[np.void], mapping: Mapping)
     IPv4's, TCP's but for the common ones) become NOPs. Checksums are adjusted as RFC 1624 section 3 has it, so that a
     wrong one stays wrong. What follows the headers is not touched.
     """
-    places, work = np.zeros(len(frames) * 4 + MOST_PLACES, PLACE), np.zeros(1, WORK)
+    edits, work = np.zeros(len(frames) * 4 + MOST_EDITS, EDIT), np.zeros(1, WORK)
     start = 0
     while start < len(frames):
         work["count"] = 0
-        start += int(find_addresses(constant(buffer), constant(frames[start:]), places, desk(), work))
-        found = places[: int(work["count"][0])]
-        different, back = np.unique(found[["size", "hi", "lo"]], return_inverse=True)
-        new = [(0, f.OPTION_NOP) if one["size"] == OPTION else mapping(*map(int, one)) for one in different]
-        mapped = np.array(new, "<u8").reshape(-1, 2)[back]
-        found["hi"], found["lo"] = mapped[:, 0], mapped[:, 1]
-        write_addresses(buffer, found)
+        start += int(find_addresses(constant(buffer), constant(frames[start:]), edits, new_trace(), work))
+        used = edits[: int(work["count"][0])]
+        old, which = np.unique(used[["size", "hi", "lo"]], return_inverse=True)
+        new = [(0, f.OPTION_NOP) if size == OPTION else mapping(size, hi, lo) for size, hi, lo in old.tolist()]
+        mapped = np.array(new, "<u8").reshape(-1, 2)[which]
+        used["hi"], used["lo"] = mapped[:, 0], mapped[:, 1]
+        write_addresses(buffer, used)
 
 
 # What is known while the headers of a frame are gone through.
@@ -68,27 +68,27 @@ WORK = np.dtype(
 
 @entry
 def find_addresses(
-    data: Bytes, frames: NDArray[np.void], places: NDArray[np.void], desks: Row, work: Row
+    data: Bytes, frames: NDArray[np.void], edits: NDArray[np.void], traces: Row, work: Row
 ) -> Int:
-    """Append the addresses of the frames to ``places``; return how many frames there was room for."""
-    desk, state = desks[0], work[0]
+    """Append the addresses of the frames to ``edits``; return how many frames there was room for."""
+    traced, state = traces[0], work[0]
     for i in range(len(frames)):
-        if state["count"] + MOST_PLACES > len(places):
+        if state["count"] + MOST_EDITS > len(edits):
             return i
-        desk["count"] = trace(data, frames[i], desk)
+        traced["count"] = trace(data, frames[i], traced)
         start = np.int64(frames[i]["offset"])
         state["end"], state["cover"] = start + np.int64(frames[i]["captured_len"]), 0
-        link_addresses(data, frames[i], places, state)
-        for j in range(desk["count"]):
-            addresses_of(data, desk, j, places, state)
-        last = desk["headers"][desk["count"]]
-        if last["state"] == Reason.NOT_IP and desk["cursor"]["next"] == f.TYPE_ARP:
-            arp_addresses(data, np.int64(last["pos"]), places, state)
+        link_addresses(data, frames[i], edits, state)
+        for j in range(traced["count"]):
+            addresses_of(data, traced, j, edits, state)
+        last = traced["headers"][traced["count"]]
+        if last["state"] == Reason.NOT_IP and traced["cursor"]["next"] == f.TYPE_ARP:
+            arp_addresses(data, np.int64(last["pos"]), edits, state)
     return len(frames)
 
 
 @kernel
-def link_addresses(data: Bytes, frame: np.void, places: NDArray[np.void], work: np.void) -> None:
+def link_addresses(data: Bytes, frame: np.void, edits: NDArray[np.void], work: np.void) -> None:
     """The sender's address in LINUX_SLL and LINUX_SLL2, where it is a MAC."""
     start, link_type, pos = np.int64(frame["offset"]), frame["link_type"], np.int64(0)
     if link_type == f.LINK_SLL and start + f.SLL_LEN <= work["end"]:
@@ -96,43 +96,43 @@ def link_addresses(data: Bytes, frame: np.void, places: NDArray[np.void], work: 
     elif link_type == f.LINK_SLL2 and start + f.SLL2_LEN <= work["end"]:
         pos = start + f.SLL2_ADDRESS if u8(data, start + f.SLL2_ADDRESS_LENGTH) == MAC else pos
     if pos:
-        add(data, pos, MAC, places, work)
+        add(data, pos, MAC, edits, work)
 
 
 @kernel
-def arp_addresses(data: Bytes, pos: Int, places: NDArray[np.void], work: np.void) -> None:
+def arp_addresses(data: Bytes, pos: Int, edits: NDArray[np.void], work: np.void) -> None:
     """The four addresses of ARP over Ethernet (RFC 826)."""
     if pos + f.ARP_LEN <= work["end"] and u16(data, pos + f.ARP_LENGTHS) == f.ARP_ETHERNET_IPV4:
-        add(data, pos + f.ARP_SENDER_MAC, MAC, places, work)
-        add(data, pos + f.ARP_SENDER, IPV4, places, work)
-        add(data, pos + f.ARP_TARGET_MAC, MAC, places, work)
-        add(data, pos + f.ARP_TARGET, IPV4, places, work)
+        add(data, pos + f.ARP_SENDER_MAC, MAC, edits, work)
+        add(data, pos + f.ARP_SENDER, IPV4, edits, work)
+        add(data, pos + f.ARP_TARGET_MAC, MAC, edits, work)
+        add(data, pos + f.ARP_TARGET, IPV4, edits, work)
 
 
 @kernel
-def addresses_of(data: Bytes, desk: np.void, j: Int, places: NDArray[np.void], work: np.void) -> None:
+def addresses_of(data: Bytes, traced: np.void, j: Int, edits: NDArray[np.void], work: np.void) -> None:
     """The addresses of header ``j`` of a traced frame; or, of UDP and ICMP, that it covers what follows."""
-    header = desk["headers"][j]
+    header = traced["headers"][j]
     state, pos = np.int64(header["state"]), np.int64(header["pos"])
     if state == c.ETHERNET and pos + f.ETHERNET_LEN <= work["end"]:
-        add(data, pos + f.ETHERNET_DESTINATION, MAC, places, work)
-        add(data, pos + f.ETHERNET_SOURCE, MAC, places, work)
+        add(data, pos + f.ETHERNET_DESTINATION, MAC, edits, work)
+        add(data, pos + f.ETHERNET_SOURCE, MAC, edits, work)
     elif state == c.IPV4 and pos + f.IPV4_LEN <= work["end"]:
         first = work["count"]
-        add(data, pos + f.IPV4_SOURCE, IPV4, places, work)
-        add(data, pos + f.IPV4_DESTINATION, IPV4, places, work)
-        checksums(desk, j, places[first : work["count"]], pos + f.IPV4_CHECKSUM, work)
+        add(data, pos + f.IPV4_SOURCE, IPV4, edits, work)
+        add(data, pos + f.IPV4_DESTINATION, IPV4, edits, work)
+        checksums(traced, j, edits[first : work["count"]], pos + f.IPV4_CHECKSUM, work)
         end = min(pos + (u8(data, pos) & 0x0F) * 4, np.int64(work["end"]))
-        add_option(data, pos + f.IPV4_LEN, end, pos + f.IPV4_CHECKSUM, places, work)
+        add_option(data, pos + f.IPV4_LEN, end, pos + f.IPV4_CHECKSUM, edits, work)
     elif state == c.TCP and pos + f.TCP_LEN <= work["end"]:
-        tcp_options(data, pos, places, work)
+        tcp_options(data, pos, edits, work)
     elif state == c.IPV6 and pos + f.IPV6_LEN <= work["end"]:
         first = work["count"]
-        add(data, pos + f.IPV6_SOURCE, IPV6, places, work)
-        add(data, pos + f.IPV6_DESTINATION, IPV6, places, work)
-        checksums(desk, j, places[first : work["count"]], np.int64(0), work)
+        add(data, pos + f.IPV6_SOURCE, IPV6, edits, work)
+        add(data, pos + f.IPV6_DESTINATION, IPV6, edits, work)
+        checksums(traced, j, edits[first : work["count"]], np.int64(0), work)
     elif state == c.WIFI:
-        wifi_addresses(data, pos, places, work)
+        wifi_addresses(data, pos, edits, work)
     elif (state == c.ICMP or state == c.ICMPV6) and pos + f.ICMP_LEN <= work["end"]:
         work["cover"], work["cover_udp"] = pos + f.ICMP_CHECKSUM, False
     elif state == c.UDP and pos + f.UDP_LEN <= work["end"]:
@@ -140,19 +140,19 @@ def addresses_of(data: Bytes, desk: np.void, j: Int, places: NDArray[np.void], w
 
 
 @kernel
-def wifi_addresses(data: Bytes, pos: Int, places: NDArray[np.void], work: np.void) -> None:
+def wifi_addresses(data: Bytes, pos: Int, edits: NDArray[np.void], work: np.void) -> None:
     """The three or four addresses of an 802.11 data frame (IEEE 802.11-2020 section 9.3.2.1)."""
     if pos + f.WIFI_LEN > work["end"]:
         return
     for at in f.WIFI_ADDRESSES:
-        add(data, pos + at, MAC, places, work)
+        add(data, pos + at, MAC, edits, work)
     both = u8(data, pos + f.WIFI_CONTROL_FLAGS) & f.WIFI_TO_AND_FROM_DS == f.WIFI_TO_AND_FROM_DS
     if both and pos + f.WIFI_ADDRESS_4 + MAC <= work["end"]:
-        add(data, pos + f.WIFI_ADDRESS_4, MAC, places, work)
+        add(data, pos + f.WIFI_ADDRESS_4, MAC, edits, work)
 
 
 @kernel
-def tcp_options(data: Bytes, pos: Int, places: NDArray[np.void], work: np.void) -> None:
+def tcp_options(data: Bytes, pos: Int, edits: NDArray[np.void], work: np.void) -> None:
     """The TCP options that are not known to hold no address, MPTCP's and vendors' among them."""
     end = min(pos + (u8(data, pos + f.TCP_DATA_OFFSET) >> 4) * 4, np.int64(work["end"]))
     at = pos + f.TCP_OPTIONS
@@ -164,80 +164,80 @@ def tcp_options(data: Bytes, pos: Int, places: NDArray[np.void], work: np.void) 
         if kind != f.OPTION_NOP and at + 1 < end:
             length = min(max(u8(data, at + 1), 2), end - at)
         if kind > f.OPTION_SACK and kind != f.OPTION_TIMESTAMPS and kind != f.OPTION_FAST_OPEN:
-            add_option(data, at, at + length, pos + f.TCP_CHECKSUM, places, work)
+            add_option(data, at, at + length, pos + f.TCP_CHECKSUM, edits, work)
         at += length
 
 
 @kernel
-def add_option(data: Bytes, start: Int, end: Int, checksum: Int, places: NDArray[np.void], work: np.void) -> None:
+def add_option(data: Bytes, start: Int, end: Int, checksum: Int, edits: NDArray[np.void], work: np.void) -> None:
     """Append the bytes of an option that the checksum at ``checksum`` covers."""
     for at in range(start, end):
-        add(data, at, OPTION, places, work)
-        places[work["count"] - 1]["header_sum"] = checksum
+        add(data, at, OPTION, edits, work)
+        edits[work["count"] - 1]["header_sum"] = checksum
 
 
 @kernel
-def checksums(desk: np.void, j: Int, places: NDArray[np.void], header_sum: Int, work: np.void) -> None:
+def checksums(traced: np.void, j: Int, edits: NDArray[np.void], header_sum: Int, work: np.void) -> None:
     """Note the checksums of IP header ``j``: its own (0: IPv6 has none), and that of what it carries."""
     following = j + 1
-    while following < desk["count"] and desk["headers"][following]["state"] == c.EXTENSION:
+    while following < traced["count"] and traced["headers"][following]["state"] == c.EXTENSION:
         following += 1
-    below = desk["headers"][following]
-    state, place = np.int64(below["state"]), np.int64(0)
+    below = traced["headers"][following]
+    state, checksum_at = np.int64(below["state"]), np.int64(0)
     if state == c.TCP or state == c.SEGMENT_DONE:
-        place = np.int64(below["pos"]) + f.TCP_CHECKSUM
+        checksum_at = np.int64(below["pos"]) + f.TCP_CHECKSUM
     elif state == c.UDP:
-        place = np.int64(below["pos"]) + f.UDP_CHECKSUM
+        checksum_at = np.int64(below["pos"]) + f.UDP_CHECKSUM
     elif state == c.ICMPV6:
-        place = np.int64(below["pos"]) + f.ICMP_CHECKSUM
-    for k in range(len(places)):
-        places[k]["header_sum"] = header_sum
-        places[k]["payload_sum"] = place if place + 2 <= work["end"] else 0
-        places[k]["udp"] = state == c.UDP
+        checksum_at = np.int64(below["pos"]) + f.ICMP_CHECKSUM
+    for k in range(len(edits)):
+        edits[k]["header_sum"] = header_sum
+        edits[k]["payload_sum"] = checksum_at if checksum_at + 2 <= work["end"] else 0
+        edits[k]["udp"] = state == c.UDP
 
 
 @kernel
-def add(data: Bytes, pos: Int, size: int, places: NDArray[np.void], work: np.void) -> None:
+def add(data: Bytes, pos: Int, size: int, edits: NDArray[np.void], work: np.void) -> None:
     """Append the address of ``size`` bytes at ``pos``; enclosing checksums that were captured come along."""
-    place = places[work["count"]]
+    edit = edits[work["count"]]
     hi, lo = np.uint64(0), np.uint64(0)
     for i in range(size):
         hi = hi << np.uint64(8) | lo >> np.uint64(56)
         lo = lo << np.uint64(8) | np.uint64(data[pos + i])
-    place["pos"], place["size"], place["hi"], place["lo"] = pos, size, hi, lo
-    place["header_sum"], place["payload_sum"], place["udp"] = 0, 0, False
-    place["cover"], place["cover_udp"] = work["cover"], work["cover_udp"]
+    edit["pos"], edit["size"], edit["hi"], edit["lo"] = pos, size, hi, lo
+    edit["header_sum"], edit["payload_sum"], edit["udp"] = 0, 0, False
+    edit["cover"], edit["cover_udp"] = work["cover"], work["cover_udp"]
     work["count"] += 1
 
 
 @entry
-def write_addresses(data: Bytes, places: NDArray[np.void]) -> None:
-    """Write the address of each place and carry the change into the checksums that cover it."""
-    for i in range(len(places)):
-        place = places[i]
-        pos, cover = np.int64(place["pos"]), np.int64(place["cover"])
-        change = write(data, place)
+def write_addresses(data: Bytes, edits: NDArray[np.void]) -> None:
+    """Write each new address and carry the change into the checksums that cover it."""
+    for i in range(len(edits)):
+        edit = edits[i]
+        pos, cover = np.int64(edit["pos"]), np.int64(edit["cover"])
+        change = write(data, edit)
         inside = aligned(change, pos - cover)
-        at = np.int64(place["header_sum"])
+        at = np.int64(edit["header_sum"])
         if at:
             inside += aligned(adjust(data, at, aligned(change, pos - at), False), at - cover)
-        at = np.int64(place["payload_sum"])
+        at = np.int64(edit["payload_sum"])
         if at:
-            inside += aligned(adjust(data, at, aligned(change, pos - at), place["udp"]), at - cover)
+            inside += aligned(adjust(data, at, aligned(change, pos - at), edit["udp"]), at - cover)
         if cover:
-            adjust(data, cover, inside, place["cover_udp"])
+            adjust(data, cover, inside, edit["cover_udp"])
 
 
 @kernel
-def write(data: Bytes, place: np.void) -> Int:
+def write(data: Bytes, edit: np.void) -> Int:
     """Write one address; return what it adds to a one's complement sum in which its first byte is a high one."""
-    pos, size, total = np.int64(place["pos"]), np.int64(place["size"]), np.int64(0)
+    pos, size, total = np.int64(edit["pos"]), np.int64(edit["size"]), np.int64(0)
     if size == OPTION:
-        total = ((np.int64(data[pos]) << 8) ^ 0xFFFF) + (np.int64(place["lo"]) << 8)
-        data[pos] = place["lo"]
+        total = ((np.int64(data[pos]) << 8) ^ 0xFFFF) + (np.int64(edit["lo"]) << 8)
+        data[pos] = edit["lo"]
     for at in range(0, size - 1, 2):
         shift = np.uint64(8 * (size - 2 - at))
-        word = place["hi"] >> (shift - np.uint64(64)) if shift >= np.uint64(64) else place["lo"] >> shift
+        word = edit["hi"] >> (shift - np.uint64(64)) if shift >= np.uint64(64) else edit["lo"] >> shift
         total += change16(data, pos + at, np.int64(word & np.uint64(0xFFFF)))
     return total
 

@@ -21,7 +21,7 @@ S = 1_000_000_000
 T0 = 1_700_000_000_000_000_000
 
 
-class FakeTap:
+class FakeInterface:
     """Hands out prepared batches, one for each call; its descriptor is always readable."""
 
     engine, fault, counting = "fake", None, True
@@ -68,8 +68,8 @@ def seen(source) -> list[tuple[int, int, int]]:
 
 
 def test_frames_of_several_interfaces_come_in_time_order_with_their_own_bytes():
-    taps = FakeTap(0, [T0 + 1, T0 + 5], [T0 + 9]), FakeTap(1, [T0 + 2, T0 + 7], [T0 + 8])
-    found = seen(LiveSource(taps, now=lambda: T0 + 10))
+    interfaces = FakeInterface(0, [T0 + 1, T0 + 5], [T0 + 9]), FakeInterface(1, [T0 + 2, T0 + 7], [T0 + 8])
+    found = seen(LiveSource(interfaces, now=lambda: T0 + 10))
     assert [time for time, _, _ in found] == [1, 2, 5, 7, 8, 9]
     assert [index for _, index, _ in found] == [0, 1, 0, 1, 1, 0]
     assert all(byte == time for time, _, byte in found)
@@ -77,51 +77,52 @@ def test_frames_of_several_interfaces_come_in_time_order_with_their_own_bytes():
 
 def test_a_young_frame_waits_for_older_ones_of_another_interface():
     clock = iter(range(T0 + SETTLE_NS, T0 + 100 * SETTLE_NS, SETTLE_NS // 10))
-    taps = FakeTap(0, [T0 + SETTLE_NS], [], []), FakeTap(1, [], [T0 + 3], [])
-    assert [time for time, _, _ in seen(LiveSource(taps, now=lambda: next(clock)))] == [3, SETTLE_NS]
+    interfaces = FakeInterface(0, [T0 + SETTLE_NS], [], []), FakeInterface(1, [], [T0 + 3], [])
+    assert [time for time, _, _ in seen(LiveSource(interfaces, now=lambda: next(clock)))] == [3, SETTLE_NS]
 
 
 def test_the_source_ends_after_exactly_the_wanted_number_of_frames():
-    for taps in ([FakeTap(0, [T0] * 3, [T0] * 3, [T0] * 3)], [FakeTap(0, [T0] * 4), FakeTap(1, [T0] * 4)]):
-        source = LiveSource(taps, limit=5, now=lambda: T0 + 2 * SETTLE_NS)
+    first, second = FakeInterface(0, [T0] * 4), FakeInterface(1, [T0] * 4)
+    for interfaces in ([FakeInterface(0, [T0] * 3, [T0] * 3, [T0] * 3)], [first, second]):
+        source = LiveSource(interfaces, limit=5, now=lambda: T0 + 2 * SETTLE_NS)
         assert len(seen(source)) == 5
         assert source.frames == source.counters().captured == 5
-        assert all(tap.closed for tap in taps)
+        assert all(interface.closed for interface in interfaces)
 
 
 def test_a_stopped_source_still_hands_out_what_had_arrived():
-    tap = FakeTap(0, [T0 + 1], [T0 + 2], [T0 + 3])
-    source = LiveSource([tap], now=lambda: T0 + 10)
+    interface = FakeInterface(0, [T0 + 1], [T0 + 2], [T0 + 3])
+    source = LiveSource([interface], now=lambda: T0 + 10)
     batches = iter(source)
     next(batches)
     source.stop()
     assert sum(len(batch.frames) for batch in batches) == 2
-    assert tap.halted
+    assert interface.halted
 
 
 def test_a_batch_comes_although_nothing_arrives():
     read_end, write_end = os.pipe()
-    tap = FakeTap(0, *[[]] * 3)
-    tap._fd = read_end
+    interface = FakeInterface(0, *[[]] * 3)
+    interface._fd = read_end
     start = time.monotonic()
-    batches = list(LiveSource([tap]))
+    batches = list(LiveSource([interface]))
     assert len(batches) >= 3 and not any(len(batch.frames) for batch in batches)
     assert time.monotonic() - start < 5
     os.close(write_end)
 
 
 def test_counters_add_up_and_say_nothing_of_what_is_not_known():
-    source = LiveSource([FakeTap(0), FakeTap(1)], now=lambda: T0)
+    source = LiveSource([FakeInterface(0), FakeInterface(1)], now=lambda: T0)
     assert source.counters().lines() == [
         "0 packets captured", "20 packets received by filter", "4 packets dropped by kernel",
     ]  # fmt: skip
 
 
 def test_a_drop_counter_that_rises_tells_between_which_two_looks_frames_were_dropped():
-    tap, other = FakeTap(0, [T0], [], [], []), FakeTap(1, [])
-    tap.dropped, other.dropped = itertools.chain([0, 3, 3, 6], itertools.repeat(7)), itertools.repeat(0)
+    interface, other = FakeInterface(0, [T0], [], [], []), FakeInterface(1, [])
+    interface.dropped, other.dropped = itertools.chain([0, 3, 3, 6], itertools.repeat(7)), itertools.repeat(0)
     clock = itertools.count(T0, S // 4)
-    source = LiveSource([tap, other], now=lambda: next(clock))
+    source = LiveSource([interface, other], now=lambda: next(clock))
     looks = [source.now_ns]
     for _ in source:
         looks.append(source.now_ns)
@@ -131,16 +132,16 @@ def test_a_drop_counter_that_rises_tells_between_which_two_looks_frames_were_dro
 
 def test_what_tells_of_drops_by_itself_is_not_counted_twice():
     told = Drop(T0, T0 + 5, 2, "eth7")
-    tap = FakeTap(0, [T0], [])
-    tap.counting, tap.drops = False, [told]
-    source = LiveSource([tap], now=lambda: T0 + 9)
+    interface = FakeInterface(0, [T0], [])
+    interface.counting, interface.drops = False, [told]
+    source = LiveSource([interface], now=lambda: T0 + 9)
     assert len(seen(source)) == 1
     assert (source.drops, source.dropped) == ([told], 2)
 
 
 def test_time_of_another_host_goes_on_from_its_newest_frame():
     clock = itertools.count(50, 10)
-    source = LiveSource([FakeTap(0, [T0], [])], now=lambda: next(clock), theirs=True)
+    source = LiveSource([FakeInterface(0, [T0], [])], now=lambda: next(clock), theirs=True)
     moments = [source.now_ns for _ in source]
     assert moments[0] < 1000
     assert T0 < moments[1] < T0 + 100
@@ -148,16 +149,16 @@ def test_time_of_another_host_goes_on_from_its_newest_frame():
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_unknown_interface_is_named_by_every_engine(engine):
-    if engine == "dumpcap" and not any(commands("lo", _wish())):
+    if engine == "dumpcap" and not any(commands("lo", _options())):
         pytest.skip("needs dumpcap or tcpdump")
     with pytest.raises(CannotCaptureError, match=r"nosuch0: no such interface|no permission to capture"):
         open_live(["nosuch0"], engine=engine)
 
 
-def _wish():
-    from kacap.capture.live_source import Wish
+def _options():
+    from kacap.capture.live_source import CaptureOptions
 
-    return Wish()
+    return CaptureOptions()
 
 
 def test_an_unknown_engine_and_no_interface_are_usage():

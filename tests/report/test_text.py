@@ -2,10 +2,10 @@ import io
 
 import pytest
 import samples
+from kacap.report.ranking import by_severity
 
 from kacap.classify.kinds import Ending, Grade
 from kacap.report import text
-from kacap.report.ranking import by_severity
 from kacap.report.sentences import ENDINGS, GRADES, verdict
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from kacap.capture.endpoints import EndsFilter, header
+from kacap.capture.endpoints import EndpointsFilter, header
 from kacap.errors import FilterError, UsageError
 from kacap.model import Connection, Endpoint
 from kacap.timing.expectations import ALIASES, Expectation, Stated, combine, parse
@@ -16,7 +16,7 @@ def connection(a=A, b=B) -> Connection:
 
 
 def rules(text: str):
-    return parse_rules(text, "rules.toml", EndsFilter)
+    return parse_rules(text, "rules.toml", EndpointsFilter)
 
 
 @pytest.mark.parametrize(
@@ -131,14 +131,14 @@ def test_the_synthetic_header_is_a_whole_packet_of_its_version():
     ],
 )
 def test_a_bpf_expression_matches_a_connection_in_either_direction(expression, matches):
-    found = EndsFilter(expression)
+    found = EndpointsFilter(expression)
     assert [pair for pair in ((A, B), (B, A), (A6, B6)) if found(*pair)] == matches
 
 
 @pytest.mark.parametrize("expression", ["vlan 3", "ether host 02:00:00:00:00:01", "port", "inbound"])
 def test_an_expression_that_only_a_frame_can_answer_is_refused(expression):
     with pytest.raises(FilterError, match="addresses and ports of a connection only"):
-        EndsFilter(expression)
+        EndpointsFilter(expression)
 
 
 def test_the_first_rule_that_matches_holds():

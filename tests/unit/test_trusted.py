@@ -39,14 +39,13 @@ def planted(directory: Path, name: str, witness: Path) -> Path:
 
 
 @pytest.mark.tool("tshark")
-@pytest.mark.parametrize("command", [["read"], ["report", "-o", "x.html"], ["compare"], ["explain", "1"]], ids="".join)
+@pytest.mark.parametrize("command", [["read"], ["report", "-o", "x.html"], ["compare"], ["explain", "--frame", "1"]],
+                         ids=lambda words: words[0])  # fmt: skip
 def test_the_config_file_of_the_current_directory_starts_no_program(command: list[str], tmp_path: Path) -> None:
     witness = tmp_path / "was-here"
     program = planted(tmp_path, "tshark", witness)
     (tmp_path / "config.ini").write_text(f"[tshark]\ntshark_path = {program}\n")
     words = [command[0], str(UNKNOWN_LINK_TYPE), *command[1:]]
-    if command[0] == "explain":
-        words = ["explain", *command[1:], str(UNKNOWN_LINK_TYPE)]
     with_one = kacap_in(tmp_path, *words)
     assert not witness.exists()
     (tmp_path / "config.ini").write_text("this is no configuration of pyshark's")

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from kacap.errors import CaptureError
 from kacap.trusted import find_program, plain_environment
+from kacap.units import clean
 
 HOW_TO_GET = "install it: apt install tshark, dnf install wireshark-cli, brew install wireshark"
 OLDEST = "3.0"  # it knows every field that is asked for
@@ -118,4 +119,4 @@ def _close(stream: IO[bytes]) -> None:
 @cache
 def tell(what: str) -> None:
     """Write one line on stderr, once."""
-    sys.stderr.write(f"kacap: {what}\n")
+    sys.stderr.write(f"kacap: {clean(what)}\n")

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kacap.facts.runs import missed_probes
 from kacap.model import Episode, Prober
 from kacap.report.chart.expected import Terms
-from kacap.facts.runs import missed_probes
 
 IDLE, INTERVAL = 0, 1
 TIMERS = ("idle", "interval")

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending, Kind
+from kacap.facts.runs import over_ns
+from kacap.facts.standing import gravest
 from kacap.model import Connection, Endpoint, Prober
 from kacap.report.chart import losses
 from kacap.report.chart import page as paper
@@ -24,8 +26,6 @@ from kacap.report.chart.firings import NEVER, firings_of, thinned
 from kacap.report.chart.losses import Losses
 from kacap.report.chart.palette import BY_KIND, GREEN, SHAPES, VERMILLION, Theme, sample
 from kacap.report.chart.words import headline, lines_of
-from kacap.facts.standing import gravest
-from kacap.facts.runs import over_ns
 from kacap.units import counted, duration
 
 LIMIT = 6  # panels

@@ -1,13 +1,14 @@
-"""A figure into a file: always the same bytes for the same figure, and never half a file."""
+"""A figure into a file: always the same bytes for the same figure, and never half of one."""
 
 from __future__ import annotations
 
-import os
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kacap.errors import UsageError
+from kacap.outputs import check, output
 from kacap.report.chart.style import styled
 from kacap.units import clean
 
@@ -25,39 +26,17 @@ def format_of(path: str | Path) -> str:
     return form
 
 
-def check_target(path: str | Path) -> None:
+def check_target(path: str | Path, inputs: Iterable[str] = ()) -> None:
     """Raise UsageError, before anything is drawn, for a suffix that is no format and a place that takes no file."""
-    target = Path(path)
-    format_of(target)
-    if target.is_dir():
-        raise _cannot(target, "it is a directory")
-    if not target.parent.is_dir():
-        raise _cannot(target, f"there is no directory {target.parent}")
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise _cannot(target, f"no permission to write in {target.parent}")
+    format_of(path)
+    check(path, inputs)
 
 
-def save(figure: Figure, path: str | Path) -> None:
-    """Write ``figure`` to ``path`` in the format that its suffix names, aside first, then in one step.
-
-    Raises UsageError for a suffix that is none of png, svg and pdf, and when the file cannot be written.
-    """
-    target = Path(path)
-    form = format_of(target)
-    aside = target.with_name(f".kacap-{os.getpid()}~")
-    try:
-        with aside.open("xb") as out:
-            write(figure, out, form)
-        aside.replace(target)
-    except OSError as error:
-        raise _cannot(target, error.strerror or str(error)) from error
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def _cannot(target: Path, why: str) -> UsageError:
-    """Return the error for a file that cannot be written."""
-    return UsageError(f"{clean(str(target))}: cannot write the chart: {clean(why)}")
+def save(figure: Figure, path: str | Path, inputs: Iterable[str] = ()) -> None:
+    """Write ``figure`` to ``path`` in the format that its suffix names; errors as ``outputs.output`` raises them."""
+    form = format_of(path)
+    with output(path, inputs) as out:
+        write(figure, out, form)
 
 
 def write(figure: Figure, out: BinaryIO, form: str) -> None:

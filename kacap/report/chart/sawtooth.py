@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending, Kind
+from kacap.facts.standing import gravest
 from kacap.model import Connection, Prober
 from kacap.report.chart import page as paper
 from kacap.report.chart.axis import TimeAxis, span_ticks
@@ -19,7 +20,6 @@ from kacap.report.chart.limits import near, steps
 from kacap.report.chart.losses import Losses
 from kacap.report.chart.palette import SHAPES, VERMILLION, Theme
 from kacap.report.chart.words import headline, population
-from kacap.facts.standing import gravest
 from kacap.report.sentences import ENDINGS
 from kacap.units import duration
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from kacap.analysis import Analysis
 from kacap.errors import UsageError
+from kacap.facts.standing import by_gravity, gravest
 from kacap.facts.verdicts import of_prober
 from kacap.model import Connection, Prober
 from kacap.report.chart.expected import Term, Terms, hz_words, terms_of
-from kacap.facts.standing import by_gravity, gravest
 from kacap.report.settings import setting
 from kacap.units import between, counted, duration
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import kacap
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending
+from kacap.facts.standing import by_gravity, gravest, state_of
 from kacap.facts.verdicts import of_prober
 from kacap.model import Connection, Finding, Prober, Setting
 from kacap.report.html.wireshark import frames_filter, pair_filter
-from kacap.facts.standing import by_gravity, gravest, state_of
 from kacap.report.sentences import ENDINGS, GRADES, missed_word
 from kacap.report.settings import setting
 from kacap.units import between, counted, duration, moment

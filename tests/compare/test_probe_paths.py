@@ -1,4 +1,4 @@
-"""Two captures of the same traffic at two places: connections matched, clocks, each probe's way there and back."""
+"""Two captures of the same traffic at two sites: connections matched, clocks, each probe's way there and back."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import jsonschema
 import pytest
 from timelines import parse, write_pcap
 
-from kacap.report.compare import crossing_records, crossing_text
-from kacap.report.compare.clocks import Clocks
-from kacap.report.compare.passage import Crossing, cross
-from kacap.report.compare.place import Place, read
-from kacap.report.compare.verdicts import SENTENCES, Fate
+from kacap.compare import path_records, path_text
+from kacap.compare.fates import SENTENCES, Fate
+from kacap.compare.offset import ClockOffset
+from kacap.compare.paths import SiteComparison, cross
+from kacap.compare.site import Site, read
 from kacap.report.records import schema
 
 MS = 1_000_000
 AT_A, AT_B, BOTH = "A", "B", "AB"
 
-# A connection seen at two places. The letters say which place shows a line; one hop lies between, 5 ms long.
+# A connection seen at two sites. The letters say which site shows a line; one hop lies between, 5 ms long.
 STORY = [
     ("0", "C > S S win 64240 <mss 1460, sackOK, nop, wscale 7>", BOTH),
     ("+0.02", "S > C S. win 65160 <mss 1460, sackOK, nop, wscale 7>", BOTH),
@@ -34,16 +34,16 @@ CLIENT, SERVER = "10.0.0.1:40000", "192.0.2.9:443"
 NAT = "203.0.113.7:61001"
 
 
-def view(place: str, story: list[tuple[str, str, str]], path: Path, **other: str | int) -> str:
-    """Write what one place shows of a story. ``other``: client (its address there), ahead_ns, shift, timestamps."""
-    client, ttls = other.get("client", CLIENT), ("ttl 64", "ttl 63") if place == AT_A else ("ttl 63", "ttl 64")
+def view(site: str, story: list[tuple[str, str, str]], path: Path, **other: str | int) -> str:
+    """Write what one site shows of a story. ``other``: client (its address there), ahead_ns, shift, timestamps."""
+    client, ttls = other.get("client", CLIENT), ("ttl 64", "ttl 63") if site == AT_A else ("ttl 63", "ttl 64")
     isn = 1000 + int(other.get("shift", 0))
     lines = [f"C {client} isn {isn} {ttls[0]}", f"S {SERVER} isn 5000 {ttls[1]}", str(other.get("timestamps", "")), ""]
-    lines += [f"{when} {what}{'' if place in where else ' uncaptured'}" for when, what, where in story]
+    lines += [f"{when} {what}{'' if site in where else ' uncaptured'}" for when, what, where in story]
     timeline = parse("\n".join(["# A story.", *lines]) + "\n")
     times = []
     for event, (time_ns, data) in zip((e for e in timeline.events if e.captured), timeline.frames(), strict=True):
-        late = (event.sender == "C") == (place == AT_B)  # it comes from beyond the other place
+        late = (event.sender == "C") == (site == AT_B)  # it comes from beyond the other site
         times.append((time_ns + (5 * MS if late else 0) + int(other.get("ahead_ns", 0)), data))
     write_pcap(path, times, 1)
     return str(path)
@@ -51,14 +51,14 @@ def view(place: str, story: list[tuple[str, str, str]], path: Path, **other: str
 
 def crossed(
     story: list[tuple[str, str, str]], tmp_path: Path, at_a: dict | None = None, at_b: dict | None = None
-) -> Crossing:
+) -> SiteComparison:
     one = read([view(AT_A, STORY + story, tmp_path / "a.pcap", **(at_a or {}))], "a")
     two = read([view(AT_B, STORY + story, tmp_path / "b.pcap", **(at_b or {}))], "b")
     return cross(one, two)
 
 
-def fates(crossing: Crossing) -> list[str]:
-    return [passage.fate.value for journey in crossing.journeys for passage in journey.passages]
+def fates(comparison: SiteComparison) -> list[str]:
+    return [path.fate.value for prober_paths in comparison.prober_paths for path in prober_paths.paths]
 
 
 ANSWERED = [("+60", PROBE, BOTH), ("+0.02", REPLY, BOTH)] * 3
@@ -91,9 +91,9 @@ def test_each_probe_is_followed_to_the_place_where_it_or_its_answer_ended(
 ) -> None:
     found = crossed(story, tmp_path, {"timestamps": timestamps}, {"timestamps": timestamps})
     assert fates(found) == expected
-    (journey,) = found.journeys
-    assert (journey.near, journey.far) == (1, 2)
-    assert (str(journey.prober), str(journey.peer)) == (CLIENT, SERVER)
+    (prober_paths,) = found.prober_paths
+    assert (prober_paths.near, prober_paths.far) == (1, 2)
+    assert (str(prober_paths.prober), str(prober_paths.peer)) == (CLIENT, SERVER)
 
 
 def test_the_order_in_which_the_captures_are_named_changes_no_fate(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_the_order_in_which_the_captures_are_named_changes_no_fate(tmp_path: Pat
         one, two = (read([view(p, STORY + story, tmp_path / f"{p}.pcap")], p) for p in (AT_A, AT_B))
         forth, back = cross(one, two), cross(two, one)
         assert fates(forth) == fates(back)
-        assert back.journeys[0].near == 2
+        assert back.prober_paths[0].near == 2
         assert back.clocks.ahead_ns == -forth.clocks.ahead_ns
 
 
@@ -118,7 +118,7 @@ def test_clocks_seen_in_one_direction_only_are_bounded_on_one_side(tmp_path: Pat
     one, two = (read([view(p, story, tmp_path / f"{p}.pcap", ahead_ns=0)], p) for p in (AT_A, AT_B))
     found = cross(one, two)
     assert found.clocks.doubt_ns is None
-    assert "in one direction only" in "\n".join(crossing_text.lines(found))
+    assert "in one direction only" in "\n".join(path_text.lines(found))
 
 
 def test_through_a_nat_the_connection_is_known_by_its_sequence_numbers(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_through_a_nat_the_connection_is_known_by_its_sequence_numbers(tmp_path:
     assert (pair.how, pair.shift) == ("sequence numbers", (0, 0))
     assert [str(end) for end in pair.endpoints_two()] == [NAT, SERVER]
     assert fates(found) == ["probe-lost", "probe-lost", "answered"]
-    assert f"{CLIENT} at a is {NAT} at b" in "\n".join(crossing_text.lines(found))
+    assert f"{CLIENT} at a is {NAT} at b" in "\n".join(path_text.lines(found))
 
 
 @pytest.mark.parametrize(("client", "how"), [(CLIENT, "addresses and ports"), (NAT, "timestamps")])
@@ -137,20 +137,20 @@ def test_a_box_that_rewrites_sequence_numbers_is_seen_through(client: str, how: 
     ((pair, _),) = found.pairs
     assert (pair.how, pair.shift) == (how, (77_000, 0))
     assert fates(found) == ["answered"] * 3
-    assert "+77,000 on the sequence numbers" in "\n".join(crossing_text.lines(found))
+    assert "+77,000 on the sequence numbers" in "\n".join(path_text.lines(found))
 
 
 def test_a_capture_that_ends_before_the_probe_leaves_a_doubt(tmp_path: Path) -> None:
     story = [("+60", PROBE, AT_A), ("+60", PROBE, AT_A)]
     found = crossed(story, tmp_path)
     assert fates(found) == ["probe-lost", "probe-lost"]
-    assert [p.unsure_ns // 1_000_000_000 for p in found.journeys[0].passages] == [60, 120]
-    assert "provided that b was being captured then" in "\n".join(crossing_text.lines(found))
-    assert "provided" not in "\n".join(crossing_text.lines(crossed(LOST, tmp_path)))
+    assert [p.unsure_ns // 1_000_000_000 for p in found.prober_paths[0].paths] == [60, 120]
+    assert "provided that b was being captured then" in "\n".join(path_text.lines(found))
+    assert "provided" not in "\n".join(path_text.lines(crossed(LOST, tmp_path)))
 
 
 def test_an_answer_from_between_is_told_with_its_ttl(tmp_path: Path) -> None:
-    said = "\n".join(crossing_text.lines(crossed(BETWEEN, tmp_path)))
+    said = "\n".join(path_text.lines(crossed(BETWEEN, tmp_path)))
     assert "NOT END TO END" in said
     assert "its TTL is 64, that of the peer's other segments 63: nearer" in said
 
@@ -160,11 +160,11 @@ def test_equal_addresses_without_a_common_segment_are_not_one_connection(capture
     found = cross(one, two)
     assert found.pairs == []
     assert [len(alone) for alone in found.alone] == [1, 1]
-    said = "\n".join(crossing_text.lines(found))
+    said = "\n".join(path_text.lines(found))
     assert "no connection that probes is seen both at cut-off and at up" in said
 
 
-def both_ends(captures: Path, case: str) -> tuple[Place, Place]:
+def both_ends(captures: Path, case: str) -> tuple[Site, Site]:
     directory = captures / ("lab" if case == "both-ends" else "both") / case
     one, two = (read([str(directory / f"{name}.pcapng")], name) for name in ("prober", "peer"))
     return one, two
@@ -194,22 +194,22 @@ def test_a_probe_that_a_nat_no_longer_translates_is_found_under_its_own_address(
     found = cross(*both_ends(captures, "nat-forgot-inside"))
     ((pair, _),) = found.pairs
     assert (str(pair.one.a), str(pair.endpoints_two()[0])) == ("10.1.0.2:40000", "10.2.0.1:40000")
-    assert str(found.journeys[0].passages[0].stranger) == "10.1.0.2:40000"
-    assert "the NAT had forgotten the connection" in "\n".join(crossing_text.lines(found))
+    assert str(found.prober_paths[0].paths[0].translated_endpoint) == "10.1.0.2:40000"
+    assert "the NAT had forgotten the connection" in "\n".join(path_text.lines(found))
     assert found.alone == ([], [])
 
 
 def test_a_reset_beside_the_peers_own_answer_is_shown_to_be_forged(captures: Path) -> None:
     found = cross(*both_ends(captures, "forged-rst"))
-    assert [(place, frame.number) for _, place, frame in found.forged] == [(1, 10)]
-    assert "a reset at prober (frame 10) never passed peer" in "\n".join(crossing_text.lines(found))
+    assert [(site, frame.number) for _, site, frame in found.forged] == [(1, 10)]
+    assert "a reset at prober (frame 10) never passed peer" in "\n".join(path_text.lines(found))
 
 
 def test_each_line_of_json_is_of_the_published_schema(captures: Path, tmp_path: Path) -> None:
     check = jsonschema.Draft202012Validator(schema())
     for found in (cross(*both_ends(captures, "nat-forgot-inside")), crossed(BETWEEN, tmp_path),
                   cross(*both_ends(captures, "forged-rst"))):  # fmt: skip
-        lines = [json.loads(line) for line in crossing_records.lines(found)]
+        lines = [json.loads(line) for line in path_records.lines(found)]
         for line in lines:
             check.validate(line)
         assert [line["type"] for line in lines].count("passage") == len(fates(found))
@@ -219,7 +219,7 @@ def test_each_line_of_json_is_of_the_published_schema(captures: Path, tmp_path: 
 def test_every_fate_has_a_sentence_and_the_schema_knows_it() -> None:
     assert set(SENTENCES) == set(Fate)
     assert set(schema()["$defs"]["passage"]["properties"]["fate"]["enum"]) == {fate.value for fate in Fate}
-    assert Clocks().shared == 0
+    assert ClockOffset().shared == 0
 
 
 @pytest.mark.namespaces

@@ -10,11 +10,11 @@ import jsonschema
 import pytest
 
 from kacap.classify.kinds import Kind
+from kacap.compare import label_records, label_text
+from kacap.compare.explanations import TABLE, Seen, reason
+from kacap.compare.label_differences import LabelComparison, compare
+from kacap.compare.labels import AGREE, alike, role
 from kacap.model import SegmentRecord
-from kacap.report.compare import records, text
-from kacap.report.compare.labels import AGREE, alike, role
-from kacap.report.compare.opinions import Comparison, compare
-from kacap.report.compare.reasons import TABLE, Seen, reason
 from kacap.report.records import schema
 
 tshark = pytest.mark.tool("tshark")
@@ -52,7 +52,7 @@ ALIKE = ["00-baseline", "18-reset-answer", "19-dsack-answer", "25-half-closed", 
          "43-fast-open"]  # fmt: skip
 
 
-def compared(case: str) -> Comparison:
+def compared(case: str) -> LabelComparison:
     return compare(analysing.files_of(case))
 
 
@@ -103,7 +103,7 @@ def test_with_several_files_each_frame_is_compared_with_its_own_label() -> None:
 def test_each_line_of_json_is_of_the_published_schema() -> None:
     check = jsonschema.Draft202012Validator(schema())
     found = compared("lab/mid-connection")
-    lines = [json.loads(line) for line in records.lines(found, "4.0.17")]
+    lines = [json.loads(line) for line in label_records.lines(found, "4.0.17")]
     for line in lines:
         check.validate(line)
     kinds = [line["type"] for line in lines]
@@ -115,11 +115,11 @@ def test_each_line_of_json_is_of_the_published_schema() -> None:
 @tshark
 def test_the_text_groups_by_reason_and_names_every_frame() -> None:
     found = compared("lab/mid-connection")
-    short = "\n".join(text.lines(found, "4.0.17"))
+    short = "\n".join(label_text.lines(found, "4.0.17"))
     assert "8 TCP segments: kacap and tshark 4.0.17 agree on 0, differ on 8" in short
     assert "the capture begins after the last data" in short
     assert "frames      3, 5, 7" in short
-    long = "\n".join(text.lines(found, "4.0.17", every=True))
+    long = "\n".join(label_text.lines(found, "4.0.17", every=True))
     assert long.count("  frame ") == 8
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending, Kind
+from kacap.facts.standing import gravest
 from kacap.facts.verdicts import of_prober
 from kacap.model import Connection, Episode, FrameRef, Probe, Prober, SegmentRecord, Setting
-from kacap.facts.standing import gravest
 from kacap.report.sentences import ENDINGS, GRADES
 from kacap.units import SECOND, counted, duration
 

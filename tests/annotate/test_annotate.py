@@ -16,9 +16,9 @@ from analysing import CAPTURES, files_of, small_cases
 from make_broken import FRAME, block, interface, option, packet, pcap_header, record, section
 
 import kacap
+from kacap.annotate.annotated_copy import Changes, annotate
+from kacap.annotate.anonymise import Anonymiser
 from kacap.capture import open_captures
-from kacap.report.annotate import Changes, annotate
-from kacap.report.anonymise import Anonymiser
 from kacap.timing.expectations import Expectation
 
 KEY = bytes(range(32))

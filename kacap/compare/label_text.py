@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from kacap.report.compare.opinions import Comparison, Difference
+from kacap.compare.label_differences import Difference, LabelComparison
 from kacap.units import counted
 
 SHOWN = 12  # frames written out for each reason
 
 
-def lines(comparison: Comparison, version: str, *, every: bool = False) -> Iterator[str]:
+def lines(comparison: LabelComparison, version: str, *, every: bool = False) -> Iterator[str]:
     """Yield the report; ``version`` is tshark's, ``every`` writes out every frame on which they differ."""
     alike = comparison.segments - len(comparison.differences)
     yield (
@@ -42,7 +42,7 @@ def _groups(differences: list[Difference]) -> list[list[Difference]]:
     return sorted(groups.values(), key=lambda group: -len(group))
 
 
-def _group(comparison: Comparison, group: list[Difference], every: bool) -> Iterator[str]:
+def _group(comparison: LabelComparison, group: list[Difference], every: bool) -> Iterator[str]:
     """Yield one reason: what either calls the segments, why, and which they are."""
     first = group[0]
     theirs = first.role or (f"nothing ({', '.join(first.labels)})" if first.labels else "nothing")

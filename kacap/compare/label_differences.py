@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from kacap.analysis import Analysis
 from kacap.capture.tshark.labels import Labelled, labelled
 from kacap.classify.kinds import Kind
+from kacap.compare.explanations import Explanation, Seen, reason
+from kacap.compare.labels import AGREE, alike, role
 from kacap.model import Connection, Endpoint, FrameRef, Probe, SegmentRecord
-from kacap.report.compare.labels import AGREE, alike, role
-from kacap.report.compare.reasons import Row, Seen, reason
 
 NOBODY = Labelled(0, (), None)
 _MISSED, _WINDOW_PROBE, _FIN, _RESET, _FILE = "missed-probe", "window-probe", "fin", "reset", "file"
@@ -23,7 +23,7 @@ class Difference:
 
     record: SegmentRecord
     labels: tuple[str, ...]
-    why: Row
+    why: Explanation
 
     @property
     def role(self) -> str:
@@ -32,7 +32,7 @@ class Difference:
 
 
 @dataclass(slots=True)
-class Comparison:
+class LabelComparison:
     """What came out: segments looked at, agreements by (kind, label), and every difference, in order."""
 
     analysis: Analysis
@@ -42,7 +42,7 @@ class Comparison:
 
 
 @dataclass(slots=True)
-class Opinions:
+class LabelComparer:
     """The sink of ``kacap.read``: hears of every segment, and asks tshark's labels what they say of it."""
 
     labels: dict[FrameRef, Labelled]
@@ -83,13 +83,13 @@ def _mark(record: SegmentRecord, found: Labelled) -> str:
     return {Kind.FIN.word: _FIN, Kind.RST.word: _RESET}.get(record.kind, "")
 
 
-def compare(files: list[str]) -> Comparison:
+def compare(files: list[str]) -> LabelComparison:
     """Read the captures twice, by kacap and by tshark, and compare. Raises KacapError."""
     import kacap
 
-    heard = Opinions({FrameRef(i, found.frame): found for i, name in enumerate(files) for found in labelled(name)})
+    heard = LabelComparer({FrameRef(i, found.frame): found for i, name in enumerate(files) for found in labelled(name)})
     analysis = kacap.read(files, keep_all=True, segments="all", sink=heard)
-    result = Comparison(analysis, sum(heard.agreed.values()) + len(heard.differing), heard.agreed)
+    result = LabelComparison(analysis, sum(heard.agreed.values()) + len(heard.differing), heard.agreed)
     again = _again(analysis.connections)
     for record, found, marks in sorted(heard.differing, key=lambda each: (each[0].time_ns, each[0].frame)):
         seen = Seen(record.kind, record.grade, record.reason, role(found.labels), found.labels, found.seq,
@@ -118,7 +118,7 @@ def _pairs(connections: list[Connection]) -> Iterator[tuple[Connection, Connecti
     """Yield each connection with the one before it between the same ends."""
     last: dict[frozenset[Endpoint], Connection] = {}
     for connection in sorted(connections, key=lambda each: each.first_ns):
-        ends = frozenset((connection.a, connection.b))
-        if ends in last:
-            yield last[ends], connection
-        last[ends] = connection
+        endpoints = frozenset((connection.a, connection.b))
+        if endpoints in last:
+            yield last[endpoints], connection
+        last[endpoints] = connection

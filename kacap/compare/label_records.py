@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from kacap.report.compare.opinions import Comparison, Difference
+from kacap.compare.label_differences import Difference, LabelComparison
 from kacap.report.records import segment_fields, written
 
 
-def lines(comparison: Comparison, version: str) -> Iterator[str]:
+def lines(comparison: LabelComparison, version: str) -> Iterator[str]:
     """Yield each record as a line; ``version`` is tshark's."""
     for difference in comparison.differences:
         yield written("difference", _difference(comparison, difference))
@@ -23,7 +23,7 @@ def lines(comparison: Comparison, version: str) -> Iterator[str]:
     })  # fmt: skip
 
 
-def _difference(comparison: Comparison, difference: Difference) -> dict[str, Any]:
+def _difference(comparison: LabelComparison, difference: Difference) -> dict[str, Any]:
     """Return one frame on which they differ: ``id`` names the reason, ``why`` says it."""
     return {
         **segment_fields(difference.record, comparison.analysis.frame_name),

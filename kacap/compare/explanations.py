@@ -39,7 +39,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Explanation:
     """When it holds, and what to say then."""
 
     id: str
@@ -48,80 +48,80 @@ class Row:
 
 
 TABLE = (
-    Row("captured-twice", lambda s: s.is_kind(Kind.DUPLICATE_FRAME),
+    Explanation("captured-twice", lambda s: s.is_kind(Kind.DUPLICATE_FRAME),
         "the same packet was captured twice; tshark counts the copy as one more segment"),
-    Row("one-connection", lambda s: "lanes" in s.earlier,
+    Explanation("one-connection", lambda s: "lanes" in s.earlier,
         "the same addresses and ports in two VLANs or tunnels are one connection to tshark"),
-    Row("port-reuse", lambda s: "reused" in s.earlier,
+    Explanation("port-reuse", lambda s: "reused" in s.earlier,
         "the ports were reused and the SYN was not captured; tshark measures the new numbers by the old connection's"),
-    Row("stray-reset", lambda s: "reset" in s.earlier and s.role != "keep_alive" and not s.is_kind(Kind.REPLY),
+    Explanation("stray-reset", lambda s: "reset" in s.earlier and s.role != "keep_alive" and not s.is_kind(Kind.REPLY),
         "an RST out of the window moved the sequence number that tshark expects; the connection survived it"),
-    Row("byte-unacknowledged", lambda s: s.is_kind(Kind.RETRANSMISSION) and s.role.startswith("keep_alive"),
+    Explanation("byte-unacknowledged", lambda s: s.is_kind(Kind.RETRANSMISSION) and s.role.startswith("keep_alive"),
         "a byte that was sent before is sent again; tshark does not look whether it was acknowledged, or is the same"),
-    Row("window-closed", lambda s: s.is_kind(Kind.WINDOW_PROBE) and s.role == "keep_alive",
+    Explanation("window-closed", lambda s: s.is_kind(Kind.WINDOW_PROBE) and s.role == "keep_alive",
         "the peer's window is 0, and data waits: a window probe in Linux's form; tshark does not look at the peer's "
         "window when the probe carries nothing"),
-    Row("earlier-file", lambda s: "file" in s.earlier,
+    Explanation("earlier-file", lambda s: "file" in s.earlier,
         "the connection began in an earlier file; tshark reads each file by itself"),
-    Row("window-byte-taken", lambda s: "window-probe" in s.earlier and s.role in ("", "duplicate_ack"),
+    Explanation("window-byte-taken", lambda s: "window-probe" in s.earlier and s.role in ("", "duplicate_ack"),
         "the peer took the byte of an earlier window probe; tshark before 4.4 does not count it"),
-    Row("window-closed-keepalive", lambda s: s.is_kind(Kind.PROBE) and s.role == "zero_window_probe",
+    Explanation("window-closed-keepalive", lambda s: s.is_kind(Kind.PROBE) and s.role == "zero_window_probe",
         "the peer's window is 0, but nothing waits or the gaps are constant: a keepalive; tshark looks at the window "
         "only"),
-    Row("next-is-zero", lambda s: s.is_kind(Kind.PROBE) and s.seq == UNSET and s.role != "keep_alive",
+    Explanation("next-is-zero", lambda s: s.is_kind(Kind.PROBE) and s.seq == UNSET and s.role != "keep_alive",
         "the prober's next sequence number is exactly 0, which tshark takes for none seen yet"),
-    Row("first-is-last-number", lambda s: s.role == "keep_alive" and s.seq == UNSET
+    Explanation("first-is-last-number", lambda s: s.role == "keep_alive" and s.seq == UNSET
         and s.is_kind(Kind.ACK, Kind.DATA),
         "the first segment of its direction has the sequence number 2^32-1; tshark takes none seen yet for 0"),
-    Row("data-missing", lambda s: s.is_kind(Kind.PROBE) and "lost_segment" in s.labels,
+    Explanation("data-missing", lambda s: s.is_kind(Kind.PROBE) and "lost_segment" in s.labels,
         "the last segment before it is missing from the capture; tshark takes the probe for the one after a gap"),
-    Row("began-later", lambda s: s.is_kind(Kind.PROBE) and s.grade != "proven",
-        "the capture begins after the last data: tshark knows no segment of the prober to place the probe by"),
-    Row("first-probe-missed", lambda s: s.is_kind(Kind.PROBE) and "missed-probe" in s.earlier,
+    Explanation("began-later", lambda s: s.is_kind(Kind.PROBE) and s.grade != "proven",
+        "the capture begins after the last data: tshark knows no segment of the prober to site the probe by"),
+    Explanation("first-probe-missed", lambda s: s.is_kind(Kind.PROBE) and "missed-probe" in s.earlier,
         "tshark did not know an earlier probe for one, and takes its number for the prober's next one"),
-    Row("probe-unknown", lambda s: s.is_kind(Kind.REPLY) and not s.probe_known,
+    Explanation("probe-unknown", lambda s: s.is_kind(Kind.REPLY) and not s.probe_known,
         "tshark did not know the probe that it answers for one"),
-    Row("reply-first", lambda s: s.is_kind(Kind.REPLY) and s.before_probe,
+    Explanation("reply-first", lambda s: s.is_kind(Kind.REPLY) and s.before_probe,
         "it was captured before the probe that it answers; tshark pairs it with the probe before, or with none"),
-    Row("window-differs", lambda s: s.is_kind(Kind.REPLY) and s.role == "window_update",
+    Explanation("window-differs", lambda s: s.is_kind(Kind.REPLY) and s.role == "window_update",
         "its window is not the one its sender told last (after the handshake it never is: a SYN's is not scaled); "
         "tshark asks a reply for the same one"),
-    Row("window-zero-reply", lambda s: s.is_kind(Kind.REPLY) and "zero_window" in s.labels,
+    Explanation("window-zero-reply", lambda s: s.is_kind(Kind.REPLY) and "zero_window" in s.labels,
         "the answering side's window is 0; tshark asks a reply for one above"),
-    Row("gap-before-reply", lambda s: s.is_kind(Kind.REPLY) and "lost_segment" in s.labels,
+    Explanation("gap-before-reply", lambda s: s.is_kind(Kind.REPLY) and "lost_segment" in s.labels,
         "a segment of its sender is missing from the capture before it; tshark takes it for the one after a gap"),
-    Row("something-between", lambda s: s.is_kind(Kind.REPLY) and s.role == "duplicate_ack",
+    Explanation("something-between", lambda s: s.is_kind(Kind.REPLY) and s.role == "duplicate_ack",
         "the prober sent another segment between its probe and this answer (data, an ACK, its own answer where both "
         "ends probe); tshark looks at its last segment only"),
-    Row("overtaken", lambda s: s.role == "keep_alive" and s.is_why(Why.OLD_ACK),
+    Explanation("overtaken", lambda s: s.role == "keep_alive" and s.is_why(Why.OLD_ACK),
         "an older ACK that was overtaken on the way; tshark looks at no timestamp, IP ID or acknowledgement"),
-    Row("no-ack-flag", lambda s: s.role == "keep_alive" and s.is_why(Why.NO_ACK_FLAG),
+    Explanation("no-ack-flag", lambda s: s.role == "keep_alive" and s.is_why(Why.NO_ACK_FLAG),
         "it has no ACK flag, so the peer discards it; tshark does not look at that flag"),
-    Row("before-the-fin", lambda s: s.role == "keep_alive" and s.is_kind(Kind.ACK) and "fin" in s.earlier,
+    Explanation("before-the-fin", lambda s: s.role == "keep_alive" and s.is_kind(Kind.ACK) and "fin" in s.earlier,
         "an ACK sent before its sender's FIN and captured after it"),
-    Row("data-out-of-order", lambda s: s.role == "keep_alive" and s.is_kind(Kind.DATA),
+    Explanation("data-out-of-order", lambda s: s.role == "keep_alive" and s.is_kind(Kind.DATA),
         "one byte of data captured after what follows it; the peer had not acknowledged it, which tshark does not "
         "look at"),
-    Row("stray-ack", lambda s: s.role == "keep_alive" and s.is_kind(Kind.ACK),
+    Explanation("stray-ack", lambda s: s.role == "keep_alive" and s.is_kind(Kind.ACK),
         "a lone ACK one below what was expected; nothing but its number speaks for a probe"),
-    Row("nothing-to-answer", lambda s: s.role == "keep_alive_ack",
+    Explanation("nothing-to-answer", lambda s: s.role == "keep_alive_ack",
         "no probe waits for it: tshark pairs nothing and sets no limit, and takes every ACK for a reply until the "
         "prober sends again"),
-    Row("fin-at-closed-window", lambda s: s.role == "zero_window_probe" and s.is_kind(Kind.FIN),
+    Explanation("fin-at-closed-window", lambda s: s.role == "zero_window_probe" and s.is_kind(Kind.FIN),
         "a FIN with one byte into a closed window; tshark looks at no flag, and does not count what it carried"),
-    Row("window-byte", lambda s: s.role.startswith("zero_window_probe"),
+    Explanation("window-byte", lambda s: s.role.startswith("zero_window_probe"),
         "one byte into a closed window; tshark looks at nothing else"),
-    Row("copy-of-data", lambda s: s.role in _AGAIN and s.is_kind(Kind.DATA),
+    Explanation("copy-of-data", lambda s: s.role in _AGAIN and s.is_kind(Kind.DATA),
         "bytes that this capture shows for the first time; tshark goes by the numbers it expected"),
-    Row("sent-again", lambda s: s.is_kind(Kind.RETRANSMISSION),
+    Explanation("sent-again", lambda s: s.is_kind(Kind.RETRANSMISSION),
         "all of its bytes were sent before; tshark goes by the highest number it counted"),
-    Row("short-segments", lambda s: s.is_kind(Kind.RESET, Kind.ABORT, Kind.RST),
-        "an RST; tshark places it by its number only"),
-    Row("one-segment", lambda s: True,
+    Explanation("short-segments", lambda s: s.is_kind(Kind.RESET, Kind.ABORT, Kind.RST),
+        "an RST; tshark sites it by its number only"),
+    Explanation("one-segment", lambda s: True,
         "tshark judges a segment by its number beside the last ones of either side, kacap by the connection"),
 )  # fmt: skip
 
 
-def reason(seen: Seen) -> Row:
+def reason(seen: Seen) -> Explanation:
     """Return the first row that holds."""
     return next(row for row in TABLE if row.holds(seen))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kacap.report.anonymise import Anonymiser
+from kacap.annotate.anonymise import Anonymiser
 
 MAPPED = Anonymiser(bytes(range(32)))
 

@@ -17,13 +17,13 @@ from kacap.segments import FIN, IS_QUOTE, RST, SEGMENT, SYN
 
 ENOUGH = 64  # segments with data that are kept of a connection: the clocks and the TTLs need no more
 
-# What a segment is known by at both places: everything but addresses, ports, TTL, IP ID and time.
+# What a segment is known by at both sites: everything but addresses, ports, TTL, IP ID and time.
 Identity = tuple[int, int, int, int, int, int]
 
 
 @dataclass(slots=True)
-class Place:
-    """What was captured at one place. ``rows`` (SEGMENT) and ``labels`` (LABEL) are those of the segments kept."""
+class Site:
+    """What was captured at one site. ``rows`` (SEGMENT) and ``labels`` (LABEL) are those of the segments kept."""
 
     name: str
     analysis: Analysis = field(default_factory=Analysis)
@@ -43,14 +43,14 @@ class Place:
         return bool(self.labels[row]["from_a"])
 
     def time_ns(self, row: int) -> int:
-        """Return when a row was captured, by this place's clock."""
+        """Return when a row was captured, by this site's clock."""
         return int(self.rows[row]["time_ns"])
 
     def frame(self, row: int) -> FrameRef:
         """Return a row's frame."""
         return FrameRef(int(self.rows[row]["file"]), int(self.rows[row]["frame"]))
 
-    def ends(self, row: int) -> tuple[Endpoint, Endpoint]:
+    def endpoints(self, row: int) -> tuple[Endpoint, Endpoint]:
         """Return source and destination of a row."""
         seg = self.rows[row]
         return (
@@ -59,7 +59,7 @@ class Place:
         )
 
     def identity(self, row: int) -> Identity:
-        """Return what a row is known by at the other place, where no box renumbers it."""
+        """Return what a row is known by at the other site, where no box renumbers it."""
         seg = self.rows[row]
         names = ("seq", "ack", "payload_len", "flags", "tsval", "tsecr")
         return tuple(int(seg[name]) for name in names)  # type: ignore[return-value]
@@ -76,32 +76,32 @@ class Collector:
     def take(self, segments: NDArray[np.void], labels: NDArray[np.void]) -> None:
         """Keep what has at most one byte or a flag that counts, and the first ``ENOUGH`` with data of a connection."""
         small = (segments["payload_len"] <= 1) | (segments["flags"] & (SYN | FIN | RST) != 0)
-        for place in np.flatnonzero(~small).tolist():
-            number = int(labels["id"][place])
+        for row in np.flatnonzero(~small).tolist():
+            number = int(labels["id"][row])
             self._data[number] += 1
-            small[place] = self._data[number] <= ENOUGH
+            small[row] = self._data[number] <= ENOUGH
         small &= (segments["has"] & IS_QUOTE == 0) & (labels["id"] > 0)
         self._rows.append(segments[small].copy())
         self._labels.append(labels[small].copy())
 
-    def fill(self, place: Place) -> None:
-        """Hand everything to ``place``, with its indices."""
-        place.rows = np.concatenate([np.empty(0, SEGMENT), *self._rows])
-        place.labels = np.concatenate([np.empty(0, LABEL), *self._labels])
-        for row, number in enumerate(place.labels["id"].tolist()):
-            place.of[number].append(row)
-        files, frames = place.rows["file"].tolist(), place.rows["frame"].tolist()
-        place.at = {FrameRef(*ref): row for row, ref in enumerate(zip(files, frames, strict=True))}
+    def fill(self, site: Site) -> None:
+        """Hand everything to ``site``, with its indices."""
+        site.rows = np.concatenate([np.empty(0, SEGMENT), *self._rows])
+        site.labels = np.concatenate([np.empty(0, LABEL), *self._labels])
+        for row, number in enumerate(site.labels["id"].tolist()):
+            site.of[number].append(row)
+        files, frames = site.rows["file"].tolist(), site.rows["frame"].tolist()
+        site.at = {FrameRef(*ref): row for row, ref in enumerate(zip(files, frames, strict=True))}
 
 
-def read(files: list[str], name: str) -> Place:
-    """Read the capture of one place, possibly of several files. Raises KacapError; damage is in ``analysis``."""
+def read(files: list[str], name: str) -> Site:
+    """Read the capture of one site, possibly of several files. Raises KacapError; damage is in ``analysis``."""
     from kacap.analyzer import Analyzer
     from kacap.capture import open_captures
     from kacap.capture.tshark.engine import decoder
     from kacap.pipeline import conclude
 
-    place, kept, decode = Place(name), Collector(), decoder("auto")
+    site, kept, decode = Site(name), Collector(), decoder("auto")
     source = open_captures(files)
     analyzer = Analyzer(keep_all=True, decoder=decode)
     try:
@@ -112,12 +112,12 @@ def read(files: list[str], name: str) -> Place:
     finally:
         source.close()
         decode.close()
-    place.analysis = conclude(source, analyzer)
-    place.connections = {connection.connection: connection for connection in place.analysis.connections}
-    kept.fill(place)
-    return place
+    site.analysis = conclude(source, analyzer)
+    site.connections = {connection.connection: connection for connection in site.analysis.connections}
+    kept.fill(site)
+    return site
 
 
-def damages(*places: Place) -> list[Damage]:
+def damages(*sites: Site) -> list[Damage]:
     """Return where the captures stop making sense."""
-    return [damage for place in places for damage in place.analysis.damages]
+    return [damage for site in sites for damage in site.analysis.damages]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 
 from kacap.analysis import Analysis
 from kacap.analyzer import Analyzer
+from kacap.annotate.anonymise import Anonymiser
+from kacap.annotate.notes import TELLING_WORDS, Name, notes
 from kacap.capture import open_captures
 from kacap.capture.formats import open_reader
 from kacap.capture.frames import FrameBatch
@@ -22,12 +25,10 @@ from kacap.capture.rewrite import PLAN, Piece, Rewriter, pieces
 from kacap.capture.source import expand
 from kacap.capture.tshark.engine import decoder
 from kacap.classify.tracker import Tracked
-from kacap.errors import Damage, UsageError
+from kacap.errors import CaptureError, Damage, UsageError
 from kacap.model import FrameRef, SegmentRecord
 from kacap.news import each
 from kacap.pipeline import conclude, run
-from kacap.report.anonymise import Anonymiser
-from kacap.report.notes import TELLING_WORDS, Name, notes
 from kacap.wire.fields import LINK_NFLOG
 from kacap.wire.headers import headers_of
 from kacap.wire.replace import replace_addresses
@@ -67,6 +68,7 @@ def annotate(
     files = expand([paths] if isinstance(paths, str) else paths)
     if "-" in files:
         raise UsageError("-: a pipe cannot be read twice; save it first: tcpdump -w FILE")
+    before = _identities(files)
     survey = Survey(files, changes, options)
     told = Comments(survey, changes.only)
     result = Annotated(survey.analysis)
@@ -78,7 +80,22 @@ def annotate(
             reader.close()
         result.without_room += int(reader.cursor[0]["untimed"])
         result.damages += reader.damages
+    for name, one, other in zip(files, before, _identities(files), strict=True):
+        if one != other:
+            raise CaptureError(f"{name}: changed while it was annotated; copy it first")
     return result
+
+
+def _identities(files: Sequence[str]) -> list[tuple[int, ...]]:
+    """Return what tells whether a file is the same, and its content, the next time; empty where it is gone."""
+    found: list[tuple[int, ...]] = []
+    for name in files:
+        try:
+            told = Path(name).stat()
+            found.append((told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns))
+        except (OSError, ValueError):
+            found.append(())
+    return found
 
 
 class Watcher(Analyzer):
