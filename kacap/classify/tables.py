@@ -144,7 +144,7 @@ PROBE = np.dtype(
 
 EPISODE = np.dtype(
     [
-        ("silent_since_ns", "<i8"),  # NEVER: before the capture's view
+        ("silent_since_ns", "<i8"),  # NEVER: before the capture's view, or by what it lacks
         ("closed_ns", "<i8"),  # when the prober gave up; NEVER: it did not
         ("ending_ns", "<i8"),  # when what ended it came; NEVER: nothing did
         ("ending_frame", "<i8"),  # 0: none

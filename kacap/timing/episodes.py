@@ -120,8 +120,9 @@ def _take_probe(middle: Row, event: Row) -> None:
     else:
         prober.first_probe = row
     if prober.run_n == 0:
-        gap = event.time_ns - event.heard_ns if event.heard_ns != NEVER else np.int64(0)
-        prober.run_first, prober.run_since_ns = row, event.heard_ns
+        since_ns = NEVER if event.hints & HEARD_UNSEEN else event.heard_ns
+        gap = event.time_ns - since_ns if since_ns != NEVER else np.int64(0)
+        prober.run_first, prober.run_since_ns = row, since_ns
         prober.run_replies = prober.run_spoken = 0
         prober.run_ending, prober.run_ending_frame, prober.run_ending_ns = _OPEN, 0, NEVER
         prober.run_unheard = 1 if event.hints & UNHEARD else 0
@@ -208,6 +209,7 @@ def _take_abort(middle: Row, number: Row, event: Row) -> None:
     prober = middle.probers[number]
     if prober.run_n == 0:
         return
+    prober.unheard += 1 if event.hints & UNHEARD else 0
     gap = event.time_ns - middle.probes[prober.last_probe].time_ns
     if prober.run_n > 1 and gap < EARLY_ABORT * prober.run_gap_ns and not _has_hole(prober, gap):
         _end(middle, number, event, _CLOSED)
