@@ -15,12 +15,12 @@ from kacap.flows import (
     B_FIN,
     CONNECTION,
     FINISHED,
-    HEADER,
     LINGER_NS,
     NEVER,
     RECENT,
     RECENT_ROWS,
     SIDE,
+    TRACKER_STATE,
     WAS_RESET,
     rebuild,
 )
@@ -36,7 +36,7 @@ class Tracked:
     rows of EVENT in order, and each segment with its LABEL (valid until the next batch)."""
 
     closed: NDArray[np.void]
-    watched: object  # what ``beside`` knows of the rows that ended
+    watched: object  # what ``companion`` knows of the rows that ended
     opened: NDArray[np.void]
     events: NDArray[np.void]
     segments: NDArray[np.void]
@@ -59,13 +59,13 @@ class Companion(Protocol):
 class Tracker:
     """Connections across batches. Memory grows with open connections; finished ones are handed out and forgotten."""
 
-    def __init__(self, *, all_segments: bool = False, beside: Companion | None = None) -> None:
-        self.header = np.zeros(1, HEADER)
-        self.header["next_id"] = 1
-        self.header["now_ns"] = NEVER
-        self.header["all_segments"] = all_segments
+    def __init__(self, *, all_segments: bool = False, companion: Companion | None = None) -> None:
+        self.state = np.zeros(1, TRACKER_STATE)
+        self.state["next_id"] = 1
+        self.state["now_ns"] = NEVER
+        self.state["all_segments"] = all_segments
         # Private: a random number, so that nobody can choose addresses that all fall into one place of the hash table.
-        self.header["seed"] = np.random.default_rng().integers(1 << 63)
+        self.state["seed"] = np.random.default_rng().integers(1 << 63)
         self._connections, self._sides = Table(CONNECTION, FIRST_ROWS), Table(SIDE, 2 * FIRST_ROWS)
         self.table = np.full(2 * FIRST_ROWS, -1, np.int32)
         self.recent = np.zeros(RECENT_ROWS, RECENT)
@@ -73,9 +73,9 @@ class Tracker:
         self.events = np.zeros(EVENT_ROWS, EVENT)
         self.labels = np.zeros(0, LABEL)
         self.introduced = 0  # rows of WATCHED that later stages know
-        self.beside = beside
-        if beside is not None:
-            beside.move(None, 0, FIRST_ROWS)
+        self.companion = companion
+        if companion is not None:
+            companion.move(None, 0, FIRST_ROWS)
 
     @property
     def connections(self) -> NDArray[np.void]:
@@ -90,28 +90,28 @@ class Tracker:
     @property
     def used(self) -> int:
         """Rows of ``connections`` in use."""
-        return int(self.header["used"][0])
+        return int(self.state["used"][0])
 
     @property
     def now_ns(self) -> int:
         """The newest time seen, nanoseconds."""
-        return int(self.header["now_ns"][0])
+        return int(self.state["now_ns"][0])
 
     def take(self, segments: NDArray[np.void]) -> Tracked:
         """Classify SEGMENT rows that follow those taken before."""
         closed, watched = self.sweep(len(segments))
         if len(segments) > len(self.labels):
             self.labels = np.zeros(len(segments), LABEL)
-        self.header["position"] = 0
+        self.state["position"] = 0
         events = []
-        while int(self.header["position"][0]) < len(segments):
-            self.header["events"] = 0
-            columns = (self.header, self.connections, self.sides, self.table, self.recent, self.events)
+        while int(self.state["position"][0]) < len(segments):
+            self.state["events"] = 0
+            columns = (self.state, self.connections, self.sides, self.table, self.recent, self.events)
             classify(segments, self.labels, columns)
-            events.append(self.events[: int(self.header["events"][0])].copy())
+            events.append(self.events[: int(self.state["events"][0])].copy())
         found = np.concatenate(events) if events else self.events[:0]
-        if self.beside is not None:
-            self.beside.take(segments, self.labels)
+        if self.companion is not None:
+            self.companion.take(segments, self.labels)
         return Tracked(closed, watched, self._introduce(found), found, segments, self.labels[: len(segments)])
 
     def _introduce(self, events: NDArray[np.void]) -> NDArray[np.void]:
@@ -134,7 +134,7 @@ class Tracker:
         rows["state"][closed & (rows["last_ns"] < self.now_ns - LINGER_NS)] |= FINISHED
         ended = rows["state"] & FINISHED != 0
         gone: NDArray[np.void] = rows[ended].copy()
-        watched = self.beside.of(np.flatnonzero(ended)) if self.beside is not None else None
+        watched = self.companion.of(np.flatnonzero(ended)) if self.companion is not None else None
         kept = np.flatnonzero(~ended) if len(gone) else None
         del rows
         self._resize(kept, room)
@@ -155,10 +155,10 @@ class Tracker:
         while size < 2 * len(self.connections):
             size *= 2
         self.table = np.full(size, -1, np.int32)
-        self.header["used"], self.header["finished"] = used, 0
-        rebuild(self.table, self.connections, self.header)
-        if self.beside is not None:
-            self.beside.move(kept, used, len(self.connections))
+        self.state["used"], self.state["finished"] = used, 0
+        rebuild(self.table, self.connections, self.state)
+        if self.companion is not None:
+            self.companion.move(kept, used, len(self.connections))
 
     def rest(self) -> NDArray[np.void]:
         """Return the CONNECTION rows that are still held, finished or not: what the end of a capture closes."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kacap.kernels import Row, entry
 from kacap.timing.assumes import Assumes
-from kacap.timing.decide import BELOW, ESTIMATE, SHOWN, Why, decide, fit_below, look
+from kacap.timing.decide import BELOW, ESTIMATE, SHOWN, SettingReason, decide, fit_below, look
 from kacap.timing.search import FIT, GAP, IDLE, PIECES, REVERSED, WALK, search
 from kacap.timing.systems import LINUX, LINUX_BITS, ROWS, TIMERS, possible
 
@@ -25,7 +25,7 @@ FEW = 16  # probers of a host of which one may be unlike the others
 MANY = 1 << 30
 
 _LINUX = range(len(LINUX))
-_NO_GAP, _TOO_MANY = int(Why.NO_GAP), int(Why.TOO_MANY)
+_NO_GAP, _TOO_MANY = int(SettingReason.NO_GAP), int(SettingReason.TOO_MANY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ class Page:
     columns: Sequence[tuple[str, bool]]  # (name, whether it is a number)
     rows: list[list[Cell]] = field(default_factory=list)
     more_rows: str = ""
-    quiet: str = ""
+    unprobed: str = ""
     commands: list[str] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     damages: list[str] = field(default_factory=list)
@@ -125,7 +125,7 @@ def _watched(analysis: Analysis) -> str:
     return duration(capture.last_ns - capture.first_ns)
 
 
-def _headline(analysis: Analysis, probing: list[Connection]) -> str:
+def _headline(analysis: Analysis, probing: Sequence[Connection]) -> str:
     """Return the verdict over the whole capture."""
     if not probing:
         watched = _watched(analysis)
@@ -135,7 +135,7 @@ def _headline(analysis: Analysis, probing: list[Connection]) -> str:
     return f"{len(probing):,} connections probe: {probing}"
 
 
-def _summary(analysis: Analysis, probing: list[Connection]) -> list[tuple[str, str]]:
+def _summary(analysis: Analysis, probing: Sequence[Connection]) -> list[tuple[str, str]]:
     """Return the numbers at the top."""
     probers = [prober for connection in probing for prober in connection.probers]
     return [
@@ -186,7 +186,7 @@ def _told(analysis: Analysis, finding: Finding) -> Told:
     )
 
 
-def _charts(analysis: Analysis, probing: list[Connection], brief: bool) -> list[Markup]:
+def _charts(analysis: Analysis, probing: Sequence[Connection], brief: bool) -> list[Markup]:
     """Return the charts that suit what was found, as inline SVG."""
     from markupsafe import Markup
 
@@ -197,16 +197,17 @@ def _charts(analysis: Analysis, probing: list[Connection], brief: bool) -> list[
     return [Markup(inline(chart.draw(analysis, [view]), view)) for view in views]
 
 
-def _add_table(page: Page, analysis: Analysis, probing: list[Connection]) -> None:
+def _add_table(page: Page, analysis: Analysis, probing: Sequence[Connection]) -> None:
     """Add a row for each prober of the gravest connections, and what is left out."""
     shown, start_ns = probing[:ROWS], analysis.capture.first_ns or 0
     page.rows = [_row(connection, prober, start_ns) for connection in shown for prober in gravest(connection)]
     if len(probing) > len(shown):
         page.more_rows = f"{len(probing) - len(shown):,} more: {probing[len(shown) :]}"
-    quiet = analysis.quiet
-    if quiet.connections:
-        silence = duration(quiet.longest_silence_ns)
-        page.quiet = f"{counted(quiet.connections, 'connection')} without a keepalive probe; longest silence {silence}"
+    unprobed = analysis.unprobed
+    if unprobed.connections:
+        silence = duration(unprobed.longest_silence_ns)
+        number = counted(unprobed.connections, "connection")
+        page.unprobed = f"{number} without a keepalive probe; longest silence {silence}"
 
 
 def _row(connection: Connection, prober: Prober, start_ns: int) -> list[Cell]:
