@@ -154,6 +154,8 @@ class Analyzer:
         """The source has ended: close everything and return the analysis (its ``capture`` names no files yet)."""
         rest, now_ns = self.tracker.rest(), self.tracker.now_ns
         others = self._close(rest, self.observations.rest(len(rest)), now_ns)
+        del rest
+        self.tracker.release()
         analysis = self.analysis
         rows = np.concatenate(self.kept) if self.kept else self.tracker.connections[:0]
         ends_of_rows = np.concatenate([np.zeros(0, ENDED), *self.kept_ends])
@@ -167,6 +169,7 @@ class Analyzer:
             analysis.marks = np.concatenate(self.marks)
         if self.sink is not None:
             news = self._news(others)
+            self._decide_held(news)
             news.episodes = self.withheld
             news.others += [*self.held.values(), *(c for c in connections if c.probers), *analysis.findings]
             self._tell(news)
@@ -296,10 +299,14 @@ class Analyzer:
         probing, retransmitting = (int((rows[name] > 0).sum()) for name in ("window_probes", "retransmissions"))
         self.analysis.unprobed.take(first, len(rows), probing, retransmitting)
 
+    def _decide_held(self, news: News) -> set[FrameRef]:
+        """Forget the plain ACKs that proved to be something else; return the other segments that are decided now."""
+        decided = {FrameRef(int(row["file"]), int(row["frame"])) for row in news.changes.decided}
+        return {ref for ref in decided if self.held.pop(ref, None) is None}
+
     def _plain(self, tracked: Tracked, news: News) -> list[object]:
         """Return the records of segments that no event speaks of; those that may yet prove to be probes wait."""
-        decided = {FrameRef(int(row["file"]), int(row["frame"])) for row in news.changes.decided}
-        told = {ref for ref in decided if self.held.pop(ref, None) is None}
+        told = self._decide_held(news)
         found: list[object] = []
         segments, labels = tracked.segments, tracked.labels
         for i in np.flatnonzero((labels["event"] == 0) & (labels["slot"] >= 0)).tolist():

@@ -114,8 +114,6 @@ SIDE = on_lines(
         ("data_gap_ns", "<i8"),  # between the last two sendings of its newest byte; 0: it was sent once
         ("quoted_ns", "<i8"),  # when an ICMP error quoted the held ACK; NEVER: none did
         ("quoted_frame", "<i8"),
-        ("quoted_hi", "<u8"),
-        ("quoted_lo", "<u8"),
         ("dup_frame", "<i8"),
         ("dup_heard_ns", "<i8"),  # the other side's heard_ns before that ACK
         ("probe_ns", "<i8"),  # its last probe
@@ -133,9 +131,6 @@ SIDE = on_lines(
         ("held_file", "<u2"),
         ("dup_file", "<u2"),
         ("quoted_file", "<u2"),
-        ("held_ttl", "u1"),
-        ("quoted_type", "u1"),
-        ("quoted_code", "u1"),
     ]
 )
 

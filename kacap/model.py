@@ -125,6 +125,7 @@ class Prober:
     frames: tuple[FrameRef, FrameRef] | None = None  # of its first and its last probe
     lone: int = 0  # episodes that are one probe answered
     _end: Callable[[str], None] | None = field(default=None, repr=False, compare=False)
+    _times: Callable[[], list[int]] | None = field(default=None, repr=False, compare=False)
     _episodes: list[Episode] | Callable[[], list[Episode]] = field(default_factory=list, repr=False, compare=False)
     _runs: list[Episode] | Callable[[], list[Episode]] | None = field(default=None, repr=False, compare=False)
 
@@ -148,6 +149,13 @@ class Prober:
         elif callable(self._runs):
             self._runs = self._runs()
         return self._runs
+
+    @property
+    def times_ns(self) -> list[int]:
+        """When its probes were sent, in order."""
+        if self._times is not None:
+            return self._times()
+        return [probe.time_ns for episode in self.episodes for probe in episode.probes]
 
     @property
     def last(self) -> Episode | None:

@@ -104,8 +104,16 @@ class Views:
             survived_ns=int(row["survived_ns"]), longest_run=int(row["longest_run"]), unheard=int(row["unheard"]),
             connection=connection, row=number, _episodes=partial(self.episodes, number),
             _runs=partial(self.runs, number), _end=partial(self._end, number),
+            _times=partial(self._times, number),
             frames=self._frames(row), lone=int(row["episodes"] - row["runs"]),
         )  # fmt: skip
+
+    def _times(self, number: int) -> list[int]:
+        """Return when the probes of a prober were sent, in order."""
+        row, probes = self.gatherer.probers.rows[number], self.gatherer.probes.rows
+        rows = chain(probes["previous"], int(row["last_probe"]), int(row["probes"]))
+        times: list[int] = probes["time_ns"][rows].tolist()
+        return times
 
     def _frames(self, prober: np.void) -> tuple[FrameRef, FrameRef]:
         """Return the frames of the first and the last probe of a row of PROBER."""

@@ -457,9 +457,9 @@ class Connection:
         for probe in reversed(run.probes):
             answer, probe.reply, probe.outcome = probe.reply, answer, "answered"
             if answer is None:
+                self._tell_answer(event, probe)
                 break
         run.replies += 1
-        self.changes.append(("answered", event.time_ns, run.probes[-1].event.frame))
         if run.unheard:
             return
         run.spoken = True
@@ -468,12 +468,18 @@ class Connection:
         if run.replies == len(run.probes):
             self._end(side, None, None, time_ns=event.time_ns)
 
+    def _tell_answer(self, event: Event, probe: Probe) -> None:
+        """A probe has an answer now."""
+        assert probe.reply is not None
+        after_ns = probe.reply.time_ns - probe.time_ns
+        self.changes.append(("answered", event.time_ns, probe.event.frame, after_ns))
+
     def _speak(self, event: Event, side: int, run: Run) -> None:
         """The peer sent something else that the prober accepts: an answer if it came soon, alive in any case."""
         newest = run.probes[-1]
         if newest.reply is None and 0 <= event.time_ns - newest.time_ns <= min([*run.gaps, ANSWER_WAIT_NS]):
             newest.reply, newest.outcome = event, "answered"
-            self.changes.append(("answered", event.time_ns, newest.event.frame))
+            self._tell_answer(event, newest)
         ending = "closed" if event.flags & (FIN | SYN | RST) else "resumed"
         self._end(side, ending, event.frame, time_ns=event.time_ns)
 

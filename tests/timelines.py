@@ -7,6 +7,7 @@
     timestamps                           both ends carry the option, in milliseconds of the timeline
     pad 60                               Ethernet pads each frame to 60 bytes
     vlan 7                               each frame is tagged, outermost first
+    ids                                  the truth rests on IP IDs: there is no IPv6 variant
     0       A > B S win 64240 <mss 1460, sackOK, nop, wscale 7>
     +0.01   B > A S.
     +0.01   A > B .
@@ -14,12 +15,13 @@
     +0.01   B > A .                      ; reply proven
     +0      again 4                      ; duplicate-frame     (the very bytes of frame 4; ``ttl 63`` may follow)
     +1      A > B P. len 9 uncaptured    (happened, but the capture lacks it)
+    +1      B > A . lost                 (captured, but does not arrive)
     +1      R > A icmp host-unreachable quotes 4 bytes 28
 
 Times are seconds, ``+`` after the line before. Flags are tcpdump's (S F R P U . and ``none``). ``seq`` is by default
 what the sender has next, ``ack`` what the other end has next; written as a number they count from the ISN, ``nxt-1``
 from the default, ``=4294967295`` is absolute. ``len 5``, ``byte 0`` or ``data "abc"`` is payload, ``win 0`` holds on
-for that end, ``ttl``, ``id`` and ``vlan`` for that frame. A line's truth stands behind ``;``: a kind and, where it is
+for that end, ``ttl``, ``id``, ``vlan``, ``tsval`` and ``tsecr`` for that frame. A line's truth stands behind ``;``: a kind and, where it is
 judged, a grade; without it the flags and the length speak (syn, fin, rst, data, ack).
 """
 
@@ -103,6 +105,7 @@ class Timeline:
     events: list[Event]
     pad: int = 0
     version: int = 4
+    rests_on_ids: bool = False
 
     def frames(self) -> list[tuple[int, bytes]]:
         """Return (time in nanoseconds since 1970, frame) in file order."""
@@ -141,7 +144,9 @@ class Timeline:
                 yield self.shifted(end, offset)
 
     def ipv6(self) -> Timeline:
-        """The same over IPv6: 10.0.0.1 becomes fd00::a00:1."""
+        """The same over IPv6: 10.0.0.1 becomes fd00::a00:1. Itself where it is IPv6, or would lose what it rests on."""
+        if self.version == 6 or self.rests_on_ids:
+            return self
         prefix = int(ipaddress.IPv6Address("fd00::"))
         ends = {n: replace(e, address=ipaddress.IPv6Address(prefix + int(e.address))) for n, e in self.ends.items()}
         return replace(self, ends=ends, version=6)
@@ -288,6 +293,8 @@ class _Parser:
     def setting(self, words: list[str]) -> None:
         if words[0] == "timestamps":
             self.timestamps = True
+        elif words[0] == "ids":
+            self.timeline.rests_on_ids = True
         elif words[0] == "pad":
             self.timeline.pad = int(words[1])
         elif words[0] == "vlan":
@@ -331,8 +338,8 @@ class _Parser:
 
     def _segment(self, words: list[str], options: str | None) -> Event:
         sender, receiver = self.timeline.ends[words[0]], self.timeline.ends[words[2]]
-        captured = "uncaptured" not in words
-        words = [word for word in words if word != "uncaptured"]
+        captured, arrives = "uncaptured" not in words, "lost" not in words
+        words = [word for word in words if word not in ("uncaptured", "lost")]
         given = dict(zip(words[4::2], words[5::2], strict=True))
         flags = 0 if words[3] == "none" else sum(FLAGS[letter] for letter in words[3])
         sender.window = int(given.get("win", sender.window))
@@ -344,14 +351,14 @@ class _Parser:
             _number(given.get("seq", "nxt"), sender),
             _number(given.get("ack", "nxt"), receiver) if flags & ACK else 0,
             payload, 0 if flags == RST else sender.window,
-            self._options(options, sender, receiver, flags),
+            self._options(options, sender, receiver, flags, given),
             int(given.get("ttl", sender.ttl)), int(given.get("id", sender.next_id)), tags, captured=captured,
         )  # fmt: skip
-        self._after(event, sender, receiver)
+        self._after(event, sender, receiver if arrives else None)
         return event
 
     def _options(
-        self, text: str | None, sender: End, receiver: End, flags: int
+        self, text: str | None, sender: End, receiver: End, flags: int, given: dict[str, str]
     ) -> tuple[tuple[str, tuple[int, ...]], ...]:
         listed = []
         for words in (item.split() for item in (text or "").split(",") if item.strip()):
@@ -360,18 +367,22 @@ class _Parser:
             else:
                 listed.append((words[0], tuple(int(word) for word in words[1:])))
         if self.timestamps and flags != RST and "ts" not in dict(listed):
-            tsval = sender.clock + (self.now_ns - BASE_NS) // 1_000_000
-            listed[:0] = [("nop", ()), ("nop", ()), ("ts", (tsval, sender.last_tsval))]
+            now = sender.clock + (self.now_ns - BASE_NS) // 1_000_000
+            stamps = int(given.get("tsval", now)), int(given.get("tsecr", sender.last_tsval))
+            listed[:0] = [("nop", ()), ("nop", ()), ("ts", stamps)]
         return tuple(listed)
 
-    def _after(self, event: Event, sender: End, receiver: End) -> None:
-        """Both ends take note: what the sender has next, and the TSval to echo (not that of a 0-byte probe)."""
+    def _after(self, event: Event, sender: End, receiver: End | None) -> None:
+        """Both ends take note: what the sender has next, and the TSval to echo (not that of a 0-byte probe).
+
+        None: it does not arrive.
+        """
         sender.next_id += 1
         in_window = event.seq >= sender.nxt or event.payload or event.flags & SYN
         if event.flags & RST:
             return
         sender.nxt = max(sender.nxt, event.end_seq)
-        if in_window and "ts" in dict(event.options):
+        if in_window and receiver is not None and "ts" in dict(event.options):
             receiver.last_tsval = dict(event.options)["ts"][0]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import Grade, Kind
-from kacap.flows import NEVER, STAMP
+from kacap.flows import NEVER
 from kacap.kernels import Row, kernel
 from kacap.segments import ACK
 
@@ -41,10 +41,7 @@ EVENT = np.dtype(
         ("heard_2", "<i8"),
         ("heard_3", "<i8"),
         ("heard_n", "<i8"),
-        ("silence_ns", "<i8"),  # since the connection's last segment
         ("path_ns", "<i8"),  # from the place of the capture to its sender and back; 0: not seen
-        ("by_hi", "<u8"),
-        ("by_lo", "<u8"),
         ("seq", "<u4"),
         ("ack", "<u4"),
         ("payload_len", "<u4"),
@@ -52,20 +49,12 @@ EVENT = np.dtype(
         ("next", "<i4"),  # while it waits: the row of WAITING behind it, from 1; 0: it is the last
         ("file", "<u2"),
         ("window", "<u2"),
-        ("ip_id", "<u2"),
-        ("usual_ip_id", "<u2"),  # of its sender's segment before
         ("kind", "u1"),
         ("grade", "u1"),
         ("why", "u1"),
         ("from_a", "u1"),
         ("flags", "u1"),
-        ("ttl", "u1"),
-        ("usual_ttl", "u1"),  # of its sender's other segments; 0: none seen
-        ("has", "u1"),
-        ("stamped", "u1"),  # its sender's other segments carry timestamps
         ("answers", "u1"),  # 1: accepted by a peer whose probes were unanswered
-        ("icmp_type", "u1"),
-        ("icmp_code", "u1"),
         ("hints", "u1"),  # UNHEARD, UNSEEN, EXACT: what its timestamps and IP ID say of frames that are not here
         ("open", "u1"),  # 1: its kind is not decided
         ("held", "u1"),  # 1: it is a reply to an undecided run
@@ -94,14 +83,10 @@ def emit(out: Row, seg: Row, label: Row, row: Row, x: Row) -> Row:
     event.heard_ns, event.closed_ns = x.heard_ns, NEVER
     event.heard_0, event.heard_1, event.heard_2, event.heard_3 = x.heard_0, x.heard_1, x.heard_2, x.heard_3
     event.heard_n = x.heard_n
-    event.by_hi, event.by_lo, event.icmp_type, event.icmp_code = seg.by_hi, seg.by_lo, seg.icmp_type, seg.icmp_code
     event.seq, event.ack, event.payload_len = seg.seq, seg.ack, seg.payload_len
-    event.window, event.ip_id, event.flags, event.has = seg.window, seg.ip_id, seg.flags, seg.has
-    event.ttl, event.usual_ttl, event.usual_ip_id = seg.ttl, x.ttl, x.ip_id
-    event.stamped = 1 if x.known & STAMP else 0
+    event.window, event.flags = seg.window, seg.flags
     event.answers = 0
     event.path_ns = x.path_ns
-    event.silence_ns = seg.time_ns - row.last_ns
     return event
 
 
@@ -112,18 +97,17 @@ def emit_held(out: Row, seg: Row, label: Row, row: Row, y: Row) -> Row:
     event.time_ns, event.frame, event.file = y.held_ns, y.held_frame, y.held_file
     event.heard_ns = y.held_heard_ns
     event.seq, event.ack, event.payload_len = y.held_seq, y.held_ack, y.held_payload
-    event.ttl = y.held_ttl
-    event.flags, event.ip_id, event.has, event.window = ACK, 0, 0, 0
+    event.flags, event.window = ACK, 0
     event.kind, event.grade = _PROBE, _PATTERNED
     event.why = _W_REPEATS
     return event
 
 
 @kernel
-def emit_quoted(out: Row, seg: Row, label: Row, row: Row, y: Row) -> None:
+def emit_quoted(out: Row, seg: Row, label: Row, row: Row, y: Row) -> Row:
     """Append an EVENT for the ICMP error that quoted Y's held segment, now that this is known for a probe."""
     event = emit(out, seg, label, row, y)
     event.time_ns, event.frame, event.file = y.quoted_ns, y.quoted_frame, y.quoted_file
-    event.by_hi, event.by_lo, event.icmp_type, event.icmp_code = y.quoted_hi, y.quoted_lo, y.quoted_type, y.quoted_code
     event.kind, event.grade, event.why = _UNREACHABLE, _PROVEN, _W_QUOTED
     event.flags, event.payload_len = ACK, 0
+    return event

@@ -59,6 +59,16 @@ _W_QUOTED, _W_QUOTED_OTHER, _W_OUT_RST = _W["QUOTED"], _W["QUOTED_OTHER"], _W["O
 
 
 @kernel
+def _tell_held(out: Row, seg: Row, label: Row, row: Row, x: Row, from_a: Row) -> Row:
+    """Tell of X's held segment, now that it is known for what it is, and of the ICMP error that quoted it."""
+    event = emit_held(out, seg, label, row, x)
+    event.from_a = from_a
+    if x.quoted_ns != NEVER:
+        emit_quoted(out, seg, label, row, x).from_a = from_a
+    return event
+
+
+@kernel
 def _resolve_held(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> None:
     """Turn Y's held ACK into a probe if X acknowledges one more than it carried; forget it otherwise.
 
@@ -69,8 +79,7 @@ def _resolve_held(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> N
     unseen = not (y.known & SEEN and seq_diff(y.seen, seg.ack) >= 0)
     lone_byte = y.held_payload == 1 and seg.payload_len == 0
     if one_higher and (unseen or lone_byte) and not seg.flags & RST and y.held_n == 1:
-        event = emit_held(out, seg, label, row, y)
-        event.from_a = 1 - label.from_a
+        event = _tell_held(out, seg, label, row, y, 1 - label.from_a)
         event.grade, event.why = _ANSWERED, _W_LONE_BYTE if lone_byte else _W_HIGHER
         if seg.window == 0 and y.held_payload == 0:
             event.kind, event.grade, event.why = _WINDOW_PROBE, _AMBIGUOUS, _W_ZERO
@@ -111,7 +120,7 @@ def _hold(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> None:
     if same and y.sent_ns <= x.held_last_ns:
         if unknown and seg.time_ns - x.held_last_ns >= SHORT_SILENCE_NS:
             if x.held_n == 1:
-                emit_held(out, seg, label, row, x)
+                _tell_held(out, seg, label, row, x, label.from_a)
                 x.open_probes += 1
             x.held_n += 1
             x.open_probes += 1
@@ -125,8 +134,9 @@ def _hold(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> None:
         x.held_n = 1
         x.held_ns = x.held_last_ns = seg.time_ns
         x.held_frame, x.held_file = seg.frame, seg.file
-        x.held_seq, x.held_ack, x.held_payload, x.held_ttl = seg.seq, seg.ack, seg.payload_len, seg.ttl
+        x.held_seq, x.held_ack, x.held_payload = seg.seq, seg.ack, seg.payload_len
         x.held_heard_ns, x.held_peer_ns = x.heard_ns, y.heard_ns
+        x.quoted_ns = NEVER
 
 
 @kernel
@@ -194,7 +204,7 @@ def _note_probe(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> Non
         reply.time_ns, reply.frame, reply.file = y.dup_ns, y.dup_frame, y.dup_file
         reply.kind, reply.grade, reply.why = _REPLY, _PROVEN, _W_EARLY
         reply.from_a, reply.answers, reply.payload_len = 1 - label.from_a, 1, 0
-        reply.ttl, reply.usual_ttl, reply.flags = y.ttl, y.ttl, ACK
+        reply.flags = ACK
         x.open_probes = 0
         note_heard(x, seg.time_ns)
         x.heard_ns = y.dup_ns
@@ -209,7 +219,7 @@ def _take_quote(out: Row, seg: Row, label: Row, row: Row, x: Row) -> None:
         label.kind, label.why = _ACK, _W_QUOTED_OTHER
         if x.held_n == 1 and seg.seq == x.held_seq and x.quoted_ns == NEVER:
             x.quoted_ns, x.quoted_frame, x.quoted_file = seg.time_ns, seg.frame, seg.file
-            x.quoted_hi, x.quoted_lo, x.quoted_type, x.quoted_code = seg.by_hi, seg.by_lo, seg.icmp_type, seg.icmp_code
+            label.held = 1
         return
     emit(out, seg, label, row, x)
 
@@ -244,9 +254,7 @@ def _take_segment(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> N
     if y.held_n > 0:
         _resolve_held(out, seg, label, row, x, y)
     if label.kind == _ABORT and x.held_n == 1:
-        emit_held(out, seg, label, row, x)
-        if x.quoted_ns != NEVER and x.quoted_ns >= x.held_ns:
-            emit_quoted(out, seg, label, row, x)
+        _tell_held(out, seg, label, row, x, label.from_a)
     answers = _rate_answer(seg, label, x, y, accepted)
     if _may_prove_a_probe(seg, label, x):
         _hold(out, seg, label, row, x, y)

@@ -178,7 +178,7 @@ DECIDED = np.dtype(
 CHANGE = np.dtype(
     [
         ("time_ns", "<i8"),
-        ("gap_ns", "<i8"),  # SENT, SUSPECTED: before it
+        ("gap_ns", "<i8"),  # SENT, SUSPECTED: before it; ANSWERED: from the probe to its answer
         ("row", "<i4"),
         ("watched", "<i4"),
         ("number", "<i4"),  # SENT, SUSPECTED: its place in its run, from 1

@@ -27,7 +27,8 @@ from kacap.flows import (
 from kacap.rows import Table
 
 FIRST_ROWS = 4096
-EVENT_ROWS = 4096
+EVENT_ROWS = 64  # more than segments: one may bring several events
+BUFFERS = 8  # of events: more than batches are under way at once (``pipeline.AHEAD``)
 
 
 @dataclass(slots=True)
@@ -52,6 +53,9 @@ class Companion(Protocol):
     def of(self, slots: NDArray[np.intp]) -> object:
         """Return what is known of some slots."""
 
+    def release(self) -> None:
+        """Give memory back: nothing is to be taken any more."""
+
     def move(self, kept: NDArray[np.intp] | None, used: int, size: int) -> None:
         """Keep only the slots given, in order (None: the first ``used``), with room for ``size``."""
 
@@ -70,7 +74,8 @@ class Tracker:
         self.table = np.full(2 * FIRST_ROWS, -1, np.int32)
         self.recent = np.zeros(RECENT_ROWS, RECENT)
         self.recent["time_ns"] = NEVER
-        self.events = np.zeros(EVENT_ROWS, EVENT)
+        self._buffers: list[NDArray[np.void]] = [np.zeros(0, EVENT)] * BUFFERS
+        self._batches = 0
         self.labels = np.zeros(0, LABEL)
         self.introduced = 0  # rows of WATCHED that later stages know
         self.companion = companion
@@ -102,17 +107,26 @@ class Tracker:
         closed, watched = self.sweep(len(segments))
         if len(segments) > len(self.labels):
             self.labels = np.zeros(len(segments), LABEL)
-        self.state["position"] = 0
-        events = []
-        while int(self.state["position"][0]) < len(segments):
-            self.state["events"] = 0
-            columns = (self.state, self.connections, self.sides, self.table, self.recent, self.events)
-            classify(segments, self.labels, columns)
-            events.append(self.events[: int(self.state["events"][0])].copy())
-        found = np.concatenate(events) if events else self.events[:0]
+        found = self._classify(segments)
         if self.companion is not None:
             self.companion.take(segments, self.labels)
         return Tracked(closed, watched, self._introduce(found), found, segments, self.labels[: len(segments)])
+
+    def _classify(self, segments: NDArray[np.void]) -> NDArray[np.void]:
+        """Label segments; return their EVENT rows, in memory that is used again after ``BUFFERS`` batches."""
+        buffer = self._buffers[self._batches % BUFFERS]
+        if len(buffer) < len(segments) + EVENT_ROWS:
+            buffer = self._buffers[self._batches % BUFFERS] = np.zeros(len(segments) + EVENT_ROWS, EVENT)
+        self._batches += 1
+        self.state["position"] = 0
+        full: list[NDArray[np.void]] = []
+        while True:
+            self.state["events"] = 0
+            classify(segments, self.labels, (self.state, self.connections, self.sides, self.table, self.recent, buffer))
+            events: NDArray[np.void] = buffer[: int(self.state["events"][0])]
+            if int(self.state["position"][0]) >= len(segments):
+                return np.concatenate([*full, events]) if full else events
+            full.append(events.copy())
 
     def _introduce(self, events: NDArray[np.void]) -> NDArray[np.void]:
         """Return the CONNECTION rows of the events' connections that no earlier batch has introduced, in order."""
@@ -159,6 +173,14 @@ class Tracker:
         rebuild(self.table, self.connections, self.state)
         if self.companion is not None:
             self.companion.move(kept, used, len(self.connections))
+
+    def release(self) -> None:
+        """Give memory back: nothing is to be taken any more."""
+        self._connections, self._sides = Table(CONNECTION, 1), Table(SIDE, 1)
+        self.state["used"] = 0
+        self.table, self._buffers = self.table[:0], []
+        if self.companion is not None:
+            self.companion.release()
 
     def rest(self) -> NDArray[np.void]:
         """Return the CONNECTION rows that are still held, finished or not: what the end of a capture closes."""

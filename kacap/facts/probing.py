@@ -48,14 +48,15 @@ class Probing:
     def _replies(self) -> tuple[NDArray[np.int64], dict[tuple[int, int], tuple[int, int]]]:
         """When probes were answered, by the address that answered and then by time, and the span of each address."""
         probes = self.gatherer.probes.filled
-        probes = probes[probes["reply_frame"] != 0]
+        answered = probes["reply_frame"] != 0
         addresses, number = np.unique(self.address(peer=True), axis=0, return_inverse=True)
-        of = number.reshape(-1)[probes["prober"]]
-        times = probes["time_ns"] + probes["reply_after_ns"]
+        of = number.reshape(-1).astype(np.int32)[probes["prober"][answered]]
+        times = probes["time_ns"][answered] + probes["reply_after_ns"][answered]
         order = np.lexsort((times, of))
-        bounds = np.searchsorted(of[order], np.arange(len(addresses) + 1))
+        times, of = times[order], of[order]
+        bounds = np.searchsorted(of, np.arange(len(addresses) + 1))
         keys = map(tuple, addresses.tolist())
-        return times[order], dict(zip(keys, zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True), strict=True))
+        return times, dict(zip(keys, zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True), strict=True))
 
     def replied_within(self, address: str, low_ns: int, high_ns: int) -> bool:
         """Return whether an address answered a probe, on any connection, within a span."""
@@ -85,10 +86,11 @@ class Probing:
     def _at_once(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The times of probes that were answered at once, by prober, and where those of each begin."""
         episodes = self.gatherer.episodes.filled
-        episodes = episodes[(episodes["probes"] == 1) & (episodes["ending"] == _ANSWERED) & (episodes["prober"] > 0)]
-        order = np.argsort(episodes["prober"], kind="stable")
-        times = self.gatherer.probes.rows["time_ns"][episodes["last"][order]]
-        return times, np.searchsorted(episodes["prober"][order], np.arange(len(self.probers) + 1))
+        lone = (episodes["probes"] == 1) & (episodes["ending"] == _ANSWERED) & (episodes["prober"] > 0)
+        of, last = episodes["prober"][lone], episodes["last"][lone]
+        order = np.argsort(of, kind="stable")
+        times = self.gatherer.probes.rows["time_ns"][last[order]]
+        return times, np.searchsorted(of[order], np.arange(len(self.probers) + 1))
 
     def _median_ns(self, number: int) -> int:
         """Return the median time between a prober's probes that were answered at once; 0: misses outnumber them."""

@@ -84,10 +84,10 @@ def by_gravity(connections: Sequence[Connection]) -> Standing:
 def _columns(connections: Sequence[Connection]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Return state, missed probes and serial number of connections; where nobody probes the state is one beyond all."""
     if isinstance(connections, Connections):
-        probers = connections.probers
-        rows = connections.views.gatherer.probers.rows[probers]
-        states = np.where(probers > 0, _state(rows["ending"], rows["replies"] >= rows["probes"]), _NOBODY).min(axis=1)
-        missed = rows["missed"].sum(axis=1).astype(np.int64)
+        probers, table = connections.probers, connections.views.gatherer.probers.filled
+        of_prober = _state(table["ending"], table["replies"] >= table["probes"])
+        of_prober[0] = _NOBODY  # row 0 is nobody
+        states, missed = of_prober[probers].min(axis=1), table["missed"][probers].sum(axis=1).astype(np.int64)
         numbers, was_reset = connections.rows["id"].astype(np.int64), connections.ends["how"] == RESET
     else:
         states = np.array([min(map(state_of, c.probers), default=_NOBODY) for c in connections], np.int64)

@@ -175,8 +175,7 @@ def _unprobed(connection: Connection, ended: Ended, facts: ConnectionFacts | Non
 
 def probe_gaps(prober: Prober) -> list[int]:
     """Return the gaps between consecutive probes of a prober, in nanoseconds, sorted."""
-    times = sorted(probe.time_ns for episode in prober.episodes for probe in episode.probes)
-    return sorted(later - earlier for earlier, later in pairwise(times))
+    return sorted(later - earlier for earlier, later in pairwise(sorted(prober.times_ns)))
 
 
 def steady(gaps_ns: Sequence[int]) -> int | None:

@@ -58,6 +58,10 @@ class Observations:
         notes, spans = self.notes[: self._used("notes")], self.spans[: self._used("spans")]
         return _picked(Observed(self.observed, notes, spans), slots)
 
+    def release(self) -> None:
+        """Give memory back: nothing is to be taken any more."""
+        self._table = Table(OBSERVED, 1)
+
     def rest(self, number: int) -> Observed:
         """Return what was seen of the first slots, no copy: nothing is to be taken any more."""
         return Observed(self.observed[:number], self.notes[: self._used("notes")], self.spans[: self._used("spans")])

@@ -7,7 +7,7 @@ into ``LiveEvent``: when, between whom, in words.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +57,7 @@ class ProbingConnection:
     interval_gap_ns: int | None = None
     ending: str | None = None  # how the connection died, once it has
     expected: Expectation | None = None
-    reported_missed: int = -1  # the newest probe reported as missed, by its row of PROBE
+    reported_missed: set[int] = field(default_factory=set)  # probes of the run reported as missed, by row of PROBE
 
     @property
     def idle_ns(self) -> int | None:
@@ -140,6 +140,7 @@ class LiveTracker:
             what, row.interval_gap_ns = f"probe {place} of the run", gap
         else:
             what = "probe"
+            row.reported_missed.clear()
             row.idle_gap_ns = gap or row.idle_gap_ns
             row.heard_ns = time_ns - gap if gap else None
         words = f"{what} after {duration(gap)}{'' if place > 1 else ' of silence'}" if gap else what
@@ -154,8 +155,8 @@ class LiveTracker:
         row, probe, _ = self._probe(news.views, change)
         kind = Kind(int(probe["answer"]))
         how = "answered" if kind == Kind.REPLY else f"answered by {'data' if kind == Kind.DATA else kind.word}"
-        late = row.reported_missed == int(change["row"])
-        after_ns, time_ns = int(probe["reply_after_ns"]), int(change["time_ns"])
+        late = int(change["row"]) in row.reported_missed
+        after_ns, time_ns = int(change["gap_ns"]), int(change["time_ns"])
         row.run, row.answered, row.streak = 0, row.answered + 1, row.streak + 1
         row.heard_ns, row.answer_after_ns = time_ns, after_ns
         words = f"{how} after {duration(max(after_ns, 0))}{' after all' if late else ''}"
@@ -180,9 +181,9 @@ class LiveTracker:
     def _missed(self, views: Views, number: int, probe: int, now_ns: int) -> None:
         """Nothing answered a probe in time; reported once."""
         row, found = self._row(views, number), views.gatherer.probes.rows[probe]
-        if row.reported_missed == probe or found["reply_frame"]:
+        if probe in row.reported_missed or found["reply_frame"]:
             return
-        row.reported_missed = probe
+        row.reported_missed.add(probe)
         row.missed, row.streak = row.missed + 1, 0
         prober = views.gatherer.probers.rows[number]
         if int(found["time_ns"]) > self._suspected_ns.get(2 * int(prober["watched"]) + int(prober["side"]), -1):

@@ -143,6 +143,12 @@ def _take_probe(middle: Row, event: Row) -> None:
 
 
 @kernel
+def _tell_answer(middle: Row, row: Row, event: Row) -> None:
+    """Tell that a probe has an answer, which ``event`` is or has shifted to it."""
+    change(middle, _C_ANSWERED, row, event.watched, event.time_ns).gap_ns = middle.probes[row].reply_after_ns
+
+
+@kernel
 def _take_reply(middle: Row, number: Row, event: Row) -> None:
     """Take a reply to the newest probe; one more late reply shifts the pairing: the last k probes have k replies."""
     prober = middle.probers[number]
@@ -161,7 +167,7 @@ def _take_reply(middle: Row, number: Row, event: Row) -> None:
             break
         frame, file, time_ns, answer = before
         row = probe.previous
-    change(middle, _C_ANSWERED, prober.last_probe, event.watched, event.time_ns)
+    _tell_answer(middle, row, event)
     if prober.run_unheard:
         return
     prober.run_spoken = 1
@@ -185,7 +191,7 @@ def _take_speech(middle: Row, number: Row, event: Row) -> None:
         newest.reply_after_ns = event.time_ns - newest.time_ns
         newest.answer, newest.outcome = event.kind, _WAS_ANSWERED
         prober.replies += 1
-        change(middle, _C_ANSWERED, prober.last_probe, event.watched, event.time_ns)
+        _tell_answer(middle, prober.last_probe, event)
     _end(middle, number, event, _CLOSED if event.flags & (FIN | RST | SYN) else _RESUMED)
 
 

@@ -7,6 +7,7 @@ that explains the firings (``decide``); which clock the sockets of a host share 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from threading import Thread
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from kacap.kernels import Row, entry
 from kacap.timing.assumes import Assumes
 from kacap.timing.decide import BELOW, ESTIMATE, SHOWN, SettingReason, decide, fit_below, look
+from kacap.timing.history import FIRINGS_KEPT, STEP
 from kacap.timing.search import FIT, GAP, IDLE, PIECES, REVERSED, WALK, search
 from kacap.timing.systems import LINUX, LINUX_BITS, ROWS, TIMERS, possible
 
@@ -23,6 +25,7 @@ GAPS = 3  # of one prober that show its host's clock
 FEW = 16  # probers of a host of which one may be unlike the others
 
 MANY = 1 << 30
+MANY_PROBERS = 10_000  # from here on a second thread pays
 
 _LINUX = range(len(LINUX))
 _NO_GAP, _TOO_MANY = int(SettingReason.NO_GAP), int(SettingReason.TOO_MANY)
@@ -51,8 +54,21 @@ def estimate(
     rows = np.zeros(len(histories), ESTIMATE)
     with_bytes = np.array(possible(system), np.int64)[(payload_bytes > 0).astype(np.int64)]
     paths = np.where(path_ns > 0, path_ns * 1.5 + PATH_SLACK_NS, PATH_NS)
-    scratch = np.zeros((len(TIMERS), BELOW + 1), FIT), np.zeros(1, WALK), np.zeros(1, GAP), np.zeros(1, SHOWN)
-    _estimate(rows, histories, (steps[order], firsts), (with_bytes, paths), ROWS, scratch)
+
+    def part(start: int, end: int) -> None:
+        """Estimate some of the probers; the kernel leaves the interpreter to others meanwhile."""
+        scratch = (
+            np.zeros((len(TIMERS), BELOW + 1), FIT), np.zeros(1, WALK), np.zeros(1, GAP), np.zeros(1, SHOWN),
+            np.zeros(FIRINGS_KEPT, STEP),
+        )  # fmt: skip
+        kept = steps, order, firsts[start : end + 1]
+        _estimate(rows[start:end], histories[start:end], kept, (with_bytes[start:end], paths[start:end]), ROWS, scratch)
+
+    middle = len(histories) // 2 if len(histories) >= MANY_PROBERS else 0
+    other = Thread(target=part, args=(0, middle))
+    other.start()
+    part(middle, len(histories))
+    other.join()
     sure = (histories["firings"] > GAPS) & ((path_ns > 0) | (histories["idle_n"] == 0))
     clocks = _clocks(rows, hosts, sure) if system == "auto" else {}
     _narrow(rows, hosts, clocks)
@@ -61,12 +77,17 @@ def estimate(
 
 @entry
 def _estimate(rows: Row, histories: Row, kept: Row, about: Row, timers: Row, scratch: Row) -> None:
-    """Fill an ESTIMATE row for each history; ``kept`` is (steps by prober, first of each), ``about`` (bits, paths)."""
-    steps, firsts = kept
+    """Fill an ESTIMATE row for each history; ``kept`` is (steps, their order by prober, first of each).
+
+    ``about`` is (bits of the timers that each may run, round trips from the capture).
+    """
+    steps, order, firsts = kept
     bits, paths = about
-    fits, walks, gaps, shown = scratch
+    fits, walks, gaps, shown, room = scratch
     for i in range(len(rows)):
-        own = steps[firsts[i] : firsts[i + 1]]
+        own = room[: min(firsts[i + 1] - firsts[i], len(room))]
+        for k in range(len(own)):
+            own[k] = steps[order[firsts[i] + k]]
         if len(own) == 0:
             rows[i].idle_why = rows[i].interval_why = _NO_GAP
             continue

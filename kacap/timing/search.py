@@ -95,22 +95,24 @@ def _near(walk: Row, distance: Row) -> None:
 
 @kernel
 def _step_of_wheel(timer: Row, gap: Row, setting: Row, walk: Row, time_ns: Row) -> Row:
-    """Return the finest granule (ns) of Linux's wheel of which a setting explains a gap, 0: none does."""
+    """Return the finest granule (ns) of Linux's wheel of which a setting explains a gap, 0: none does.
+
+    What fires too late for a setting does so for all below it.
+    """
     jiffy = 1e9 / timer.hz
     top = _granule(np.int64(setting / jiffy + 0.5))
+    step = jiffy if gap.free else top * jiffy
+    spare = step + timer.late - (gap.least - setting)
+    while spare < 0:
+        if step >= top * jiffy:
+            return 0.0
+        spare, step = spare + 7 * step, 8 * step
+    _near(walk, spare)
     if top > 1:  # below this the setting's own granule is finer
         _near(walk, setting - 63 * (top // 8) * jiffy)
-    tried = 1 if gap.free else top
-    while tried <= top:
-        step = tried * jiffy
-        spare = step + timer.late - (gap.least - setting)
-        if spare >= 0:
-            _near(walk, spare)
-            if walk.step >= step and not _on_grid(walk, time_ns, step, timer.early, timer.late):
-                return 0.0
-            return step
-        tried *= 8
-    return 0.0
+    if walk.step >= step and not _on_grid(walk, time_ns, step, timer.early, timer.late):
+        return 0.0
+    return step
 
 
 @kernel

@@ -6,16 +6,21 @@ import io
 import re
 from pathlib import Path
 
+import analysing
+import numpy as np
 import pytest
-from kacap.report.happenings import Follower, Happening, Probing
+from analysing import pieces
 from timelines import parse
 
 import kacap
 from kacap.analyzer import Analyzer
 from kacap.capture import open_captures
+from kacap.capture.frames import FRAME, FrameBatch
 from kacap.capture.live_stream import open_growing
 from kacap.model import Endpoint, Episode
+from kacap.news import News
 from kacap.pipeline import conclude
+from kacap.report.live_events import LiveEvent, LiveTracker, ProbingConnection
 from kacap.report.live_text import Clock, Lines
 from kacap.report.records import RecordWriter
 from kacap.report.screen import cells, table
@@ -26,21 +31,47 @@ SECOND = 1_000_000_000
 A, B = Endpoint("10.0.0.1", 40000), Endpoint("10.0.0.2", 5432)
 
 
-def follow(path, *, expected=None, one_by_one=False, later_ns=0) -> tuple[list[str], Follower, Analyzer]:
-    """Return what a follower tells of a capture whose last moment is ``later_ns`` after its last frame."""
-    follower = Follower(expected)
-    analyzer = Analyzer(sink=follower.hear, segments="events")
-    told = []
+class Follower:
+    """An analyzer and its live events: give it frames and the time."""
+
+    def __init__(self, expected=None, **options) -> None:
+        self.news: list[News] = []
+        self.tracker = LiveTracker(expected)
+        self.analyzer = Analyzer(**{"sink": self.news.append, "segments": "events", **options})
+
+    def feed(self, batch: FrameBatch, now_ns: int) -> list[LiveEvent]:
+        """Return what is told of some frames, none perhaps, and of what is overdue by ``now_ns``."""
+        news = self.analyzer.feed(batch)
+        return self.tracker.take(news, self.analyzer.advance(now_ns).tolist(), now_ns)
+
+    def wait(self, now_ns: int) -> list[LiveEvent]:
+        """Return what is told when no frame comes until ``now_ns``."""
+        return self.feed(FrameBatch(np.zeros(0, np.uint8), np.zeros(0, FRAME)), now_ns)
+
+    def finish(self) -> None:
+        """End the source."""
+        self.analyzer.finish()
+        self.tracker.take(self.news[-1], [], self.analyzer.tracker.now_ns)
+
+    @property
+    def records(self) -> list[object]:
+        """Every record that is final by now."""
+        return [record for news in self.news for record in news.records()]
+
+
+def follow(path, *, expected=None, one_by_one=False) -> tuple[list[str], LiveTracker]:
+    """Return what is told of a capture, and who told it; at its end, and once more, nothing is told again."""
+    follower, told = Follower(expected), []
     for batch in open_captures([str(path)]):
-        pieces = range(len(batch.frames)) if one_by_one else [slice(None)]
-        for piece in pieces:
-            rows = batch.frames[piece : piece + 1] if one_by_one else batch.frames
-            analyzer.feed(type(batch)(batch.buffer, rows))
-            told += follower.happened(analyzer, int(rows["time_ns"][-1]))
-            last_ns = int(rows["time_ns"][-1])
-    told += follower.happened(analyzer, last_ns + later_ns)
-    told += follower.happened(analyzer, last_ns + later_ns)  # nothing is told twice
-    return [f"{one.source} > {one.destination}: {one.words}" for one in told], follower, analyzer
+        for piece in pieces(batch, range(1, len(batch.frames)) if one_by_one else []):
+            last_ns = int(piece.frames["time_ns"][-1])
+            told += follower.feed(piece, last_ns)
+    assert follower.wait(last_ns) == []
+    return [f"{one.source} > {one.destination}: {one.words}" for one in told], follower.tracker
+
+
+def first_batch(path) -> FrameBatch:
+    return next(iter(open_captures([str(path)])))
 
 
 def capture(captures, case):
@@ -48,85 +79,110 @@ def capture(captures, case):
 
 
 def test_a_dead_peer_is_told_probe_by_probe(captures):
-    lines, follower, _ = follow(capture(captures, "cut-off"), one_by_one=True)
+    lines, tracker = follow(capture(captures, "cut-off"), one_by_one=True)
     probes = [line for line in lines if ": probe" in line]
     assert len(probes) == 3
     assert [bool(re.search(r"probe (\d) of the run after 1.0\d s", line)) for line in probes] == [False, True, True]
     assert "probe after 2.0" in probes[0] and "of silence" in probes[0]
     assert sum("missed: no answer for" in line for line in lines) == 3
     assert lines[-1].startswith("10.1.0.2:40000 > 10.2.0.2:12345: RST from 10.1.0.2:40000: gave up after 3 unanswered")
-    (row,) = follower.rows.values()
+    (row,) = tracker.rows.values()
     assert (row.probes, row.answered, row.missed, row.ending) == (3, 0, 3, "gave-up")
 
 
 @pytest.mark.parametrize("case", ["cut-off", "user-timeout-short", "user-timeout-long"])
 def test_giving_up_is_told_when_it_happens_though_its_record_may_wait_for_what_is_expected(captures, case):
     """With an expectation the analyzer may find only at the end that a user timeout was behind it."""
-    frames = next(iter(open_captures([str(capture(captures, case))])))
+    frames = first_batch(capture(captures, case))
     expected = Expectation(count=3, user_timeout_ns=4 * SECOND if "short" in case else None)
-    follower, records = Follower(), []
-    analyzer = Analyzer(segments="events", expect=expected)
-    analyzer.sink = lambda record: (follower.hear(record), records.append(record))
-    analyzer.feed(frames)
-    told = [one.words for one in follower.happened(analyzer, analyzer.tracker.now_ns)]
+    follower = Follower(expect=expected)
+    told = [one.words for one in follower.feed(frames, int(frames.frames["time_ns"][-1]))]
     assert sum("gave up after" in words for words in told) == 1
-    assert [row.ending for row in follower.rows.values()] == ["gave-up"]
-    assert any(isinstance(record, Episode) for record in records) == (case == "cut-off")
-    analyzer.finish()
-    endings = [record.ending for record in records if isinstance(record, Episode)]
+    assert [row.ending for row in follower.tracker.rows.values()] == ["gave-up"]
+    assert any(isinstance(record, Episode) for record in follower.records) == (case == "cut-off")
+    follower.finish()
+    endings = [record.ending for record in follower.records if isinstance(record, Episode)]
     assert endings == ["user-timeout" if "short" in case else "gave-up"]
 
 
-def test_lines_do_not_depend_on_how_the_frames_were_cut(captures):
-    def timeless(lines):  # how long an answer has been waited for is known when it is looked
-        return sorted(re.sub(r"(no answer for|next probe due in) [^;]+", r"\1", line) for line in lines)
+@pytest.mark.parametrize("case", [case for case in analysing.small_cases() if len(analysing.files_of(case)) == 1])
+def test_lines_do_not_depend_on_how_the_frames_were_cut(case):
+    (path,) = analysing.files_of(case)
+    assert timeless(follow(path)[0]) == timeless(follow(path, one_by_one=True)[0])
 
-    for case in ("cut-off", "up", "mid-connection", "restarted", "recovered", "both-probe"):
-        path = capture(captures, case)
-        assert timeless(follow(path)[0]) == timeless(follow(path, one_by_one=True)[0]), case
+
+def timeless(lines: list[str]) -> list[str]:
+    """Lines without what is known only when it is looked: for how long an answer has been waited for, and will be."""
+    return sorted(re.sub(r"; next probe due in .*|(no answer for) [^;]+", r"\1", line) for line in lines)
+
+
+LATE = """
+A 10.0.0.1:40000 isn 1000
+B 10.0.0.2:80 isn 5000
+0        A > B S
++0.001   B > A S.
++0.001   A > B .
++10      A > B . seq nxt-1
++1       A > B . seq nxt-1
++1       A > B . seq nxt-1
++0.5     B > A .
++1       B > A .
++1       B > A .
++10      A > B . seq nxt-1
++0.001   B > A .
+"""
+
+
+def test_every_late_answer_is_told_once_however_the_frames_were_cut(tmp_path):
+    parse(LATE).write_pcap(tmp_path / "late.pcap")
+    for one_by_one in (False, True):
+        lines, tracker = follow(tmp_path / "late.pcap", one_by_one=one_by_one)
+        answers = [re.search(r"answered after ([^;]+)", line) for line in lines]
+        after_all = " after all" if one_by_one else ""  # told as missed before
+        expected = ["500 ms", f"1.50 s{after_all}", f"2.50 s{after_all}", "1.00 ms"]
+        assert [found[1] for found in answers if found] == expected
+        (row,) = tracker.rows.values()
+        assert (row.probes, row.answered, row.missed) == (4, 4, 0)
 
 
 def test_every_answer_is_told_with_its_delay_and_the_next_probe(captures):
-    lines, _, _ = follow(capture(captures, "up"), one_by_one=True)
+    lines, _ = follow(capture(captures, "up"), one_by_one=True)
     probes, answers = ([line for line in lines if word in line] for word in (": probe", ": answered after"))
     assert len(probes) == len(answers) >= 2
     assert all(re.search(r"answered after [\d.]+ [um]s; next probe due in 2\.0\d s", line) for line in answers[1:])
 
 
-def test_a_miss_is_told_when_it_is_overdue_though_no_frame_comes(captures, tmp_path):
-    frames = next(iter(open_captures([str(capture(captures, "cut-off"))])))
+def test_a_miss_is_told_when_it_is_overdue_though_no_frame_comes(captures):
+    frames = first_batch(capture(captures, "cut-off"))
     follower = Follower()
-    analyzer = Analyzer(sink=follower.hear, segments="events")
     probe = 7  # the eighth frame is the first probe: see the README's sample
-    analyzer.feed(type(frames)(frames.buffer, frames.frames[: probe + 1]))
     sent_ns = int(frames.frames["time_ns"][probe])
-    assert "probe" in follower.happened(analyzer, sent_ns)[-1].words
-    assert follower.happened(analyzer, sent_ns + SECOND - 1) == []
-    (missed,) = follower.happened(analyzer, sent_ns + SECOND)
+    told = follower.feed(FrameBatch(frames.buffer, frames.frames[: probe + 1]), sent_ns)
+    assert "probe" in told[-1].words
+    assert follower.wait(sent_ns + SECOND - 1) == []
+    (missed,) = follower.wait(sent_ns + SECOND)
     assert missed.words == "missed: no answer for 1.00 s"
     assert missed.time_ns == sent_ns + SECOND
-    assert follower.happened(analyzer, sent_ns + 60 * SECOND) == []
+    assert follower.wait(sent_ns + 60 * SECOND) == []
 
 
 def test_probes_that_nobody_answers_from_the_start_have_a_row_before_it_is_sure_what_they_are(captures):
-    frames = next(iter(open_captures([str(captures / "crafted" / "55-mid-capture-unanswered" / "capture.pcap")])))
+    frames = first_batch(captures / "crafted" / "55-mid-capture-unanswered" / "capture.pcap")
     follower = Follower()
-    analyzer = Analyzer(sink=follower.hear, segments="events")
     missed = []
-    for number, sent_ns in enumerate(frames.frames["time_ns"].tolist()):
-        analyzer.feed(type(frames)(frames.buffer, frames.frames[number : number + 1]))
-        for now_ns in (sent_ns, sent_ns + SECOND):
-            follower.happened(analyzer, now_ns)
-            missed.append([row.missed for row in follower.suspects])
+    for piece in pieces(frames, range(1, len(frames.frames))):
+        sent_ns = int(piece.frames["time_ns"][0])
+        for tell, now_ns in ((follower.feed, sent_ns), (lambda _, now_ns: follower.wait(now_ns), sent_ns + SECOND)):
+            tell(piece, now_ns)
+            missed.append([row.missed for row in follower.tracker.suspects])
     assert missed == [[], [], [1], [2], [2], [3], [3], [4]]
-    (row,) = follower.suspects
+    (row,) = follower.tracker.suspects
     assert (str(row.prober), str(row.peer), row.run) == ("10.0.0.1:40000", "10.0.0.2:80", 4)
     assert "(4 waiting)" in "\n".join(drawn([row]))
-    assert not follower.rows
-    analyzer.finish()
-    follower.happened(analyzer, sent_ns)
-    assert not follower.suspects
-    assert [row.run for row in follower.rows.values()] == [4]
+    assert not follower.tracker.rows
+    follower.finish()
+    assert not follower.tracker.suspects
+    assert [row.run for row in follower.tracker.rows.values()] == [4]
 
 
 STUCK = """
@@ -142,7 +198,7 @@ def test_probes_in_front_of_a_closed_window_are_told_though_their_gaps_do_not_te
     again = "+60 A > B .  seq nxt-1\n+0.001 B > A .  win 0\n"
     parse(STUCK + 4 * again).write_pcap(tmp_path / "stuck.pcap")
     for one_by_one in (False, True):
-        lines, _, _ = follow(tmp_path / "stuck.pcap", one_by_one=one_by_one)
+        lines, _ = follow(tmp_path / "stuck.pcap", one_by_one=one_by_one)
         assert lines == 3 * [
             "10.0.0.1:40000 > 10.0.0.2:80: keepalive or zero-window probe: the window of 10.0.0.2:80 is 0, "
             "and the gaps do not tell yet"
@@ -151,25 +207,23 @@ def test_probes_in_front_of_a_closed_window_are_told_though_their_gaps_do_not_te
 
 def test_with_drops_a_miss_is_told_with_doubt(captures):
     follower = Follower()
-    follower.word = "missed or not captured"
-    analyzer = Analyzer(sink=follower.hear, segments="events")
-    for batch in open_captures([str(capture(captures, "cut-off"))]):
-        analyzer.feed(batch)
-    told = follower.happened(analyzer, analyzer.tracker.now_ns)
+    follower.tracker.word = "missed or not captured"
+    frames = first_batch(capture(captures, "cut-off"))
+    told = follower.feed(frames, int(frames.frames["time_ns"][-1]))
     assert sum(one.words.startswith("missed or not captured: ") for one in told) == 3
 
 
 def test_a_reset_names_who_sent_it(captures):
-    lines, follower, _ = follow(capture(captures, "restarted"), one_by_one=True)
+    lines, tracker = follow(capture(captures, "restarted"), one_by_one=True)
     assert re.search(r"^(\S+) > \S+: RST from \1 in answer to ", lines[-1])
-    assert [row.ending for row in follower.rows.values()] == ["reset"]
+    assert [row.ending for row in tracker.rows.values()] == ["reset"]
 
 
 def test_a_gap_is_compared_with_what_the_socket_is_set_to(captures):
     def expected(prober, peer):
         return Expectation(2, 1, 3, source="socket option")
 
-    lines, _, _ = follow(capture(captures, "cut-off"), expected=expected)
+    lines, _ = follow(capture(captures, "cut-off"), expected=expected)
     probes = [line for line in lines if ": probe" in line]
     assert re.search(r"\(expected 2 s, socket option: \d+(\.\d+)? (ms|us) late\)$", probes[0])
     assert re.search(r"\(expected 1 s, socket option: [\d.]+ ms late\)$", probes[1])
@@ -181,9 +235,9 @@ LAB = Path(__file__).resolve().parent.parent.parent / "captures" / "lab"
 @pytest.mark.parametrize("path", [*map(str, sorted(LAB.glob("*/*.pcapng")))], ids=lambda path: Path(path).parent.name)
 def test_a_stream_gives_the_records_of_the_file(path):
     outs = [io.StringIO(), io.StringIO()]
-    kacap.read(path, sink=RecordWriter(outs[0], [path]), segments="events")
+    kacap.read(path, news=RecordWriter(outs[0], [path]).news, segments="events")
     source = open_growing(path)
-    analyzer = Analyzer(sink=RecordWriter(outs[1], [path]), segments="events")
+    analyzer = Analyzer(sink=RecordWriter(outs[1], [path]).news, segments="events")
     for batch in source:
         analyzer.feed(batch)
     conclude(source, analyzer)
@@ -215,7 +269,7 @@ def test_the_default_time_is_local_and_four_letters_add_the_date(monkeypatch):
 
 def test_lines_are_clean_and_brief_ones_tell_only_what_goes_wrong():
     out = io.StringIO()
-    fine, bad = Happening(T0, A, B, "answered", "good"), Happening(T0, A, B, "missed\x1b[2J", "bad")
+    fine, bad = LiveEvent(T0, A, B, "answered", "good"), LiveEvent(T0, A, B, "missed\x1b[2J", "bad")
     Lines(out, Clock(1), brief=True).write([fine, bad])
     assert out.getvalue() == "10.0.0.1:40000 > 10.0.0.2:5432: missed?[2J\n"
 
@@ -224,24 +278,24 @@ def drawn(rows, room=10) -> list[str]:
     from rich.console import Console
 
     out = io.StringIO()
-    Console(file=out, width=130).print(table(Analyzer(), rows, T0, "8 packets captured", room))
+    Console(file=out, width=130).print(table(rows, T0, "8 packets captured", room))
     return [line.rstrip() for line in out.getvalue().splitlines()]
 
 
 def test_the_screen_has_a_row_for_each_prober_and_what_is_wrong_on_top():
-    fine = Probing(1, A, B, probes=3, answered=3, heard_ns=T0 - SECOND, probe_ns=T0 - SECOND, answer_after_ns=50_000,
-                   idle_gap_ns=2 * SECOND)  # fmt: skip
-    waiting = Probing(2, B, A, probes=2, missed=2, run=2, heard_ns=T0 - 4 * SECOND, probe_ns=T0 - SECOND,
+    fine = ProbingConnection(1, A, B, probes=3, answered=3, heard_ns=T0 - SECOND, probe_ns=T0 - SECOND,
+                             answer_after_ns=50_000, idle_gap_ns=2 * SECOND)  # fmt: skip
+    waiting = ProbingConnection(2, B, A, probes=2, missed=2, run=2, heard_ns=T0 - 4 * SECOND, probe_ns=T0 - SECOND,
                       expected=Expectation(2, 3, 9, source="socket option"))  # fmt: skip
-    dead = Probing(3, A, B, missed=3, heard_ns=T0 - 9 * SECOND, ending="gave-up")
+    dead = ProbingConnection(3, A, B, missed=3, heard_ns=T0 - 9 * SECOND, ending="gave-up")
     lines = drawn([fine, waiting, dead])
     assert re.split(r"\s{2,}", lines[0]) == [
         "Prober > peer", "Silent for", "Next probe in", "Answered in", "Missed", "Settings",
     ]  # fmt: skip
     assert [line.split()[0] for line in lines[1:4]] == [str(A), str(B), str(A)]
     assert "gave up" in lines[1]
-    assert cells(Analyzer(), waiting, T0)[1:4] == ["4.00 s", "2.00 s (2 waiting)", "none yet"]
-    assert cells(Analyzer(), waiting, T0)[4:] == ["2", "2/3/9 (socket option)"]
-    assert cells(Analyzer(), fine, T0)[1:] == ["1.00 s", "1.00 s", "50 us", "0", "idle 2.00 s (seen)"]
+    assert cells(waiting, T0)[1:4] == ["4.00 s", "2.00 s (2 waiting)", "none yet"]
+    assert cells(waiting, T0)[4:] == ["2", "2/3/9 (socket option)"]
+    assert cells(fine, T0)[1:] == ["1.00 s", "1.00 s", "50 us", "0", "idle 2.00 s (seen)"]
     assert lines[-1] == "8 packets captured"
     assert drawn([fine, waiting, dead], room=1)[-1] == "2 more; 8 packets captured"

@@ -76,6 +76,19 @@ def test_timestamps_echo_the_last_segment_in_window_and_not_a_probe() -> None:
     assert [segment.timestamps for segment in found][3:] == [(1020, 10), (2020, 1020), (3020, 2020), (4020, 1020)]
 
 
+def test_what_does_not_arrive_is_captured_and_echoed_by_nobody() -> None:
+    text = "timestamps\n" + HANDSHAKE + "+1 B > A P. len 5 lost\n+1 A > B . ack 1\n+1 A > B . tsval 7 tsecr 8\n"
+    found = read(parse(ENDS + text))
+    assert [segment.timestamps for segment in found][3:] == [(1020, 20), (2020, 10), (7, 8)]
+    assert [segment.ack for segment in found][4:] == [5001, 5006]
+
+
+def test_what_rests_on_ip_ids_has_no_ipv6_variant() -> None:
+    story = parse(ENDS + "ids\n" + HANDSHAKE)
+    assert story.ipv6() is story
+    assert parse(ENDS + HANDSHAKE).ipv6().version == 6
+
+
 @pytest.mark.parametrize("name", ["as written", "ipv6", "swapped", "vlan"])
 def test_all_checksums_are_right(name: str) -> None:
     timeline = parse(ENDS + HANDSHAKE + "+1 A > B P. len 5\n+1 R > A icmp time-exceeded quotes 4\n")

@@ -50,7 +50,7 @@ def variants(timeline: Timeline) -> Iterator[tuple[str, Timeline]]:
     """The same story with its ends exchanged, over IPv6, in a VLAN."""
     yield "as written", timeline
     yield "ends exchanged", timeline.swapped()
-    yield "IPv6", timeline.ipv6() if timeline.version == 4 else timeline
+    yield "IPv6", timeline.ipv6()
     yield "QinQ", timeline.with_vlan(7, 8)
 
 

@@ -21,7 +21,7 @@ def timeline_of(case: str) -> Timeline:
 def variants(timeline: Timeline) -> Iterator[tuple[str, Timeline]]:
     yield "as written", timeline
     yield "ends swapped", timeline.swapped()
-    yield "IPv6", timeline.ipv6() if timeline.version == 4 else timeline
+    yield "IPv6", timeline.ipv6()
     yield "VLAN", timeline.with_vlan(7)
     yield "QinQ", timeline.with_vlan(7, 8)
     shifts = list(timeline.wraps())

@@ -99,7 +99,9 @@ def changes(gatherer: Both) -> dict[int, list[tuple]]:
                 first = gatherer.probes.rows[episode["first"]]
                 one = (*one, (int(first["file"]), int(first["frame"])), str(ENDINGS[episode["ending"]]))
             if what in (Change.SENT, Change.SUSPECTED):
-                one = (*one, int(row["number"]), int(row["gap_ns"]))
+                one = (*one, int(row["number"]))
+            if what in (Change.SENT, Change.SUSPECTED, Change.ANSWERED):
+                one = (*one, int(row["gap_ns"]))
             found[int(row["watched"])].append(one)
     return found
 
