@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.addresses import address_text
+from kacap.classify.kind_reasons import SENTENCES, KindReason
 from kacap.classify.kinds import ENDINGS, GRADE_WORDS, KIND_WORDS, Ending
-from kacap.classify.reasons import SENTENCES, Why
 from kacap.classify.tables import Outcome
 from kacap.flows import BEGAN, NEVER
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Probe, Prober, SegmentRecord
@@ -60,8 +60,8 @@ class Views:
                 Probe(
                     number, FrameRef(file, frame), time_ns, side, peer, GRADE_WORDS[grade], payload, reply,
                     after_ns if reply else None, OUTCOMES[outcome],
-                )  # fmt: skip
-            )
+                )
+            )  # fmt: skip
         return made
 
     def _made(self, prober: int, rows: NDArray[np.int64]) -> list[Episode]:
@@ -127,7 +127,8 @@ class Views:
     def _times(self, number: int) -> list[int]:
         """Return when the probes of a prober were sent, in order."""
         row, probes = self.gatherer.probers.rows[number], self.gatherer.probes.rows
-        times: list[int] = probes["time_ns"][chain(probes["previous"], int(row["last_probe"]), int(row["probes"]))].tolist()
+        rows = chain(probes["previous"], int(row["last_probe"]), int(row["probes"]))
+        times: list[int] = probes["time_ns"][rows].tolist()
         return times
 
     def _frames(self, prober: np.void) -> tuple[FrameRef, FrameRef]:
@@ -149,7 +150,7 @@ class Views:
         return SegmentRecord(
             FrameRef(int(row["file"]), int(row["frame"])), int(row["time_ns"]), int(watched["id"]),
             *((a, b) if row["from_a"] else (b, a)), KIND_WORDS[row["kind"]], GRADE_WORDS[row["grade"]],
-            SENTENCES[Why(row["why"])],
+            SENTENCES[KindReason(row["why"])],
         )
 
 

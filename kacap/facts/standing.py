@@ -29,13 +29,13 @@ _NOBODY = len(STATES)
 
 
 def _state(codes: NDArray[np.integer], all_answered: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the place in STATES of probers, by the codes of their endings."""
+    """Return the index in STATES of probers, by the codes of their endings."""
     states = _BY_CODE[codes]
     return np.where(all_answered & (states > _UNREACHABLE), _ANSWERED, states)
 
 
 def state_of(prober: Prober) -> int:
-    """Return the place in STATES of one prober: 0 is the gravest."""
+    """Return the index in STATES of one prober: 0 is the gravest."""
     code = np.array([ENDINGS.index(Ending(prober.ending))])
     return int(_state(code, np.array([prober.replies >= prober.probes]))[0])
 
@@ -58,23 +58,23 @@ class Standing(Sequence[Connection]):
     """The connections that probe, gravest first, then most misses, then in order of their first segment."""
 
     def __init__(
-        self, connections: Sequence[Connection], places: NDArray[np.int64], states: NDArray[np.int64]
+        self, connections: Sequence[Connection], order: NDArray[np.int64], states: NDArray[np.int64]
     ) -> None:
-        self._connections, self._places, self.states = connections, places, states
+        self._connections, self._order, self.states = connections, order, states
 
     def __len__(self) -> int:
         """Return how many there are."""
-        return len(self._places)
+        return len(self._order)
 
     @overload
-    def __getitem__(self, place: int) -> Connection: ...
+    def __getitem__(self, index: int) -> Connection: ...
     @overload
-    def __getitem__(self, place: slice) -> Standing: ...
-    def __getitem__(self, place: int | slice) -> Connection | Standing:
+    def __getitem__(self, index: slice) -> Standing: ...
+    def __getitem__(self, index: int | slice) -> Connection | Standing:
         """Return one of them, or some in the same order."""
-        if isinstance(place, slice):
-            return Standing(self._connections, self._places[place], self.states[place])
-        return self._connections[int(self._places[place])]
+        if isinstance(index, slice):
+            return Standing(self._connections, self._order[index], self.states[index])
+        return self._connections[int(self._order[index])]
 
     @property
     def totals(self) -> Totals:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from kacap.analysis import MARK, Analysis, Quiet
+from kacap.analysis import MARK, Analysis, UnprobedSummary
 from kacap.classify.kinds import Kind
 from kacap.errors import Damage
 from kacap.model import CaptureSummary, Connection, Drop, Endpoint, Episode, Finding, FrameRef, Probe, Prober, Setting
@@ -191,13 +191,13 @@ def many() -> Analysis:
             one.connection = run.connection
     silent = connection([], number=30, last=700, a=V6, b=Endpoint("fd00::2", 40000))
     silent.longest_silence_ns = 611 * S
-    return analysis(*healthy, gone, dead, last=700, quiet=Quiet(4970, 611 * S, silent, 2, 31))
+    return analysis(*healthy, gone, dead, last=700, unprobed=UnprobedSummary(4970, 611 * S, silent, 2, 31))
 
 
 def quiet() -> Analysis:
     """Return a capture without any probe, every connection kept."""
     silent = connection([], last=14.0, a=V6, b=Endpoint("fd00::2", 40000))
-    return analysis(silent, last=14.0, quiet=Quiet(1, 3 * S, silent, 0, 0))
+    return analysis(silent, last=14.0, unprobed=UnprobedSummary(1, 3 * S, silent, 0, 0))
 
 
 def empty() -> Analysis:

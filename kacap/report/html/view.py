@@ -74,7 +74,7 @@ class Page:
     columns: Sequence[tuple[str, bool]]  # (name, whether it is a number)
     rows: list[list[Cell]] = field(default_factory=list)
     more_rows: str = ""
-    quiet: str = ""
+    unprobed: str = ""
     commands: list[str] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     damages: list[str] = field(default_factory=list)
@@ -203,10 +203,11 @@ def _add_table(page: Page, analysis: Analysis, probing: Standing) -> None:
     page.rows = [_row(connection, prober, start_ns) for connection in shown for prober in gravest(connection)]
     if len(probing) > len(shown):
         page.more_rows = f"{len(probing) - len(shown):,} more: {probing[len(shown) :]}"
-    quiet = analysis.quiet
-    if quiet.connections:
-        silence = duration(quiet.longest_silence_ns)
-        page.quiet = f"{counted(quiet.connections, 'connection')} without a keepalive probe; longest silence {silence}"
+    unprobed = analysis.unprobed
+    if unprobed.connections:
+        silence = duration(unprobed.longest_silence_ns)
+        number = counted(unprobed.connections, "connection")
+        page.unprobed = f"{number} without a keepalive probe; longest silence {silence}"
 
 
 def _row(connection: Connection, prober: Prober, start_ns: int) -> list[Cell]:
