@@ -80,17 +80,18 @@ class Standing(Sequence[Connection]):
     def totals(self) -> Totals:
         """How many probers they have, and what these sent and got in all."""
         if isinstance(self._connections, Connections):
-            numbers = self._connections.probers[self._places].ravel()
+            numbers = self._connections.probers[self._order].ravel()
             found = self._connections.views.gatherer.probers.filled[numbers[numbers > 0]]
             return Totals(len(found), *(int(found[name].sum()) for name in ("probes", "replies", "missed")))
         probers = [prober for connection in self for prober in connection.probers]
-        return Totals(len(probers), *(sum(getattr(p, name) for p in probers) for name in ("probes", "replies", "missed")))
+        numbers_sent = ((p.probes, p.replies, p.missed) for p in probers)
+        return Totals(len(probers), *map(sum, zip(*numbers_sent, strict=True)) if probers else (0, 0, 0))
 
     @property
     def gaps_ns(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The silences before runs of probes, and the gaps within runs, nanoseconds, sorted."""
         if isinstance(self._connections, Connections):
-            first, later = self._connections.views.gaps(self._connections.probers[self._places].ravel())
+            first, later = self._connections.views.gaps(self._connections.probers[self._order].ravel())
         else:
             episodes = [e for connection in self for prober in connection.probers for e in prober.episodes]
             first = np.array([e.first_gap_ns for e in episodes if e.first_gap_ns is not None], np.int64)

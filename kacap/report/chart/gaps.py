@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from kacap.analysis import Analysis
+from kacap.facts.standing import Standing, by_gravity
 from kacap.model import Connection, IdleDeaths
 from kacap.report.chart import page as paper
 from kacap.report.chart.axis import log_ticks
@@ -17,7 +18,6 @@ from kacap.report.chart.firings import thinned
 from kacap.report.chart.limits import within
 from kacap.report.chart.palette import ORANGE, VERMILLION, Theme
 from kacap.report.chart.words import headline, population, probers_of
-from kacap.facts.standing import Standing, by_gravity
 from kacap.units import between, duration
 
 COLUMNS = 1_000
