@@ -134,6 +134,7 @@ def _take_probe(middle: Row, event: Row) -> None:
         prober.unheard += 1 if event.hints & UNHEARD else 0
     prober.run_n += 1
     prober.probes += 1
+    prober.rows += 1
     prober.last_probe, prober.last_ns, prober.overdue = row, event.time_ns, 0
     prober.grade = max(prober.grade, event.grade)
     prober.path_ns = event.path_ns
