@@ -46,7 +46,8 @@ STEP = np.dtype(
 POOL = np.dtype([("used", "<i8")])  # how many STEP rows are in use
 # A prober's firings in numbers. gap: between firings; idle: from what was last heard to the probe; interval: between
 # firings with nothing heard in between; timeout: a TCP_USER_TIMEOUT above the one and up to the other would have ended
-# the last run as well (0: no run was given up); run: firings since anything was heard. Lengths of runs: exhausted ones ended in an abort, the longest that did not.
+# the last run as well (0: no run was given up); run: firings since anything was heard. Lengths of runs: exhausted ones
+# ended in an abort, the longest that did not.
 HISTORY = np.dtype(
     [
         ("newest_ns", "<i8"), ("since_ns", "<i8"), ("newest_step", "<i8"),  # the newest firing, what it had heard
@@ -57,6 +58,7 @@ HISTORY = np.dtype(
         ("shape_n", "i1"),  # how many moments were heard in it, -1: not known
         ("began", "u1"),  # the capture shows the connection's SYN
         ("flags", "u1"),
+        ("holes", "u1"),  # 1: probes of a run that was given up may be missing, as IP IDs or timestamps show
         ("exhausted_n", "<i4"), ("exhausted_min", "<i4"), ("exhausted_max", "<i4"), ("longest_run", "<i4"),
         ("inexact", "<i4"),  # firings of which it is not proven that the capture shows all that the prober had heard
     ],
@@ -162,6 +164,8 @@ def take_run_end(history: Row, length: Row, exhausted: Row) -> None:
         return
     if history.exhausted_n == 0 or length < history.exhausted_min:
         history.exhausted_min = length
+    if history.run <= length:  # what was heard before one of its firings is not known
+        history.holes = 1
     history.exhausted_max = max(history.exhausted_max, length)
     history.exhausted_n += 1
 
