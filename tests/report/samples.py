@@ -7,9 +7,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from kacap.analysis import MARK, Analysis, Quiet
+from kacap.analysis import MARK, Quiet
 from kacap.classify.kinds import Kind
 from kacap.errors import Damage
+from kacap.library import Analysis
 from kacap.model import CaptureSummary, Connection, Drop, Endpoint, Episode, Finding, FrameRef, Probe, Prober, Setting
 
 S = 1_000_000_000
