@@ -66,7 +66,8 @@ class Episode:
     """A run of probes with one ending; an answered probe is an episode of its own.
 
     ``silent_since_ns`` is when the prober last accepted a segment from the peer (None: before the capture's view, or
-    one that the capture lacks); ``first_gap_ns`` from there to the first probe; ``gaps_ns`` between the probes, and from the last to an abort.
+    one that the capture lacks); ``first_gap_ns`` from there to the first probe; ``gaps_ns`` between the probes, and
+    from the last to an abort.
     """
 
     connection: int

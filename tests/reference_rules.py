@@ -48,7 +48,7 @@ class SegmentLike(Protocol):
     has_options: bool
     ip_id: int
     is_quote: bool
-    lane: tuple[tuple[str, int], ...]
+    encapsulation: tuple[tuple[str, int], ...]
     time_ns: int
 
 
@@ -111,7 +111,7 @@ def classify(segments: Sequence[SegmentLike]) -> list[Verdict]:
     flows: dict[object, list[Item]] = defaultdict(list)
     for index, segment in enumerate(segments):
         a, b = (segment.src, segment.sport), (segment.dst, segment.dport)
-        flows[segment.lane, min(a, b), max(a, b)].append(Item(index, segment, int(a > b)))
+        flows[segment.encapsulation, min(a, b), max(a, b)].append(Item(index, segment, int(a > b)))
     scans = scans_of(segments)
     for items in flows.values():
         for item in duplicates(items):

@@ -1,4 +1,4 @@
-"""The rows that the middle of the house fills: connections with probes, what of them is undecided, probers, probes, episodes.
+"""The rows that the analysis fills: connections with probes, what of them is undecided, probers, probes, episodes.
 
 Every table is a structured array whose rows are all zero before they are written. Rows refer to each other by index;
 times are nanoseconds since 1970, ``flows.NEVER`` where nothing was seen.

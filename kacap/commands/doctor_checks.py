@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kacap.capture.library import load_libpcap
-from kacap.capture.live import ENGINES, open_live
+from kacap.capture.live_capture import ENGINES, open_live
 from kacap.capture.privileges import drop, in_child, rights_of_threads, whom_to_become
 from kacap.capture.rights import RUN_AS_ROOT, RUN_WITH_RIGHT, effective, has
 from kacap.commands.version import installed

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from kacap.analysis import Analysis
 from kacap.analyzer import Analyzer
 from kacap.capture.frames import FrameBatch
-from kacap.capture.live import open_live
+from kacap.capture.live_capture import open_live
 from kacap.capture.live_source import LiveSource
 from kacap.capture.live_stream import open_growing
 from kacap.capture.privileges import User, drop, is_privileged, may_write
@@ -28,8 +28,8 @@ from kacap.news import News
 from kacap.outputs import refuse_inputs
 from kacap.pipeline import conclude
 from kacap.report import text
-from kacap.report.live import Clock, Lines
 from kacap.report.live_events import LiveTracker, ProbingConnection
+from kacap.report.live_text import Clock, Lines
 from kacap.report.records import RecordWriter
 from kacap.report.screen import Screen
 
@@ -156,7 +156,7 @@ class Run:
             self.sockets.look_ahead(len(batch.frames) > 0)
         events = self.live.take(news, self.analyzer.advance(source.now_ns).tolist(), source.now_ns)
         if self.screen is not None and self.screen.is_due(source.now_ns):
-            self.live.hear(self.analyzer.heard_ns())
+            self.live.update_heard(self.analyzer.heard_ns())
             rows = [*self.live.rows.values(), *self.live.suspects]
             self.screen.draw(rows, source.now_ns, self._foot())
         elif not self.options["as_json"]:

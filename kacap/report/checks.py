@@ -13,8 +13,8 @@ from kacap.analysis import Analysis
 from kacap.model import Setting
 from kacap.report.records import setting_fields, written
 from kacap.report.settings import seen
+from kacap.timing.judging import OK
 from kacap.timing.outcome import MET, NO_EVIDENCE, NOT_MET, Check, Checked, Outcome
-from kacap.timing.verdicts import OK
 from kacap.units import clean, counted, duration
 
 SHOWN = 20  # connections in the text; those that fail come first

@@ -69,7 +69,7 @@ def _lines(analysis: Analysis, everything: bool, brief: bool, verbose: bool) -> 
         yield f"{len(probing) - len(shown):,} more: {probing[len(shown):]} (--all shows every one)", "dim"
     yield from _others(analysis, everything)
     yield from _findings(analysis, None)
-    yield from _quiet_findings(analysis, verbose)
+    yield from _findings_aside(analysis, verbose)
     yield from _understood(analysis)
 
 
@@ -170,22 +170,22 @@ def _others(analysis: Analysis, everything: bool) -> Iterator[Line]:
     for connection in kept:
         silence, watched = duration(connection.longest_silence_ns), duration(connection.last_ns - connection.first_ns)
         yield f"{connection.a} - {connection.b}: no keepalive in {watched}, longest silence {silence}", ""
-    if analysis.quiet.connections:
-        yield _quiet(analysis), ""
+    if analysis.unprobed.connections:
+        yield _unprobed(analysis), ""
 
 
-def _quiet(analysis: Analysis) -> str:
+def _unprobed(analysis: Analysis) -> str:
     """Return the summary line over the connections without a probe."""
-    quiet = analysis.quiet
-    between_whom = f" ({quiet.longest.a} - {quiet.longest.b})" if quiet.longest else ""
+    unprobed = analysis.unprobed
+    between_whom = f" ({unprobed.longest.a} - {unprobed.longest.b})" if unprobed.longest else ""
     line = (
-        f"{counted(quiet.connections, 'connection')} without a keepalive probe; "
-        f"longest silence {duration(quiet.longest_silence_ns)}{between_whom}"
+        f"{counted(unprobed.connections, 'connection')} without a keepalive probe; "
+        f"longest silence {duration(unprobed.longest_silence_ns)}{between_whom}"
     )
-    if quiet.window_probing:
-        line += f"; {quiet.window_probing:,} with zero-window probes (not keepalives)"
-    if quiet.retransmitting:
-        line += f"; {quiet.retransmitting:,} with retransmissions"
+    if unprobed.window_probing:
+        line += f"; {unprobed.window_probing:,} with zero-window probes (not keepalives)"
+    if unprobed.retransmitting:
+        line += f"; {unprobed.retransmitting:,} with retransmissions"
     return line
 
 
@@ -198,7 +198,7 @@ def _findings(analysis: Analysis, connection: int | None) -> Iterator[Line]:
             yield f"{indent}{'remedy':<{KEY}}{finding.remedy}", ""
 
 
-def _quiet_findings(analysis: Analysis, verbose: bool) -> Iterator[Line]:
+def _findings_aside(analysis: Analysis, verbose: bool) -> Iterator[Line]:
     """Yield the findings of connections on which nobody probes, the first few; these have no block of their own.
 
     Those about keepalive are only counted, unless ``verbose``: nobody there uses it.

@@ -11,18 +11,20 @@ from enum import IntEnum
 
 import numpy as np
 
+from kacap.flows import NEVER
 from kacap.kernels import Row, kernel
 from kacap.timing.assumes import Assumes
-from kacap.timing.history import ABORT, EXACT, NEVER
+from kacap.timing.history import ABORT, EXACT
 from kacap.timing.search import FIRST, IDLE, INTERVAL, REVERSED, SECOND_NS, lateness
 from kacap.timing.systems import TIMERS
 
 EARLY_NS = 600_000_000  # no known timer fires earlier than that (xnu)
+FEW = 3  # gaps that are alike: not all of them hold firings that were not captured
 HOLE = 1.5  # a gap so many times another of the same timer may hold firings that were not captured
 BELOW = 4  # the fit of idle where the interval exceeds it
 
 
-class Why(IntEnum):
+class SettingReason(IntEnum):
     """What is said of a setting beside its candidates."""
 
     NOTHING = 0
@@ -36,7 +38,8 @@ class Why(IntEnum):
 _ENABLED, _LE_IDLE, _NO_MISSING = (
     int(Assumes.ENABLED_AT_CONNECT), int(Assumes.INTERVAL_LE_IDLE), int(Assumes.NO_FRAME_MISSING)
 )  # fmt: skip
-_NO_GAP, _NO_TIMER, _EITHER, _GOVERNS = int(Why.NO_GAP), int(Why.NO_TIMER), int(Why.EITHER), int(Why.GOVERNS)
+_NO_GAP, _NO_TIMER = int(SettingReason.NO_GAP), int(SettingReason.NO_TIMER)
+_EITHER, _GOVERNS = int(SettingReason.EITHER), int(SettingReason.GOVERNS)
 _N = len(TIMERS)
 
 # What explains one prober: the candidates of idle and interval by timer, in seconds (low 0: none).
@@ -53,12 +56,12 @@ ESTIMATE = np.dtype(
 # What a prober's steps show. answered: how many answered gaps; least, most: their extent; first: the first gap is
 # known; exact, exact_first, exact_interval: no frame is missing in them; normal: timers explain answered gaps by idle;
 # above: an interval above idle explains them otherwise; opened: the first gap agrees; unsure: an early timer may
-# have made it.
+# have made it; holes: firings that speak against such an interval may lack probes in between.
 SHOWN = np.dtype(
     [
         ("least", "<f8"), ("most", "<f8"), ("answered", "<i4"), ("began", "u1"), ("first", "u1"), ("exact", "u1"),
         ("exact_first", "u1"), ("exact_interval", "u1"), ("normal", "u1"), ("above", "u1"), ("opened", "u1"),
-        ("unsure", "u1"),
+        ("unsure", "u1"), ("holes", "u1"),
     ],
     align=True,
 )  # fmt: skip
@@ -93,9 +96,10 @@ def look(shown: Row, history: Row, steps: Row) -> None:
 def fit_below(timer: Row, path: Row, steps: Row, interval: Row, fit: Row) -> None:
     """Write the idles below an interval (a FIT, s) with which it explains a prober.
 
-    Where something was heard late, so that the probe came later than the interval, it was idle that spaced it.
+    Where something was heard late, so that the probe came later than the interval, it was idle that spaced it;
+    ``fit.missed`` counts those of them where a probe in between may not have been captured.
     """
-    fit.low = fit.high = 0
+    fit.low = fit.high = fit.missed = 0
     if interval.low == 0:
         return
     low, least = 1.0, np.inf
@@ -109,6 +113,7 @@ def fit_below(timer: Row, path: Row, steps: Row, interval: Row, fit: Row) -> Non
         latest = interval.high * 1e9 + lateness(timer, interval.high * 1e9)
         if not first and step.time_ns - step.before_ns > latest:
             low = max(low, np.ceil((gap - path - lateness(timer, gap)) / SECOND_NS))
+            fit.missed += 0 if step.flags & EXACT else 1
     high = (least + timer.early) // SECOND_NS
     if 1 <= low <= high:
         fit.low, fit.high = np.int64(low), np.int64(high)
@@ -132,7 +137,7 @@ def _join(row: Row, m: Row, span: Row) -> None:
 @kernel
 def _compare(shown: Row, fits: Row) -> None:
     """Write which of idle and interval may have spaced the answered probes."""
-    shown.normal = shown.above = shown.opened = 0
+    shown.normal = shown.above = shown.opened = shown.holes = 0
     least = 1 << 30
     for m in range(len(fits)):
         if fits[m, IDLE].low:
@@ -140,6 +145,8 @@ def _compare(shown: Row, fits: Row) -> None:
     for m in range(len(fits)):
         if fits[m, BELOW].low and fits[m, BELOW].low < least:
             shown.above = 1
+        if fits[m, BELOW].missed:
+            shown.holes = 1
         if _meet(fits[m, FIRST], fits[m, IDLE])[0] or _meet(fits[m, FIRST], fits[m, BELOW])[0]:
             shown.opened = 1
 
@@ -169,9 +176,9 @@ def _write_idle(row: Row, shown: Row, fits: Row) -> None:
         row.idle_assumes = _ENABLED if opened else _LE_IDLE
     if wide:
         row.idle_why = _EITHER if shown.normal or unsure else 0
-    elif opened and not shown.normal and not shown.exact_first:
-        row.idle_assumes |= _NO_MISSING
-    elif not shown.exact and (shown.answered <= 1 or shown.most > HOLE * shown.least):
+    elif (opened and not shown.exact_first) or (
+        not shown.exact and (shown.answered < FEW or shown.most > HOLE * shown.least or shown.holes)
+    ):
         row.idle_assumes |= _NO_MISSING
 
 
@@ -189,13 +196,12 @@ def _write_interval(row: Row, history: Row, shown: Row, fits: Row) -> None:
             row.either_high = max(row.either_high, other.high)
     if governs:
         row.interval_why = _GOVERNS
-        few = shown.answered <= 1 or history.gap_max_ns > HOLE * history.gap_min_ns
         row.interval_assumes = _ENABLED if shown.answered <= 1 else 0
-        row.interval_assumes |= _NO_MISSING if few and not shown.exact else 0
+        row.interval_assumes |= 0 if shown.exact else _NO_MISSING
     elif history.interval_n == 0:
         row.interval_why = _NO_GAP
     elif not shown.exact_interval:  # replies may have come that the capture lacks, unless the prober gave up
-        sure = history.exhausted_n and history.interval_n > 1
+        sure = history.exhausted_n and history.interval_n >= FEW
         hole = history.interval_max_ns > HOLE * history.interval_min_ns
         row.interval_assumes = 0 if sure and not hole else _NO_MISSING
 
@@ -207,8 +213,6 @@ def decide(row: Row, history: Row, shown: Row, fits: Row) -> None:
     _write_idle(row, shown, fits)
     _write_interval(row, history, shown, fits)
     told = shown.answered > 0 or shown.first
-    if not told:
-        row.idle_why = _NO_GAP
     idle = interval = False
     for m in range(len(fits)):
         idle = idle or row.idle_low[m] > 0
@@ -222,7 +226,9 @@ def decide(row: Row, history: Row, shown: Row, fits: Row) -> None:
     for m in range(len(fits)):  # one timer makes all gaps
         if row.explains and not row.explains >> m & 1:
             row.idle_low[m] = row.idle_high[m] = row.interval_low[m] = row.interval_high[m] = 0
-    if told and not idle:
-        row.idle_why, row.idle_assumes = _NO_TIMER, 0
+    if history.interval_n and not shown.above and (row.interval_assumes & _NO_MISSING or not interval):
+        row.idle_assumes |= _NO_MISSING  # it is the interval that shows that idle spaces answered probes
+    if not idle:
+        row.idle_why, row.idle_assumes = _NO_TIMER if told else _NO_GAP, 0
     if (history.interval_n or row.interval_why == _GOVERNS) and not interval:
         row.interval_why, row.interval_assumes = _NO_TIMER, 0

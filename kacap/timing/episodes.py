@@ -11,15 +11,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import ENDINGS, Ending, Kind
-from kacap.classify.reasons import Why
 from kacap.classify.resolve import change, is_plain, note_plain, resolve, step
 from kacap.classify.states import Seen
 from kacap.classify.tables import Change, Outcome
 from kacap.flows import HEARD_UNSEEN, NEVER, UNHEARD
 from kacap.kernels import Row, entry, kernel
 from kacap.segments import FIN, RST, SYN
-from kacap.timing.history import ABORT, FIRING, take_firing, take_run_end
+from kacap.timing.history import ABORT, take_firing, take_run_end
 
 # The least interval of tcp(7): an answer that takes longer than this is no answer to an earlier probe.
 ANSWER_WAIT_NS = np.int64(1_000_000_000)
@@ -32,7 +32,7 @@ _PROBE, _WINDOW_PROBE, _REPLY, _RESET, _ABORT = (
     _K["PROBE"], _K["WINDOW_PROBE"], _K["REPLY"], _K["RESET"], _K["ABORT"]
 )  # fmt: skip
 _UNREACHABLE, _COPY, _ACK, _DATA = _K["UNREACHABLE"], _K["DUPLICATE_FRAME"], _K["ACK"], _K["DATA"]
-_W_OUT_RST, _W_LATE = int(Why.OUT_OF_WINDOW_RST), int(Why.ANSWERED_LATE)
+_W_OUT_RST, _W_LATE = int(KindReason.OUT_OF_WINDOW_RST), int(KindReason.ANSWERED_LATE)
 _E_END = int(Seen.END)
 _CODE = {ending: code for code, ending in enumerate(ENDINGS)}
 _ANSWERED, _RESET_END, _GAVE_UP = _CODE[Ending.ANSWERED], _CODE[Ending.RESET], _CODE[Ending.GAVE_UP]
@@ -230,7 +230,7 @@ def _close_open(middle: Row, event: Row) -> None:
 
 @kernel
 def _end(middle: Row, number: Row, event: Row, ending: Row) -> None:
-    """Close a prober's run with an EPISODE; ``ending`` _KEEP keeps what a reply has set. Takes time and frame of event."""
+    """Close a prober's run with an EPISODE; ``ending`` _KEEP keeps what a reply has set."""
     prober = middle.probers[number]
     row = middle.counts[0].episodes
     middle.counts[0].episodes += 1
@@ -283,14 +283,14 @@ def _count(middle: Row, prober: Row, episode: Row, now_ns: Row) -> Row:
     ending = episode.ending
     at_end = ending == _OPEN or (ending == _REFUSED and episode.closed_ns == NEVER)
     row, unanswered, first_ns = episode.last, 0, np.int64(0)
-    newest_miss = True
     run = 0
     for _ in range(episode.probes):
         probe = middle.probes[row]
         first_ns = probe.time_ns
         if probe.outcome == _WAS_ANSWERED:
             after = probe.reply_after_ns
-            prober.reply_least_ns, prober.reply_most_ns = min(prober.reply_least_ns, after), max(prober.reply_most_ns, after)
+            prober.reply_least_ns = min(prober.reply_least_ns, after)
+            prober.reply_most_ns = max(prober.reply_most_ns, after)
             run = 0
         else:
             unanswered += 1
@@ -410,7 +410,7 @@ def gather(events: Row, middle: Row) -> None:
 
 @entry
 def close(rows: Row, now_ns: Row, middle: Row, event: Row) -> None:
-    """End the connections in these rows of WATCHED, those of an ended capture at ``now_ns`` (NEVER: they closed before).
+    """End the connections in these rows of WATCHED, of an ended capture at ``now_ns`` (NEVER: they closed before).
 
     What is undecided stays so, what is open is left open. ``event`` is one EVENT row of scratch.
     """

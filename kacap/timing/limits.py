@@ -181,23 +181,23 @@ def parse_limits(text: str, name: str) -> tuple[Limit, ...]:
     return tuple(table.values())
 
 
-def _row(row: dict[str, Any], place: str, name: str) -> Limit:
+def _row(row: dict[str, Any], origin: str, name: str) -> Limit:
     """Return one row of a user's file."""
     names = [field.name for field in fields(Limit)]
     for key, value in row.items():
         if key not in names:
             near = get_close_matches(key, names, 1)
-            raise UsageError(f"{place}: unknown key '{key}'" + (f", did you mean {near[0]}?" if near else ""))
+            raise UsageError(f"{origin}: unknown key '{key}'" + (f", did you mean {near[0]}?" if near else ""))
         wanted = {"seconds": int, "refreshed": bool}.get(key, str)
         if type(value) is not wanted:
             kind = {int: "a whole number", bool: "true or false", str: "text"}[wanted]
-            raise UsageError(f"{place}: {key} must be {kind}")
+            raise UsageError(f"{origin}: {key} must be {kind}")
     for key in ("id", "seconds"):
         if key not in row:
-            raise UsageError(f"{place}: {key} is missing")
+            raise UsageError(f"{origin}: {key} is missing")
     if not 1 <= row["seconds"] <= MOST_SECONDS:
-        raise UsageError(f"{place}: seconds={row['seconds']} is out of range: 1 to {MOST_SECONDS:,}")
+        raise UsageError(f"{origin}: seconds={row['seconds']} is out of range: 1 to {MOST_SECONDS:,}")
     if not re.fullmatch(r"[a-z][a-z0-9-]*", row["id"]):
-        raise UsageError(f"{place}: id '{row['id']}' must be small letters, digits and '-', a letter first")
+        raise UsageError(f"{origin}: id '{row['id']}' must be small letters, digits and '-', a letter first")
     given = {"what": row["id"], "range": "", "refreshed": True, "after": "", "source": name, "date": "", **row}
     return Limit(**given)

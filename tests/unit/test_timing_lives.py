@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from linux_timer import SECOND_NS, Life, live
+from linux_timer import CLIENT, SECOND_NS, Life, live
 
 from kacap.analysis import Analysis
 from kacap.analyzer import Analyzer
@@ -63,9 +64,10 @@ def prober_of(life: Life) -> Prober | None:
     return probers[0] if probers else None
 
 
-def wrong(life: Life, prober: Prober) -> list[str]:
-    """Which sets do not hold what the socket had, though what they assume is so."""
+def wrong(life: Life, prober: Prober, *, missing: bool = False) -> list[str]:
+    """Which sets do not hold what the socket had, though what they assume is so; ``missing``: frames are."""
     false = {"enabled-at-connect"} if life.on_ns else set()
+    false |= {"no-frame-missing"} if missing else set()
     false |= {"interval<=idle"} if life.interval > life.idle else set()
     given_up = {"idle": life.idle, "interval": life.interval, "count": life.count}
     found = []
@@ -129,6 +131,17 @@ def test_that_holds_for_a_capture_away_from_the_prober(life: Life, share: float)
     prober = prober_of(life)
     if prober is not None:
         assert not wrong(life, prober)
+
+
+@MANY
+@given(lives(), st.sampled_from([0.02, 0.1, 0.2]))
+def test_that_holds_where_frames_are_missing(life: Life, share: float) -> None:
+    segments, random, analyzer = live(life), Random(life.seed), Analyzer()
+    analyzer.gather(analyzer.track(segments[[i < 3 or random.random() >= share for i in range(len(segments))]]))
+    for connection in analyzer.finish().connections:
+        for prober in connection.probers:
+            if prober.side.port == CLIENT[1]:
+                assert not wrong(life, prober, missing=True)
 
 
 # Measured on HZ 250, computed for the others: periods of an unanswered run, by interval and clock rate.

@@ -105,7 +105,7 @@ def test_no_initial_sequence_number_or_clock_changes_a_record(case: str, low: in
 @EVERY
 def test_in_another_vlan_the_records_are_the_same(case: str) -> None:
     rows = segments_of(case).copy()
-    rows["lane"] ^= np.uint64(0x9E3779B97F4A7C15)
+    rows["encapsulation"] ^= np.uint64(0x9E3779B97F4A7C15)
     assert told(rows) == expected(case)
 
 

@@ -19,8 +19,8 @@ from strategies import event_rows
 import kacap.analyzer
 from kacap.analyzer import Analyzer
 from kacap.classify.emit import EVENT
+from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import ENDINGS, GRADE_WORDS, KIND_WORDS
-from kacap.classify.reasons import Why
 from kacap.classify.tables import Change, Outcome
 from kacap.flows import BEGAN, CONNECTION, NEVER
 from kacap.timing.gathering import Changes, Gatherer
@@ -37,7 +37,8 @@ def event_of(row: np.void) -> twin.Event:
     """An EVENT row as the twin takes it."""
     return twin.Event(
         int(row["time_ns"]), (int(row["file"]), int(row["frame"])), bool(row["from_a"]), KIND_WORDS[row["kind"]],
-        GRADE_WORDS[row["grade"]], Why(row["why"]).name, int(row["seq"]), int(row["ack"]), int(row["payload_len"]),
+        GRADE_WORDS[row["grade"]], KindReason(row["why"]).name, int(row["seq"]), int(row["ack"]),
+        int(row["payload_len"]),
         int(row["window"]), int(row["flags"]), bool(row["answers"]), int(row["hints"]), moment(row["heard_ns"]),
         moment(row["closed_ns"]),
     )  # fmt: skip
@@ -79,7 +80,7 @@ def told(gatherer: Both) -> dict[int, list[tuple]]:
     found = defaultdict(list)
     for news in gatherer.news:
         for row in news.decided:
-            words = KIND_WORDS[row["kind"]], GRADE_WORDS[row["grade"]], Why(row["why"]).name
+            words = KIND_WORDS[row["kind"]], GRADE_WORDS[row["grade"]], KindReason(row["why"]).name
             found[int(row["watched"])].append(((int(row["file"]), int(row["frame"])), *words))
     return found
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import kacap
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending
-from kacap.facts.standing import by_gravity, gravest, state_of
+from kacap.facts.standing import Standing, by_gravity, gravest, state_of
 from kacap.facts.verdicts import of_prober
 from kacap.model import Connection, Finding, Prober, Setting
 from kacap.report.html.wireshark import frames_filter, pair_filter
@@ -74,7 +74,7 @@ class Page:
     columns: Sequence[tuple[str, bool]]  # (name, whether it is a number)
     rows: list[list[Cell]] = field(default_factory=list)
     more_rows: str = ""
-    quiet: str = ""
+    unprobed: str = ""
     commands: list[str] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     damages: list[str] = field(default_factory=list)
@@ -91,7 +91,7 @@ COLUMNS = (
 def page_of(analysis: Analysis, made_from: Provenance, *, brief: bool = False) -> Page:
     """Return the page of an analysis; ``brief``: without the table and what stands below it."""
     probing = by_gravity(analysis.connections)
-    cards = [card for connection in probing for card in _cards(analysis, connection)]
+    cards = [card for connection in probing[:CARDS] for card in _cards(analysis, connection)]
     told = [_told(analysis, finding) for finding in analysis.findings[:FINDINGS]]
     page = Page(
         title=f"kacap: {_names(analysis)}",
@@ -99,7 +99,7 @@ def page_of(analysis: Analysis, made_from: Provenance, *, brief: bool = False) -
         mood=cards[0].mood if cards else "none",
         summary=_summary(analysis, probing),
         cards=cards[:CARDS],
-        more_cards=max(0, len(cards) - CARDS),
+        more_cards=probing.totals.probers - len(cards[:CARDS]),
         charts=_charts(analysis, probing, brief),
         findings=told,
         more_findings=len(analysis.findings) - len(told),
@@ -125,7 +125,7 @@ def _watched(analysis: Analysis) -> str:
     return duration(capture.last_ns - capture.first_ns)
 
 
-def _headline(analysis: Analysis, probing: list[Connection]) -> str:
+def _headline(analysis: Analysis, probing: Standing) -> str:
     """Return the verdict over the whole capture."""
     if not probing:
         watched = _watched(analysis)
@@ -135,14 +135,14 @@ def _headline(analysis: Analysis, probing: list[Connection]) -> str:
     return f"{len(probing):,} connections probe: {probing}"
 
 
-def _summary(analysis: Analysis, probing: list[Connection]) -> list[tuple[str, str]]:
+def _summary(analysis: Analysis, probing: Standing) -> list[tuple[str, str]]:
     """Return the numbers at the top."""
-    probers = [prober for connection in probing for prober in connection.probers]
+    totals = probing.totals
     return [
         (f"{len(probing):,}", "probing connection" + ("s" if len(probing) != 1 else "")),
-        (f"{sum(p.probes for p in probers):,}", "probes"),
-        (f"{sum(p.replies for p in probers):,}", "answered"),
-        (f"{sum(p.missed for p in probers):,}", missed_word(analysis)),
+        (f"{totals.probes:,}", "probes"),
+        (f"{totals.replies:,}", "answered"),
+        (f"{totals.missed:,}", missed_word(analysis)),
         (f"{len(analysis.findings):,}", "finding" + ("s" if len(analysis.findings) != 1 else "")),
         (_watched(analysis) or "nothing", "watched"),
     ]
@@ -186,7 +186,7 @@ def _told(analysis: Analysis, finding: Finding) -> Told:
     )
 
 
-def _charts(analysis: Analysis, probing: list[Connection], brief: bool) -> list[Markup]:
+def _charts(analysis: Analysis, probing: Standing, brief: bool) -> list[Markup]:
     """Return the charts that suit what was found, as inline SVG."""
     from markupsafe import Markup
 
@@ -197,16 +197,17 @@ def _charts(analysis: Analysis, probing: list[Connection], brief: bool) -> list[
     return [Markup(inline(chart.draw(analysis, [view]), view)) for view in views]
 
 
-def _add_table(page: Page, analysis: Analysis, probing: list[Connection]) -> None:
+def _add_table(page: Page, analysis: Analysis, probing: Standing) -> None:
     """Add a row for each prober of the gravest connections, and what is left out."""
     shown, start_ns = probing[:ROWS], analysis.capture.first_ns or 0
     page.rows = [_row(connection, prober, start_ns) for connection in shown for prober in gravest(connection)]
     if len(probing) > len(shown):
         page.more_rows = f"{len(probing) - len(shown):,} more: {probing[len(shown) :]}"
-    quiet = analysis.quiet
-    if quiet.connections:
-        silence = duration(quiet.longest_silence_ns)
-        page.quiet = f"{counted(quiet.connections, 'connection')} without a keepalive probe; longest silence {silence}"
+    unprobed = analysis.unprobed
+    if unprobed.connections:
+        silence = duration(unprobed.longest_silence_ns)
+        number = counted(unprobed.connections, "connection")
+        page.unprobed = f"{number} without a keepalive probe; longest silence {silence}"
 
 
 def _row(connection: Connection, prober: Prober, start_ns: int) -> list[Cell]:
