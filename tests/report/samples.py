@@ -53,6 +53,8 @@ def probe(frame: int, seconds: float, *, reply_ms: float | None, side=A, peer=B,
 
 def episode(probes: Sequence[Probe], ending: str, *, heard: float | None = None, ended=None, frame=None) -> Episode:
     """Return an episode; ``heard`` is when the peer was last heard, ``ended`` when the prober aborted."""
+    if ending == "reset":
+        probes[-1].outcome = "reset"
     times = [p.time_ns for p in probes] + ([] if ended is None else [at(ended)])
     return Episode(
         probes[0].connection, probes[0].prober, list(probes),
@@ -71,7 +73,7 @@ def prober(episodes: Sequence[Episode], **settings: Setting) -> Prober:
     replies = [p.reply_after_ns for p in probes if p.reply_after_ns is not None]
     return Prober(
         side=probes[0].prober, peer=probes[0].peer, probes=len(probes), replies=len(replies),
-        missed=len(probes) - len(replies), ending=episodes[-1].ending, grade=probes[-1].grade,
+        missed=sum(one.outcome == "missed" for one in probes), ending=episodes[-1].ending, grade=probes[-1].grade,
         payload_bytes=probes[0].payload_bytes, first_probe_ns=times[0], last_probe_ns=times[-1],
         reply_after_ns=(min(replies), max(replies)) if replies else None,
         gaps_ns=(min(gaps), max(gaps)) if gaps else None, _episodes=list(episodes), **settings,
