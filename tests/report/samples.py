@@ -10,6 +10,8 @@ import numpy as np
 from kacap.analysis import MARK, Analysis, UnprobedSummary
 from kacap.classify.kinds import Kind
 from kacap.errors import Damage
+from kacap.facts.standing import gravest
+from kacap.facts.verdicts import of_prober
 from kacap.model import CaptureSummary, Connection, Drop, Endpoint, Episode, Finding, FrameRef, Probe, Prober, Setting
 
 S = 1_000_000_000
@@ -50,13 +52,16 @@ def episode(probes: Sequence[Probe], ending: str, *, heard: float | None = None,
 
 def prober(episodes: Sequence[Episode], **settings: Setting) -> Prober:
     """Return the prober of some episodes, its numbers counted from them."""
+    for run in episodes:
+        if run.ending == "reset":
+            run.probes[-1].outcome = "reset"
     probes = [p for e in episodes for p in e.probes]
     times = [p.time_ns for p in probes]
     gaps = [later - earlier for earlier, later in pairwise(times)]
     replies = [p.reply_after_ns for p in probes if p.reply_after_ns is not None]
     return Prober(
         side=probes[0].prober, peer=probes[0].peer, probes=len(probes), replies=len(replies),
-        missed=len(probes) - len(replies), ending=episodes[-1].ending, grade=probes[-1].grade,
+        missed=sum(p.outcome == "missed" for p in probes), ending=episodes[-1].ending, grade=probes[-1].grade,
         payload_bytes=probes[0].payload_bytes, first_probe_ns=times[0], last_probe_ns=times[-1],
         reply_after_ns=(min(replies), max(replies)) if replies else None,
         gaps_ns=(min(gaps), max(gaps)) if gaps else None, _episodes=list(episodes), **settings,
@@ -65,7 +70,9 @@ def prober(episodes: Sequence[Episode], **settings: Setting) -> Prober:
 
 def connection(probers: Sequence[Prober], *, number=0, last: float = 10.0, a=A, b=B, began=True) -> Connection:
     """Return a connection seen from the start to ``last`` seconds."""
-    return Connection(number, a, b, at(0), at(last), 3 * S, 20, began, probers=list(probers))
+    made = Connection(number, a, b, at(0), at(last), 3 * S, 20, began, probers=list(probers), observed_until_ns=at(last))
+    made.verdict = lambda: of_prober(gravest(made)[0])
+    return made
 
 
 def marks(*rows: tuple[float, Kind, int, int], number: int = 0) -> np.ndarray:
