@@ -70,7 +70,9 @@ def prober(episodes: Sequence[Episode], **settings: Setting) -> Prober:
 
 def connection(probers: Sequence[Prober], *, number=0, last: float = 10.0, a=A, b=B, began=True) -> Connection:
     """Return a connection seen from the start to ``last`` seconds."""
-    made = Connection(number, a, b, at(0), at(last), 3 * S, 20, began, probers=list(probers), observed_until_ns=at(last))
+    made = Connection(
+        number, a, b, at(0), at(last), 3 * S, 20, began, probers=list(probers), observed_until_ns=at(last)
+    )
     made.verdict = lambda: of_prober(gravest(made)[0])
     return made
 
