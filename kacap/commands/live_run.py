@@ -83,7 +83,9 @@ def _announce(source: LiveSource, options: Options) -> None:
     """Say on stderr what is listened to, as tcpdump does."""
     if options["stream"] is None:
         size = f"snapshot length {source.snaplen} bytes"
-        tell(f"kacap: listening on {', '.join(source.files)}, {size}, engine {source.engine}")
+        zone = "" if options["as_json"] else Clock(options["stamps"]).zone
+        parts = [f"listening on {', '.join(source.files)}", size, f"engine {source.engine}", *filter(None, [zone])]
+        tell(f"kacap: {', '.join(parts)}")
 
 
 @contextlib.contextmanager
