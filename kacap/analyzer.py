@@ -60,7 +60,8 @@ class Analyzer:
     ``system`` names the timer model (``timing.systems.NAMES``). A connection on which somebody probes is told of
     at the end, when the clocks of all probers of its host have been compared. ``expect`` says what is expected of a
     connection, or of every one; ``limits`` are the idle limits of boxes to look for. ``keep_all`` keeps connections
-    without a prober too, ``marks`` a row per segment for timelines, ``keep_episodes`` how many episodes of each prober ``forget`` leaves. ``decoder`` turns frames into segments.
+    without a prober too, ``marks`` a row per segment for timelines, ``keep_episodes`` so many episodes of each prober
+    when ``forget`` is called. ``decoder`` turns frames into segments.
     """
 
     def __init__(

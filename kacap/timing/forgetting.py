@@ -15,7 +15,7 @@ Places = NDArray[np.int64]
 
 
 def forget(gatherer: Gatherer, kept: int) -> None:
-    """Forget all but the last ``kept`` episodes of each prober, and the last ``kept`` that are more than one probe answered.
+    """Forget all but the last ``kept`` episodes of each prober, and the last ``kept`` of more than one probe answered.
 
     Rows of PROBE and EPISODE move: whoever holds the number of one has to ask for it again.
     """
@@ -75,9 +75,9 @@ def _keep_probes(gatherer: Gatherer, episodes: Places) -> Places:
     keep[found["last"]] = True
     keep[probers["first_probe"][1:]] = True
     open_runs = probers[probers["run_n"] > 0]
-    ends = [*zip(found["last"][found["probes"] > 1].tolist(), found["probes"][found["probes"] > 1].tolist(), strict=True),
-            *zip(open_runs["last_probe"].tolist(), open_runs["run_n"].tolist(), strict=True)]  # fmt: skip
-    for last, number in ends:
+    long = found[found["probes"] > 1]
+    lasts = [*long["last"].tolist(), *open_runs["last_probe"].tolist()]
+    for last, number in zip(lasts, [*long["probes"].tolist(), *open_runs["run_n"].tolist()], strict=True):
         keep[chain(probes["previous"], last, number)] = True
     places = np.cumsum(keep) - 1
     left = probes[keep]
