@@ -61,6 +61,8 @@ TABLE = (
     Explanation("window-closed", lambda s: s.is_kind(Kind.WINDOW_PROBE) and s.role == "keep_alive",
         "the peer's window is 0, and data waits: a window probe in Linux's form; tshark does not look at the peer's "
         "window when the probe carries nothing"),
+    Explanation("window-closed-later", lambda s: s.is_kind(Kind.WINDOW_PROBE) and s.role in ("", "duplicate_ack"),
+        "the capture begins in front of a closed window: the answers show it; tshark sees equal ACKs alone"),
     Explanation("earlier-file", lambda s: "file" in s.earlier,
         "the connection began in an earlier file; tshark reads each file by itself"),
     Explanation("window-byte-taken", lambda s: "window-probe" in s.earlier and s.role in ("", "duplicate_ack"),
