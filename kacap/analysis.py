@@ -27,7 +27,7 @@ MARK = np.dtype(
 
 
 @dataclass(slots=True)
-class Quiet:
+class UnprobedSummary:
     """What is left of the connections on which nobody probes: how many, and the longest silence among them."""
 
     connections: int = 0
@@ -56,7 +56,7 @@ class Analysis:
 
     capture: CaptureSummary = field(default_factory=CaptureSummary)
     connections: Sequence[Connection] = field(default_factory=list)
-    quiet: Quiet = field(default_factory=Quiet)
+    unprobed: UnprobedSummary = field(default_factory=UnprobedSummary)
     findings: list[Finding] = field(default_factory=list)
     clocks: dict[str, set[int]] = field(default_factory=dict)  # host address to the jiffies per second it may have
     damages: list[Damage] = field(default_factory=list)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from kacap.addresses import address_text
 from kacap.analysis import MARK, Analysis
 from kacap.capture.frames import FrameBatch
+from kacap.classify.kind_reasons import SENTENCES, KindReason
 from kacap.classify.kinds import ENDINGS, GRADE_WORDS, KIND_WORDS, Ending, Kind
-from kacap.classify.reasons import SENTENCES, Why
 from kacap.classify.tables import Change
 from kacap.classify.tracker import Tracked, Tracker
 from kacap.connections import Connections, probers_of
@@ -23,10 +23,10 @@ from kacap.facts.ended import ENDED, ends
 from kacap.facts.probing import Probing
 from kacap.facts.verdicts import conclude
 from kacap.findings import findings
-from kacap.findings.case import Case
+from kacap.findings.connection_facts import ConnectionFacts
 from kacap.findings.context import Context
 from kacap.findings.deaths import Deaths, summed
-from kacap.findings.observations import Observations, Watched
+from kacap.findings.observations import Observations, Observed
 from kacap.findings.presence import Heard
 from kacap.findings.screening import FEW_NS, MANY_NS, is_uneven, screen, worth_a_look
 from kacap.flows import A_FIN, B_FIN, FINISHED, NEVER, WAS_RESET
@@ -35,11 +35,12 @@ from kacap.news import News, Sink
 from kacap.timing.episodes import ANSWER_WAIT_NS
 from kacap.timing.estimate import Estimates, estimate
 from kacap.timing.expectations import Expectation, Expected
+from kacap.timing.forgetting import forget
 from kacap.timing.gathering import Gatherer
+from kacap.timing.judging import judge_connection, may_have_timed_out
 from kacap.timing.limits import LIMITS, Limit
-from kacap.timing.verdicts import judge_connection, may_have_timed_out
 from kacap.views import Views, begun, connection
-from kacap.wire import Reason, decode
+from kacap.wire import SkipReason, decode
 
 Segments = Literal["events", "all", "none"]
 Decode = Callable[[FrameBatch, NDArray[np.int64]], NDArray[np.void]]
@@ -49,6 +50,9 @@ _TOLD_FROM = {"events": int(Kind.SYN), "all": int(Kind.ACK), "none": len(Kind)}
 _GAVE_UP, _ENDED = ENDINGS.index(Ending.GAVE_UP), int(Change.ENDED)
 
 
+FORGET_EVERY = 1 << 17  # episodes
+
+
 class Analyzer:
     """Feed it frame batches in time order; it keeps what is few and forgets the rest.
 
@@ -56,7 +60,8 @@ class Analyzer:
     ``system`` names the timer model (``timing.systems.NAMES``). A connection on which somebody probes is told of
     at the end, when the clocks of all probers of its host have been compared. ``expect`` says what is expected of a
     connection, or of every one; ``limits`` are the idle limits of boxes to look for. ``keep_all`` keeps connections
-    without a prober too, ``marks`` a row per segment for timelines. ``decoder`` turns frames into segments.
+    without a prober too, ``marks`` a row per segment for timelines, ``keep_episodes`` so many episodes of each prober
+    when ``forget`` is called. ``decoder`` turns frames into segments.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class Analyzer:
         segments: Segments = "none",
         keep_all: bool = False,
         marks: bool = False,
+        keep_episodes: int | None = None,
         system: str = "auto",
         expect: Expected | Expectation | None = None,
         limits: tuple[Limit, ...] = LIMITS,
@@ -80,16 +86,18 @@ class Analyzer:
         self.segments = segments
         self.keep_all = keep_all
         self.keep_marks = marks
+        self.keep_episodes = keep_episodes
+        self.forget_at = FORGET_EVERY
         self.observations = Observations()
-        self.tracker = Tracker(all_segments=segments != "none", beside=self.observations)
+        self.tracker = Tracker(all_segments=segments != "none", companion=self.observations)
         self.gatherer = Gatherer(listening=sink is not None, told_from=_TOLD_FROM[segments])
         self.views = Views(self.gatherer)
-        self.skipped = np.zeros(len(Reason), np.int64)
+        self.skipped = np.zeros(len(SkipReason), np.int64)
         self.kept: list[NDArray[np.void]] = []  # CONNECTION rows of which more than a count is told
         self.kept_ends: list[NDArray[np.void]] = []  # ... and their rows of ENDED
         # Those on which a finding may rest: CONNECTION rows, and what was observed of them.
-        self.looked_at: list[tuple[NDArray[np.void], Watched]] = []
-        self.places: dict[int, tuple[Watched, int]] = {}  # by serial number, where that is
+        self.looked_at: list[tuple[NDArray[np.void], Observed]] = []
+        self.observed_at: dict[int, tuple[Observed, int]] = {}  # by serial number, where that is
         self.deaths, self.heard = Deaths(), Heard()
         self.held: dict[FrameRef, SegmentRecord] = {}  # plain ACKs that may yet prove to be probes
         self.withheld: list[int] = []  # rows of EPISODE: given up, but what is expected may show that it timed out
@@ -131,6 +139,12 @@ class Analyzer:
             news.others += self._plain(tracked, news)
         return self._tell(news)
 
+    def forget(self) -> None:
+        """Forget what is beyond ``keep_episodes``, once it is worth it: the news of before must have been used."""
+        if self.keep_episodes is not None and self.gatherer.episodes.used >= self.forget_at:
+            forget(self.gatherer, self.keep_episodes)
+            self.forget_at = 2 * self.gatherer.episodes.used + FORGET_EVERY
+
     def advance(self, now_ns: int) -> NDArray[np.int64]:
         """Say what time it is, in nanoseconds; return the rows of PROBER whose newest probe is overdue, each once."""
         probers = self.gatherer.probers.filled
@@ -140,7 +154,7 @@ class Analyzer:
         return np.flatnonzero(late)
 
     def heard_ns(self) -> NDArray[np.int64]:
-        """Return when each prober last accepted something from its peer, by row of PROBER; NEVER: not seen, or closed."""
+        """Return when each prober last accepted something from its peer, by row of PROBER; NEVER: unseen or closed."""
         probers, rows = self.gatherer.probers.filled, self.tracker.rest()
         slots = np.full(self.gatherer.watched.used + 1, -1, np.int64)
         slots[rows["watched"]] = np.arange(len(rows))
@@ -159,12 +173,12 @@ class Analyzer:
         analysis = self.analysis
         rows = np.concatenate(self.kept) if self.kept else self.tracker.connections[:0]
         ends_of_rows = np.concatenate([np.zeros(0, ENDED), *self.kept_ends])
-        for found, watched in self.looked_at:
-            self.places |= {number: (watched, place) for place, number in enumerate(found["id"].tolist())}
+        for found, observed in self.looked_at:
+            self.observed_at |= {number: (observed, row) for row, number in enumerate(found["id"].tolist())}
         estimates = self._estimate()
         analysis.connections = connections = Connections(rows, ends_of_rows, self.views, estimates, self._complete)
         self._find(connections)
-        analysis.capture.skipped = {Reason(i).text: int(count) for i, count in enumerate(self.skipped) if count}
+        analysis.capture.skipped = {SkipReason(i).text: int(count) for i, count in enumerate(self.skipped) if count}
         if self.marks:
             analysis.marks = np.concatenate(self.marks)
         if self.sink is not None:
@@ -176,13 +190,13 @@ class Analyzer:
         return analysis
 
     def _estimate(self) -> Estimates:
-        """Estimate the settings of every prober; hosts are told by address: the sockets of one kernel share its clock."""
+        """Estimate the settings of every prober. The sockets of one kernel share its clock: a host is an address."""
         probers, watched = self.gatherer.probers.filled, self.gatherer.watched.rows
         ends, of_b = watched[probers["watched"]], probers["side"] == 1
         address = np.column_stack([np.where(of_b, ends[f"b_{half}"], ends[f"a_{half}"]) for half in ("hi", "lo")])
-        hosts, place = np.unique(address, axis=0, return_inverse=True)
+        hosts, host = np.unique(address, axis=0, return_inverse=True)
         estimates = estimate(
-            self.gatherer.histories.filled, self.gatherer.steps.filled, place.reshape(-1), probers["payload"],
+            self.gatherer.histories.filled, self.gatherer.steps.filled, host.reshape(-1), probers["payload"],
             probers["path_ns"], self.system,
         )  # fmt: skip
         self.analysis.clocks = {address_text(*hosts[i].tolist()): rates for i, rates in estimates.clocks.items()}
@@ -190,27 +204,31 @@ class Analyzer:
 
     def _complete(self, made: Connection, state: int, ended: np.void) -> None:
         """Fill in what no row holds; ``state`` is that of its row, ``ended`` its row of ENDED."""
-        case = Case(made, *self.places[made.connection]) if made.connection in self.places else None
+        seen = self.observed_at.get(made.connection)
+        facts = None if seen is None else ConnectionFacts(made, *seen)
         is_open = not state & (A_FIN | B_FIN | WAS_RESET | FINISHED)
         judge_connection(made, self.expect(made), self.tracker.now_ns if is_open and not made.probers else None)
-        conclude(made, ended, case, self.tracker.now_ns)
+        conclude(made, ended, facts, self.tracker.now_ns)
 
     def _find(self, connections: Connections) -> None:
         """Look for findings, on each connection that may hold one and over the capture."""
-        analysis, places = self.analysis, {int(number): i for i, number in enumerate(connections.rows["id"])}
-        cases = []
-        for rows, watched in self.looked_at:
-            for place, number in enumerate(rows["id"].tolist()):
-                at = places.get(number)  # else nobody probes, nobody should, and it has no record
-                cases.append(Case(connections[at] if at is not None else connection(rows[place]), watched, place))
-        cases.sort(key=lambda case: case.connection.connection)
-        context = Context(Probing(self.gatherer), self.heard, dropped=self.dropped, expected=self.expect, limits=self.limits)
+        analysis, index_of = self.analysis, {int(number): i for i, number in enumerate(connections.rows["id"])}
+        all_facts = []
+        for rows, observed in self.looked_at:
+            for row, number in enumerate(rows["id"].tolist()):
+                at = index_of.get(number)  # else nobody probes, nobody should, and it has no record
+                made = connections[at] if at is not None else connection(rows[row])
+                all_facts.append(ConnectionFacts(made, observed, row))
+        all_facts.sort(key=lambda facts: facts.connection.connection)
+        context = Context(
+            Probing(self.gatherer), self.heard, dropped=self.dropped, expected=self.expect, limits=self.limits
+        )
         context.timed_drops, context.last_ns = analysis.capture.timed_drops, analysis.capture.last_ns or 0
-        for case in cases:
-            self.deaths.take(case)
+        for facts in all_facts:
+            self.deaths.take(facts)
         telling = self.deaths.telling(context)
         analysis.idle_deaths = summed(telling)
-        analysis.findings = findings(cases, telling, context)
+        analysis.findings = findings(all_facts, telling, context)
 
     def tell(self, records: list[object]) -> None:
         """Pass records that are no rows of the middle to the sink."""
@@ -242,9 +260,9 @@ class Analyzer:
     def _close(self, rows: NDArray[np.void], seen: object, now_ns: int | None) -> list[object]:
         """Close connections, those that are open at ``now_ns``; return the records of those on which nobody probes.
 
-        ``seen`` is what was observed of them (``Watched``).
+        ``seen`` is what was observed of them (``Observed``).
         """
-        if not len(rows) or not isinstance(seen, Watched):
+        if not len(rows) or not isinstance(seen, Observed):
             return []
         finished, watched = rows["state"] & FINISHED != 0, rows["watched"].astype(np.int64)
         self.gatherer.close(watched[finished & (watched >= 0)], None)
@@ -257,34 +275,34 @@ class Analyzer:
         self.kept.append(rows[wanted])
         self.kept_ends.append(found[wanted])
         records: list[object] = []
-        for place in np.flatnonzero(~probed).tolist() if self.sink is not None else ():
-            case = Case(connection(rows[place]), seen, place)
-            self._judge_unprobed(case, rows[place], found[place], now_ns)
-            records.append(case.connection)
+        for row in np.flatnonzero(~probed).tolist() if self.sink is not None else ():
+            facts = ConnectionFacts(connection(rows[row]), seen, row)
+            self._judge_unprobed(facts, rows[row], found[row], now_ns)
+            records.append(facts.connection)
         return records
 
-    def _look(self, rows: NDArray[np.void], seen: Watched, probers: NDArray[np.int64]) -> NDArray[np.void]:
+    def _look(self, rows: NDArray[np.void], seen: Observed, probers: NDArray[np.int64]) -> NDArray[np.void]:
         """Keep what findings may rest on of connections that have ended; ``probers`` are their rows of PROBER.
 
         Return their rows of ENDED.
         """
         telling = screen(seen, MANY_NS if not self.expects else FEW_NS)
         table = self.gatherer.probers.rows
-        survived = np.maximum(seen.observed["survived_ns"], table["survived_ns"][probers].max(axis=1))
-        self.heard.take(rows, seen.observed)
+        survived = np.maximum(seen.rows["survived_ns"], table["survived_ns"][probers].max(axis=1))
+        self.heard.take(rows, seen.rows)
         self.deaths.take_rows(rows, survived)
-        wanted = telling | self.expects | (probers.any(axis=1) & worth_a_look(rows, seen.observed))
+        wanted = telling | self.expects | (probers.any(axis=1) & worth_a_look(rows, seen.rows))
         wanted |= is_uneven(table[probers]).any(axis=1)
-        places, found = np.flatnonzero(wanted), ends(seen)
-        if len(places):
-            self.looked_at.append((rows[places], seen.picked(places)))
+        chosen, found = np.flatnonzero(wanted), ends(seen)
+        if len(chosen):
+            self.looked_at.append((rows[chosen], seen.picked(chosen)))
         return found
 
-    def _judge_unprobed(self, case: Case, row: np.void, ended: np.void, now_ns: int | None) -> None:
+    def _judge_unprobed(self, facts: ConnectionFacts, row: np.void, ended: np.void, now_ns: int | None) -> None:
         """Judge a connection on which nobody probes; it was watched until ``now_ns`` if it stayed open."""
         is_open = not row["state"] & (A_FIN | B_FIN | WAS_RESET | FINISHED)
-        judge_connection(case.connection, self.expect(case.connection), now_ns if is_open else None)
-        conclude(case.connection, ended, case, self.tracker.now_ns)
+        judge_connection(facts.connection, self.expect(facts.connection), now_ns if is_open else None)
+        conclude(facts.connection, ended, facts, self.tracker.now_ns)
 
     def _count_unprobed(self, rows: NDArray[np.void]) -> None:
         """Add connections on which nobody probes to the summary of such."""
@@ -293,7 +311,7 @@ class Analyzer:
         longest = rows[rows["longest_silence_ns"] == rows["longest_silence_ns"].max()]
         first = connection(longest[longest["id"].argmin()])
         probing, retransmitting = (int((rows[name] > 0).sum()) for name in ("window_probes", "retransmissions"))
-        self.analysis.quiet.take(first, len(rows), probing, retransmitting)
+        self.analysis.unprobed.take(first, len(rows), probing, retransmitting)
 
     def _decide_held(self, news: News) -> set[FrameRef]:
         """Forget the plain ACKs that proved to be something else; return the other segments that are decided now."""
@@ -314,7 +332,7 @@ class Analyzer:
             target = Endpoint(address_text(int(seg["dst_hi"]), int(seg["dst_lo"])), int(seg["dst_port"]))
             record = SegmentRecord(
                 ref, int(seg["time_ns"]), int(label["id"]), source, target, KIND_WORDS[label["kind"]],
-                GRADE_WORDS[label["grade"]], SENTENCES[Why(label["why"])],
+                GRADE_WORDS[label["grade"]], SENTENCES[KindReason(label["why"])],
             )
             if label["held"]:
                 self.held[ref] = record

@@ -17,10 +17,10 @@ Complete = Callable[[Connection, int, np.void], None]
 
 
 class Connections(Sequence[Connection]):
-    """CONNECTION rows in order of their first segment; ``probers`` beside them: rows of PROBER of sides a and b, 0: none.
+    """CONNECTION rows in order of their first segment, and in ``probers`` the PROBER rows of sides a and b, 0: none.
 
-    ``estimates`` are by row of PROBER. ``complete`` fills in what no row holds (verdicts) when an object is made, once for
-    each, with its row of ENDED.
+    ``estimates`` are by row of PROBER. ``complete`` fills in what no row holds (verdicts) when an object is made, once
+    for each, with its row of ENDED.
     """
 
     def __init__(
@@ -37,14 +37,14 @@ class Connections(Sequence[Connection]):
         return len(self.rows)
 
     @overload
-    def __getitem__(self, place: int) -> Connection: ...
+    def __getitem__(self, index: int) -> Connection: ...
     @overload
-    def __getitem__(self, place: slice) -> list[Connection]: ...
-    def __getitem__(self, place: int | slice) -> Connection | list[Connection]:
+    def __getitem__(self, index: slice) -> list[Connection]: ...
+    def __getitem__(self, index: int | slice) -> Connection | list[Connection]:
         """Return one connection, or several."""
-        if isinstance(place, slice):
-            return [self[i] for i in range(*place.indices(len(self)))]
-        index = range(len(self))[place]
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
         if index not in self._made:
             self._made[index] = self._make(index)
         return self._made[index]
@@ -76,7 +76,7 @@ class Connections(Sequence[Connection]):
 
 
 def probers_of(rows: NDArray[np.void], views: Views) -> NDArray[np.int64]:
-    """Return the rows of PROBER of sides a and b of CONNECTION rows, shape (connections, 2); 0: that side does not probe."""
+    """Return the rows of PROBER of sides a and b of CONNECTION rows, shape (connections, 2); 0: does not probe."""
     watched = rows["watched"].astype(np.int64)
     sides = views.gatherer.sides.rows["prober"]
     found = np.zeros((len(rows), 2), np.int64)

@@ -16,7 +16,7 @@ NEVER = np.int64(-(2**62))  # a time that has not been
 SECOND_NS = np.int64(1_000_000_000)
 
 # CONNECTION["state"]
-BEGAN, A_FIN, B_FIN, WAS_RESET, WATCHED, FINISHED = 1, 2, 4, 8, 16, 32
+BEGAN, A_FIN, B_FIN, WAS_RESET, IS_WATCHED, FINISHED = 1, 2, 4, 8, 16, 32
 
 # EVENT["hints"]: what a probe's timestamps and IP ID say of frames that the capture lacks, or has and its sender not.
 UNHEARD = 1  # the newest reply in the capture did not reach its sender
@@ -34,10 +34,10 @@ def on_lines(fields: list[tuple[str, str]]) -> np.dtype[np.void]:
     """
     row = np.dtype(fields, align=True)
     names = [name for name, _ in fields]
-    places = [row.fields[name] for name in names] if row.fields else []
+    layout = [row.fields[name] for name in names] if row.fields else []
     return np.dtype(
         {
-            "names": names, "formats": [place[0] for place in places], "offsets": [place[1] for place in places],
+            "names": names, "formats": [field[0] for field in layout], "offsets": [field[1] for field in layout],
             "itemsize": (-(-row.itemsize // LINE) | 1) * LINE,
         },
         align=True,
@@ -50,7 +50,7 @@ CONNECTION = on_lines(
         ("a_lo", "<u8"),
         ("b_hi", "<u8"),
         ("b_lo", "<u8"),
-        ("lane", "<u8"),
+        ("encapsulation", "<u8"),
         ("last_ns", "<i8"),
         ("a_port", "<u2"),
         ("b_port", "<u2"),
@@ -137,7 +137,7 @@ SIDE = on_lines(
 RECENT = np.dtype([("digest", "<u8"), ("time_ns", "<i8")], align=True)
 RECENT_ROWS = 1 << 16
 
-HEADER = np.dtype(
+TRACKER_STATE = np.dtype(
     [
         ("used", "<i8"),  # rows of CONNECTION in use
         ("next_id", "<i8"),
@@ -180,7 +180,7 @@ def connection_digest(row: Row, seed: Row) -> Row:
     """Return a digest of a CONNECTION row's key, the same for both directions."""
     a = _end_digest(row.a_hi, row.a_lo, row.a_port, seed)
     b = _end_digest(row.b_hi, row.b_lo, row.b_port, seed)
-    return _mix((a + b) ^ row.lane)
+    return _mix((a + b) ^ row.encapsulation)
 
 
 @kernel
@@ -188,7 +188,7 @@ def segment_digest(seg: Row, seed: Row) -> Row:
     """Return the digest of the connection that a SEGMENT row belongs to."""
     a = _end_digest(seg.src_hi, seg.src_lo, seg.src_port, seed)
     b = _end_digest(seg.dst_hi, seg.dst_lo, seg.dst_port, seed)
-    return _mix((a + b) ^ seg.lane)
+    return _mix((a + b) ^ seg.encapsulation)
 
 
 @kernel
@@ -196,7 +196,7 @@ def _from_a(seg: Row, row: Row) -> Row:
     """Return whether a segment has side a's address as source and side b's as destination."""
     return (
         seg.src_lo == row.a_lo and seg.dst_lo == row.b_lo and seg.src_port == row.a_port and seg.dst_port == row.b_port
-        and seg.src_hi == row.a_hi and seg.dst_hi == row.b_hi and seg.lane == row.lane
+        and seg.src_hi == row.a_hi and seg.dst_hi == row.b_hi and seg.encapsulation == row.encapsulation
     )
 
 
@@ -205,39 +205,39 @@ def _from_b(seg: Row, row: Row) -> Row:
     """Return whether a segment has side b's address as source and side a's as destination."""
     return (
         seg.src_lo == row.b_lo and seg.dst_lo == row.a_lo and seg.src_port == row.b_port and seg.dst_port == row.a_port
-        and seg.src_hi == row.b_hi and seg.dst_hi == row.a_hi and seg.lane == row.lane
+        and seg.src_hi == row.b_hi and seg.dst_hi == row.a_hi and seg.encapsulation == row.encapsulation
     )
 
 
 @kernel
 def find(seg: Row, digest: Row, table: Row, connections: Row) -> Row:
-    """Return (place in the table, slot or -1, side 0 or 1) of a segment's connection; ``digest`` is of its key."""
+    """Return (bucket of the table, slot or -1, side 0 or 1) of a segment's connection; ``digest`` is of its key."""
     mask = np.int64(len(table) - 1)
-    place = np.int64(digest & np.uint64(mask))
+    bucket = np.int64(digest & np.uint64(mask))
     while True:
-        slot = np.int64(table[place])
+        slot = np.int64(table[bucket])
         if slot < 0:
-            return place, np.int64(-1), 0
+            return bucket, np.int64(-1), 0
         row = connections[slot]
         if _from_a(seg, row):
-            return place, slot, 0
+            return bucket, slot, 0
         if _from_b(seg, row):
-            return place, slot, 1
-        place = (place + 1) & mask
+            return bucket, slot, 1
+        bucket = (bucket + 1) & mask
 
 
 @entry
-def rebuild(table: Row, connections: Row, header: Row) -> None:
+def rebuild(table: Row, connections: Row, tracker: Row) -> None:
     """Fill an empty table with every unfinished connection."""
     mask = np.int64(len(table) - 1)
     table[:] = -1
-    for slot in range(header[0].used):
+    for slot in range(tracker[0].used):
         if connections[slot].state & FINISHED:
             continue
-        place = np.int64(connection_digest(connections[slot], header[0].seed) & np.uint64(mask))
-        while table[place] >= 0:
-            place = (place + 1) & mask
-        table[place] = slot
+        bucket = np.int64(connection_digest(connections[slot], tracker[0].seed) & np.uint64(mask))
+        while table[bucket] >= 0:
+            bucket = (bucket + 1) & mask
+        table[bucket] = slot
 
 
 @kernel
@@ -249,7 +249,8 @@ def is_copy(seg: Row, recent: Row) -> Row:
     both identify may be as far apart as two captures of a slow path: Linux gives no two packets both.
     """
     digest = _mix(seg.src_lo * np.uint64(0x9E3779B97F4A7C15) + seg.dst_lo) ^ seg.src_hi ^ (seg.dst_hi << np.uint64(1))
-    digest = digest ^ (np.uint64(seg.src_port) << np.uint64(48)) ^ (np.uint64(seg.dst_port) << np.uint64(32)) ^ seg.lane
+    digest = digest ^ (np.uint64(seg.src_port) << np.uint64(48)) ^ (np.uint64(seg.dst_port) << np.uint64(32))
+    digest = digest ^ seg.encapsulation
     if seg.has & IS_QUOTE:
         digest = _mix(digest + seg.by_lo)  # an error is no copy of what it quotes
     digest = _mix(digest ^ ((np.uint64(seg.seq) << np.uint64(32)) | np.uint64(seg.ack)))
@@ -294,10 +295,10 @@ def starts_another(seg: Row, row: Row, x: Row, y: Row) -> Row:
 
 
 @kernel
-def open_connection(seg: Row, header: Row, connections: Row, sides: Row) -> Row:
+def open_connection(seg: Row, tracker: Row, connections: Row, sides: Row) -> Row:
     """Write a fresh row for a segment's connection and return its slot; side a is who speaks first."""
-    slot = header.used
-    header.used += 1
+    slot = tracker.used
+    tracker.used += 1
     row = connections[slot]
     swap = (seg.flags & (SYN | ACK)) == (SYN | ACK)  # a SYN,ACK answers side a
     row.a_hi, row.a_lo, row.a_port = seg.src_hi, seg.src_lo, seg.src_port
@@ -305,9 +306,9 @@ def open_connection(seg: Row, header: Row, connections: Row, sides: Row) -> Row:
     if swap:
         row.a_hi, row.a_lo, row.a_port = seg.dst_hi, seg.dst_lo, seg.dst_port
         row.b_hi, row.b_lo, row.b_port = seg.src_hi, seg.src_lo, seg.src_port
-    row.lane = seg.lane
-    row.id = header.next_id
-    header.next_id += 1
+    row.encapsulation = seg.encapsulation
+    row.id = tracker.next_id
+    tracker.next_id += 1
     row.first_ns = seg.time_ns
     row.last_ns = seg.time_ns
     row.longest_silence_ns = 0

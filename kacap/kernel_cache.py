@@ -20,7 +20,8 @@ from kacap.trusted import POSIX, UntrustedError, check_owner, trusted
 
 PACKAGE = Path(__file__).parent
 DIGEST_BYTES = 32
-OF_KERNELS = ("*.py", "wire/*.py", "classify/*.py", "capture/*.py", "timing/*.py", "findings/*.py", "report/*.py")  # modules that hold them
+# The modules that hold kernels.
+OF_KERNELS = ("*.py", "wire/*.py", "classify/*.py", "capture/*.py", "timing/*.py", "findings/*.py", "report/*.py")
 
 
 class KernelCache:

@@ -65,8 +65,9 @@ class Probe:
 class Episode:
     """A run of probes with one ending; an answered probe is an episode of its own.
 
-    ``silent_since_ns`` is when the prober last accepted a segment from the peer (None: before the capture's view);
-    ``first_gap_ns`` from there to the first probe; ``gaps_ns`` between the probes, and from the last to an abort.
+    ``silent_since_ns`` is when the prober last accepted a segment from the peer (None: before the capture's view, or
+    one that the capture lacks); ``first_gap_ns`` from there to the first probe; ``gaps_ns`` between the probes, and
+    from the last to an abort.
     """
 
     connection: int
@@ -225,6 +226,11 @@ class Connection:
     observed_until_ns: int = 0
     ended: Ended = field(default_factory=Ended)
     _verdict: Verdict | Callable[[], Verdict] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def observed_ns(self) -> int:
+        """For how long it was observed: until it closed, or until the capture ended."""
+        return max(self.observed_until_ns, self.last_ns) - self.first_ns
 
     @property
     def verdict(self) -> Verdict:

@@ -33,7 +33,9 @@ def chain(previous: NDArray[np.int32], last: int, number: int) -> NDArray[np.int
 
 def _zeros(size: int) -> mmap.mmap:
     """Return so many bytes of private memory; a shared mapping could not grow (mremap(2))."""
-    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) if hasattr(mmap, "MAP_PRIVATE") else mmap.mmap(-1, size)
+    if not hasattr(mmap, "MAP_PRIVATE"):
+        return mmap.mmap(-1, size)
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 class Table:

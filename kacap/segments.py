@@ -26,7 +26,7 @@ SEGMENT = np.dtype(
         ("dst_lo", "<u8"),
         ("by_hi", "<u8"),  # who sent the ICMP error
         ("by_lo", "<u8"),
-        ("lane", "<u8"),  # VLAN tags and tunnel identifiers, hashed; 0: none. Part of the connection's key
+        ("encapsulation", "<u8"),  # VLAN tags and tunnel identifiers, hashed; 0: none. Part of the connection's key
         ("seq", "<u4"),
         ("ack", "<u4"),
         ("payload_len", "<u4"),  # from the IP lengths, never from the frame

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.addresses import address_text
+from kacap.classify.kind_reasons import SENTENCES, KindReason
 from kacap.classify.kinds import ENDINGS, GRADE_WORDS, KIND_WORDS, Ending
-from kacap.classify.reasons import SENTENCES, Why
 from kacap.classify.tables import Outcome
 from kacap.flows import BEGAN, NEVER
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Probe, Prober, SegmentRecord
@@ -60,8 +60,8 @@ class Views:
                 Probe(
                     number, FrameRef(file, frame), time_ns, side, peer, GRADE_WORDS[grade], payload, reply,
                     after_ns if reply else None, OUTCOMES[outcome],
-                )  # fmt: skip
-            )
+                )
+            )  # fmt: skip
         return made
 
     def _made(self, prober: int, rows: NDArray[np.int64]) -> list[Episode]:
@@ -108,10 +108,27 @@ class Views:
             frames=self._frames(row), lone=int(row["episodes"] - row["runs"]),
         )  # fmt: skip
 
+    def gaps(self, probers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the silences before the runs of some probers, and the gaps within their runs, nanoseconds."""
+        episodes, probes = self.gatherer.episodes.filled, self.gatherer.probes.rows
+        wanted = np.zeros(self.gatherer.probers.used, np.bool_)
+        wanted[probers] = True
+        wanted[0] = False
+        own = wanted[episodes["prober"]]
+        known = own & (episodes["silent_since_ns"] != NEVER)
+        first = probes["time_ns"][episodes["first"][known]] - episodes["silent_since_ns"][known]
+        later = [np.zeros(0, np.int64)]
+        for run in episodes[own & ((episodes["probes"] > 1) | (episodes["closed_ns"] != NEVER))]:
+            times = probes["time_ns"][chain(probes["previous"], int(run["last"]), int(run["probes"]))].tolist()
+            closed = [] if (closed_ns := seen_ns(run["closed_ns"])) is None else [closed_ns]
+            later.append(np.diff([*times, *closed]))
+        return first, np.concatenate(later)
+
     def _times(self, number: int) -> list[int]:
         """Return when the probes of a prober were sent, in order."""
         row, probes = self.gatherer.probers.rows[number], self.gatherer.probes.rows
-        times: list[int] = probes["time_ns"][chain(probes["previous"], int(row["last_probe"]), int(row["probes"]))].tolist()
+        rows = chain(probes["previous"], int(row["last_probe"]), int(row["rows"]))
+        times: list[int] = probes["time_ns"][rows].tolist()
         return times
 
     def _frames(self, prober: np.void) -> tuple[FrameRef, FrameRef]:
@@ -133,7 +150,7 @@ class Views:
         return SegmentRecord(
             FrameRef(int(row["file"]), int(row["frame"])), int(row["time_ns"]), int(watched["id"]),
             *((a, b) if row["from_a"] else (b, a)), KIND_WORDS[row["kind"]], GRADE_WORDS[row["grade"]],
-            SENTENCES[Why(row["why"])],
+            SENTENCES[KindReason(row["why"])],
         )
 
 

@@ -15,7 +15,7 @@ from kacap.analyzer import Analyzer
 from kacap.capture import open_captures
 from kacap.capture.frames import FRAME, FrameBatch
 from kacap.news import each
-from kacap.wire import Reason, decode
+from kacap.wire import SkipReason, decode
 
 CAPTURES = Path(__file__).resolve().parent.parent / "captures"
 POPULATION = "lab/population"
@@ -59,7 +59,7 @@ def frames_of(case: str) -> FrameBatch:
 @cache
 def segments_of(case: str) -> np.ndarray:
     """The decoded SEGMENT rows of a case; copy before changing them."""
-    rows = decode(frames_of(case), np.zeros(len(Reason), np.int64)).copy()
+    rows = decode(frames_of(case), np.zeros(len(SkipReason), np.int64)).copy()
     rows.setflags(write=False)
     return rows
 
@@ -95,8 +95,8 @@ class Heard:
 
 def summary(analysis: Analysis) -> str:
     """Everything that an analysis holds but marks."""
-    connections, quiet = (analysis.connections, analysis.episodes), analysis.quiet
-    return repr((analysis.capture, connections, quiet, analysis.findings, analysis.clocks))
+    connections, unprobed = (analysis.connections, analysis.episodes), analysis.unprobed
+    return repr((analysis.capture, connections, unprobed, analysis.findings, analysis.clocks))
 
 
 def listener(heard: Heard, **options) -> Analyzer:

@@ -10,7 +10,7 @@ MAX_HEADERS = 24
 
 @dataclass
 class Segment:
-    """One TCP segment, or what an ICMP error quotes of one. Addresses are 128-bit numbers; lane is a tuple of tags."""
+    """One TCP segment, or what an ICMP error quotes of one. Addresses are 128-bit numbers; encapsulation: tags."""
 
     src: int = 0
     dst: int = 0
@@ -33,7 +33,7 @@ class Segment:
     by: int = 0
     icmp_type: int = 0
     icmp_code: int = 0
-    lane: tuple[tuple[str, int], ...] = ()
+    encapsulation: tuple[tuple[str, int], ...] = ()
     # Set by whoever has a whole capture:
     frame: int = 0
     time_ns: int = 0
@@ -57,7 +57,7 @@ class Walk:
             raise Skip("TOO_DEEP")
 
     def tag(self, what: str, number: int) -> None:
-        self.segment.lane += ((what, number),)
+        self.segment.encapsulation += ((what, number),)
 
 
 @dataclass

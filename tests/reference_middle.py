@@ -442,8 +442,9 @@ class Connection:
         prober.unheard += unheard
         run = prober.run
         if run is None:
-            run = prober.run = Run([Probe(event)], event.heard_ns, unheard)
-            gap = 0 if event.heard_ns is None else event.time_ns - event.heard_ns
+            since_ns = None if event.hints & HEARD_UNSEEN else event.heard_ns
+            run = prober.run = Run([Probe(event)], since_ns, unheard)
+            gap = 0 if since_ns is None else event.time_ns - since_ns
         else:
             gap = event.time_ns - run.probes[-1].time_ns
             run.probes.append(Probe(event))
@@ -487,6 +488,7 @@ class Connection:
         """The prober reset the connection: when its timer was due it gave up, sooner its application did."""
         prober, gap = self.probers[side], event.time_ns - run.probes[-1].time_ns
         assert prober is not None
+        prober.unheard += bool(event.hints & UNHEARD)
         if run.gaps and gap < 0.85 * min(run.gaps):
             times = (run.gaps[0] + gap // 2) // max(gap, 1)
             if len(run.gaps) > 1 or abs(run.gaps[0] - times * gap) > HOLE_NS:
@@ -530,19 +532,15 @@ class Connection:
             prober.longest_miss_in_history = max(prober.longest_miss_in_history, unanswered)
 
 
-@dataclass(frozen=True)
-class Ends:
-    """The addresses of a connection's sides."""
-
-    a: tuple[int, int]
-    b: tuple[int, int]
+Address = tuple[int, int, int]  # (high half, low half, port)
 
 
-def scans_of(connections: dict[int, Connection], ends: dict[int, Ends]) -> set[tuple[int, int]]:
-    """The (connection, side) whose undecided run carries the numbers of another run of the same sender."""
-    groups: dict[tuple, list[tuple[int, int]]] = {}
+def scans_of(connections: dict[int, Connection], ends: dict[int, tuple[Address, Address]]) -> set[tuple[int, int]]:
+    """The (connection, side) whose undecided run has the numbers of another of its host, from or to another port."""
+    groups: dict[tuple, dict[tuple[int, int], tuple[Address, Address]]] = {}
     for number, connection in connections.items():
-        for side, address in enumerate((ends[number].a, ends[number].b)):
+        for side in (0, 1):
+            own, peer = ends[number][side], ends[number][1 - side]
             for first in connection.sides[side].repeats[:1]:
-                groups.setdefault((address, first.seq, first.ack), []).append((number, side))
-    return {place for places in groups.values() if len(places) > 1 for place in places}
+                groups.setdefault((own[:2], first.seq, first.ack), {})[number, side] = (own, peer)
+    return {place for places in groups.values() if len(set(places.values())) > 1 for place in places}

@@ -16,6 +16,7 @@ FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 SECOND = 1_000_000_000
 DUPLICATE_NS = 10_000_000  # the same content again within 10 ms is the same packet
 SAME_ID_NS = 100_000_000  # with an IP ID that is not 0, within 100 ms
+SAME_STAMP_NS = 10 * SECOND  # with timestamps as well, as far apart as two captures of a slow path may be
 EARLY_REPLY_NS = 1_000_000  # a reply may be captured up to 1 ms before its probe
 LATE_REPLY_NS = 120 * SECOND  # two minutes, RFC 9293's maximum segment lifetime: later is no reply
 AFTER_DATA_NS = SECOND  # once data has answered, a bare ACK is the reply for so long
@@ -23,6 +24,7 @@ NO_IDLE_NS = SECOND // 2  # the prober heard from its peer so recently that no i
 SOON_NS = SECOND  # a retransmission timer's first firing comes within a second
 LEAST_IDLE_NS = 9 * SECOND // 10  # keepalive is set in whole seconds
 JUMP = 2**20  # numbers off by so much on both sides, after a silence of a second, are another connection's
+ARRIVED_NS = 9 * SECOND // 10  # what the capture shows sooner may still be on its way
 HALF, SPACE = 2**31, 2**32
 
 Verdict = tuple[str, str]
@@ -46,7 +48,7 @@ class SegmentLike(Protocol):
     has_options: bool
     ip_id: int
     is_quote: bool
-    lane: tuple[tuple[str, int], ...]
+    encapsulation: tuple[tuple[str, int], ...]
     time_ns: int
 
 
@@ -100,6 +102,7 @@ class Side:
     open: Item | None = None  # its last probe, while nobody answered
     answered_by_data: bool = False
     resent_gap: int = 0
+    replied: tuple[int, int] | None = None  # timestamp and time of its last reply to a probe
 
 
 def classify(segments: Sequence[SegmentLike]) -> list[Verdict]:
@@ -108,14 +111,24 @@ def classify(segments: Sequence[SegmentLike]) -> list[Verdict]:
     flows: dict[object, list[Item]] = defaultdict(list)
     for index, segment in enumerate(segments):
         a, b = (segment.src, segment.sport), (segment.dst, segment.dport)
-        flows[segment.lane, min(a, b), max(a, b)].append(Item(index, segment, int(a > b)))
+        flows[segment.encapsulation, min(a, b), max(a, b)].append(Item(index, segment, int(a > b)))
+    scans = scans_of(segments)
     for items in flows.values():
         for item in duplicates(items):
             verdicts[item.index] = ("duplicate-frame", "proven")
         rest = [item for item in items if not verdicts[item.index][0]]
         for incarnation in incarnations(rest):
-            Incarnation(incarnation, verdicts).run()
+            Incarnation(incarnation, verdicts, scans).run()
     return verdicts
+
+
+def scans_of(segments: Sequence[SegmentLike]) -> set[tuple[int, int, int]]:
+    """The (host, seq, ack) of bare ACKs that go to several places: connections choose their numbers at random."""
+    places = defaultdict(set)
+    for s in segments:
+        if s.payload_len == 0 and s.flags & (FIN | SYN | RST | ACK) == ACK and not s.is_quote:
+            places[s.src, s.seq, s.ack].add((s.sport, s.dst, s.dport))
+    return {numbers for numbers, found in places.items() if len(found) > 1}
 
 
 def duplicates(items: list[Item]) -> Iterator[Item]:
@@ -127,7 +140,8 @@ def duplicates(items: list[Item]) -> Iterator[Item]:
             item.side, s.seq, s.ack, s.flags, s.window, s.payload_len, s.timestamps, s.sack, s.last_byte, s.has_options,
             s.ip_id, s.is_quote,
         )  # fmt: skip
-        if content in last and abs(item.time - last[content]) <= (SAME_ID_NS if s.ip_id else DUPLICATE_NS):
+        limit = DUPLICATE_NS if not s.ip_id else SAME_STAMP_NS if s.timestamps else SAME_ID_NS
+        if content in last and abs(item.time - last[content]) <= limit:
             yield item
         last[content] = item.time
 
@@ -172,12 +186,19 @@ def steady(gaps: list[int]) -> bool:
     return min(gaps) >= LEAST_IDLE_NS and max(gaps) <= min(gaps) * 9 // 8 + SECOND // 20
 
 
+def whole_gaps(gaps: list[int]) -> list[int]:
+    """Without the gaps of two to four times the shortest: the capture lacks what was sent in them."""
+    shortest = min(gaps)
+    return [g for g in gaps if not any(abs(g - n * shortest) <= g // 20 for n in (2, 3, 4))]
+
+
 class Incarnation:
     """One connection from its first segment to its last."""
 
-    def __init__(self, items: list[Item], verdicts: list[Verdict]) -> None:
+    def __init__(self, items: list[Item], verdicts: list[Verdict], scans: set[tuple[int, int, int]]) -> None:
         self.items = items
         self.verdicts = verdicts
+        self.scans = scans
         self.sides = (Side(), Side())
         self.foreseen: dict[int, Verdict] = {}  # by input index: probes that only later segments show
         self.early: set[int] = set()  # by input index: replies captured before their probes, and those probes
@@ -220,6 +241,8 @@ class Incarnation:
 
     def reset(self, item: Item, me: Side, peer: Side) -> Verdict:
         """The prober gives up with RST and ACK at its next number; the peer answers a waiting probe with any RST."""
+        if item.has(ACK) and item.seq == me.nxt and unheard(item, peer):
+            return "abort", "proven"
         if me.open and item.has(ACK) and item.seq == me.nxt and not me.answered_by_data:
             return "abort", self.verdicts[me.open.index][1]
         if peer.open and not peer.answered_by_data and item.time - peer.open.time <= LATE_REPLY_NS:
@@ -234,12 +257,14 @@ class Incarnation:
         if item.length == 1 and peer.window == 0 and me.una == item.seq and me.nxt in (item.seq, item.end):
             return "window-probe", "proven"
         if me.una is None or me.nxt is None or item.seq > me.nxt:
-            self.foresee(at, item, me)
+            self.foresee(at, item, me, peer)
             return self.foreseen.get(item.index)
         if item.seq != me.una - 1 or me.nxt != me.una:
             return None
         if item.segment.timestamps and me.tsval is not None and behind(item.segment.timestamps[0], me.tsval):
             return None
+        if item.length == 1 and item.has(PSH) and item.seq in {end for _, end in me.seen}:
+            return "data", "proven"  # a byte that the capture had not shown: its ACK was captured before it
         if item.length == 1 and (verdict := resent(item, me)):
             return verdict
         if peer.window == 0:
@@ -264,7 +289,7 @@ class Incarnation:
         self.foreseen.update({each.index: verdict for each in run})
         return verdict
 
-    def foresee(self, at: int, item: Item, me: Side) -> None:
+    def foresee(self, at: int, item: Item, me: Side, peer: Side) -> None:
         """Where the capture lacks what went before: is one more acknowledged, or does it repeat and end one higher?"""
         if me.nxt is not None and item.seq <= me.nxt and item.seq != me.nxt - 1:
             return
@@ -275,6 +300,9 @@ class Incarnation:
                 # A byte that is reported as a duplicate, or that nobody pushed, is not an application's.
                 garbage = item.length == 0 or later.segment.sack is not None or not item.has(PSH)
                 grade = "answered" if told and garbage else "refuted"
+                if grade == "answered" and not later.segment.window and not item.length:
+                    self.into_closed_window(at, item, me, peer)
+                    return
                 break
             if later.has(RST):
                 grade = "patterned" if later.has(ACK) and later.seq == item.seq + 1 else "refuted"
@@ -284,7 +312,8 @@ class Incarnation:
                 break
             run.append(later)
         gaps = [b.time - a.time for a, b in itertools.pairwise(run)]
-        if not grade and len(gaps) >= 2 and steady(gaps):
+        scan = (item.segment.src, item.segment.seq, item.segment.ack) in self.scans
+        if not grade and not scan and len(gaps) >= 2 and len(whole_gaps(gaps)) >= 2 and steady(whole_gaps(gaps)):
             grade = "patterned"
         if grade in ("answered", "patterned"):
             self.foreseen.update({each.index: ("probe", grade) for each in run})
@@ -332,6 +361,8 @@ class Incarnation:
         if item.has(ACK):
             peer.una = item.ack if peer.una is None else max(peer.una, item.ack)
             peer.nxt = peer.una if peer.nxt is None else max(peer.nxt, peer.una)
+        if kind == "reply":
+            me.replied = (item.segment.timestamps[0], item.time) if item.segment.timestamps else None
         if kind == "probe":
             me.open, me.answered_by_data = (None if item.index in self.early else item), False
             me.nxt = max(me.nxt, item.seq + 1)
@@ -382,6 +413,13 @@ def old(item: Item, me: Side) -> bool:
         if start <= at < end:
             at = end
     return at >= item.end
+
+
+def unheard(item: Item, peer: Side) -> bool:
+    """Whether a side did not receive its peer's last reply: what it echoes is older (RFC 7323 section 4.3)."""
+    if peer.replied is None or item.segment.timestamps is None or item.time - peer.replied[1] < ARRIVED_NS:
+        return False
+    return behind(item.segment.timestamps[1], peer.replied[0])
 
 
 def behind(a: int, b: int) -> bool:

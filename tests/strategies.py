@@ -11,8 +11,8 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
+from kacap.classify.kind_reasons import KindReason as Why
 from kacap.classify.kinds import Grade, Kind
-from kacap.classify.reasons import Why
 from kacap.flows import NEVER
 
 U8, U16, U32 = st.integers(0, 255), st.integers(0, 2**16 - 1), st.integers(0, 2**32 - 1)

@@ -24,9 +24,9 @@ TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 # Imports point down this list only; modules of one row may import each other.
 LAYERS = (
     (
-        "errors", "trusted", "outputs", "kernel_cache", "kernels", "segments", "model", "analysis", "addresses", "units",
-        "clock", "rows", "netns",
-    ),  # fmt: skip
+        "errors", "trusted", "outputs", "kernel_cache", "kernels", "segments", "model", "analysis", "addresses",
+        "units", "clock", "rows", "netns",
+    ),
     ("capture", "wire"),
     ("flows",),
     ("classify",),

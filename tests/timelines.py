@@ -21,8 +21,8 @@
 Times are seconds, ``+`` after the line before. Flags are tcpdump's (S F R P U . and ``none``). ``seq`` is by default
 what the sender has next, ``ack`` what the other end has next; written as a number they count from the ISN, ``nxt-1``
 from the default, ``=4294967295`` is absolute. ``len 5``, ``byte 0`` or ``data "abc"`` is payload, ``win 0`` holds on
-for that end, ``ttl``, ``id``, ``vlan``, ``tsval`` and ``tsecr`` for that frame. A line's truth stands behind ``;``: a kind and, where it is
-judged, a grade; without it the flags and the length speak (syn, fin, rst, data, ack).
+for that end, ``ttl``, ``id``, ``vlan``, ``tsval`` and ``tsecr`` for that frame. A line's truth stands behind ``;``: a
+kind and, where it is judged, a grade; without it the flags and the length speak (syn, fin, rst, data, ack).
 """
 
 from __future__ import annotations

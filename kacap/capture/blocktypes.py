@@ -25,7 +25,7 @@ IF_NAME, IF_TSRESOL, IF_TSOFFSET = 2, 9, 14
 ISB_STARTTIME, ISB_ENDTIME, ISB_IFDROP, ISB_OSDROP = 2, 3, 5, 7
 EPB_DROPCOUNT = 4
 
-# Why a walk stops: the interface table is full, or what follows makes no sense.
+# KindReason a walk stops: the interface table is full, or what follows makes no sense.
 TABLE_FULL, SHORT, LONG, TRAILER, MAGIC, INTERFACE, OVERRUN, OPTIONS, TOO_MANY = 1, 2, 3, 4, 5, 6, 7, 8, 9
 
 SECONDS_LIMIT = 9_223_372_035  # seconds that fit an int64 of nanoseconds

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import Grade, Kind
-from kacap.classify.reasons import Why
 from kacap.flows import NEVER
 from kacap.kernels import Row, kernel
 from kacap.segments import ACK
 
 _PROBE, _PROVEN, _PATTERNED = int(Kind.PROBE), int(Grade.PROVEN), int(Grade.PATTERNED)
-_W_REPEATS, _W_QUOTED = int(Why.REPEATS), int(Why.QUOTED)
+_W_REPEATS, _W_QUOTED = int(KindReason.REPEATS), int(KindReason.QUOTED)
 _UNREACHABLE = int(Kind.UNREACHABLE)
 
 LABEL = np.dtype(
@@ -67,14 +67,14 @@ EVENTS_PER_SEGMENT = 5  # at most: a held run's first, what quotes it, this one,
 
 @kernel
 def emit(out: Row, seg: Row, label: Row, row: Row, x: Row) -> Row:
-    """Append an EVENT for the segment at hand and return it; ``out`` is (HEADER row, EVENT rows)."""
-    header, events = out
-    event = events[header.events]
-    header.events += 1
+    """Append an EVENT for the segment at hand and return it; ``out`` is (TRACKER_STATE row, EVENT rows)."""
+    tracker, events = out
+    event = events[tracker.events]
+    tracker.events += 1
     label.event = 1
     if row.watched < 0:
-        row.watched = header.watched
-        header.watched += 1
+        row.watched = tracker.watched
+        tracker.watched += 1
     event.watched, event.next, event.hints = row.watched, 0, 0
     event.open = event.held = event.dropped = 0
     event.time_ns, event.frame, event.file = seg.time_ns, seg.frame, seg.file

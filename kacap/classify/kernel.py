@@ -9,13 +9,22 @@ from __future__ import annotations
 import numpy as np
 
 from kacap.classify.emit import EVENTS_PER_SEGMENT, emit, emit_held, emit_quoted
+from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import Grade, Kind
-from kacap.classify.learn import advance_row, hear, learn_numbers, learn_path, learn_rest, unhear, unhear_reply
-from kacap.classify.reasons import Why
+from kacap.classify.learn import (
+    advance_row,
+    learn_numbers,
+    learn_path,
+    learn_rest,
+    note_heard,
+    retract_heard,
+    retract_reply,
+)
 from kacap.classify.rules import LONG_SILENCE_NS, SHORT_SILENCE_NS, hints_of, rate
 from kacap.flows import (
     ACCEPTED_STAMP,
     FINISHED,
+    IS_WATCHED,
     NEVER,
     NXT,
     REPLIED_STAMP,
@@ -23,7 +32,6 @@ from kacap.flows import (
     SENT_ACK,
     UNA,
     UNHEARD,
-    WATCHED,
     find,
     is_copy,
     open_connection,
@@ -43,7 +51,7 @@ _DATA, _COPY = _K["DATA"], _K["DUPLICATE_FRAME"]
 _ACK, _PROBE, _REPLY, _WINDOW_PROBE = _K["ACK"], _K["PROBE"], _K["REPLY"], _K["WINDOW_PROBE"]
 _RESET, _ABORT, _UNREACHABLE = _K["RESET"], _K["ABORT"], _K["UNREACHABLE"]
 _PROVEN, _ANSWERED, _PATTERNED, _AMBIGUOUS = (int(grade) for grade in Grade)
-_W = {why.name: int(why) for why in Why}
+_W = {why.name: int(why) for why in KindReason}
 _W_COPY, _W_HIGHER, _W_REPEATS = _W["SAME_FRAME"], _W["ANSWERED_ONE_HIGHER"], _W["REPEATS"]
 _W_ANSWERS, _W_LATE, _W_EARLY = _W["ANSWERS_PROBE"], _W["ANSWERED_LATE"], _W["ANSWERED_BEFORE"]
 _W_LONE_BYTE, _W_ZERO = _W["LONE_BYTE"], _W["ZERO_WINDOW_SHAPE"]
@@ -77,11 +85,11 @@ def _resolve_held(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> N
             event.kind, event.grade, event.why = _WINDOW_PROBE, _AMBIGUOUS, _W_ZERO
         y.open_probes = 1
         y.probe_seq, y.probe_ack, y.probe_ns = y.held_seq, y.held_ack, y.held_ns
-        row.state |= WATCHED
+        row.state |= IS_WATCHED
         y.heard_ns = y.held_heard_ns
         y.heard_n = 0
         if x.heard_ns == y.held_ns:
-            unhear(x, y.held_ns, y.held_peer_ns)  # a probe is none that its receiver accepts
+            retract_heard(x, y.held_ns, y.held_peer_ns)  # a probe is none that its receiver accepts
     y.held_n = 0
 
 
@@ -180,10 +188,10 @@ def _note_probe(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> Non
     """Count an open probe of X and tell of it; pair it with a reply that the capture shows just before it."""
     early = y.dup_ns != NEVER and seg.time_ns - y.dup_ns <= EARLY_REPLY_NS and y.dup_ns > x.sent_ns
     if early:
-        unhear(x, y.dup_ns, y.dup_heard_ns)
+        retract_heard(x, y.dup_ns, y.dup_heard_ns)
     hints = hints_of(seg, x, y)
     if hints & UNHEARD:
-        unhear_reply(x)
+        retract_reply(x)
     event = emit(out, seg, label, row, x)
     event.closed_ns, event.hints = y.closed_ns, hints
     x.gap_ns = seg.time_ns - x.probe_ns
@@ -198,7 +206,7 @@ def _note_probe(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> Non
         reply.from_a, reply.answers, reply.payload_len = 1 - label.from_a, 1, 0
         reply.flags = ACK
         x.open_probes = 0
-        hear(x, seg.time_ns)
+        note_heard(x, seg.time_ns)
         x.heard_ns = y.dup_ns
         y.dup_ns = NEVER
 
@@ -232,7 +240,7 @@ def _is_of_note(label: Row) -> Row:
 def _take_copy(out: Row, seg: Row, label: Row, row: Row, x: Row) -> None:
     """Label a frame that was captured a moment before."""
     label.kind, label.why = _COPY, _W_COPY
-    if row.state & WATCHED or out[0].all_segments:
+    if row.state & IS_WATCHED or out[0].all_segments:
         emit(out, seg, label, row, x)
 
 
@@ -257,13 +265,13 @@ def _take_segment(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> N
         x.held_n = 0
     shaped = label.kind == _PROBE or label.kind == _WINDOW_PROBE
     if shaped or _is_of_note(label):
-        row.state |= WATCHED
+        row.state |= IS_WATCHED
     if shaped and not (label.grade == _PATTERNED or (label.kind == _WINDOW_PROBE and seg.payload_len)):
         _note_probe(out, seg, label, row, x, y)
-    elif _is_told(seg, label, x, answers) and (row.state & WATCHED or out[0].all_segments):
+    elif _is_told(seg, label, x, answers) and (row.state & IS_WATCHED or out[0].all_segments):
         hints = hints_of(seg, x, y) if label.kind == _ABORT else 0
         if hints & UNHEARD:
-            unhear_reply(x)
+            retract_reply(x)
         event = emit(out, seg, label, row, x)
         event.answers, event.hints = 1 if answers else 0, hints
     if answers:
@@ -277,7 +285,7 @@ def _take_segment(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> N
             x.replied_tsval = seg.tsval
             x.stamps |= REPLIED_STAMP
     if accepted:
-        hear(y, seg.time_ns)
+        note_heard(y, seg.time_ns)
         if seg.has & HAS_TIMESTAMPS:
             x.accepted_tsval = seg.tsval
             x.stamps |= ACCEPTED_STAMP
@@ -292,35 +300,35 @@ def _take_segment(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> N
 
 @entry
 def classify(segments: Row, labels: Row, columns: Row) -> None:
-    """Label segments from ``header.position`` on, until they or the room for events run out.
+    """Label segments from ``tracker.position`` on, until they or the room for events run out.
 
-    ``columns`` is (HEADER of one row, CONNECTION, SIDE, hash table, RECENT, EVENT); LABEL rows match the segments.
+    ``columns`` is (TRACKER_STATE of one row, CONNECTION, SIDE, hash table, RECENT, EVENT); LABEL rows match segments.
     """
     headers, connections, sides, table, recent, events = columns
-    header, room = headers[0], len(events) - EVENTS_PER_SEGMENT
-    out = (header, events)
-    while header.position < len(segments) and header.events < room:
-        seg, label = segments[header.position], labels[header.position]
-        header.position += 1
-        header.now_ns = max(header.now_ns, seg.time_ns)
+    tracker, room = headers[0], len(events) - EVENTS_PER_SEGMENT
+    out = (tracker, events)
+    while tracker.position < len(segments) and tracker.events < room:
+        seg, label = segments[tracker.position], labels[tracker.position]
+        tracker.position += 1
+        tracker.now_ns = max(tracker.now_ns, seg.time_ns)
         label.held = label.event = 0
         label.grade = _PROVEN
-        digest, quote = segment_digest(seg, header.seed), seg.has & IS_QUOTE
+        digest, quote = segment_digest(seg, tracker.seed), seg.has & IS_QUOTE
         copy = is_copy(seg, recent)
-        place, slot, side = find(seg, digest, table, connections)
+        bucket, slot, side = find(seg, digest, table, connections)
         if slot >= 0 and not copy and starts_another(
             seg, connections[slot], sides[2 * slot + side], sides[2 * slot + 1 - side]
         ):  # fmt: skip
             if not quote:
                 connections[slot].state |= FINISHED
-                header.finished += 1
+                tracker.finished += 1
             slot = np.int64(-1)
         if slot < 0 and quote:
             label.id, label.slot, label.kind, label.why, label.from_a = 0, -1, _ACK, _W_QUOTED_OTHER, 0
             continue
         if slot < 0:
-            slot, side = open_connection(seg, header, connections, sides)
-            table[place] = slot
+            slot, side = open_connection(seg, tracker, connections, sides)
+            table[bucket] = slot
         row, x, y = connections[slot], sides[2 * slot + side], sides[2 * slot + 1 - side]
         label.id, label.slot, label.from_a = row.id, slot, 1 - side
         if copy:

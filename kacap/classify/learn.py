@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import Grade, Kind
-from kacap.classify.reasons import Why
 from kacap.flows import (
     A_FIN,
     B_FIN,
@@ -28,7 +28,7 @@ SAME_MOMENT_NS = np.int64(50_000_000)
 ONE_PACKET = 1460  # bytes that fit one Ethernet frame
 
 _PROBE, _WINDOW_PROBE, _RETRANSMISSION = int(Kind.PROBE), int(Kind.WINDOW_PROBE), int(Kind.RETRANSMISSION)
-_PROVEN, _W_OUT_RST = int(Grade.PROVEN), int(Why.OUT_OF_WINDOW_RST)
+_PROVEN, _W_OUT_RST = int(Grade.PROVEN), int(KindReason.OUT_OF_WINDOW_RST)
 
 
 @kernel
@@ -39,7 +39,7 @@ def _newest(y: Row) -> Row:
 
 
 @kernel
-def unhear(x: Row, time_ns: Row, before_ns: Row) -> None:
+def retract_heard(x: Row, time_ns: Row, before_ns: Row) -> None:
     """Take back that X heard something at ``time_ns``, and at ``before_ns`` before: it answers a probe to come."""
     x.heard_ns = before_ns
     if x.heard_n > 4 or (x.heard_n > 0 and _newest(x) == time_ns):
@@ -47,13 +47,13 @@ def unhear(x: Row, time_ns: Row, before_ns: Row) -> None:
 
 
 @kernel
-def unhear_reply(x: Row) -> None:
+def retract_reply(x: Row) -> None:
     """Take back that X heard the last reply to its probe, and everything since: it never arrived."""
     x.heard_ns, x.heard_n = x.unheard_ns, 0
 
 
 @kernel
-def hear(y: Row, time_ns: Row) -> None:
+def note_heard(y: Row, time_ns: Row) -> None:
     """Start Y's idle clock again, and keep when: what comes within a twentieth of a second counts as one."""
     n = y.heard_n
     y.heard_ns = time_ns
@@ -139,7 +139,7 @@ def learn_ip_id(seg: Row, x: Row) -> None:
 
 @kernel
 def learn_path(seg: Row, x: Row, y: Row) -> None:
-    """Take from the handshake how long X is away from the place of the capture, there and back: who is asked answers."""
+    """Take from the handshake how long X is away from the capture point, there and back: who is asked answers."""
     if x.asked_ns != NEVER and seg.flags & ACK and not seg.flags & RST:
         x.path_ns = seg.time_ns - x.asked_ns
         x.asked_ns = NEVER

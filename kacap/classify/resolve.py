@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import Grade, Kind
-from kacap.classify.reasons import Why
 from kacap.classify.states import ACT, NEXT, Act, Seen, State
 from kacap.classify.tables import Change
 from kacap.flows import NEVER
@@ -28,8 +28,9 @@ _PROBE, _WINDOW_PROBE, _REPLY, _ACK, _DATA = _K["PROBE"], _K["WINDOW_PROBE"], _K
 _RESET, _ABORT, _RETRANSMISSION = _K["RESET"], _K["ABORT"], _K["RETRANSMISSION"]
 _UNREACHABLE, _COPY = _K["UNREACHABLE"], _K["DUPLICATE_FRAME"]
 _PROVEN, _ANSWERED, _PATTERNED, _AMBIGUOUS = (int(grade) for grade in Grade)
-_W = {why.name: int(why) for why in Why}
-_W_SHORT, _W_UNSEEN, _W_REPEATS, _W_HIGHER = _W["SHORT_SILENCE"], _W["ACK_UNSEEN"], _W["REPEATS"], _W["ANSWERED_ONE_HIGHER"]
+_W = {why.name: int(why) for why in KindReason}
+_W_SHORT, _W_UNSEEN = _W["SHORT_SILENCE"], _W["ACK_UNSEEN"]
+_W_REPEATS, _W_HIGHER = _W["REPEATS"], _W["ANSWERED_ONE_HIGHER"]
 _W_FEW, _W_GROWING, _W_UNDECIDED = _W["REPEATS_TOO_LITTLE"], _W["GROWING_REPEATS"], _W["ZERO_WINDOW_UNDECIDED"]
 _W_ZERO_GROWING, _W_ZERO_CONSTANT = _W["ZERO_WINDOW_GROWING"], _W["ZERO_WINDOW_CONSTANT"]
 _S = {state.name: int(state) for state in State}
@@ -42,7 +43,8 @@ _E_BYTES, _E_HIGHER, _E_REPLY, _E_SPEECH = _E["BYTES"], _E["ONE_HIGHER"], _E["RE
 _E_RESET, _E_END, _E_OTHER = _E["RESET"], _E["END"], _E["OTHER"]
 _A = {act.name: int(act) for act in Act}
 _A_PASS, _A_AS_BEFORE, _A_WAIT, _A_JOIN_CLOSED = _A["PASS"], _A["AS_BEFORE"], _A["WAIT"], _A["JOIN_CLOSED"]
-_A_RATE, _A_JOIN_REPEATS, _A_HOLD, _A_IS_ACK = _A["RATE_AS_RUN"], _A["JOIN_REPEATS"], _A["HOLD_REPLY"], _A["REPLY_IS_ACK"]
+_A_RATE, _A_JOIN_REPEATS = _A["RATE_AS_RUN"], _A["JOIN_REPEATS"]
+_A_HOLD, _A_IS_ACK = _A["HOLD_REPLY"], _A["REPLY_IS_ACK"]
 _A_CONFIRM, _A_CONFIRM_ABORT, _A_ANSWER, _A_DROP = _A["CONFIRM"], _A["CONFIRM_ABORT"], _A["ANSWER"], _A["DROP"]
 _A_DOUBT, _A_DOUBT_AGAIN, _A_HOLD_DOUBT = _A["DOUBT_CLOSED"], _A["DOUBT_CLOSED_AGAIN"], _A["HOLD_REPLY_DOUBT"]
 _A_END, _A_END_AGAIN, _A_FORGET_AGAIN = _A["END_REPEATS"], _A["END_REPEATS_AGAIN"], _A["FORGET_AGAIN"]
@@ -75,16 +77,16 @@ def _near_ceiling(gap_ns: Row) -> Row:
 def settle(middle: Row, head: Row, side: Row, verdict: Row) -> None:
     """Give the undecided probes of a side, and the replies held for them, their (kind, grade, why)."""
     kind, grade, why = verdict
-    place = head.queue
-    while place:
-        event = middle.waiting[place]
+    row = head.queue
+    while row:
+        event = middle.waiting[row]
         if event.open and 1 - event.from_a == side:
             event.kind, event.grade, event.why, event.open = kind, grade, why, 0
         elif event.held and event.from_a == side:
             event.grade, event.held = grade, 0
             if kind == _WINDOW_PROBE:
                 event.kind, event.dropped = _ACK, 1
-        place = event.next
+        row = event.next
 
 
 @kernel
@@ -204,12 +206,12 @@ def _join_repeats(middle: Row, head: Row, own: Row, event: Row) -> None:
 @kernel
 def _drop(middle: Row, head: Row, side: Row) -> None:
     """Let a run of equal ACKs be just that: its side's data goes on from their number, or its peer's does."""
-    place = head.queue
-    while place:
-        event = middle.waiting[place]
+    row = head.queue
+    while row:
+        event = middle.waiting[row]
         if event.open and 1 - event.from_a == side:
             event.kind, event.dropped, event.open = _ACK, 1, 0
-        place = event.next
+        row = event.next
 
 
 @kernel
@@ -227,15 +229,15 @@ def _end_repeats(middle: Row, head: Row, side: Row, own: Row) -> None:
 @kernel
 def _keep_company(middle: Row, head: Row, side: Row, seen: Row) -> None:
     """Decide a lone probe: a reply right after it confirms what the capture had not shown."""
-    place = head.queue
-    while place:
-        event = middle.waiting[place]
+    row = head.queue
+    while row:
+        event = middle.waiting[row]
         if event.open and 1 - event.from_a == side:
             event.open = 0
             if seen == _E_REPLY or seen == _E_REPLY + 1:
                 event.grade = _ANSWERED
                 middle.sides[2 * event.watched + side].last_grade = _ANSWERED
-        place = event.next
+        row = event.next
 
 
 @kernel

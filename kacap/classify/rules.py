@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import Grade, Kind
-from kacap.classify.reasons import Why
 from kacap.flows import (
     ACCEPTED_STAMP,
     BYTE,
@@ -46,7 +46,7 @@ _ACK, _DATA, _SYN, _FIN, _RST = int(Kind.ACK), int(Kind.DATA), int(Kind.SYN), in
 _PROBE, _RETRANSMISSION, _WINDOW_PROBE = int(Kind.PROBE), int(Kind.RETRANSMISSION), int(Kind.WINDOW_PROBE)
 _RESET, _ABORT = int(Kind.RESET), int(Kind.ABORT)
 _PROVEN, _AMBIGUOUS = int(Grade.PROVEN), int(Grade.AMBIGUOUS)
-_WHY = {why.name: int(why) for why in Why}
+_WHY = {why.name: int(why) for why in KindReason}
 W_PLAIN, W_DATA, W_OPENS, W_CLOSES = _WHY["PLAIN_ACK"], _WHY["NEW_DATA"], _WHY["OPENS"], _WHY["CLOSES"]
 W_RESETS, W_BEFORE, W_NO_ACK, W_OLD = _WHY["RESETS"], _WHY["SENT_BEFORE"], _WHY["NO_ACK_FLAG"], _WHY["OLD_ACK"]
 W_BELOW, W_SHORT, W_UNSEEN = _WHY["BELOW_ACKNOWLEDGED"], _WHY["SHORT_SILENCE"], _WHY["ACK_UNSEEN"]

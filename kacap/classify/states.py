@@ -2,7 +2,7 @@
 
 Three questions take more than one segment. A keepalive or a zero-window probe, while the peer's window is 0: the gaps
 tell. An ACK of a connection whose numbers are unknown: its repetition or its answer tells. A probe whose last ACK is
-missing from the capture: its company tells. ``TABLE`` owns the answers; ``resolve`` carries them out, tests run over it.
+missing from the capture: its company tells. ``TABLE`` owns the answers, ``resolve`` carries them out.
 """
 
 from __future__ import annotations
@@ -90,7 +90,10 @@ TABLE: dict[tuple[State, Seen], tuple[Act, State]] = {
     (S.CLOSED, E.END): (A.DOUBT_CLOSED, S.CLEAR),
     **{(S.CLOSED, probe): (A.DOUBT_CLOSED_AGAIN, S.CLEAR) for probe in (*_PROBES, *_REPEATS)},
     **{(state, E.CLOSED_PROBE): (A.RATE_AS_RUN, state) for state in (S.KEEPALIVE, S.PERSIST)},
-    **{(state, probe): (A.FORGET_AGAIN, S.CLEAR) for state in (S.KEEPALIVE, S.PERSIST) for probe in (*_PROBES, *_REPEATS)},
+    **{
+        (state, probe): (A.FORGET_AGAIN, S.CLEAR)
+        for state in (S.KEEPALIVE, S.PERSIST) for probe in (*_PROBES, *_REPEATS)
+    },
     **{(S.KEEPALIVE, opening): (A.PASS, S.CLEAR) for opening in _OPENING},
     (S.PERSIST, E.REPLY): (A.REPLY_IS_ACK, S.PERSIST),
     (S.PERSIST, E.OPENING_REPLY): (A.REPLY_IS_ACK, S.CLEAR),

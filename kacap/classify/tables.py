@@ -1,4 +1,4 @@
-"""The rows that the middle of the house fills: connections with probes, what of them is undecided, probers, probes, episodes.
+"""The rows that the analysis fills: connections with probes, what of them is undecided, probers, probes, episodes.
 
 Every table is a structured array whose rows are all zero before they are written. Rows refer to each other by index;
 times are nanoseconds since 1970, ``flows.NEVER`` where nothing was seen.
@@ -91,6 +91,7 @@ PROBER = np.dtype([
     ("episodes", "<i4"),
     ("runs", "<i4"),  # of them, those that are more than one probe answered
     ("probes", "<i4"),
+    ("rows", "<i4"),  # of them, those whose row of PROBE is not forgotten
     ("replies", "<i4"),
     ("missed", "<i4"),
     ("reset", "<i4"),  # probes that a reset answered
@@ -144,7 +145,7 @@ PROBE = np.dtype(
 
 EPISODE = np.dtype(
     [
-        ("silent_since_ns", "<i8"),  # NEVER: before the capture's view
+        ("silent_since_ns", "<i8"),  # NEVER: before the capture's view, or by what it lacks
         ("closed_ns", "<i8"),  # when the prober gave up; NEVER: it did not
         ("ending_ns", "<i8"),  # when what ended it came; NEVER: nothing did
         ("ending_frame", "<i8"),  # 0: none

@@ -15,12 +15,12 @@ from kacap.flows import (
     B_FIN,
     CONNECTION,
     FINISHED,
-    HEADER,
     LINGER_NS,
     NEVER,
     RECENT,
     RECENT_ROWS,
     SIDE,
+    TRACKER_STATE,
     WAS_RESET,
     rebuild,
 )
@@ -37,7 +37,7 @@ class Tracked:
     rows of EVENT in order, and each segment with its LABEL (valid until the next batch)."""
 
     closed: NDArray[np.void]
-    watched: object  # what ``beside`` knows of the rows that ended
+    watched: object  # what ``companion`` knows of the rows that ended
     opened: NDArray[np.void]
     events: NDArray[np.void]
     segments: NDArray[np.void]
@@ -63,13 +63,13 @@ class Companion(Protocol):
 class Tracker:
     """Connections across batches. Memory grows with open connections; finished ones are handed out and forgotten."""
 
-    def __init__(self, *, all_segments: bool = False, beside: Companion | None = None) -> None:
-        self.header = np.zeros(1, HEADER)
-        self.header["next_id"] = 1
-        self.header["now_ns"] = NEVER
-        self.header["all_segments"] = all_segments
+    def __init__(self, *, all_segments: bool = False, companion: Companion | None = None) -> None:
+        self.state = np.zeros(1, TRACKER_STATE)
+        self.state["next_id"] = 1
+        self.state["now_ns"] = NEVER
+        self.state["all_segments"] = all_segments
         # Private: a random number, so that nobody can choose addresses that all fall into one place of the hash table.
-        self.header["seed"] = np.random.default_rng().integers(1 << 63)
+        self.state["seed"] = np.random.default_rng().integers(1 << 63)
         self._connections, self._sides = Table(CONNECTION, FIRST_ROWS), Table(SIDE, 2 * FIRST_ROWS)
         self.table = np.full(2 * FIRST_ROWS, -1, np.int32)
         self.recent = np.zeros(RECENT_ROWS, RECENT)
@@ -78,9 +78,9 @@ class Tracker:
         self._batches = 0
         self.labels = np.zeros(0, LABEL)
         self.introduced = 0  # rows of WATCHED that later stages know
-        self.beside = beside
-        if beside is not None:
-            beside.move(None, 0, FIRST_ROWS)
+        self.companion = companion
+        if companion is not None:
+            companion.move(None, 0, FIRST_ROWS)
 
     @property
     def connections(self) -> NDArray[np.void]:
@@ -95,12 +95,12 @@ class Tracker:
     @property
     def used(self) -> int:
         """Rows of ``connections`` in use."""
-        return int(self.header["used"][0])
+        return int(self.state["used"][0])
 
     @property
     def now_ns(self) -> int:
         """The newest time seen, nanoseconds."""
-        return int(self.header["now_ns"][0])
+        return int(self.state["now_ns"][0])
 
     def take(self, segments: NDArray[np.void]) -> Tracked:
         """Classify SEGMENT rows that follow those taken before."""
@@ -108,8 +108,8 @@ class Tracker:
         if len(segments) > len(self.labels):
             self.labels = np.zeros(len(segments), LABEL)
         found = self._classify(segments)
-        if self.beside is not None:
-            self.beside.take(segments, self.labels)
+        if self.companion is not None:
+            self.companion.take(segments, self.labels)
         return Tracked(closed, watched, self._introduce(found), found, segments, self.labels[: len(segments)])
 
     def _classify(self, segments: NDArray[np.void]) -> NDArray[np.void]:
@@ -118,13 +118,13 @@ class Tracker:
         if len(buffer) < len(segments) + EVENT_ROWS:
             buffer = self._buffers[self._batches % BUFFERS] = np.zeros(len(segments) + EVENT_ROWS, EVENT)
         self._batches += 1
-        self.header["position"] = 0
+        self.state["position"] = 0
         full: list[NDArray[np.void]] = []
         while True:
-            self.header["events"] = 0
-            classify(segments, self.labels, (self.header, self.connections, self.sides, self.table, self.recent, buffer))
-            events: NDArray[np.void] = buffer[: int(self.header["events"][0])]
-            if int(self.header["position"][0]) >= len(segments):
+            self.state["events"] = 0
+            classify(segments, self.labels, (self.state, self.connections, self.sides, self.table, self.recent, buffer))
+            events: NDArray[np.void] = buffer[: int(self.state["events"][0])]
+            if int(self.state["position"][0]) >= len(segments):
                 return np.concatenate([*full, events]) if full else events
             full.append(events.copy())
 
@@ -148,7 +148,7 @@ class Tracker:
         rows["state"][closed & (rows["last_ns"] < self.now_ns - LINGER_NS)] |= FINISHED
         ended = rows["state"] & FINISHED != 0
         gone: NDArray[np.void] = rows[ended].copy()
-        watched = self.beside.of(np.flatnonzero(ended)) if self.beside is not None else None
+        watched = self.companion.of(np.flatnonzero(ended)) if self.companion is not None else None
         kept = np.flatnonzero(~ended) if len(gone) else None
         del rows
         self._resize(kept, room)
@@ -169,18 +169,18 @@ class Tracker:
         while size < 2 * len(self.connections):
             size *= 2
         self.table = np.full(size, -1, np.int32)
-        self.header["used"], self.header["finished"] = used, 0
-        rebuild(self.table, self.connections, self.header)
-        if self.beside is not None:
-            self.beside.move(kept, used, len(self.connections))
+        self.state["used"], self.state["finished"] = used, 0
+        rebuild(self.table, self.connections, self.state)
+        if self.companion is not None:
+            self.companion.move(kept, used, len(self.connections))
 
     def release(self) -> None:
         """Give memory back: nothing is to be taken any more."""
         self._connections, self._sides = Table(CONNECTION, 1), Table(SIDE, 1)
-        self.header["used"] = 0
+        self.state["used"] = 0
         self.table, self._buffers = self.table[:0], []
-        if self.beside is not None:
-            self.beside.release()
+        if self.companion is not None:
+            self.companion.release()
 
     def rest(self) -> NDArray[np.void]:
         """Return the CONNECTION rows that are still held, finished or not: what the end of a capture closes."""

@@ -16,8 +16,8 @@ from kacap.model import Connection, Endpoint, Prober, Setting
 from kacap.sockets.reader import read_sockets
 from kacap.sockets.state import SocketState
 from kacap.timing.expectations import Expected
+from kacap.timing.judging import DIFFERS, judge_connection
 from kacap.timing.outcome import MET, Demand, Outcome
-from kacap.timing.verdicts import DIFFERS, judge_connection
 
 LOOK_S = 0.1
 PATIENCE_S = 3.0  # between asking the command to end and killing it

@@ -73,8 +73,8 @@ def _stated(options: Mapping[str, Any]) -> Expectation | None:
         if options[name] is not None:
             values.append(Stated(name, options[name], f"--{name.replace('_', '-')}"))
     side = None if options["side"] is None else parse_side(options["side"])
-    places = {value.place for value in values}
-    return combine(values, places.pop() if len(places) == 1 else "command line", side) if values else None
+    origins = {value.origin for value in values}
+    return combine(values, origins.pop() if len(origins) == 1 else "command line", side) if values else None
 
 
 def _rules_in(path: str) -> list[Rule]:

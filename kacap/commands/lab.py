@@ -96,7 +96,7 @@ def _play(requests: list[Any], jobs: int) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with suppress(KeyboardInterrupt):
-            failed = play(requests, jobs, view.hear, view.tick)
+            failed = play(requests, jobs, view.on_step, view.tick)
     finally:
         view.close()
     for request in requests:
@@ -133,7 +133,7 @@ def server(address: str, port: int, idle: int | None, interval: int | None, coun
 
     Any of -d, -i and -c turns keepalive on. Ctrl-C ends it.
     """
-    from kacap.lab.ends import serve
+    from kacap.lab.local_pair import serve
 
     _until_signalled(lambda: serve(address, port, _wanted(idle, interval, count), _say), port)
 
@@ -146,7 +146,7 @@ def client(target: str, idle: int | None, interval: int | None, count: int | Non
 
     Any of -d, -i and -c turns keepalive on. Ctrl-C ends it.
     """
-    from kacap.lab.ends import connect
+    from kacap.lab.local_pair import connect
 
     host, _, port = target.rpartition(":")
     if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
@@ -162,7 +162,7 @@ def client(target: str, idle: int | None, interval: int | None, count: int | Non
 @click.option("-c", "--count", type=int, default=10, show_default=True, help="Probes before giving up.")
 def pair(address: str, port: int, idle: int, interval: int, count: int) -> None:
     """Run both ends on ADDRESS: the server probes, the client answers. Ctrl-C ends them."""
-    from kacap.lab.ends import pair as both
+    from kacap.lab.local_pair import pair as both
     from kacap.sockets.keepalive import Keepalive
 
     _until_signalled(lambda: both(address, port, Keepalive(idle, interval, count), _say), port)

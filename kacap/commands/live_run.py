@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from kacap.analysis import Analysis
 from kacap.analyzer import Analyzer
 from kacap.capture.frames import FrameBatch
-from kacap.capture.live import open_live
+from kacap.capture.live_capture import open_live
 from kacap.capture.live_source import LiveSource
 from kacap.capture.live_stream import open_growing
 from kacap.capture.privileges import User, drop, is_privileged, may_write
@@ -28,12 +28,13 @@ from kacap.news import News
 from kacap.outputs import refuse_inputs
 from kacap.pipeline import conclude
 from kacap.report import text
-from kacap.report.live import Clock, Lines
 from kacap.report.live_events import LiveTracker, ProbingConnection
+from kacap.report.live_text import Clock, Lines
 from kacap.report.records import RecordWriter
 from kacap.report.screen import Screen
 
 ANSWERS_FOR_VERDICT = 3
+KEPT_EPISODES = 4096  # of each prober: the summary of a watch of weeks needs no more
 
 Options = dict[str, Any]
 
@@ -82,7 +83,9 @@ def _announce(source: LiveSource, options: Options) -> None:
     """Say on stderr what is listened to, as tcpdump does."""
     if options["stream"] is None:
         size = f"snapshot length {source.snaplen} bytes"
-        tell(f"kacap: listening on {', '.join(source.files)}, {size}, engine {source.engine}")
+        zone = "" if options["as_json"] else Clock(options["stamps"]).zone
+        parts = [f"listening on {', '.join(source.files)}", size, f"engine {source.engine}", *filter(None, [zone])]
+        tell(f"kacap: {', '.join(parts)}")
 
 
 @contextlib.contextmanager
@@ -120,6 +123,7 @@ class Run:
         self.colored = colored(options["color"], self.out)
         records = RecordWriter(self.out, source.files, flush=True)
         self.analyzer = Analyzer(
+            keep_episodes=KEPT_EPISODES,
             sink=records.news if options["as_json"] else _ignore,
             segments=options["segments"] if options["as_json"] else "events",
             expect=sockets.of_connection if sockets is not None else None,
@@ -156,11 +160,12 @@ class Run:
             self.sockets.look_ahead(len(batch.frames) > 0)
         events = self.live.take(news, self.analyzer.advance(source.now_ns).tolist(), source.now_ns)
         if self.screen is not None and self.screen.is_due(source.now_ns):
-            self.live.hear(self.analyzer.heard_ns())
+            self.live.update_heard(self.analyzer.heard_ns())
             rows = [*self.live.rows.values(), *self.live.suspects]
             self.screen.draw(rows, source.now_ns, self._foot())
         elif not self.options["as_json"]:
             self.lines.write(events)
+        self.analyzer.forget()
         if self._over():
             source.stop()
 

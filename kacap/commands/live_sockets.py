@@ -9,7 +9,7 @@ from kacap.commands.telling import tell
 from kacap.errors import KacapError
 from kacap.model import Connection, Endpoint
 from kacap.sockets.apart import Apart
-from kacap.sockets.live import Configured
+from kacap.sockets.configured import Configured
 from kacap.timing.expectations import Expectation
 from kacap.timing.sides import Side
 

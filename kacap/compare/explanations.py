@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from kacap.classify.kind_reasons import SENTENCES, KindReason
 from kacap.classify.kinds import Kind
-from kacap.classify.reasons import SENTENCES, Why
 
 UNSET = 0xFFFF_FFFF  # one below 0, which tshark takes for "no segment seen yet"
 _AGAIN = ("retransmission", "fast_retransmission", "spurious_retransmission", "out_of_order")
@@ -33,9 +33,9 @@ class Seen:
         """Return whether kacap says one of ``kinds``."""
         return self.kind in {kind.word for kind in kinds}
 
-    def is_why(self, *whys: Why) -> bool:
-        """Return whether kacap's reason is one of ``whys``."""
-        return self.reason in {SENTENCES[why] for why in whys}
+    def is_because(self, *reasons: KindReason) -> bool:
+        """Return whether kacap's reason is one of ``reasons``."""
+        return self.reason in {SENTENCES[why] for why in reasons}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Explanation:
 TABLE = (
     Explanation("captured-twice", lambda s: s.is_kind(Kind.DUPLICATE_FRAME),
         "the same packet was captured twice; tshark counts the copy as one more segment"),
-    Explanation("one-connection", lambda s: "lanes" in s.earlier,
+    Explanation("one-connection", lambda s: "encapsulations" in s.earlier,
         "the same addresses and ports in two VLANs or tunnels are one connection to tshark"),
     Explanation("port-reuse", lambda s: "reused" in s.earlier,
         "the ports were reused and the SYN was not captured; tshark measures the new numbers by the old connection's"),
@@ -93,9 +93,9 @@ TABLE = (
     Explanation("something-between", lambda s: s.is_kind(Kind.REPLY) and s.role == "duplicate_ack",
         "the prober sent another segment between its probe and this answer (data, an ACK, its own answer where both "
         "ends probe); tshark looks at its last segment only"),
-    Explanation("overtaken", lambda s: s.role == "keep_alive" and s.is_why(Why.OLD_ACK),
+    Explanation("overtaken", lambda s: s.role == "keep_alive" and s.is_because(KindReason.OLD_ACK),
         "an older ACK that was overtaken on the way; tshark looks at no timestamp, IP ID or acknowledgement"),
-    Explanation("no-ack-flag", lambda s: s.role == "keep_alive" and s.is_why(Why.NO_ACK_FLAG),
+    Explanation("no-ack-flag", lambda s: s.role == "keep_alive" and s.is_because(KindReason.NO_ACK_FLAG),
         "it has no ACK flag, so the peer discards it; tshark does not look at that flag"),
     Explanation("before-the-fin", lambda s: s.role == "keep_alive" and s.is_kind(Kind.ACK) and "fin" in s.earlier,
         "an ACK sent before its sender's FIN and captured after it"),

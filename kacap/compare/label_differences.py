@@ -107,8 +107,8 @@ def _again(connections: list[Connection]) -> dict[int, set[str]]:
     found: dict[int, set[str]] = {}
     for one, two in _pairs(connections):
         if two.first_ns <= one.last_ns:
-            found.setdefault(one.connection, set()).add("lanes")
-            found.setdefault(two.connection, set()).add("lanes")
+            found.setdefault(one.connection, set()).add("encapsulations")
+            found.setdefault(two.connection, set()).add("encapsulations")
         elif not two.began_in_capture:
             found.setdefault(two.connection, set()).add("reused")
     return found

@@ -124,7 +124,8 @@ def _translated(comparison: SiteComparison, of_prober: ProberPaths) -> Iterator[
         usual = _usual(of_prober)
         yield (
             f"  {'translation lost':<20}{counted(len(strange), 'probe')} came to {far.name} from "
-            f"{strange[0].translated_endpoint}, not from {usual} like the segments before: the NAT had forgotten the connection"
+            f"{strange[0].translated_endpoint}, not from {usual} like the segments before: the NAT had forgotten the "
+            "connection"
         )
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.findings.case import frame_of
-from kacap.findings.observations import Watched
+from kacap.findings.connection_facts import frame_of
+from kacap.findings.observations import Observed
 from kacap.findings.observed import (
     ACKS_NEW,
     ANSWERS,
@@ -33,7 +33,7 @@ A, B, BOX, UNCLEAR = 1, 2, 3, 4
 HOW = ("open", "fin", "reset")
 BY = (None, "a", "b", "a box", "unclear")
 # ENDED["cause"] of a reset
-FORGERY, STRANGER, REFUSED_DATA, ABORT, REFUSED = 1, 2, 3, 4, 5
+FORGERY, UNKNOWN_CONNECTION, REFUSED_DATA, ABORT, REFUSED = 1, 2, 3, 4, 5
 # A side that is heard so long after its peer's FIN has not closed; what comes sooner was on its way, or swept up.
 HALF_OPEN_NS = np.int64(3_000_000_000)
 
@@ -52,16 +52,16 @@ ENDED = np.dtype(
 
 @kernel
 def _first_reset(row: Row, notes: Row) -> Row:
-    """Return the place of the RST that ended a connection, 0: none did."""
-    place = np.int64(row.first_note)
-    while place:
-        note = notes[place - 1]
+    """Return the row of the RST that ended a connection, 0: none did."""
+    note_row = np.int64(row.first_note)
+    while note_row:
+        note = notes[note_row - 1]
         heard_later = (row.a.known & HEARD and row.a.last_ns > note.time_ns) and (
             row.b.known & HEARD and row.b.last_ns > note.time_ns
         )
         if note.kind == RST_NOTE and note.about & IN_WINDOW and not heard_later:
-            return place
-        place = np.int64(note.next)
+            return note_row
+        note_row = np.int64(note.next)
     return np.int64(0)
 
 
@@ -77,7 +77,7 @@ def _cause(note: Row, row: Row) -> Row:
     if note.about & FORGED:
         return FORGERY
     if note.about & (BARE | ANSWERS) == BARE | ANSWERS:
-        return STRANGER
+        return UNKNOWN_CONNECTION
     if not side.known & HEARD:
         return REFUSED
     return REFUSED_DATA if note.about & ACKS_NEW else ABORT
@@ -90,7 +90,7 @@ def _by(note: Row, row: Row, cause: Row) -> Row:
         return BOX
     side = row.a if note.from_a else row.b
     own = A if note.from_a else B
-    if cause == STRANGER:
+    if cause == UNKNOWN_CONNECTION:
         return own if side.known & HEARD and nearest(note.ttl, side) == 0 else UNCLEAR
     return UNCLEAR if note.about & UNSTAMPED else own
 
@@ -116,10 +116,10 @@ def _ends(observed: Row, notes: Row, ends: Row) -> None:
     for i in range(len(observed)):
         row, ended = observed[i], ends[i]
         _close_by_fin(row, ended)
-        place = _first_reset(row, notes)
-        if place == 0:
+        note_row = _first_reset(row, notes)
+        if note_row == 0:
             continue
-        note = notes[place - 1]
+        note = notes[note_row - 1]
         both = row.a.known & FIN_SEEN and row.b.known & FIN_SEEN
         if both and note.time_ns > max(row.a.fin_ns, row.b.fin_ns):
             continue
@@ -128,10 +128,10 @@ def _ends(observed: Row, notes: Row, ends: Row) -> None:
         ended.time_ns, ended.frame = note.time_ns, note.frame
 
 
-def ends(watched: Watched) -> NDArray[np.void]:
+def ends(observed: Observed) -> NDArray[np.void]:
     """Return a row of ENDED for each connection that was watched; ``screen`` has marked the forged RSTs."""
-    found = np.zeros(len(watched.observed), ENDED)
-    _ends(watched.observed, watched.notes, found)
+    found = np.zeros(len(observed.rows), ENDED)
+    _ends(observed.rows, observed.notes, found)
     return found
 
 

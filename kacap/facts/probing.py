@@ -46,7 +46,7 @@ class Probing:
 
     @cached_property
     def _replies(self) -> tuple[NDArray[np.int64], dict[tuple[int, int], tuple[int, int]]]:
-        """When probes were answered, by the address that answered and then by time, and the place of each address."""
+        """When probes were answered, by the address that answered and then by time, and the span of each address."""
         probes = self.gatherer.probes.filled
         answered = probes["reply_frame"] != 0
         addresses, number = np.unique(self.address(peer=True), axis=0, return_inverse=True)
@@ -60,13 +60,13 @@ class Probing:
 
     def replied_within(self, address: str, low_ns: int, high_ns: int) -> bool:
         """Return whether an address answered a probe, on any connection, within a span."""
-        times, places = self._replies
-        start, end = places.get(address_halves(address), (0, 0))
-        place = start + int(np.searchsorted(times[start:end], low_ns))
-        return place < end and int(times[place]) <= high_ns
+        times, spans = self._replies
+        start, end = spans.get(address_halves(address), (0, 0))
+        first = start + int(np.searchsorted(times[start:end], low_ns))
+        return first < end and int(times[first]) <= high_ns
 
     def pace_ns(self, limit_ns: int) -> NDArray[np.int64]:
-        """Return how often each prober probes while it is answered, nanoseconds; 0: that does not show, or not below a limit.
+        """Return how often each prober probes while it is answered, nanoseconds; 0: not shown, or not below a limit.
 
         Runs that nothing answers are fast, and end: where probes were missed it is the median time between probes that
         were answered at once. Ambiguous probes make no rate.
@@ -93,7 +93,7 @@ class Probing:
         return times, np.searchsorted(of[order], np.arange(len(self.probers) + 1))
 
     def _median_ns(self, number: int) -> int:
-        """Return the median time between a prober's probes that were answered at once, 0 where misses outnumber them."""
+        """Return the median time between a prober's probes that were answered at once; 0: misses outnumber them."""
         times, bounds = self._at_once
         own = times[bounds[number] : bounds[number + 1]]
         if len(own) <= max(int(self.probers["missed"][number]), 1):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import overload
+from typing import NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +29,13 @@ _NOBODY = len(STATES)
 
 
 def _state(codes: NDArray[np.integer], all_answered: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the place in STATES of probers, by the codes of their endings."""
+    """Return the index in STATES of probers, by the codes of their endings."""
     states = _BY_CODE[codes]
     return np.where(all_answered & (states > _UNREACHABLE), _ANSWERED, states)
 
 
 def state_of(prober: Prober) -> int:
-    """Return the place in STATES of one prober: 0 is the gravest."""
+    """Return the index in STATES of one prober: 0 is the gravest."""
     code = np.array([ENDINGS.index(Ending(prober.ending))])
     return int(_state(code, np.array([prober.replies >= prober.probes]))[0])
 
@@ -45,27 +45,58 @@ def gravest(connection: Connection) -> list[Prober]:
     return sorted(connection.probers, key=lambda prober: (state_of(prober), -prober.missed))
 
 
+class Totals(NamedTuple):
+    """Numbers over several connections."""
+
+    probers: int
+    probes: int
+    replies: int
+    missed: int
+
+
 class Standing(Sequence[Connection]):
     """The connections that probe, gravest first, then most misses, then in order of their first segment."""
 
     def __init__(
-        self, connections: Sequence[Connection], places: NDArray[np.int64], states: NDArray[np.int64]
+        self, connections: Sequence[Connection], order: NDArray[np.int64], states: NDArray[np.int64]
     ) -> None:
-        self._connections, self._places, self.states = connections, places, states
+        self._connections, self._order, self.states = connections, order, states
 
     def __len__(self) -> int:
         """Return how many there are."""
-        return len(self._places)
+        return len(self._order)
 
     @overload
-    def __getitem__(self, place: int) -> Connection: ...
+    def __getitem__(self, index: int) -> Connection: ...
     @overload
-    def __getitem__(self, place: slice) -> Standing: ...
-    def __getitem__(self, place: int | slice) -> Connection | Standing:
+    def __getitem__(self, index: slice) -> Standing: ...
+    def __getitem__(self, index: int | slice) -> Connection | Standing:
         """Return one of them, or some in the same order."""
-        if isinstance(place, slice):
-            return Standing(self._connections, self._places[place], self.states[place])
-        return self._connections[int(self._places[place])]
+        if isinstance(index, slice):
+            return Standing(self._connections, self._order[index], self.states[index])
+        return self._connections[int(self._order[index])]
+
+    @property
+    def totals(self) -> Totals:
+        """How many probers they have, and what these sent and got in all."""
+        if isinstance(self._connections, Connections):
+            numbers = self._connections.probers[self._order].ravel()
+            found = self._connections.views.gatherer.probers.filled[numbers[numbers > 0]]
+            return Totals(len(found), *(int(found[name].sum()) for name in ("probes", "replies", "missed")))
+        probers = [prober for connection in self for prober in connection.probers]
+        numbers_sent = ((p.probes, p.replies, p.missed) for p in probers)
+        return Totals(len(probers), *map(sum, zip(*numbers_sent, strict=True)) if probers else (0, 0, 0))
+
+    @property
+    def gaps_ns(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The silences before runs of probes, and the gaps within runs, nanoseconds, sorted."""
+        if isinstance(self._connections, Connections):
+            first, later = self._connections.views.gaps(self._connections.probers[self._order].ravel())
+        else:
+            episodes = [e for connection in self for prober in connection.probers for e in prober.episodes]
+            first = np.array([e.first_gap_ns for e in episodes if e.first_gap_ns is not None], np.int64)
+            later = np.array([gap for e in episodes for gap in e.gaps_ns], np.int64)
+        return np.sort(first), np.sort(later)
 
     def __str__(self) -> str:
         """Return how they fare in all: ``1 gave up, 1 reset, 22 all answered``."""

@@ -8,10 +8,10 @@ from itertools import pairwise
 import numpy as np
 
 from kacap.classify.kinds import Ending, Grade
-from kacap.facts.ended import ABORT, FORGERY, REFUSED, REFUSED_DATA, STRANGER, ended_of, observed_until_ns
+from kacap.facts.ended import ABORT, FORGERY, REFUSED, REFUSED_DATA, UNKNOWN_CONNECTION, ended_of, observed_until_ns
 from kacap.facts.runs import over_ns, unanswered
 from kacap.findings import observed as bits
-from kacap.findings.case import Case, Outstanding
+from kacap.findings.connection_facts import ConnectionFacts, Outstanding
 from kacap.model import Connection, Ended, Endpoint, Prober, Verdict
 from kacap.timing.giving_up import user_timeout
 from kacap.units import between, counted, duration
@@ -25,25 +25,25 @@ GRAVE = (Ending.GAVE_UP, Ending.USER_TIMEOUT, Ending.UNREACHABLE)
 ORDER = (*GRAVE, Ending.RESET, Ending.OPEN, Ending.RESUMED, Ending.CLOSED, Ending.ANSWERED)
 
 
-def conclude(connection: Connection, row: np.void, case: Case | None, now_ns: int) -> None:
+def conclude(connection: Connection, row: np.void, facts: ConnectionFacts | None, now_ns: int) -> None:
     """Write how a connection ended, until when it was observed, and its verdict; ``row`` is its row of ENDED.
 
-    ``case`` is what was observed of it (None: nothing to tell), ``now_ns`` the end of the capture, or now.
+    ``facts`` is what was observed of it (None: nothing to tell), ``now_ns`` the end of the capture, or now.
     """
     connection.ended = ended = ended_of(row, connection)
     connection.observed_until_ns = until_ns = observed_until_ns(ended, connection.last_ns, now_ns)
-    connection.verdict = lambda: verdict(connection, ended, case, until_ns)
+    connection.verdict = lambda: verdict(connection, ended, facts, until_ns)
 
 
-def verdict(connection: Connection, ended: Ended, case: Case | None, until_ns: int) -> Verdict:
-    """Return the verdict of a connection that was watched until ``until_ns``; ``case`` is what was observed of it.
+def verdict(connection: Connection, ended: Ended, facts: ConnectionFacts | None, until_ns: int) -> Verdict:
+    """Return the verdict of a connection that was watched until ``until_ns``; ``facts`` is what was observed of it.
 
     Ambiguous probes make no headline.
     """
     certain = [prober for prober in connection.probers if prober.grade != Grade.AMBIGUOUS.word]
     certain.sort(key=lambda prober: (ORDER.index(Ending(prober.ending)), -prober.missed))
     if not certain:
-        return _unprobed(connection, ended, case, until_ns)
+        return _unprobed(connection, ended, facts, until_ns)
     first = certain[0]
     if ended.cause == FORGERY:
         return Verdict(f"{_reset(connection, ended)}; {_pace(first)}", "bad")
@@ -52,12 +52,12 @@ def verdict(connection: Connection, ended: Ended, case: Case | None, until_ns: i
     if first.ending in GRAVE:
         return of_prober(first)
     if ended.how == "reset":
-        return _ended_by_reset(connection, ended, first, case)
-    if case is not None and ended.how == "open" and (closed := _half_closed(case, first)):
+        return _ended_by_reset(connection, ended, first, facts)
+    if facts is not None and ended.how == "open" and (closed := _half_closed(facts, first)):
         return Verdict(f"{_answered(first).sentence}; {closed}", "bad")
-    waits = _waiting(case)
-    if waits is not None and case is not None and first.ending != Ending.OPEN:
-        return Verdict(f"{_waits(case, waits)}; before, {_pace(first)}", "bad")
+    waits = _waiting(facts)
+    if waits is not None and facts is not None and first.ending != Ending.OPEN:
+        return Verdict(f"{_waits(facts, waits)}; before, {_pace(first)}", "bad")
     said = of_prober(first)
     if ended.how == "fin" and first.ending in (Ending.ANSWERED, Ending.RESUMED, Ending.CLOSED):
         answered = _answered(first)
@@ -90,8 +90,8 @@ def _reset(connection: Connection, ended: Ended) -> str:
     unclear = ended.by == "unclear"
     return {
         FORGERY: f"a box in between reset the connection in the name of {named}",
-        STRANGER: f"{named}{', or a box in its name,' if unclear else ''} does not know the connection: it answered "
-        "with RST",
+        UNKNOWN_CONNECTION: f"{named}{', or a box in its name,' if unclear else ''} does not know the connection: it "
+        "answered with RST",
         REFUSED_DATA: f"{named} reset the connection when data came: its application had closed",
         REFUSED: f"{named} refused the connection (RST)",
         ABORT: f"an RST in the name of {named} ended the connection" if unclear
@@ -99,33 +99,34 @@ def _reset(connection: Connection, ended: Ended) -> str:
     }.get(ended.cause, f"{named} reset the connection")  # fmt: skip
 
 
-def _half_closed(case: Case, prober: Prober) -> str:
+def _half_closed(facts: ConnectionFacts, prober: Prober) -> str:
     """Return that a prober's peer has closed while it has not, in words; empty if it did not."""
-    own_is_a = prober.side == case.connection.a
-    own, peer = case.side(own_is_a), case.side(not own_is_a)
+    own_is_a = prober.side == facts.connection.a
+    own, peer = facts.side(own_is_a), facts.side(not own_is_a)
     if not peer.known & bits.FIN_SEEN or own.known & bits.FIN_SEEN:
         return ""
     return f"{prober.peer} has closed (FIN), {prober.side} has not"
 
 
-def _ended_by_reset(connection: Connection, ended: Ended, prober: Prober, case: Case | None) -> Verdict:
+def _ended_by_reset(connection: Connection, ended: Ended, prober: Prober, facts: ConnectionFacts | None) -> Verdict:
     """Return the verdict on a probed connection that an RST ended."""
     said = _reset(connection, ended)
-    if ended.cause == STRANGER and case is not None and _half_closed(case, prober):
+    if ended.cause == UNKNOWN_CONNECTION and facts is not None and _half_closed(facts, prober):
         return Verdict(
             f"{prober.peer} had closed (FIN) and has forgotten the connection (RST), {prober.side} had not closed and "
             "went on probing", "bad",
         )
     last = prober.last
     after_ns = (ended.time_ns or 0) - prober.last_probe_ns
-    if prober.ending == Ending.RESET and ended.cause == STRANGER:
+    if prober.ending == Ending.RESET and ended.cause == UNKNOWN_CONNECTION:
         silence = f" after {duration(last.first_gap_ns)} of silence" if last and last.first_gap_ns is not None else ""
         return Verdict(f"{said} to the probe of {prober.side}{silence}", "bad")
     missed = unanswered(last) if last is not None else prober.missed
     if missed and prober.ending != Ending.ANSWERED:
         return Verdict(f"{said}; {counted(missed, 'probe')} of {prober.side} went unanswered before", "bad")
     when = f" {duration(after_ns)} after the last probe" if after_ns >= 0 else ""
-    return Verdict(f"{_answered(prober).sentence}; {said}{when}", "bad" if ended.cause == STRANGER else "doubt")
+    mood = "bad" if ended.cause == UNKNOWN_CONNECTION else "doubt"
+    return Verdict(f"{_answered(prober).sentence}; {said}{when}", mood)
 
 
 def _pace(prober: Prober) -> str:
@@ -133,37 +134,37 @@ def _pace(prober: Prober) -> str:
     return f"{_probes(prober)}, {share_answered(prober)}"
 
 
-def _waiting(case: Case | None) -> Outstanding | None:
+def _waiting(facts: ConnectionFacts | None) -> Outstanding | None:
     """Return the bytes that still wait for an acknowledgement at the end of the capture, if they do for long."""
-    if case is None:
+    if facts is None:
         return None
-    found = [one for one in map(case.outstanding, (True, False)) if one is not None and one.how == bits.OPEN]
+    found = [one for one in map(facts.outstanding, (True, False)) if one is not None and one.how == bits.OPEN]
     return next((one for one in found if not one.vain and one.last_ns - one.first_ns >= WORTH_NS), None)
 
 
-def _waits(case: Case, waits: Outstanding) -> str:
+def _waits(facts: ConnectionFacts, waits: Outstanding) -> str:
     """Return in words that bytes wait."""
     return (
-        f"{waits.bytes:,} B of {case.end(waits.from_a)} are unacknowledged after "
+        f"{waits.bytes:,} B of {facts.end(waits.from_a)} are unacknowledged after "
         f"{duration(waits.last_ns - waits.first_ns)} and {counted(waits.n, 'retransmission')}"
     )
 
 
-def _unprobed(connection: Connection, ended: Ended, case: Case | None, until_ns: int) -> Verdict:
+def _unprobed(connection: Connection, ended: Ended, facts: ConnectionFacts | None, until_ns: int) -> Verdict:
     """Return the verdict of a connection on which nobody surely probes."""
     none = f"no keepalive probe in {duration(max(until_ns - connection.first_ns, 0))}"
     if connection.probers:
         number = sum(prober.probes for prober in connection.probers)
         none = f"{counted(number, 'segment')} may be a keepalive probe or not, and none is certain"
-    killed, waits = case.killed if case is not None else None, _waiting(case)
+    killed, waits = facts.killed if facts is not None else None, _waiting(facts)
     if ended.cause == FORGERY:
         return Verdict(f"{_reset(connection, ended)}; {none}", "bad")
-    if killed is not None and case is not None and not case.closed(not killed.from_a):
+    if killed is not None and facts is not None and not facts.closed(not killed.from_a):
         met = "an RST" if killed.reset is not None else "no answer"
-        use = f"the first use after {duration(killed.silence_ns)} of silence, by {case.end(killed.from_a)}"
+        use = f"the first use after {duration(killed.silence_ns)} of silence, by {facts.end(killed.from_a)}"
         return Verdict(f"{use}, met {met}; {none}", "bad")
-    if waits is not None and case is not None:
-        return Verdict(f"{_waits(case, waits)}; {none}", "bad")
+    if waits is not None and facts is not None:
+        return Verdict(f"{_waits(facts, waits)}; {none}", "bad")
     mood = "doubt" if connection.probers else "good"
     if ended.how == "reset":
         return Verdict(f"{_reset(connection, ended)}; {none}", "doubt")
@@ -293,4 +294,4 @@ def of_prober(prober: Prober) -> Verdict:
     said = _SENTENCES[Ending(prober.ending)](prober)
     if prober.grade != Grade.AMBIGUOUS.word:
         return said
-    return Verdict(f"{said.sentence} (ambiguous: these may be no keepalives)", "doubt")
+    return Verdict(f"{said.sentence} (ambiguous: may not be keepalives)", "doubt")

@@ -1,6 +1,7 @@
 """Findings: one thing worth telling each, with its evidence and what to do. The tables are the owners of their ids.
 
-A rule of ``TABLE`` looks at one connection (``Case``) in its capture (``Context``) and yields sentences with the frames
+A rule of ``TABLE`` looks at one connection (``ConnectionFacts``) in its capture (``Context``) and yields sentences with
+the frames
 that show them; a rule of ``WHOLE`` looks at everything that probes.
 """
 
@@ -9,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from kacap.findings import answers, clocks, deaths, endings, idle, load, replies, resets
-from kacap.findings.case import Case, Claim
+from kacap.findings import answers, deaths, endings, idle, load, replies, resets, timers
+from kacap.findings.connection_facts import Claim, ConnectionFacts
 from kacap.findings.context import Context
 from kacap.findings.deaths import Telling
 from kacap.model import Finding
 
-Finder = Callable[[Case, Context], Iterator[Claim]]
+Finder = Callable[[ConnectionFacts, Context], Iterator[Claim]]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class FindingRule:
     """One finding of the table: its id, when it holds, what to do, and the rule that looks for it."""
 
     id: str
@@ -31,102 +32,102 @@ class Row:
 
 
 TABLE = (
-    Row(
+    FindingRule(
         "forged-reset",
         "an RST came over two hops more or fewer than its side's data, after that side's own RST from another IP ID "
         "counter, or faster than that side ever answers",
         "look at the boxes on the path (firewall, load balancer, NAT) for an idle or session limit",
         resets.forged_reset, about_probes=False,
     ),
-    Row(
+    FindingRule(
         "path-forgot",
         "the first probe after a long silence meets nothing or an RST, while the peer is up elsewhere or a known limit "
         "lies just above a silence that was survived",
         "set idle below the box's limit: kacap plan --beat {limit}", idle.path_forgot,
     ),
-    Row(
+    FindingRule(
         "peer-gone", "every probe of a run went unanswered, the prober gave up, and the peer was not heard elsewhere",
         "check the peer and the path to it; timings above", endings.peer_gone,
     ),
-    Row(
+    FindingRule(
         "peer-restarted",
         "a probe is answered at once by an RST without ACK that no box made: the connection is not known there",
         "look at the peer's uptime and logs at that time", endings.peer_restarted,
     ),
-    Row(
+    FindingRule(
         "close-wait", "a side goes on probing after its peer has closed",
         "the application should close the socket once it has read the end of the stream", endings.probes_after_close,
     ),
-    Row(
+    FindingRule(
         "unreachable", "ICMP errors quote probes", "ask whoever runs the router that sent them", endings.refused,
     ),
-    Row(
+    FindingRule(
         "gave-up-early", "given up before the expected count",
         "make TCP_USER_TIMEOUT at least idle + interval x count, or count what it allows", endings.gave_up_early,
     ),
-    Row(
+    FindingRule(
         "detection-time", "detection took longer than idle + interval x count with its lateness, or less",
         "compare the expected values with kacap sockets on the prober", endings.late_detection,
     ),
-    Row(
+    FindingRule(
         "swallowed-probes", "probes go unanswered while the peer is heard on another connection",
         "look for a filter on the path, or a stack that does not answer zero-length probes",
         replies.unanswered_while_alive,
     ),
-    Row(
+    FindingRule(
         "reply-lost",
         "replies are in the capture, but the prober went on echoing an older timestamp, or gave up as if none had come",
         "capture at the prober too, and compare: where the replies are missing they are lost", replies.reply_lost,
     ),
-    Row(
+    FindingRule(
         "outage", "two or more probes in a row went unanswered, then the peer answered again",
         "find what was cut at that time; idle + interval x count says how long an outage may last", replies.outage,
     ),
-    Row(
+    FindingRule(
         "probe-loss", "probes are missed in three runs or more, with answers in between",
         "capture at the peer too, and compare: where the probes or replies are missing they are lost",
         replies.probe_loss,
     ),
-    Row(
+    FindingRule(
         "rate-limited", "probes less than 0.5 s after an answered one are not answered",
         "nothing is lost: Linux answers such segments at most twice a second (tcp_invalid_ratelimit)",
         replies.rate_limited,
     ),
-    Row(
+    FindingRule(
         "regular-misses", "one probe in k is answered, k the same again and again",
         "compare with the peer's net.ipv4.tcp_invalid_ratelimit and TcpExtTCPACKSkippedSeq", replies.regular_misses,
     ),
-    Row(
+    FindingRule(
         "not-end-to-end", "all replies come over two hops fewer than all data, or more",
         "the far leg needs a keepalive of its own, on the box that answers", answers.nearer_answer,
     ),
-    Row(
+    FindingRule(
         "suspended",
         "bytes were resent three times or more, and unacknowledged for longer than idle (5 s if not known)",
-        "set TCP_USER_TIMEOUT: it bounds retransmission as well as keepalive", clocks.suspended, about_keepalive=True,
+        "set TCP_USER_TIMEOUT: it bounds retransmission as well as keepalive", timers.suspended, about_keepalive=True,
         about_probes=False,
     ),
-    Row(
+    FindingRule(
         "masked", "small data at a regular cadence, five times or more and 5 s or more apart, and no probe",
-        "no TCP keepalive is needed while the application's heartbeat runs on both sides", clocks.heartbeat,
+        "no TCP keepalive is needed while the application's heartbeat runs on both sides", timers.heartbeat,
         about_keepalive=True,
         about_probes=False,
     ),
-    Row(
+    FindingRule(
         "never-probed", "silent for longer than the expected idle, and no probe",
-        "set SO_KEEPALIVE on this socket, and look with kacap sockets whether it arrived", clocks.never_probed,
+        "set SO_KEEPALIVE on this socket, and look with kacap sockets whether it arrived", timers.never_probed,
         about_probes=False,
     ),
-    Row(
+    FindingRule(
         "other-side", "somebody probes, but not the side that was expected to",
-        "set the options on the expected side's socket", clocks.other_side_only,
+        "set the options on the expected side's socket", timers.other_side_only,
     ),
-    Row(
+    FindingRule(
         "two-timers",
         "the silences before one side's probes fall into two groups, by turns, that no single timer makes",
-        "look for a second keepalive: a proxy, a VPN client, an application's own", clocks.two_timers,
+        "look for a second keepalive: a proxy, a VPN client, an application's own", timers.two_timers,
     ),
-    Row(
+    FindingRule(
         "idle-death",
         "the first use of a connection without keepalive after 3 s of silence or more met an RST that only who has no "
         "such connection sends, or nothing until resending ended",
@@ -140,7 +141,7 @@ _UNPROBED = tuple(row for row in TABLE if not row.about_probes)
 
 
 @dataclass(frozen=True, slots=True)
-class WholeRow:
+class CaptureRule:
     """One finding about a capture as a whole: its id, when it holds, what to do."""
 
     id: str
@@ -148,33 +149,33 @@ class WholeRow:
     remedy: str
 
 
-DROPS = WholeRow(
+DROPS = CaptureRule(
     "drops", "frames were dropped while capturing: whatever was missed may be one of them",
     "capture again with a larger buffer (-B) or a narrower filter",
 )
-IDLE_DEATHS = WholeRow(
+IDLE_DEATHS = CaptureRule(
     "idle-deaths", "connections to one destination died at first use after a silence, while it was up",
     "set idle below the bracket: kacap plan --beat {limit}",
 )
-TOO_MANY = WholeRow(
+TOO_MANY = CaptureRule(
     "too-many-probes", "a sender's probes are answered ten times or more, less than 15 s apart on each connection",
     "raise idle to 60 s or more; most idle limits are minutes",
 )
 WHOLE = (DROPS, IDLE_DEATHS, TOO_MANY)
 
 
-def of_connection(case: Case, context: Context) -> Iterator[Finding]:
+def of_connection(facts: ConnectionFacts, context: Context) -> Iterator[Finding]:
     """Yield what the table's rules find on one connection, gravest first."""
-    nobody = not case.connection.probers and context.expected(case.connection) is None
-    for row in TABLE if case.connection.probers else _UNPROBED:
-        for claim in row.find(case, context):
-            yield _finding(row, claim, case.connection.connection, row.about_keepalive and nobody)
+    nobody = not facts.connection.probers and context.expected(facts.connection) is None
+    for row in TABLE if facts.connection.probers else _UNPROBED:
+        for claim in row.find(facts, context):
+            yield _finding(row, claim, facts.connection.connection, row.about_keepalive and nobody)
 
 
-def findings(cases: list[Case], telling: Telling, context: Context) -> list[Finding]:
+def findings(all_facts: list[ConnectionFacts], telling: Telling, context: Context) -> list[Finding]:
     """Return what the capture as a whole shows, then what each connection does; ``telling`` are its idle deaths."""
-    context.bracketed = frozenset(whither for whither, _, _ in telling)
-    each = (finding for case in cases for finding in of_connection(case, context))
+    context.bracketed = frozenset(destination for destination, _, _ in telling)
+    each = (finding for facts in all_facts for finding in of_connection(facts, context))
     return [*of_capture(telling, context), *each]
 
 
@@ -185,13 +186,13 @@ def of_capture(telling: Telling, context: Context) -> Iterator[Finding]:
     yield from _claimed(TOO_MANY, load.too_many(context))
 
 
-def _claimed(row: WholeRow, claims: Iterator[Claim]) -> Iterator[Finding]:
+def _claimed(row: CaptureRule, claims: Iterator[Claim]) -> Iterator[Finding]:
     """Turn claims about the capture into findings."""
     for claim in claims:
         yield _finding(row, claim, None, False)
 
 
-def _finding(row: Row | WholeRow, claim: Claim, connection: int | None, folded: bool) -> Finding:
+def _finding(row: FindingRule | CaptureRule, claim: Claim, connection: int | None, folded: bool) -> Finding:
     """Return a claim with its id and what to do about it."""
     remedy = row.remedy.format(limit=claim.limit_s)
     return Finding(row.id, connection, claim.sentence, claim.frames, remedy, folded)

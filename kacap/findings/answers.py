@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kacap.findings.case import Case, Claim
+from kacap.findings.connection_facts import Claim, ConnectionFacts
 from kacap.findings.context import Context
 from kacap.model import FrameRef
 from kacap.units import counted
@@ -18,10 +18,10 @@ def hops(ttl: int) -> int:
     return min(start - ttl for start in STARTS if start >= ttl)
 
 
-def nearer_answer(case: Case, context: Context) -> Iterator[Claim]:
+def nearer_answer(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """All replies come over fewer hops than all data: something in between answers the probes."""
     for from_a in (False, True):
-        side = case.side(from_a)
+        side = facts.side(from_a)
         by_reply = [ttl for ttl, n in zip(side.ttl, side.reply_n, strict=True) if n]
         by_data = [ttl for ttl, n in zip(side.ttl, side.data_n, strict=True) if n]
         if len(by_reply) != 1 or len(by_data) != 1 or side.more_ttls:
@@ -32,14 +32,14 @@ def nearer_answer(case: Case, context: Context) -> Iterator[Claim]:
             continue
         replies = counted(sum(side.reply_n), "reply", "replies")
         sentence = (
-            f"not end to end: {replies} in the name of {case.end(from_a)} with TTL {near}, its data with TTL {far}; "
-            f"what answers {case.end(not from_a)} likely stands {counted(nearer, 'hop')} nearer"
+            f"not end to end: {replies} in the name of {facts.end(from_a)} with TTL {near}, its data with TTL {far}; "
+            f"what answers {facts.end(not from_a)} likely stands {counted(nearer, 'hop')} nearer"
         )
-        yield Claim(sentence, _replies(case, from_a))
+        yield Claim(sentence, _replies(facts, from_a))
 
 
-def _replies(case: Case, from_a: bool) -> list[FrameRef]:
+def _replies(facts: ConnectionFacts, from_a: bool) -> list[FrameRef]:
     """Return the first frames in which a side answered probes."""
-    probers = [prober for prober in case.connection.probers if prober.peer == case.end(from_a)]
+    probers = [prober for prober in facts.connection.probers if prober.peer == facts.end(from_a)]
     probes = (probe for prober in probers for episode in prober.episodes for probe in episode.probes)
     return [probe.reply_frame for probe in probes if probe.reply_frame is not None][:SHOWN]

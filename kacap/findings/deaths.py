@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.addresses import address_halves
-from kacap.findings.case import Case, Claim
+from kacap.findings.connection_facts import Claim, ConnectionFacts
 from kacap.findings.context import Context
 from kacap.findings.idle import (
     TIGHT_NS,
@@ -27,7 +27,7 @@ from kacap.timing.planning import idle_that_beats
 from kacap.units import counted, duration
 
 SECOND_NS = 1_000_000_000
-KEPT = 16  # frames
+FRAMES_SHOWN = 16  # frames
 
 Telling = list[tuple[Endpoint, int, list[Death]]]
 
@@ -61,29 +61,29 @@ class Deaths:
             rows[name] = np.where(to_b, connections[f"b_{name}"], connections[f"a_{name}"])
         self.survived.append(rows)
 
-    def take(self, case: Case) -> None:
+    def take(self, facts: ConnectionFacts) -> None:
         """Take a connection that has ended, and may have died."""
-        death = death_of(case)
-        probed_ns = max((prober.survived_ns for prober in case.connection.probers), default=0)
+        death = death_of(facts)
+        probed_ns = max((prober.survived_ns for prober in facts.connection.probers), default=0)
         if death is None and probed_ns < TIGHT_NS:
             return
-        bracket = self.by_destination.setdefault(destination(case), Bracket())
-        bracket.survived_ns = max(bracket.survived_ns, probed_ns, case.survived_ns if death else 0)
+        bracket = self.by_destination.setdefault(destination(facts), Bracket())
+        bracket.survived_ns = max(bracket.survived_ns, probed_ns, facts.survived_ns if death else 0)
         if death is not None:
             bracket.deaths.append(death)
 
     def _add_survived(self) -> None:
         """Widen the brackets of destinations with deaths by what all their connections survived."""
-        places = {
+        brackets = {
             (*address_halves(to.address), to.port): bracket
             for to, bracket in self.by_destination.items() if bracket.deaths
         }  # fmt: skip
-        if not places:
+        if not brackets:
             return
         rows = np.concatenate([np.zeros(0, _SURVIVED), *self.survived])
-        ports = np.array(sorted({port for _, _, port in places}), np.uint16)
+        ports = np.array(sorted({port for _, _, port in brackets}), np.uint16)
         for hi, lo, survived_ns, port in rows[np.isin(rows["port"], ports)].tolist():
-            bracket = places.get((hi, lo, port))
+            bracket = brackets.get((hi, lo, port))
             if bracket is not None and survived_ns > bracket.survived_ns:
                 bracket.survived_ns = survived_ns
 
@@ -109,7 +109,7 @@ def claims(telling: Telling, context: Context) -> Iterator[Claim]:
     for to, survived, deaths in telling:
         frames = [death.frames[0] for death in deaths if death.frames]
         sentence = _sentence(to, survived, deaths, context)
-        yield Claim(sentence, frames[:KEPT], limit_s(survived, deaths[0].silence_ns))
+        yield Claim(sentence, frames[:FRAMES_SHOWN], limit_s(survived, deaths[0].silence_ns))
 
 
 def _is_telling(survived: int, deaths: list[Death]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from kacap.classify.kinds import Ending
 from kacap.findings.answers import hops
-from kacap.findings.case import Case, Claim, Refusal, closing_ns, episodes, frames_of
+from kacap.findings.connection_facts import Claim, ConnectionFacts, Refusal, closing_ns, episodes, frames_of
 from kacap.findings.context import Context
 from kacap.findings.idle import death_of, is_lively, reset_at
 from kacap.findings.observed import FIN_SEEN
@@ -30,11 +30,11 @@ NAMES = {(4, 3): UNREACHABLE_V4, (6, 1): UNREACHABLE_V6}
 EXCEEDED = {(4, 11), (6, 3)}
 
 
-def peer_gone(case: Case, context: Context) -> Iterator[Claim]:
+def peer_gone(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """Every probe of a run went unanswered and the prober reset the connection, and nobody heard of the peer since."""
-    for prober, episode in episodes(case, Ending.GAVE_UP):
+    for prober, episode in episodes(facts, Ending.GAVE_UP):
         span = episode.probes[0].time_ns, closing_ns(episode)
-        if context.alive(prober.peer, prober.side, *span) or _is_lively(case, context):
+        if context.alive(prober.peer, prober.side, *span) or _is_lively(facts, context):
             continue
         one = " (a count of 1, or TCP_USER_TIMEOUT)" if len(episode.probes) == 1 else ""
         sentence = (
@@ -44,9 +44,9 @@ def peer_gone(case: Case, context: Context) -> Iterator[Claim]:
         yield Claim(sentence, frames_of(episode))
 
 
-def _is_lively(case: Case, context: Context) -> bool:
+def _is_lively(facts: ConnectionFacts, context: Context) -> bool:
     """Return whether the end that did not answer after a silence was heard elsewhere."""
-    death = death_of(case)
+    death = death_of(facts)
     return death is not None and is_lively(death, context)
 
 
@@ -57,18 +57,18 @@ def _detection(episode: Episode) -> str:
     return f" {duration(closing_ns(episode) - episode.silent_since_ns)} after its last sign of life"
 
 
-def peer_restarted(case: Case, context: Context) -> Iterator[Claim]:
+def peer_restarted(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """A reset without ACK at the number the probe acknowledged: the connection is not known there any more.
 
     A reset with ACK, or one long after the probe, is the peer's application closing.
     """
-    for prober, episode in episodes(case, Ending.RESET):
-        reset = reset_at(case, episode.ending_frame)
-        if reset is None or reset.forged or not reset.stranger or reset.after_ns > SOON_NS:
+    for prober, episode in episodes(facts, Ending.RESET):
+        reset = reset_at(facts, episode.ending_frame)
+        if reset is None or reset.forged or not reset.from_unknowing or reset.after_ns > SOON_NS:
             continue
-        if hops(reset.ttl) != hops(usual_ttl(case, reset.from_a)):
+        if hops(reset.ttl) != hops(usual_ttl(facts, reset.from_a)):
             continue  # one hop tells neither a box nor the peer
-        if case.closed(reset.from_a) or _is_lively(case, context):
+        if facts.closed(reset.from_a) or _is_lively(facts, context):
             continue
         after = duration(reset.time_ns - episode.probes[-1].time_ns)
         sentence = (
@@ -78,10 +78,10 @@ def peer_restarted(case: Case, context: Context) -> Iterator[Claim]:
         yield Claim(sentence, frames_of(episode))
 
 
-def probes_after_close(case: Case, context: Context) -> Iterator[Claim]:
+def probes_after_close(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """The peer has closed, the prober has not and probes on: its socket is in CLOSE_WAIT (RFC 9293 3.6)."""
-    for prober in case.connection.probers:
-        peer, own = (case.side(prober.side != case.connection.a), case.side(prober.side == case.connection.a))
+    for prober in facts.connection.probers:
+        peer, own = (facts.side(prober.side != facts.connection.a), facts.side(prober.side == facts.connection.a))
         if not peer.known & FIN_SEEN or own.known & FIN_SEEN:
             continue
         late = [probe for episode in prober.episodes for probe in episode.probes if probe.time_ns > peer.fin_ns]
@@ -99,11 +99,11 @@ def _over(probes: list[Probe]) -> str:
     return f" in {duration(probes[-1].time_ns - probes[0].time_ns)}" if len(probes) > 1 else ""
 
 
-def refused(case: Case, context: Context) -> Iterator[Claim]:
+def refused(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """ICMP errors quote probes: somebody on the way says why."""
-    for prober in case.connection.probers:
-        from_a = prober.side == case.connection.a
-        quotes = [refusal for refusal in case.refusals if refusal.from_a == from_a]
+    for prober in facts.connection.probers:
+        from_a = prober.side == facts.connection.a
+        quotes = [refusal for refusal in facts.refusals if refusal.from_a == from_a]
         if not quotes:
             continue
         sent_ns = {probe.time_ns for episode in prober.episodes for probe in episode.probes}
@@ -127,9 +127,9 @@ def _kind(refusal: Refusal) -> str:
     return NAMES.get(kind, {}).get(refusal.code, f"ICMP type {refusal.type} code {refusal.code}")
 
 
-def gave_up_early(case: Case, context: Context) -> Iterator[Claim]:
+def gave_up_early(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """Given up before the expected count: TCP_USER_TIMEOUT, bracketed by the two last firings."""
-    for prober, episode in episodes(case, Ending.USER_TIMEOUT):
+    for prober, episode in episodes(facts, Ending.USER_TIMEOUT):
         bracket = ""
         if (since := episode.silent_since_ns) is not None:
             low, high = episode.probes[-1].time_ns - since, closing_ns(episode) - since
@@ -139,9 +139,9 @@ def gave_up_early(case: Case, context: Context) -> Iterator[Claim]:
         yield Claim(f"{prober.side} gave up after {len(episode.probes)}{expected} probes{bracket}", frames_of(episode))
 
 
-def late_detection(case: Case, context: Context) -> Iterator[Claim]:
+def late_detection(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """How long detection took beside the budget of idle + interval x count; what ended it early has its own row."""
-    for prober, episode in episodes(case, Ending.GAVE_UP, Ending.UNREACHABLE):
+    for prober, episode in episodes(facts, Ending.GAVE_UP, Ending.UNREACHABLE):
         budget = _budget_s(prober)
         if episode.silent_since_ns is None or budget is None or len(episode.gaps_ns) < len(episode.probes):
             continue

@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import groupby
 
 from kacap.classify.kinds import Ending
-from kacap.findings.case import UNKNOWN, Case, Claim, Reset, closing_ns, episodes, frames_of
+from kacap.findings.connection_facts import UNKNOWN, Claim, ConnectionFacts, Reset, closing_ns, episodes, frames_of
 from kacap.findings.context import Context
 from kacap.model import Endpoint, Episode, FrameRef, Prober
 from kacap.timing.limits import Limit, matching
@@ -40,76 +40,76 @@ class Death:
     probed: bool
 
 
-def reset_at(case: Case, frame: FrameRef | None) -> Reset | None:
+def reset_at(facts: ConnectionFacts, frame: FrameRef | None) -> Reset | None:
     """Return the RST in a frame."""
-    return next((reset for reset in case.resets if reset.frame == frame), None)
+    return next((reset for reset in facts.resets if reset.frame == frame), None)
 
 
-def death_of(case: Case) -> Death | None:
+def death_of(facts: ConnectionFacts) -> Death | None:
     """Return how a connection was found dead at its first use after a silence, None if it was not; worked out once."""
-    if case.death is UNKNOWN:
-        case.death = _death_of(case)
-    found: Death | None = case.death
+    if facts.death is UNKNOWN:
+        facts.death = _death_of(facts)
+    found: Death | None = facts.death
     return found
 
 
-def _death_of(case: Case) -> Death | None:
+def _death_of(facts: ConnectionFacts) -> Death | None:
     """Return how a connection was found dead at its first use after a silence, None if it was not.
 
     Who answers must be one without the connection, or nobody must, until the end of resending or probing. A silence no
     longer than one it survived is none, nor is one after the other side had closed, nor one in which the other side's
     own keepalive had stopped: it was gone before.
     """
-    for prober, episode in episodes(case, Ending.GAVE_UP, Ending.RESET, Ending.USER_TIMEOUT, Ending.OPEN):
+    for prober, episode in episodes(facts, Ending.GAVE_UP, Ending.RESET, Ending.USER_TIMEOUT, Ending.OPEN):
         if episode.ending == Ending.OPEN and len(episode.probes) < 2:
             continue
-        death = _at_probe(case, prober, episode)
+        death = _at_probe(facts, prober, episode)
         if death is not None:
             return death
-    killed = case.killed
-    if killed is None or case.connection.probers:
+    killed = facts.killed
+    if killed is None or facts.connection.probers:
         return None
-    if case.survived_ns >= killed.silence_ns or case.closed(not killed.from_a):
+    if facts.survived_ns >= killed.silence_ns or facts.closed(not killed.from_a):
         return None
-    dead, user, reset = case.end(not killed.from_a), case.end(killed.from_a), killed.reset
-    waits = case.outstanding(killed.from_a)
+    dead, user, reset = facts.end(not killed.from_a), facts.end(killed.from_a), killed.reset
+    waits = facts.outstanding(killed.from_a)
     frames = [reset.frame] if reset else waits.frames[:6] if waits else []
-    until_ns, by_box = case.connection.last_ns, reset is not None and reset.forged
+    until_ns, by_box = facts.connection.last_ns, reset is not None and reset.forged
     return Death(killed.silence_ns, killed.at_ns, until_ns, dead, reset is not None, by_box, frames, user, False)
 
 
-def _at_probe(case: Case, prober: Prober, episode: Episode) -> Death | None:
+def _at_probe(facts: ConnectionFacts, prober: Prober, episode: Episode) -> Death | None:
     """Return the death that a run of probes found."""
     gap = episode.first_gap_ns
-    if gap is None or gap < IDLE_NS or case.survived_ns * STEADY >= gap * (STEADY - 1):
+    if gap is None or gap < IDLE_NS or facts.survived_ns * STEADY >= gap * (STEADY - 1):
         return None
-    peer_is_a = prober.peer == case.connection.a
-    if case.closed(peer_is_a) or stopped_probing(case, prober, episode):
+    peer_is_a = prober.peer == facts.connection.a
+    if facts.closed(peer_is_a) or stopped_probing(facts, prober, episode):
         return None
     if episode.ending != Ending.RESET and prober.replies == 0 and gap < TIGHT_NS:
         return None  # no probe was ever answered: no box that forgets so soon is known, one that drops probes is
     by_reset = episode.ending == Ending.RESET
-    reset = reset_at(case, episode.ending_frame) if by_reset else None
+    reset = reset_at(facts, episode.ending_frame) if by_reset else None
     by_box = reset is not None and reset.forged
-    if by_reset and not by_box and (reset is None or not reset.stranger):
+    if by_reset and not by_box and (reset is None or not reset.from_unknowing):
         return None
     times = gap, episode.probes[0].time_ns, closing_ns(episode)
     return Death(*times, prober.peer, by_reset, by_box, frames_of(episode), prober.side, True)
 
 
-def stopped_probing(case: Case, prober: Prober, episode: Episode) -> bool:
+def stopped_probing(facts: ConnectionFacts, prober: Prober, episode: Episode) -> bool:
     """Return whether the peer probed before, and did not when its own keepalive was due in the silence: it was gone."""
-    other = next((p for p in case.connection.probers if p.side == prober.peer), None)
+    other = next((p for p in facts.connection.probers if p.side == prober.peer), None)
     if other is None or episode.first_gap_ns is None:
         return False
     idle_ns = [e.first_gap_ns for e in other.episodes if e.first_gap_ns is not None]
     return bool(idle_ns) and episode.first_gap_ns > LATE * max(idle_ns)
 
 
-def destination(case: Case) -> Endpoint:
+def destination(facts: ConnectionFacts) -> Endpoint:
     """Return the end that was connected to; where the SYN was not captured, the one with the smaller port."""
-    a, b = case.connection.a, case.connection.b
-    return b if case.connection.began_in_capture or b.port <= a.port else a
+    a, b = facts.connection.a, facts.connection.b
+    return b if facts.connection.began_in_capture or b.port <= a.port else a
 
 
 def is_lively(death: Death, context: Context) -> bool:
@@ -152,12 +152,12 @@ def limit_s(survived_ns: int, killed_ns: int) -> int:
     return max((survived_ns or killed_ns) // SECOND_NS, 1)
 
 
-def path_forgot(case: Case, context: Context) -> Iterator[Claim]:
+def path_forgot(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """Probes after a long silence meet nothing, or an RST, where shorter silences were survived or the peer is up."""
-    death = death_of(case)
+    death = death_of(facts)
     if death is None or not death.probed:
         return
-    survived, lively = case.survived_ns, is_lively(death, context)
+    survived, lively = facts.survived_ns, is_lively(death, context)
     limits = forgetting(survived, death.silence_ns, context)
     tight = survived >= TIGHT_NS and 2 * survived >= death.silence_ns
     if lively or (tight and limits):
@@ -185,13 +185,13 @@ def _blame(death: Death, survived: int, lively: bool, limits: tuple[Limit, ...])
     return f"{before}; a box on the path has likely forgotten the connection ({why}){known}"
 
 
-def died_idle(case: Case, context: Context) -> Iterator[Claim]:
+def died_idle(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """A connection on which nobody probes was found dead at its first use after a silence."""
-    death = death_of(case)
+    death = death_of(facts)
     if death is None or death.probed:
         return
-    lively, survived = is_lively(death, context), case.survived_ns
-    if not (death.by_reset or lively) or destination(case) in context.bracketed:
+    lively, survived = is_lively(death, context), facts.survived_ns
+    if not (death.by_reset or lively) or destination(facts) in context.bracketed:
         return
     limits = forgetting(survived, death.silence_ns, context)
     came = "an RST" if death.by_reset else "no answer"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.addresses import address_text
-from kacap.findings.case import Claim
+from kacap.findings.connection_facts import Claim
 from kacap.findings.context import Context
 from kacap.model import Drop, FrameRef
 from kacap.timing.episodes import ANSWER_WAIT_NS
@@ -27,10 +27,10 @@ def too_many(context: Context) -> Iterator[Claim]:
     probing = context.probing
     pace = probing.pace_ns(FAST_NS)
     busy = np.flatnonzero(pace)
-    senders, place = np.unique(probing.address(peer=False)[busy], axis=0, return_inverse=True)
+    senders, of_sender = np.unique(probing.address(peer=False)[busy], axis=0, return_inverse=True)
     found = []
     for number, (hi, lo) in enumerate(senders.tolist()):
-        own = busy[place.reshape(-1) == number]
+        own = busy[of_sender.reshape(-1) == number]
         if probing.probers["replies"][own].sum() >= FEWEST:
             found.append((float((3600 * SECOND_NS / pace[own]).sum()), address_text(hi, lo), own))
     views = Views(probing.gatherer)

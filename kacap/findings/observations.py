@@ -1,4 +1,4 @@
-"""What findings rest on, watched beside the tracker: rows for each connection slot, and pools for what few have."""
+"""What findings rest on, observed beside the tracker: rows for each connection slot, and pools for what few have."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ FIRST_NOTES, FIRST_SPANS = 1024, 64
 
 
 @dataclass(slots=True)
-class Watched:
+class Observed:
     """OBSERVED rows of some connections, in their order, with the pools that these refer to."""
 
-    observed: NDArray[np.void]
+    rows: NDArray[np.void]
     notes: NDArray[np.void]
     spans: NDArray[np.void]
 
-    def picked(self, slots: NDArray[np.intp]) -> Watched:
+    def picked(self, slots: NDArray[np.intp]) -> Observed:
         """Return the rows of some of them, with their part of the pools."""
         return _picked(self, slots)
 
@@ -53,24 +53,24 @@ class Observations:
         """Return how many rows of a pool are in use."""
         return int(self.pools[pool][0])
 
-    def of(self, slots: NDArray[np.intp]) -> Watched:
+    def of(self, slots: NDArray[np.intp]) -> Observed:
         """Return what was seen of some slots, as a copy that later segments leave alone."""
         notes, spans = self.notes[: self._used("notes")], self.spans[: self._used("spans")]
-        return _picked(Watched(self.observed, notes, spans), slots)
+        return _picked(Observed(self.observed, notes, spans), slots)
 
     def release(self) -> None:
         """Give memory back: nothing is to be taken any more."""
         self._table = Table(OBSERVED, 1)
 
-    def rest(self, number: int) -> Watched:
+    def rest(self, number: int) -> Observed:
         """Return what was seen of the first slots, no copy: nothing is to be taken any more."""
-        return Watched(self.observed[:number], self.notes[: self._used("notes")], self.spans[: self._used("spans")])
+        return Observed(self.observed[:number], self.notes[: self._used("notes")], self.spans[: self._used("spans")])
 
     def move(self, kept: NDArray[np.intp] | None, used: int, size: int) -> None:
-        """Keep the rows of the slots given, which become the first (None: the first ``used``), with room for ``size``."""
+        """Keep the rows of these slots, which become the first (None: the first ``used``), with room for ``size``."""
         if kept is not None:
             seen = self.of(kept)
-            self.observed[: len(kept)] = seen.observed
+            self.observed[: len(kept)] = seen.rows
             self.observed[len(kept) :] = np.zeros((), OBSERVED)
             for name, pool in (("notes", seen.notes), ("spans", seen.spans)):
                 self.pools[name] = len(pool)
@@ -86,28 +86,28 @@ def _grown(pool: NDArray[np.void], used: int) -> NDArray[np.void]:
     return larger
 
 
-def _picked(watched: Watched, slots: NDArray[np.intp]) -> Watched:
+def _picked(observed: Observed, slots: NDArray[np.intp]) -> Observed:
     """Return the rows of some slots, numbered from 0, with their part of the pools."""
-    rows = watched.observed[slots]
-    renumbered = np.full(len(watched.observed), -1, np.int64)
+    rows = observed.rows[slots]
+    renumbered = np.full(len(observed.rows), -1, np.int64)
     renumbered[slots] = np.arange(len(slots))
-    notes, note_place = _part(watched.notes, renumbered)
-    spans, span_place = _part(watched.spans, renumbered)
+    notes, note_row = _part(observed.notes, renumbered)
+    spans, span_row = _part(observed.spans, renumbered)
     for name in ("first_note", "last_note", "killed_note"):
-        rows[name] = note_place[rows[name]]
-    notes["next"] = note_place[notes["next"]]
+        rows[name] = note_row[rows[name]]
+    notes["next"] = note_row[notes["next"]]
     for side in ("a", "b"):
         for name in ("span", "kept"):
-            rows[side][name] = span_place[rows[side][name]]
-    return Watched(rows, notes, spans)
+            rows[side][name] = span_row[rows[side][name]]
+    return Observed(rows, notes, spans)
 
 
 def _part(pool: NDArray[np.void], renumbered: NDArray[np.int64]) -> tuple[NDArray[np.void], NDArray[np.int64]]:
-    """Return the rows of a pool that belong to some slots, and the new place of each (from 1; 0: none)."""
+    """Return the rows of a pool that belong to some slots, and the new row of each (from 1; 0: none)."""
     slot = renumbered[pool["slot"]]
     mine = slot >= 0
     part = pool[mine]
     part["slot"] = slot[mine]
-    place = np.zeros(len(pool) + 1, np.int64)
-    place[1:][mine] = np.arange(1, len(part) + 1)
-    return part, place
+    moved = np.zeros(len(pool) + 1, np.int64)
+    moved[1:][mine] = np.arange(1, len(part) + 1)
+    return part, moved

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import Kind
-from kacap.classify.reasons import Why
 from kacap.findings.observed import (
     ACKS_NEW,
     AFTER_PROBES,
@@ -44,7 +44,7 @@ _COPY, _DATA, _FIN, _RETRANSMISSION = (
 )
 _PROBE, _WINDOW_PROBE, _REPLY = int(Kind.PROBE), int(Kind.WINDOW_PROBE), int(Kind.REPLY)
 _RESET, _ABORT = int(Kind.RESET), int(Kind.ABORT)
-_W_OUT_RST = int(Why.OUT_OF_WINDOW_RST)
+_W_OUT_RST = int(KindReason.OUT_OF_WINDOW_RST)
 _COUNT_MOST = 65_535
 
 

@@ -64,9 +64,9 @@ def _flight_of(seq: Row, x: Row) -> Row:
 @kernel
 def _start_head(seg: Row, x: Row, end: Row) -> Row:
     """Follow the bytes of a segment from now on; return whether it was sent again rather than for the first time."""
-    place = _flight_of(seg.seq, x)
-    if place >= 0:
-        flight = x.flights[place]
+    number = _flight_of(seg.seq, x)
+    if number >= 0:
+        flight = x.flights[number]
         same = flight.seq == seg.seq
         if seg.time_ns - flight.time_ns < REORDERED_NS or (same and seg.ip_id and flight.ip_id == seg.ip_id):
             return False
@@ -75,7 +75,7 @@ def _start_head(seg: Row, x: Row, end: Row) -> Row:
         x.head_ns, x.head_frame = seg.time_ns, frame_of(seg)
     x.known = (x.known | HEAD) & ~np.uint32(PEER_RESET | VAIN)
     x.head_seq, x.head_end, x.head_n, x.head_ip_id = seg.seq, end, 0, seg.ip_id
-    return place >= 0
+    return number >= 0
 
 
 @kernel

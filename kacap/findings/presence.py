@@ -42,8 +42,8 @@ class AtAddress:
     def between(self, low_ns: int, high_ns: int) -> bool:
         """Return whether the address was certainly heard within a span: it never paused for as long."""
         for times in (self.firsts, self.lasts):
-            place = bisect_left(times, low_ns)
-            if place < len(times) and times[place] <= high_ns:
+            first = bisect_left(times, low_ns)
+            if first < len(times) and times[first] <= high_ns:
                 return True
         before = bisect_left(self.firsts, low_ns)
         if before == 0 or self.newest[before - 1] <= high_ns:
@@ -54,8 +54,8 @@ class AtAddress:
         """Return whether one of the first rows lasts beyond ``high_ns`` and never paused for longer than that."""
         whole = before // BLOCK
         for lasts, shortest in self._blocks[:whole]:
-            place = bisect_right(lasts, high_ns)
-            if place < len(lasts) and shortest[place] <= pause_ns:
+            first = bisect_right(lasts, high_ns)
+            if first < len(lasts) and shortest[first] <= pause_ns:
                 return True
         rest = self.rows[whole * BLOCK : before]
         return bool(((rest["last_ns"] > high_ns) & (rest["quiet_ns"] <= pause_ns)).any())
@@ -88,7 +88,7 @@ class Heard:
 
     @cached_property
     def _sorted(self) -> tuple[NDArray[np.void], dict[tuple[int, int], tuple[int, int]]]:
-        """All presences in order of address and ``first_ns``, and the place of each address among them."""
+        """All presences in order of address and ``first_ns``, and the span of each address among them."""
         rows = np.concatenate([np.zeros(0, PRESENCE), *self.parts])
         rows = rows[np.lexsort((rows["first_ns"], rows["lo"], rows["hi"]))]
         changes = (rows["hi"][1:] != rows["hi"][:-1]) | (rows["lo"][1:] != rows["lo"][:-1])
@@ -101,8 +101,8 @@ class Heard:
         """Return the presences of an address."""
         found = self._by_address.get(address)
         if found is None:
-            rows, places = self._sorted
-            start, end = places.get(address_halves(address), (0, 0))
+            rows, spans = self._sorted
+            start, end = spans.get(address_halves(address), (0, 0))
             found = self._by_address[address] = AtAddress(rows[start:end])
         return found
 

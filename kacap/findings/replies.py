@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from kacap.classify.kinds import Ending
-from kacap.findings.case import Case, Claim, closing_ns, episodes, frames_of
+from kacap.findings.connection_facts import Claim, ConnectionFacts, closing_ns, episodes, frames_of
 from kacap.findings.context import Context
 from kacap.findings.idle import death_of, is_lively
 from kacap.model import Episode, Probe
@@ -18,12 +18,12 @@ SHOWN, MANY = 4, 16  # frames
 UNANSWERED = (Ending.GAVE_UP, Ending.OPEN, Ending.RESUMED, Ending.USER_TIMEOUT, Ending.RESET)
 
 
-def unanswered_while_alive(case: Case, context: Context) -> Iterator[Claim]:
+def unanswered_while_alive(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """Probes go unanswered while the same peer is heard on another connection: it is the probes that are swallowed."""
-    death = death_of(case)
+    death = death_of(facts)
     if death is not None and is_lively(death, context):
         return  # forgotten after a silence: another row
-    for prober, episode in episodes(case, *UNANSWERED):
+    for prober, episode in episodes(facts, *UNANSWERED):
         lost = [probe for probe in _missed(episode) if probe.reply_frame is None]
         if len(lost) < 2 or not context.alive(
             prober.peer, prober.side, lost[0].time_ns, closing_ns(episode)
@@ -43,9 +43,9 @@ def _missed(episode: Episode) -> list[Probe]:
     return episode.probes[:-1] if episode.ending == Ending.RESET else episode.probes
 
 
-def rate_limited(case: Case, context: Context) -> Iterator[Claim]:
+def rate_limited(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """A probe less than half a second after an answered one: Linux answers such segments twice a second at most."""
-    for prober in case.connection.probers:
+    for prober in facts.connection.probers:
         if prober.steady or prober.gaps_ns is None or prober.gaps_ns[0] >= RATE_LIMIT_NS:
             continue
         frames, answered_ns = [], None
@@ -62,14 +62,14 @@ def rate_limited(case: Case, context: Context) -> Iterator[Claim]:
             yield Claim(sentence, frames)
 
 
-def outage(case: Case, context: Context) -> Iterator[Claim]:
+def outage(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """Probes went unanswered, two or more in a row, then the peer answered again: for how long nothing was heard.
 
     What a limit on replies explains is no outage, nor is silence on one connection while the peer is heard elsewhere.
     """
-    if any(rate_limited(case, context)) or any(regular_misses(case, context)):
+    if any(rate_limited(facts, context)) or any(regular_misses(facts, context)):
         return
-    for prober in case.connection.probers:
+    for prober in facts.connection.probers:
         found = []
         for episode in prober.runs if prober.longest_run > 1 else ():
             lost = _lost(episode)
@@ -100,11 +100,11 @@ def _back_ns(episode: Episode) -> int:
     return min(replies) if replies else episode.probes[-1].time_ns
 
 
-def probe_loss(case: Case, context: Context) -> Iterator[Claim]:
+def probe_loss(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """Probes are missed again and again, with answers in between: something loses packets."""
-    if any(rate_limited(case, context)) or any(regular_misses(case, context)):
+    if any(rate_limited(facts, context)) or any(regular_misses(facts, context)):
         return
-    for prober in case.connection.probers:
+    for prober in facts.connection.probers:
         runs = [e for e in prober.runs if e.ending in (Ending.ANSWERED, Ending.RESUMED)] if prober.missed else []
         lost = [found for found in map(_lost, runs) if found]
         number = sum(map(len, lost))
@@ -116,14 +116,14 @@ def probe_loss(case: Case, context: Context) -> Iterator[Claim]:
             yield Claim(sentence, [probe.frame for found in lost for probe in found][:MANY])
 
 
-def regular_misses(case: Case, context: Context) -> Iterator[Claim]:
+def regular_misses(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """Every k-th probe is answered, again and again: losses are not so regular, a limit on replies is.
 
     Probes that come sooner than Linux answers have their own row.
     """
-    if any(rate_limited(case, context)):
+    if any(rate_limited(facts, context)):
         return
-    for prober in case.connection.probers:
+    for prober in facts.connection.probers:
         if prober.steady or prober.lone > 1:
             continue
         answered = [e for e in prober.episodes if e.ending == Ending.ANSWERED][1:]
@@ -138,18 +138,18 @@ def regular_misses(case: Case, context: Context) -> Iterator[Claim]:
             yield Claim(sentence, [frame for episode in answered[:4] for frame in frames_of(episode)])
 
 
-def reply_lost(case: Case, context: Context) -> Iterator[Claim]:
+def reply_lost(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """Replies are in the capture, yet the prober went on as if none had come.
 
     Its probes echo the timestamp of the last reply that it heard (RFC 7323 4.3): where they go on echoing an older one
     than the replies before them carry, these were lost. One such reply is a loss as any other, unless it gave up.
     """
-    for prober in case.connection.probers:
+    for prober in facts.connection.probers:
         gave_up = prober.ending in (Ending.GAVE_UP, Ending.USER_TIMEOUT)
         if prober.unheard < (1 if gave_up else 2):
             continue
         replies = [p.reply_frame for e in prober.episodes for p in e.probes if p.reply_frame][-SHOWN:]
-        resets = [r.frame for r in case.resets if gave_up and r.from_a == (prober.side == case.connection.a)][-1:]
+        resets = [r.frame for r in facts.resets if gave_up and r.from_a == (prober.side == facts.connection.a)][-1:]
         end = f", and {prober.side} gave up" if gave_up else ""
         sentence = (
             f"replies of {prober.peer} are in the capture, but at least {prober.unheard:,} did not reach "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kacap.findings import observed as bits
-from kacap.findings.case import Case, Claim, Reset
+from kacap.findings.connection_facts import Claim, ConnectionFacts, Reset
 from kacap.findings.context import Context
 from kacap.findings.idle import death_of, forgetting, limit_words
 from kacap.findings.observing import COUNTED_UP
@@ -15,39 +15,40 @@ from kacap.units import counted, duration
 TOLD_SILENCE_NS = 3_000_000_000  # a shorter one before an RST is no idle time
 
 
-def forged_reset(case: Case, context: Context) -> Iterator[Claim]:
+def forged_reset(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """RSTs whose TTL, IP ID or speed is not that of the side they claim to come from."""
     claims: dict[str, list[FrameRef]] = {}
-    for reset in case.resets:
+    for reset in facts.resets:
         if reset.forged:
-            words = f"{case.end(reset.from_a)} was likely made by a box in between: {', '.join(_reasons(case, reset))}"
+            reasons = ", ".join(_reasons(facts, reset))
+            words = f"{facts.end(reset.from_a)} was likely made by a box in between: {reasons}"
             void = "" if reset.in_window else "; its sequence number is off, so that the receiver ignores it"
-            claims.setdefault(f"{words}{_silence_before(case, reset, context)}{void}", []).append(reset.frame)
+            claims.setdefault(f"{words}{_silence_before(facts, reset, context)}{void}", []).append(reset.frame)
     for words, frames in claims.items():
         which = "the RST" if len(frames) == 1 else f"each of {len(frames)} RSTs"
         yield Claim(f"{which} in the name of {words}", frames)
 
 
-def usual_ttl(case: Case, from_a: bool) -> int:
+def usual_ttl(facts: ConnectionFacts, from_a: bool) -> int:
     """Return the TTL of most of a side's data; without data, of most of its other segments, or of its SYN,ACK."""
-    side = case.side(from_a)
+    side = facts.side(from_a)
     for counts in (side.data_n, [r + o for r, o in zip(side.reply_n, side.other_n, strict=True)]):
         if sum(counts):
             return int(max(zip(counts, side.ttl, strict=True), key=lambda one: one[0])[1])
     return int(side.syn_ttl)
 
 
-def _reasons(case: Case, reset: Reset) -> list[str]:
+def _reasons(facts: ConnectionFacts, reset: Reset) -> list[str]:
     """Return in words what sets an RST apart from its side's segments.
 
     IP ID and options only add to it: a host's own RST without a socket has IP ID 0 and no options (tcp_v4_send_reset).
     """
-    side, reasons = case.side(reset.from_a), []
+    side, reasons = facts.side(reset.from_a), []
     if reset.about & bits.FOREIGN_TTL:
         data = "data" if sum(side.data_n) else "other segments"
-        reasons.append(f"its TTL is {reset.ttl}, that of its {data} {usual_ttl(case, reset.from_a)}")
+        reasons.append(f"its TTL is {reset.ttl}, that of its {data} {usual_ttl(facts, reset.from_a)}")
     if reset.about & bits.OTHER_COUNTER:
-        reasons.append(f"it follows that side's own RST, with TTL {reset.ttl} for {usual_ttl(case, reset.from_a)}")
+        reasons.append(f"it follows that side's own RST, with TTL {reset.ttl} for {usual_ttl(facts, reset.from_a)}")
     if reset.about & bits.TOO_FAST:
         replies = f"the fastest of {counted(side.replies, 'reply', 'replies')} after {duration(side.reply_ns)}"
         reasons.append(f"it came {duration(reset.after_ns)} after the probe, {replies}")
@@ -58,16 +59,16 @@ def _reasons(case: Case, reset: Reset) -> list[str]:
     return reasons
 
 
-def _silence_before(case: Case, reset: Reset, context: Context) -> str:
+def _silence_before(facts: ConnectionFacts, reset: Reset, context: Context) -> str:
     """Return in words the silence that the RST ended, or that its first use did; empty if it was short.
 
     Known limits are named where no other row does: a box resets both ends when its limit has passed, unasked.
     """
-    death = death_of(case)
+    death = death_of(facts)
     if death is not None and reset.frame in death.frames:
         return f"; it came at the first use after {duration(death.silence_ns)} of silence"
     if reset.silence_ns < TOLD_SILENCE_NS:
         return ""
-    limits = forgetting(case.survived_ns, reset.silence_ns, context)
+    limits = forgetting(facts.survived_ns, reset.silence_ns, context)
     known = f"; known limits up to that: {limit_words(limits)}" if limits else ""
     return f"; it came unasked, after {duration(reset.silence_ns)} of silence{known}"

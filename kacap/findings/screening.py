@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.findings.observations import Watched
+from kacap.findings.observations import Observed
 from kacap.findings.observed import (
     AFTER_RESET,
     ANSWERS,
@@ -131,13 +131,13 @@ def _screen(observed: Row, notes: Row, telling: Row, beat_ns: Row) -> None:
             telling[i] = True
 
 
-def screen(watched: Watched, beat_ns: int) -> NDArray[np.bool_]:
+def screen(observed: Observed, beat_ns: int) -> NDArray[np.bool_]:
     """Return which connections hold anything that a finding could rest on; their notes say which RSTs are forged.
 
     ``beat_ns``: messages that are closer together than this are no heartbeat.
     """
-    telling = np.zeros(len(watched.observed), np.bool_)
-    _screen(watched.observed, watched.notes, telling, np.int64(beat_ns))
+    telling = np.zeros(len(observed.rows), np.bool_)
+    _screen(observed.rows, observed.notes, telling, np.int64(beat_ns))
     return telling
 
 

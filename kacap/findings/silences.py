@@ -35,14 +35,14 @@ def take_sign(seg: Row, row: Row, from_a: Row, idle: Row) -> None:
 
 
 @kernel
-def take_refusal(note: Row, place: Row, row: Row) -> None:
-    """Take an RST while a silence waits for an answer: one that only who has no such connection sends was fatal."""
+def take_refusal(note: Row, note_row: Row, row: Row) -> None:
+    """Take an RST while a silence waits for an answer: one from a host that does not know the connection was fatal."""
     if row.trial_ns == 0 or row.trial_from_a == note.from_a:
         return
-    stranger = note.about & (BARE | ANSWERS) == BARE | ANSWERS and 0 <= note.after_ns <= SOON_NS
-    if stranger:
+    unknown = note.about & (BARE | ANSWERS) == BARE | ANSWERS and 0 <= note.after_ns <= SOON_NS
+    if unknown:
         row.killed_ns, row.killed_at_ns, row.killed_from_a = row.trial_ns, row.trial_at_ns, row.trial_from_a
-        row.killed_note = place
+        row.killed_note = note_row
     row.trial_ns = 0
 
 

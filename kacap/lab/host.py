@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from kacap.errors import KacapError
-from kacap.lab.beside import Beside
+from kacap.lab.companion import Companion
 from kacap.lab.process import CLONE_NEWNET, spawn, unshare
 from kacap.lab.record import Recording, record
 from kacap.sockets.keepalive import Keepalive
@@ -50,7 +50,7 @@ class Host:
         self._sockets: dict[str, socket.socket] = {}
         self._facts: dict[str, dict[str, Any]] = {}
         self._recorders: list[tuple[int, Connection]] = []
-        self._beside: list[Beside] = []
+        self._companions: list[Companion] = []
         self._poller = select.poll()
 
     def serve(self, pipe: Connection) -> None:
@@ -84,7 +84,7 @@ class Host:
             self._poller.unregister(sock)
         elif "end_of_stream_ns" not in self._facts[name]:
             self._facts[name]["end_of_stream_ns"] = now
-            self._poller.modify(sock, 0)  # errors and hang-ups are always told
+            self._poller.modify(sock, 0)  # errors and hang-ups are always counters
         else:
             self._poller.unregister(sock)
 
@@ -116,8 +116,8 @@ class Host:
         """Return the TcpExt counters of the namespace that matter here."""
         lines = [line.split() for line in Path("/proc/net/netstat").read_text().splitlines()]
         names, values = (line for line in lines if line[0] == "TcpExt:")
-        told = dict(zip(names, values, strict=True))
-        return {name: int(told[name]) for name in _COUNTERS if name in told}
+        counters = dict(zip(names, values, strict=True))
+        return {name: int(counters[name]) for name in _COUNTERS if name in counters}
 
     def stay_on_cpu(self) -> None:
         """Run on one CPU from now on, so that timers armed together fire together."""
@@ -132,22 +132,22 @@ class Host:
             raise KacapError(f"nothing can be recorded on {wanted.interface}") from None
         self._recorders.append((pid, pipe))
 
-    def watch_beside(self, words: Sequence[str], wanted: Recording) -> None:
+    def start_companion(self, words: Sequence[str], wanted: Recording) -> None:
         """Start a program beside a recorder; it watches when this returns."""
-        self._beside.append(Beside(words, wanted.interface, Path(wanted.path)))
+        self._companions.append(Companion(words, wanted.interface, Path(wanted.path)))
 
     def stop_recording(self) -> list[tuple[list[str], int, int]]:
         """Stop what ran beside the recorders of this host, then these; return (files, frames, dropped) of each."""
-        for program in self._beside:
+        for program in self._companions:
             program.stop()
-        self._beside.clear()
-        told = []
+        self._companions.clear()
+        recorded = []
         for pid, pipe in self._recorders:
             pipe.send("stop")
-            told.append(pipe.recv())
+            recorded.append(pipe.recv())
             os.waitpid(pid, 0)
         self._recorders.clear()
-        return told
+        return recorded
 
     # Sockets -------------------------------------------------------------------------------------------------------
 
@@ -254,13 +254,13 @@ class Host:
     def sequence(self, name: str) -> tuple[int, int]:
         """Return the kernel's (SND.NXT, RCV.NXT) of a connection."""
         sock = self._sockets[name]
-        told = []
+        numbers = []
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, 1)
         for queue in (_SEND_QUEUE, _RECV_QUEUE):
             sock.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR_QUEUE, queue)
-            told.append(sock.getsockopt(socket.IPPROTO_TCP, _TCP_QUEUE_SEQ) & 0xFFFFFFFF)
+            numbers.append(sock.getsockopt(socket.IPPROTO_TCP, _TCP_QUEUE_SEQ) & 0xFFFFFFFF)
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, _REPAIR_OFF_QUIETLY)
-        return told[0], told[1]
+        return numbers[0], numbers[1]
 
     # Forged segments -----------------------------------------------------------------------------------------------
 

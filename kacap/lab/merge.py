@@ -15,27 +15,27 @@ _SNAPLEN = 256
 def merge(directory: Path, captures: list[dict[str, Any]]) -> dict[str, Any]:
     """Join what ``captures`` (as in the truth) name into ``capture.pcapng``; return the truth of that one."""
     frames = []
-    for number, told in enumerate(captures):
-        for name in told["files"]:
+    for number, capture in enumerate(captures):
+        for name in capture["files"]:
             frames += [(time_ns, number, data, length) for time_ns, data, length in _frames(directory / name)]
     frames.sort()
-    names = [(f"{told['host']}:{told['interface']}", ETHERNET, _SNAPLEN) for told in captures]
+    names = [(f"{capture['host']}:{capture['interface']}", ETHERNET, _SNAPLEN) for capture in captures]
     writer = PcapngWriter(directory / "capture.pcapng", names)
     for time_ns, number, data, length in frames:
         writer.frame(number, time_ns, data, length)
-    writer.close([(told["frames"], told["dropped"]) for told in captures], captures[-1]["stopped_ns"])
-    for told in captures:
-        for name in told["files"]:
+    writer.close([(capture["frames"], capture["dropped"]) for capture in captures], captures[-1]["stopped_ns"])
+    for capture in captures:
+        for name in capture["files"]:
             (directory / name).unlink()
     return {
-        "host": ", ".join(told["host"] for told in captures),
+        "host": ", ".join(capture["host"] for capture in captures),
         "interface": ", ".join(name for name, _, _ in names),
         "place": "both",
         "files": ["capture.pcapng"],
         "frames": len(frames),
-        "dropped": sum(told["dropped"] for told in captures),
-        "started_ns": min(told["started_ns"] for told in captures),
-        "stopped_ns": max(told["stopped_ns"] for told in captures),
+        "dropped": sum(capture["dropped"] for capture in captures),
+        "started_ns": min(capture["started_ns"] for capture in captures),
+        "stopped_ns": max(capture["stopped_ns"] for capture in captures),
     }
 
 

@@ -44,7 +44,7 @@ _PINS: tuple[tuple[str, int], ...] = (
 
 
 class Remote:
-    """A host as the stage sees it: a pid, and calls over a pipe."""
+    """A host as the scenario run sees it: a pid, and calls over a pipe."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -142,13 +142,13 @@ class Network:
     def _nodad(self) -> str:
         return " nodad" if self.family == 6 else ""
 
-    def interface(self, place: str, prober: str) -> tuple[Remote, str]:
-        """Return where a view of ``place`` records: host and interface."""
+    def interface(self, site: str, prober: str) -> tuple[Remote, str]:
+        """Return where a view of ``site`` records: host and interface."""
         peer = "server" if prober == "client" else "client"
-        if place.startswith("router"):
-            return self.hosts["router"], "any" if place == "router-any" else "left"
-        host = self.hosts[peer if place == "peer" else prober]
-        return host, "any" if place == "any" else ("lo" if self.topology == "lo" else "eth0")
+        if site.startswith("router"):
+            return self.hosts["router"], "any" if site == "router-any" else "left"
+        host = self.hosts[peer if site == "peer" else prober]
+        return host, "any" if site == "any" else ("lo" if self.topology == "lo" else "eth0")
 
     def route(self, host: str, kind: str, towards: str) -> None:
         """Send what ``host`` would forward or send to an end's address into a route of ``kind`` (ip-route(8))."""

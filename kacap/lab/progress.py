@@ -12,7 +12,7 @@ from kacap.lab.runner import Request
 class Shown(Protocol):
     """What a runner's caller needs: to hear of steps, to look at the clock now and then, and to end."""
 
-    def hear(self, request: Request, step: dict[str, Any]) -> None:
+    def on_step(self, request: Request, step: dict[str, Any]) -> None:
         """Take one step of one run."""
 
     def tick(self) -> None:
@@ -37,7 +37,7 @@ class Lines:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def hear(self, request: Request, step: dict[str, Any]) -> None:
+    def on_step(self, request: Request, step: dict[str, Any]) -> None:
         """Write the step down."""
         words = {
             "building": "builds its network",
@@ -67,7 +67,7 @@ class Bars:
         self._tasks: dict[str, Any] = {}
         self._begun: dict[str, float] = {}
 
-    def hear(self, request: Request, step: dict[str, Any]) -> None:
+    def on_step(self, request: Request, step: dict[str, Any]) -> None:
         """Start, label or finish a bar."""
         name = request.scenario
         if step["step"] == "building":

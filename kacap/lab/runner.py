@@ -1,4 +1,4 @@
-"""Runs stages, one or many at once, and passes on what they tell."""
+"""Runs processes, one or many at once, and passes on what they tell."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ class Request:
     """One run: which scenario, where its files go, and what differs from the scenario as written.
 
     ``settings``: idle, interval (seconds) and count for the ends that probe; ``family`` 4 or 6; ``where`` a
-    ``kacap.lab.scenario.Place`` or ``both``. ``None``: as written. ``population``: (sockets, seconds) of a
-    population instead. ``beside``: the words of a program that watches with every recorder, see ``kacap.lab.beside``.
+    ``kacap.lab.scenario.Site`` or ``both``. ``None``: as written. ``population``: (sockets, seconds) of a
+    population instead. ``companion``: the words of a program that watches with every recorder, see
+    ``kacap.lab.companion``.
     """
 
     scenario: str
@@ -28,7 +29,7 @@ class Request:
     family: int | None = None
     where: str | None = None
     population: tuple[int, int] | None = None
-    beside: tuple[str, ...] = ()
+    companion: tuple[str, ...] = ()
 
 
 Listener = Callable[[Request, dict[str, Any]], None]
@@ -43,7 +44,7 @@ def play(
     ``tell(request, step)`` hears ``{"step": "building" | "running" | "event" | "failed" | "done", ...}``. A
     ``tick()`` is called a few times a second. A
     ``KeyboardInterrupt`` ends the runs early but properly (captures closed, truth written) and is raised again.
-    Call it from a thread that outlives the runs: a stage ends with the thread that started it.
+    Call it from a thread that outlives the runs: a scenario run ends with the thread that started it.
     """
     waiting, failed = list(requests), {}
     running: dict[subprocess.Popen[str], Request] = {}
@@ -52,20 +53,20 @@ def play(
             while waiting or running:
                 while waiting and len(running) < jobs:
                     request = waiting.pop(0)
-                    stage = _start(request)
-                    running[stage] = request
-                    selector.register(_stdout(stage), selectors.EVENT_READ, stage)
+                    process = _start(request)
+                    running[process] = request
+                    selector.register(_stdout(process), selectors.EVENT_READ, process)
                 tick()
                 for key, _ in selector.select(_TICK_S):
-                    why = _hear(key.data, running, selector, tell)
+                    why = _pass_on(key.data, running, selector, tell)
                     if why:
                         failed[why[0]] = why[1]
         except KeyboardInterrupt:
             _end(list(running))
             raise
         except BaseException:
-            for stage in running:
-                stage.kill()
+            for process in running:
+                process.kill()
             raise
     return failed
 
@@ -76,35 +77,35 @@ def _start(request: Request) -> subprocess.Popen[str]:
         for old in request.directory.glob(pattern):
             old.unlink()
     asked = asdict(request) | {"directory": str(request.directory), "parent": os.getpid()}
-    command = [sys.executable, "-m", "kacap.lab.stage", json.dumps(asked)]
+    command = [sys.executable, "-m", "kacap.lab.scenario_run", json.dumps(asked)]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
 
 
-def _stdout(stage: subprocess.Popen[str]) -> Any:
-    assert stage.stdout is not None
-    return stage.stdout
+def _stdout(process: subprocess.Popen[str]) -> Any:
+    assert process.stdout is not None
+    return process.stdout
 
 
-def _hear(
-    stage: subprocess.Popen[str],
+def _pass_on(
+    process: subprocess.Popen[str],
     running: dict[subprocess.Popen[str], Request],
     selector: selectors.BaseSelector,
     tell: Listener,
 ) -> tuple[str, str] | None:
-    """Pass on one line of a stage; when it has ended without "done", return (scenario, reason)."""
-    request = running[stage]
-    line = _stdout(stage).readline()
+    """Pass on one line of a scenario run; when it has ended without "done", return (scenario, reason)."""
+    request = running[process]
+    line = _stdout(process).readline()
     if not line:
-        selector.unregister(_stdout(stage))
-        del running[stage]
-        return (request.scenario, "it ended without a word") if stage.wait() > 1 or stage.returncode < 0 else None
+        selector.unregister(_stdout(process))
+        del running[process]
+        return (request.scenario, "it ended without a word") if process.wait() > 1 or process.returncode < 0 else None
     step = json.loads(line)
     tell(request, step)
     return (request.scenario, step["why"]) if step["step"] == "failed" else None
 
 
-def _end(stages: list[subprocess.Popen[str]]) -> None:
-    for stage in stages:
-        stage.terminate()
-    for stage in stages:
-        stage.communicate(timeout=20)
+def _end(processes: list[subprocess.Popen[str]]) -> None:
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.communicate(timeout=20)

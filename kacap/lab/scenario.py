@@ -12,7 +12,7 @@ from typing import Literal
 from kacap.sockets.keepalive import Keepalive
 
 Topology = Literal["chain", "lo"]
-Place = Literal["prober", "peer", "router", "any", "router-any"]
+Site = Literal["prober", "peer", "router", "any", "router-any"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Pair:
 class View:
     """One capture: where, into which file, from when on (seconds; before the connection if None), rotated or not."""
 
-    place: Place = "prober"
+    site: Site = "prober"
     file: str = "capture.pcapng"
     since: float | None = None
     rotate: int = 0
@@ -108,12 +108,12 @@ class Scenario:
         """Return the same story over IPv4 or IPv6."""
         return replace(self, family=family)
 
-    def seen_from(self, place: Place | Literal["both"]) -> Scenario:
+    def seen_from(self, site: Site | Literal["both"]) -> Scenario:
         """Return the same story captured at one other place only, or at both ends, a file each."""
-        if place == "both":
+        if site == "both":
             ends = (View("prober", "prober.pcapng"), View("peer", "peer.pcapng"))
             return replace(self, views=ends, merged=False)
-        return replace(self, views=(replace(self.views[0], place=place, file="capture.pcapng"),), merged=False)
+        return replace(self, views=(replace(self.views[0], site=site, file="capture.pcapng"),), merged=False)
 
 
 def _other(settings: Keepalive | None, asked: Keepalive) -> Keepalive | None:

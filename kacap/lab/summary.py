@@ -11,23 +11,23 @@ from kacap.lab.scenario import Scenario
 
 def lines(scenario: Scenario, directory: Path) -> list[str]:
     """Return what happened, what the ends saw, the files, what to look for, and the next command."""
-    told = truth.read(directory / "truth.toml")
-    files = [str(directory / name) for capture in told["capture"] for name in capture["files"]]
-    counted = [f"{capture['frames']} frames, {capture['dropped']} dropped" for capture in told["capture"]]
-    ended = " (ended early)" if told["ended_early"] else ""
+    truth_facts = truth.read(directory / "truth.toml")
+    files = [str(directory / name) for capture in truth_facts["capture"] for name in capture["files"]]
+    counted = [f"{capture['frames']} frames, {capture['dropped']} dropped" for capture in truth_facts["capture"]]
+    ended = " (ended early)" if truth_facts["ended_early"] else ""
     return [
         f"{scenario.name}{ended}: {scenario.happens}",
-        f"  seen by the ends  {_ends(told)}",
+        f"  seen by the ends  {_ends(truth_facts)}",
         f"  captured          {', '.join(files)} ({'; '.join(counted)})",
         f"  look for          {scenario.look_for}",
         f"  read it           kacap read {' '.join(files)}",
     ]
 
 
-def _ends(told: dict[str, Any]) -> str:
-    if len(told["connection"]) > 1:
-        errors = [end["error"] for pair in told["connection"] for end in pair.values() if "error" in end]
+def _ends(truth_facts: dict[str, Any]) -> str:
+    if len(truth_facts["connection"]) > 1:
+        errors = [end["error"] for pair in truth_facts["connection"] for end in pair.values() if "error" in end]
         counts = ", ".join(f"{errors.count(name)} {name}" for name in sorted(set(errors)))
-        return f"{len(told['connection'])} connections: {counts or 'no error'}"
-    (pair,) = told["connection"]
+        return f"{len(truth_facts['connection'])} connections: {counts or 'no error'}"
+    (pair,) = truth_facts["connection"]
     return ", ".join(f"{name} {end.get('error', 'no error')}" for name, end in pair.items())

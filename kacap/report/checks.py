@@ -13,8 +13,8 @@ from kacap.analysis import Analysis
 from kacap.model import Setting
 from kacap.report.records import setting_fields, written
 from kacap.report.settings import seen
+from kacap.timing.judging import OK
 from kacap.timing.outcome import MET, NO_EVIDENCE, NOT_MET, Check, Checked, Outcome
-from kacap.timing.verdicts import OK
 from kacap.units import clean, counted, duration
 
 SHOWN = 20  # connections in the text; those that fail come first
@@ -99,7 +99,7 @@ def summary(outcome: Outcome, analysis: Analysis) -> str:
     if outcome.answer == NO_EVIDENCE:
         return f"{outcome.answer}: {shortage(outcome, analysis)}"
     if outcome.quiet:
-        line += f"; {outcome.quiet:,} more too quiet to say"
+        line += f"; {outcome.quiet:,} not silent long enough to judge"
     return line
 
 

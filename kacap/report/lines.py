@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kacap.classify.kind_reasons import SENTENCES, KindReason
 from kacap.classify.kinds import ENDINGS, GRADE_WORDS, KIND_WORDS
-from kacap.classify.reasons import SENTENCES, Why
 from kacap.classify.tables import Change
 from kacap.flows import NEVER
 from kacap.kernels import Row, entry, kernel
@@ -63,7 +63,7 @@ _GRADE = len(_FIXED)
 for _word in GRADE_WORDS:
     _FIXED.add(f',"grade":"{_word}"')
 _REASON = len(_FIXED)
-for _why in Why:
+for _why in KindReason:
     _FIXED.add(f',"reason":{json.dumps(SENTENCES[_why])}')
 _ENDING = len(_FIXED)
 for _ending in ENDINGS:

@@ -19,7 +19,7 @@ from kacap.model import Endpoint
 from kacap.news import News
 from kacap.timing.episodes import ANSWER_WAIT_NS
 from kacap.timing.expectations import Expectation
-from kacap.timing.verdicts import band_ns
+from kacap.timing.judging import band_ns
 from kacap.units import counted, duration
 from kacap.views import Views, endpoints, seen_ns
 
@@ -57,7 +57,7 @@ class ProbingConnection:
     interval_gap_ns: int | None = None
     ending: str | None = None  # how the connection died, once it has
     expected: Expectation | None = None
-    told_missed: set[int] = field(default_factory=set)  # probes of the run that were told as missed, by row of PROBE
+    reported_missed: set[int] = field(default_factory=set)  # probes of the run reported as missed, by their time
 
     @property
     def idle_ns(self) -> int | None:
@@ -91,7 +91,7 @@ class LiveTracker:
         self.word = "missed"  # with drops: "missed or not captured"
         self._expected = expected
         self._events: list[LiveEvent] = []
-        self._suspected_ns: dict[int, int] = {}  # by row of WATCHED_SIDE: until when it is told of what is not sure
+        self._suspected_ns: dict[int, int] = {}  # by row of WATCHED_SIDE: until when what is not sure was reported
         self._handlers: dict[int, Callable[[News, np.void], None]] = {
             int(Change.SENT): self._sent, int(Change.ANSWERED): self._answered, int(Change.ENDED): self._ended,
             int(Change.REFUSED): self._refused, int(Change.SUSPECTED): self._suspected,
@@ -108,7 +108,7 @@ class LiveTracker:
         self._note_suspects(news.views, now_ns)
         return self._events
 
-    def hear(self, heard_ns: NDArray[np.int64]) -> None:
+    def update_heard(self, heard_ns: NDArray[np.int64]) -> None:
         """Take when each prober last heard its peer (``Analyzer.heard_ns``)."""
         for number, row in self.rows.items():
             row.heard_ns = seen_ns(heard_ns[number]) or row.heard_ns
@@ -140,7 +140,7 @@ class LiveTracker:
             what, row.interval_gap_ns = f"probe {place} of the run", gap
         else:
             what = "probe"
-            row.told_missed.clear()
+            row.reported_missed.clear()
             row.idle_gap_ns = gap or row.idle_gap_ns
             row.heard_ns = time_ns - gap if gap else None
         words = f"{what} after {duration(gap)}{'' if place > 1 else ' of silence'}" if gap else what
@@ -155,7 +155,8 @@ class LiveTracker:
         row, probe, _ = self._probe(news.views, change)
         kind = Kind(int(probe["answer"]))
         how = "answered" if kind == Kind.REPLY else f"answered by {'data' if kind == Kind.DATA else kind.word}"
-        late, after_ns, time_ns = int(change["row"]) in row.told_missed, int(change["gap_ns"]), int(change["time_ns"])
+        late = int(probe["time_ns"]) in row.reported_missed
+        after_ns, time_ns = int(change["gap_ns"]), int(change["time_ns"])
         row.run, row.answered, row.streak = 0, row.answered + 1, row.streak + 1
         row.heard_ns, row.answer_after_ns = time_ns, after_ns
         words = f"{how} after {duration(max(after_ns, 0))}{' after all' if late else ''}"
@@ -163,7 +164,7 @@ class LiveTracker:
         self._tell(time_ns, row.peer, row.prober, words + _next(row, time_ns), "doubt" if late else "good")
 
     def _segment(self, news: News, change: np.void) -> None:
-        """Zero-window probes look like keepalives, so they are told, as what they are."""
+        """A zero-window probe looks like a keepalive, so it gets a line that says what it is."""
         found = news.changes.decided[change["row"]]
         if found["kind"] != Kind.WINDOW_PROBE:
             return
@@ -178,11 +179,11 @@ class LiveTracker:
         self._tell(int(change["time_ns"]), row.prober, row.peer, "ICMP: an ICMP error quotes a probe", "doubt")
 
     def _missed(self, views: Views, number: int, probe: int, now_ns: int) -> None:
-        """Nothing answered a probe in time; told once."""
+        """Nothing answered a probe in time; reported once."""
         row, found = self._row(views, number), views.gatherer.probes.rows[probe]
-        if probe in row.told_missed or found["reply_frame"]:
+        if int(found["time_ns"]) in row.reported_missed or found["reply_frame"]:
             return
-        row.told_missed.add(probe)
+        row.reported_missed.add(int(found["time_ns"]))
         row.missed, row.streak = row.missed + 1, 0
         prober = views.gatherer.probers.rows[number]
         if int(found["time_ns"]) > self._suspected_ns.get(2 * int(prober["watched"]) + int(prober["side"]), -1):

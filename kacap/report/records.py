@@ -1,6 +1,7 @@
 """An analysis as JSON Lines: one object as soon as it is final, its keys in the order of the published schema.
 
-``RecordWriter.news`` is what ``kacap.read`` calls with its news; ``render`` writes an analysis that is already complete. The schema
+``RecordWriter.news`` is what ``kacap.read`` calls with its news; ``render`` writes an analysis that is complete. The
+schema
 (JSON Schema 2020-12) lies beside this file and is what ``schema()`` returns.
 """
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from kacap.errors import KacapError
 from kacap.netns import enter
+from kacap.sockets.configured import Configured, Expectations
 from kacap.sockets.diag import Address
-from kacap.sockets.live import Configured, Expectations
 
 MOST_BYTES = 1 << 16
 

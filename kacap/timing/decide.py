@@ -11,9 +11,10 @@ from enum import IntEnum
 
 import numpy as np
 
+from kacap.flows import NEVER
 from kacap.kernels import Row, kernel
 from kacap.timing.assumes import Assumes
-from kacap.timing.history import ABORT, EXACT, NEVER
+from kacap.timing.history import ABORT, EXACT
 from kacap.timing.search import FIRST, IDLE, INTERVAL, REVERSED, SECOND_NS, lateness
 from kacap.timing.systems import TIMERS
 
@@ -23,7 +24,7 @@ HOLE = 1.5  # a gap so many times another of the same timer may hold firings tha
 BELOW = 4  # the fit of idle where the interval exceeds it
 
 
-class Why(IntEnum):
+class SettingReason(IntEnum):
     """What is said of a setting beside its candidates."""
 
     NOTHING = 0
@@ -37,7 +38,8 @@ class Why(IntEnum):
 _ENABLED, _LE_IDLE, _NO_MISSING = (
     int(Assumes.ENABLED_AT_CONNECT), int(Assumes.INTERVAL_LE_IDLE), int(Assumes.NO_FRAME_MISSING)
 )  # fmt: skip
-_NO_GAP, _NO_TIMER, _EITHER, _GOVERNS = int(Why.NO_GAP), int(Why.NO_TIMER), int(Why.EITHER), int(Why.GOVERNS)
+_NO_GAP, _NO_TIMER = int(SettingReason.NO_GAP), int(SettingReason.NO_TIMER)
+_EITHER, _GOVERNS = int(SettingReason.EITHER), int(SettingReason.GOVERNS)
 _N = len(TIMERS)
 
 # What explains one prober: the candidates of idle and interval by timer, in seconds (low 0: none).

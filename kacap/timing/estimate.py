@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from kacap.kernels import Row, entry
 from kacap.timing.assumes import Assumes
-from kacap.timing.decide import BELOW, ESTIMATE, SHOWN, Why, decide, fit_below, look
-from kacap.timing.history import KEPT, STEP
+from kacap.timing.decide import BELOW, ESTIMATE, SHOWN, SettingReason, decide, fit_below, look
+from kacap.timing.history import FIRINGS_KEPT, STEP
 from kacap.timing.search import FIT, GAP, IDLE, PIECES, REVERSED, WALK, search
 from kacap.timing.systems import LINUX, LINUX_BITS, ROWS, TIMERS, possible
 
@@ -28,7 +28,7 @@ MANY = 1 << 30
 MANY_PROBERS = 10_000  # from here on a second thread pays
 
 _LINUX = range(len(LINUX))
-_NO_GAP, _TOO_MANY = int(Why.NO_GAP), int(Why.TOO_MANY)
+_NO_GAP, _TOO_MANY = int(SettingReason.NO_GAP), int(SettingReason.TOO_MANY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def estimate(
         """Estimate some of the probers; the kernel leaves the interpreter to others meanwhile."""
         scratch = (
             np.zeros((len(TIMERS), BELOW + 1), FIT), np.zeros(1, WALK), np.zeros(1, GAP), np.zeros(1, SHOWN),
-            np.zeros(KEPT, STEP),
+            np.zeros(FIRINGS_KEPT, STEP),
         )  # fmt: skip
         kept = steps, order, firsts[start : end + 1]
         _estimate(rows[start:end], histories[start:end], kept, (with_bytes[start:end], paths[start:end]), ROWS, scratch)

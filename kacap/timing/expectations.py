@@ -1,7 +1,7 @@
 """What somebody configured: idle, interval, count and user timeout, where that was said, and for which connections.
 
 Nothing is guessed here: a value that may be milliseconds, a name that nobody knows and two values for one setting
-are refused, with their place.
+are refused, with their origin.
 """
 
 from __future__ import annotations
@@ -68,40 +68,40 @@ class Stated:
 
     name: str
     value: str | int
-    place: str
+    origin: str
 
 
-def parse(text: str, place: str = "--expect") -> Expectation:
+def parse(text: str, origin: str = "--expect") -> Expectation:
     """Return the expectation in ``idle=60,interval=10,count=6``; values may have units (60s, 2m, 2h).
 
-    Raises UsageError, which names ``place``, for what is no such list, an unknown name, a value out of range, and a
+    Raises UsageError, which names ``origin``, for what is no such list, an unknown name, a value out of range, and a
     setting given twice with different values.
     """
-    return combine(stated(text, place), place)
+    return combine(stated(text, origin), origin)
 
 
-def stated(text: str, place: str) -> list[Stated]:
+def stated(text: str, origin: str) -> list[Stated]:
     """Return the values in ``idle=60,interval=10,count=6``, unread. Raises UsageError for what is no such list."""
     found = []
     for part in text.split(","):
         name, sign, value = (word.strip() for word in part.partition("="))
         if not sign or not name or not value:
-            raise UsageError(f"{place} {text}: '{part.strip()}' is not name=value, as in idle=60,interval=10,count=6")
-        found.append(Stated(name, value, place))
+            raise UsageError(f"{origin} {text}: '{part.strip()}' is not name=value, as in idle=60,interval=10,count=6")
+        found.append(Stated(name, value, origin))
     return found
 
 
 def combine(values: Iterable[Stated], source: str, side: Side | None = None) -> Expectation:
-    """Return one expectation from values of several places.
+    """Return one expectation from values of several origins.
 
     Raises UsageError for an unknown name, a value out of range, and two different values of one setting.
     """
     found: dict[str, tuple[int, Stated]] = {}
     for one in values:
-        name, value = setting_name(one.name, one.place), _number(one)
+        name, value = setting_name(one.name, one.origin), _number(one)
         if name in found and found[name][0] != value:
             first = found[name][1]
-            raise UsageError(f"{name} is given twice: {first.value} ({first.place}) and {one.value} ({one.place})")
+            raise UsageError(f"{name} is given twice: {first.value} ({first.origin}) and {one.value} ({one.origin})")
         found[name] = value, one
     number = {name: found[name][0] if name in found else None for name in NAMES}
     return Expectation(
@@ -109,21 +109,21 @@ def combine(values: Iterable[Stated], source: str, side: Side | None = None) -> 
     )
 
 
-def setting_name(name: str, place: str) -> str:
+def setting_name(name: str, origin: str) -> str:
     """Return the setting that a name or an alias of it means. Raises UsageError for an unknown one."""
     key = name.lower().replace("-", "_").replace(" ", "_").removeprefix("net.ipv4.")
     if key not in ALIASES:
         near = get_close_matches(key, ALIASES, 1)
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(NAMES)}"
-        raise UsageError(f"{place}: unknown setting '{name}' ({hint})")
+        raise UsageError(f"{origin}: unknown setting '{name}' ({hint})")
     return ALIASES[key]
 
 
 def _number(one: Stated) -> int:
     """Return a value in its setting's unit: seconds, probes, or nanoseconds for the user timeout."""
-    name = setting_name(one.name, one.place)
+    name = setting_name(one.name, one.origin)
     if isinstance(one.value, bool) or not isinstance(one.value, str | int):
-        raise UsageError(f"{one.place}: {one.name} is neither a whole number nor a text such as \"60s\": {one.value}")
+        raise UsageError(f"{one.origin}: {one.name} is neither a whole number nor a text such as \"60s\": {one.value}")
     text = str(one.value).strip()
     if name == "count":
         return _count(text, one)
@@ -133,7 +133,7 @@ def _number(one: Stated) -> int:
 def _count(text: str, one: Stated) -> int:
     """Return a number of probes."""
     if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= MOST_PROBES:
-        raise UsageError(f"{one.place}: {one.name}={text} is out of range: 1 to {MOST_PROBES} probes, without a unit")
+        raise UsageError(f"{one.origin}: {one.name}={text} is out of range: 1 to {MOST_PROBES} probes, without a unit")
     return int(text)
 
 
@@ -141,10 +141,10 @@ def _user_timeout(text: str, one: Stated) -> int:
     """Return a user timeout in nanoseconds; its unit must be said, since systems and libraries differ in it."""
     value_ns, unit = _duration(text, one)
     if not unit and value_ns:
-        raise UsageError(f"{one.place}: {one.name}={text} needs its unit: {text}ms (as the socket counts) or {text}s")
+        raise UsageError(f"{one.origin}: {one.name}={text} needs its unit: {text}ms (as the socket counts) or {text}s")
     if value_ns % 1_000_000 or not 0 <= value_ns <= MOST_USER_TIMEOUT_NS:
         most = MOST_USER_TIMEOUT_NS // 1_000_000
-        raise UsageError(f"{one.place}: {one.name}={text} is out of range: whole milliseconds up to {most}")
+        raise UsageError(f"{one.origin}: {one.name}={text} is out of range: whole milliseconds up to {most}")
     return int(value_ns)
 
 
@@ -152,7 +152,7 @@ def _seconds(text: str, one: Stated) -> int:
     """Return whole seconds; more than a socket takes (a sysctl may) only where the unit is said."""
     value_ns, unit = _duration(text, one)
     seconds = value_ns / SECOND_NS
-    what = f"{one.place}: {one.name}={text}"
+    what = f"{one.origin}: {one.name}={text}"
     if seconds.denominator != 1:
         raise UsageError(f"{what} is not a whole number of seconds, and a socket counts in seconds")
     if seconds > MOST_SECONDS and not unit and seconds % 1000 == 0:
@@ -168,5 +168,5 @@ def _duration(text: str, one: Stated) -> tuple[Fraction, str]:
     """Return a duration in nanoseconds, and its unit as written; a bare number is seconds."""
     matched = _DURATION.fullmatch(text.lower())
     if matched is None or (matched[2] and matched[2] not in UNITS_NS):
-        raise UsageError(f"{one.place}: {one.name}={text} is no duration: 60, 60s, 2m, 2h (ms, s, m, h)")
+        raise UsageError(f"{one.origin}: {one.name}={text}: not a duration: 60, 60s, 2m, 2h (ms, s, m, h)")
     return Fraction(matched[1]) * UNITS_NS[matched[2] or "s"], matched[2]

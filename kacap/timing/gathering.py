@@ -13,8 +13,9 @@ from kacap.classify.states import State
 from kacap.classify.tables import CHANGE, COUNTS, DECIDED, EPISODE, PROBE, PROBER, WATCHED, WATCHED_SIDE
 from kacap.flows import BEGAN, NEVER
 from kacap.rows import Table
-from kacap.timing.episodes import Middle, close, gather
+from kacap.timing.episodes import Middle
 from kacap.timing.history import FIRING, HISTORY, POOL, STEP
+from kacap.timing.passing import close, gather
 
 _COUNTED = ("probers", "probes", "episodes", "waiting", "decided", "changes")
 
@@ -72,7 +73,7 @@ class Gatherer:
             self._count()
 
     def _mark_scans(self) -> None:
-        """Mark undecided runs of one sender that carry the same numbers: no two connections do, but for a scan.
+        """Mark undecided runs of one sender to several places that carry the same numbers: no two connections do.
 
         At the end of the capture only: when a connection that is over is closed depends on how much room there is.
         """
@@ -80,11 +81,17 @@ class Gatherer:
         places = np.flatnonzero(sides["state"] == State.REPEATED)
         if len(places) < 2:
             return
-        watched, of_b = self.watched.filled[places // 2], places % 2 == 1
-        hi, lo = (np.where(of_b, watched[f"b_{half}"], watched[f"a_{half}"]) for half in ("hi", "lo"))
+        watched, of_b = self.watched.filled[places >> 1], places % 2 == 1
+        own, peer = (
+            [np.where(of_b == swapped, watched[f"a_{part}"], watched[f"b_{part}"]).astype(np.uint64)
+             for part in ("hi", "lo", "port")]
+            for swapped in (False, True)
+        )  # fmt: skip
         numbers = sides["run_seq"][places].astype(np.uint64) << np.uint64(32) | sides["run_ack"][places]
-        _, group, sizes = np.unique(np.column_stack([hi, lo, numbers]), axis=0, return_inverse=True, return_counts=True)
-        sides["scan"][places] = sizes[group.reshape(-1)] > 1
+        senders, of = np.unique(np.column_stack([*own[:2], numbers]), axis=0, return_inverse=True)
+        of = of.reshape(-1)
+        runs = np.unique(np.column_stack([of, own[2], *peer]), axis=0)  # not the same one in another VLAN
+        sides["scan"][places] = np.bincount(runs[:, 0].astype(np.int64), minlength=len(senders))[of] > 1
 
     def changed(self) -> Changes:
         """Return what has changed since the last call."""

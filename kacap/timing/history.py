@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from kacap.flows import NEVER
 from kacap.kernels import Row, entry, kernel
 
-NEVER = np.int64(-(2**62))  # a time that is not known
-KEPT = 64  # firings; more narrow nothing that these have not
+FIRINGS_KEPT = 64  # firings; more narrow nothing that these have not
 ALIKE = 4  # of one shape in a row
 HEARD = 4  # moments that are kept for one firing
 SAME_NS = 20_000_000
@@ -82,7 +82,7 @@ def take_firing(history: Row, pool: Row, firing: Row) -> None:
     _count_gaps(history, firing, heard_n, since_ns)
     if not first and _repeats(history, firing, heard_n):
         steps[history.newest_step].n += 1
-    elif history.kept < KEPT and head.used < len(steps):
+    elif history.kept < FIRINGS_KEPT and head.used < len(steps):
         step = steps[head.used]
         history.newest_step = head.used
         head.used += 1

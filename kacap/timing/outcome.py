@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from kacap.model import Connection, Prober, Setting
 from kacap.timing.expectations import NAMES
-from kacap.timing.verdicts import DIFFERS, OK
+from kacap.timing.judging import DIFFERS, OK
 
 MET, NOT_MET, NO_EVIDENCE = "met", "not met", "not enough evidence"
 

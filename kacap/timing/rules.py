@@ -50,7 +50,7 @@ class Rules:
 def parse_rules(text: str, name: str, compiled: Callable[[str], Matches]) -> Rules:
     """Return the rules in a TOML text; ``name`` is the file's, ``compiled`` makes a test of a filter expression.
 
-    Raises UsageError, which names the line or the key, for what is no TOML, an unknown table or key, a value of the
+    Raises UsageError, which names the line or the key, for invalid TOML, an unknown table or key, a value of the
     wrong type or out of range, a filter that ``compiled`` refuses, and a rule that no connection can reach.
     """
     try:
@@ -73,30 +73,32 @@ def parse_rules(text: str, name: str, compiled: Callable[[str], Matches]) -> Rul
 def _syntax(name: str, message: str) -> str:
     """Return ``name:3: ...`` for tomllib's message, which ends in ``(at line 3, column 5)``."""
     found = re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", message, re.DOTALL)
-    return f"{name}:{found[2]}: no TOML: {found[1]} (column {found[3]})" if found else f"{name}: no TOML: {message}"
+    if not found:
+        return f"{name}: not valid TOML: {message}"
+    return f"{name}:{found[2]}: not valid TOML: {found[1]} (column {found[3]})"
 
 
-def _rule(table: dict[str, Any], place: str, compiled: Callable[[str], Matches]) -> Rule:
+def _rule(table: dict[str, Any], origin: str, compiled: Callable[[str], Matches]) -> Rule:
     """Return one rule."""
-    values = [Stated(key, value, f"{place}.{key}") for key, value in table.items() if key not in ("filter", "from")]
-    side = parse_side(_text(table, "from", place), f"{place}.from") if "from" in table else None
-    expectation = combine(values, place, side)
+    values = [Stated(key, value, f"{origin}.{key}") for key, value in table.items() if key not in ("filter", "from")]
+    side = parse_side(_text(table, "from", origin), f"{origin}.from") if "from" in table else None
+    expectation = combine(values, origin, side)
     if not values:
-        raise UsageError(f"{place} expects nothing: give idle, interval, count or user_timeout")
+        raise UsageError(f"{origin} expects nothing: give idle, interval, count or user_timeout")
     if "filter" not in table:
         return Rule(None, expectation)
-    expression = _text(table, "filter", place)
+    expression = _text(table, "filter", origin)
     try:
         return Rule(compiled(expression), expectation)
     except KacapError as error:
-        raise UsageError(f"{place}.filter: {error}") from None
+        raise UsageError(f"{origin}.filter: {error}") from None
 
 
-def _text(table: dict[str, Any], key: str, place: str) -> str:
+def _text(table: dict[str, Any], key: str, origin: str) -> str:
     """Return a value that must be a text; ``from = 5432`` is a port."""
     value = table[key]
     if key == "from" and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
-        raise UsageError(f"{place}.{key} is not a text in quotes: {value}")
+        raise UsageError(f"{origin}.{key} is not a text in quotes: {value}")
     return value

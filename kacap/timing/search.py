@@ -13,8 +13,9 @@ from math import floor
 
 import numpy as np
 
+from kacap.flows import NEVER
 from kacap.kernels import Row, kernel
-from kacap.timing.history import ABORT, NEVER
+from kacap.timing.history import ABORT
 from kacap.timing.wheel import granule
 
 SECOND_NS = 1_000_000_000

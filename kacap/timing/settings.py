@@ -6,7 +6,7 @@ import numpy as np
 
 from kacap.model import Setting
 from kacap.timing.assumes import Assumes, words_of
-from kacap.timing.decide import Why
+from kacap.timing.decide import SettingReason
 from kacap.timing.estimate import Estimates
 from kacap.units import between, duration
 
@@ -21,15 +21,15 @@ def settings_of(estimates: Estimates, i: int) -> tuple[Setting, Setting, Setting
 def _idle(estimates: Estimates, i: int) -> Setting:
     """Return idle as the gaps after something was heard show it."""
     row, history = estimates.rows[i], estimates.histories[i]
-    why = Why(row["idle_why"])
-    if why == Why.NO_GAP:
+    why = SettingReason(row["idle_why"])
+    if why == SettingReason.NO_GAP:
         return Setting(why="the capture began after the prober had last heard from its peer")
     setting = Setting(
         (int(history["idle_min_ns"]), int(history["idle_max_ns"])) if history["idle_n"] else None,
         int(history["idle_n"]), assumes=words_of(row["idle_assumes"]),
     )  # fmt: skip
     _list(setting, row["idle_low"], row["idle_high"], why)
-    if why == Why.EITHER and setting.candidates:
+    if why == SettingReason.EITHER and setting.candidates:
         idle = spelled(setting.candidates[0], setting.candidates[-1])
         interval = spelled(int(row["either_low"]), int(row["either_high"]))
         gap = between(int(history["gap_min_ns"]), int(history["gap_max_ns"]))
@@ -40,11 +40,11 @@ def _idle(estimates: Estimates, i: int) -> Setting:
 def _interval(estimates: Estimates, i: int) -> Setting:
     """Return the interval as gaps in unanswered runs show it, or the answered ones where it exceeds idle."""
     row, history = estimates.rows[i], estimates.histories[i]
-    why = Why(row["interval_why"])
-    if why == Why.NO_GAP or (why == Why.NOTHING and not history["interval_n"]):
+    why = SettingReason(row["interval_why"])
+    if why == SettingReason.NO_GAP or (why == SettingReason.NOTHING and not history["interval_n"]):
         return Setting(why=_unanswered(history))
     setting = Setting(assumes=words_of(row["interval_assumes"]))
-    if why == Why.GOVERNS:
+    if why == SettingReason.GOVERNS:
         setting.observed = int(history["gap_min_ns"]), int(history["gap_max_ns"])
         setting.n, setting.why = int(history["firings"]) - 1, "longer than idle, so that it governs answered probes too"
     elif history["interval_n"]:
@@ -54,10 +54,10 @@ def _interval(estimates: Estimates, i: int) -> Setting:
     return setting
 
 
-def _list(setting: Setting, low: np.ndarray, high: np.ndarray, why: Why) -> None:
+def _list(setting: Setting, low: np.ndarray, high: np.ndarray, why: SettingReason) -> None:
     """Write the candidates of all timers, or why there are none."""
     spans = {(int(a), int(b)) for a, b in zip(low, high, strict=True) if a}
-    if why == Why.TOO_MANY or sum(b - a + 1 for a, b in spans) > MOST:
+    if why == SettingReason.TOO_MANY or sum(b - a + 1 for a, b in spans) > MOST:
         setting.assumes, setting.why = [], "so many settings would explain the gaps that only their range is shown"
     elif spans:
         setting.candidates = sorted(set[int]().union(*(range(a, b + 1) for a, b in spans)))
@@ -88,7 +88,7 @@ def _count(estimates: Estimates, i: int) -> Setting:
         return Setting(why=f"no run was exhausted; at least {longest}" if longest else _unanswered(history))
     least, most = int(history["exhausted_min"]), int(history["exhausted_max"])
     setting = Setting((least, most), n)
-    if estimates.rows["interval_why"][i] == Why.NO_TIMER or history["holes"] or _has_hole(history):
+    if estimates.rows["interval_why"][i] == SettingReason.NO_TIMER or history["holes"] or _has_hole(history):
         setting.why = "firings may be missing from the capture: the run may be longer than seen"
     elif least < most:
         setting.why = "runs of different length were given up: something else than the count ended some"

@@ -31,34 +31,34 @@ class Side:
         return [e for e in ends if self.address in (None, e.address) and self.port in (None, e.port)]
 
 
-def parse_side(text: str, place: str = "--from") -> Side:
+def parse_side(text: str, origin: str = "--from") -> Side:
     """Return the side that ``a``, ``b``, ``5432``, ``10.0.0.1``, ``10.0.0.1:5432`` or ``[fd00::1]:5432`` means.
 
-    Raises UsageError, which names ``place``.
+    Raises UsageError, which names ``origin``.
     """
     words = text.strip()
     if words.lower() in ("a", "b"):
         return Side(text, letter=words.lower())
     if matched := re.fullmatch(r":?([0-9]{1,5})", words):
-        return Side(text, port=_port(matched[1], text, place))
+        return Side(text, port=_port(matched[1], text, origin))
     if matched := re.fullmatch(r"\[([^\]]+)\](?::([0-9]{1,5}))?|([^:]+):([0-9]{1,5})", words):
         address, port = matched[1] or matched[3], matched[2] or matched[4]
-        number = None if port is None else _port(port, text, place)
-        return Side(text, address=_address(address, text, place), port=number)
-    return Side(text, address=_address(words, text, place))
+        number = None if port is None else _port(port, text, origin)
+        return Side(text, address=_address(address, text, origin), port=number)
+    return Side(text, address=_address(words, text, origin))
 
 
-def _port(digits: str, text: str, place: str) -> int:
+def _port(digits: str, text: str, origin: str) -> int:
     """Return a port number."""
     if not 1 <= int(digits) <= 65_535:
-        raise UsageError(f"{place} {text}: a port is 1 to 65535")
+        raise UsageError(f"{origin} {text}: a port is 1 to 65535")
     return int(digits)
 
 
-def _address(words: str, text: str, place: str) -> str:
+def _address(words: str, text: str, origin: str) -> str:
     """Return an address in its canonical form."""
     try:
         return str(ip_address(words))
     except ValueError:
         form = "a, b, an address, a port, address:port or [address]:port"
-        raise UsageError(f"{place} {text}: not a side; give {form}") from None
+        raise UsageError(f"{origin} {text}: not a side; give {form}") from None

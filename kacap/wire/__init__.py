@@ -1,6 +1,6 @@
 """From frames to segments: link, network and TCP headers, and ICMP errors with the segment they quote."""
 
 from kacap.wire.decode import decode
-from kacap.wire.reasons import Reason
+from kacap.wire.skip_reasons import SkipReason
 
-__all__ = ["Reason", "decode"]
+__all__ = ["SkipReason", "decode"]

@@ -1,7 +1,7 @@
 """The state that walks a frame from header to header, and big-endian reads.
 
 A step of the walk takes (data, cursor, row), reads the header at ``cursor["pos"]``, moves the cursor past it and
-returns what comes next: a layer below, ``SEGMENT_DONE`` once ``row`` holds a segment, or a ``Reason``. A step reads
+returns what comes next: a layer below, ``SEGMENT_DONE`` once ``row`` holds a segment, or a ``SkipReason``. A step reads
 only bytes below ``cursor["end"]``.
 """
 
@@ -23,7 +23,7 @@ CURSOR = np.dtype(
         ("next", "<i8"),  # EtherType or protocol number of what comes next
         ("headers", "<i8"),  # read so far
         ("quote", "<i8"),  # 1: inside the packet that an ICMP error quotes
-        ("lane", "<u8"),
+        ("encapsulation", "<u8"),
     ],
     align=True,
 )
@@ -37,7 +37,7 @@ ETHERNET, VLAN, LLC, IPV4, IPV6, EXTENSION, TCP, ICMP, ICMPV6 = 70, 71, 72, 73, 
 MPLS, PPPOE, PPP, GRE, UDP, RADIOTAP, WIFI, NFLOG = 80, 81, 82, 83, 84, 85, 86, 87
 MAX_HEADERS = 24  # a VXLAN in a VXLAN with four VLAN tags each needs 21
 
-# What ``enter`` mixes into the lane beside an identifier. Kernels take these as ``c.NAME``: a bare global is a
+# What ``enter`` mixes into the encapsulation beside an identifier. Kernels take these as ``c.NAME``: a bare global is a
 # literal type of its own to numba, and the callee would be compiled once for each.
 VLAN_LANE, PPPOE_LANE, GRE_LANE, ERSPAN_LANE, VXLAN_LANE, GENEVE_LANE, GTPU_LANE, IP_LANE = 1, 2, 3, 4, 5, 6, 7, 8
 
@@ -80,10 +80,11 @@ def advance(cursor: np.void, length: Int) -> None:
 
 @kernel
 def enter(cursor: np.void, header: int, number: Int) -> None:
-    """Mix an identifier of an enclosing ``header`` (``number`` below 2^32) into the lane.
+    """Mix an identifier of an enclosing ``header`` (``number`` below 2^32) into the encapsulation.
 
     Products stay below 2^64 and nothing overflows, compiled or not.
     """
-    lane = np.uint64(cursor["lane"])
-    lane = (lane << np.uint64(29) | lane >> np.uint64(35)) ^ np.uint64(number + 1) * np.uint64(0x9E3779B1)
-    cursor["lane"] = lane ^ lane >> np.uint64(32) ^ np.uint64(header) << np.uint64(56)
+    encapsulation = np.uint64(cursor["encapsulation"])
+    encapsulation = encapsulation << np.uint64(29) | encapsulation >> np.uint64(35)
+    encapsulation ^= np.uint64(number + 1) * np.uint64(0x9E3779B1)
+    cursor["encapsulation"] = encapsulation ^ encapsulation >> np.uint64(32) ^ np.uint64(header) << np.uint64(56)

@@ -14,8 +14,8 @@ from kacap.wire.cursor import CURSOR, Bytes
 from kacap.wire.icmp import icmp, icmpv6
 from kacap.wire.internet import extension, ipv4, ipv6, protocol
 from kacap.wire.link import ethernet, ethertype, first_layer, ip, llc, vlan
-from kacap.wire.reasons import Reason
 from kacap.wire.sequence import Int
+from kacap.wire.skip_reasons import SkipReason
 from kacap.wire.tcp import tcp
 from kacap.wire.tunnels import gre, mpls, ppp, pppoe, udp
 from kacap.wire.wireless import nflog, radiotap, wifi
@@ -30,7 +30,7 @@ T = TypeVar("T", bound=np.generic)
 def decode(batch: FrameBatch, skipped: NDArray[np.int64]) -> NDArray[np.void]:
     """Return the batch's segments in frame order: dtype ``SEGMENT``, freshly allocated, the caller's to keep.
 
-    ``skipped`` (length ``len(Reason)``) grows by one for each frame without a segment, so that always
+    ``skipped`` (length ``len(SkipReason)``) grows by one for each frame without a segment, so that always
     frames = segments + growth of ``skipped``. Bytes outside a frame's captured length are never read.
     """
     out = np.empty(batch.frames.size, SEGMENT)
@@ -69,10 +69,10 @@ def walk(data: Bytes, frame: np.void, cursor: np.void, row: np.void) -> Int:
         if state >= c.FIRST_HEADER:
             cursor["headers"] += 1
             if cursor["headers"] > c.MAX_HEADERS:
-                return Reason.TOO_DEEP
+                return SkipReason.TOO_DEEP
         state = step(data, cursor, row, state)
-    if cursor["quote"] and (state == Reason.NOT_TCP or state == Reason.NOT_IP):
-        return Reason.OTHER_ICMP
+    if cursor["quote"] and (state == SkipReason.NOT_TCP or state == SkipReason.NOT_IP):
+        return SkipReason.OTHER_ICMP
     return state
 
 
@@ -84,7 +84,7 @@ def begin(data: Bytes, frame: np.void, cursor: np.void, row: np.void) -> None:
     cursor["pos"] = start
     cursor["end"] = min(start + np.int64(frame["captured_len"]), size)
     cursor["limit"] = start + np.int64(frame["wire_len"])
-    cursor["next"], cursor["headers"], cursor["quote"], cursor["lane"] = 0, 0, 0, np.uint64(0)
+    cursor["next"], cursor["headers"], cursor["quote"], cursor["encapsulation"] = 0, 0, 0, np.uint64(0)
     row["time_ns"], row["frame"], row["file"] = frame["time_ns"], frame["frame"], frame["file"]
     row["by_hi"], row["by_lo"] = np.uint64(0), np.uint64(0)
     row["ack"], row["tsval"], row["tsecr"], row["sack_left"], row["sack_right"] = 0, 0, 0, 0, 0

@@ -12,11 +12,11 @@ from kacap.wire import fields as f
 from kacap.wire.cursor import CURSOR, Bytes, u8
 from kacap.wire.decode import begin, constant, step
 from kacap.wire.link import first_layer
-from kacap.wire.reasons import Reason
 from kacap.wire.sequence import Int
+from kacap.wire.skip_reasons import SkipReason
 
 # One header of a frame: its state (``wire.cursor``) and where it begins. The row after the last says where the walk
-# ended, with SEGMENT_DONE (at the TCP header) or a Reason.
+# ended, with SEGMENT_DONE (at the TCP header) or a SkipReason.
 HEADER = np.dtype([("state", "<i8"), ("pos", "<i8")], align=True)
 
 # What a walk works in: one row each.
@@ -40,7 +40,7 @@ def trace(data: Bytes, frame: np.void, work: np.void) -> Int:
     while state > c.SEGMENT_DONE:
         if state >= c.FIRST_HEADER:
             if count == c.MAX_HEADERS:
-                state = np.int64(Reason.TOO_DEEP)
+                state = np.int64(SkipReason.TOO_DEEP)
                 break
             headers[count]["state"], headers[count]["pos"] = state, cursor["pos"]
             count += 1
@@ -64,11 +64,11 @@ def end_of_headers(data: Bytes, frame: np.void, work: np.void) -> Int:
         end = pos + f.TCP_LEN
         if end <= start + captured:
             end = max(end, pos + (u8(data, pos + f.TCP_DATA_OFFSET) >> 4) * 4)
-    elif state == Reason.NOT_IP and cursor["next"] == f.TYPE_ARP:
+    elif state == SkipReason.NOT_IP and cursor["next"] == f.TYPE_ARP:
         end = pos + f.ARP_LEN
-    elif state == Reason.OTHER_ICMP:
+    elif state == SkipReason.OTHER_ICMP:
         end = pos + f.ICMP_PLAIN_LEN
-    elif state >= Reason.CUT_LINK and state <= Reason.CUT_TUNNEL:
+    elif state >= SkipReason.CUT_LINK and state <= SkipReason.CUT_TUNNEL:
         end = start + captured
     return min(end - start, captured)
 

@@ -9,29 +9,29 @@ from kacap.segments import IS_QUOTE
 from kacap.wire import cursor as c
 from kacap.wire import fields as f
 from kacap.wire.cursor import Bytes, advance, left, u8
-from kacap.wire.reasons import Reason
 from kacap.wire.sequence import Int
+from kacap.wire.skip_reasons import SkipReason
 
 
 @kernel
 def icmp(data: Bytes, cursor: np.void, row: np.void) -> Int:
     """ICMP (RFC 792): unreachable, time exceeded and parameter problem quote a packet."""
     if left(cursor) < f.ICMP_LEN:
-        return Reason.CUT_ICMP
+        return SkipReason.CUT_ICMP
     number = u8(data, cursor["pos"] + f.ICMP_TYPE)
     if number == f.ICMP_UNREACHABLE or number == f.ICMP_TIME_EXCEEDED or number == f.ICMP_PARAMETER_PROBLEM:
         return quote(data, cursor, row, c.IPV4)
-    return Reason.OTHER_ICMP
+    return SkipReason.OTHER_ICMP
 
 
 @kernel
 def icmpv6(data: Bytes, cursor: np.void, row: np.void) -> Int:
     """ICMPv6 (RFC 4443 section 2.1): of the errors, types 1 to 4 are assigned."""
     if left(cursor) < f.ICMP_LEN:
-        return Reason.CUT_ICMP
+        return SkipReason.CUT_ICMP
     number = u8(data, cursor["pos"] + f.ICMP_TYPE)
     if number < f.ICMPV6_FIRST_ERROR or number > f.ICMPV6_LAST_ERROR:
-        return Reason.OTHER_ICMP
+        return SkipReason.OTHER_ICMP
     return quote(data, cursor, row, c.IPV6)
 
 

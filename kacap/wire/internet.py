@@ -31,10 +31,10 @@ from kacap.wire.cursor import (
     u32,
     u64,
 )
-from kacap.wire.reasons import Reason
 from kacap.wire.sequence import Int
+from kacap.wire.skip_reasons import SkipReason
 
-KEPT = 0xFF ^ IS_IPV6 ^ IS_FRAGMENT  # what an enclosing IP header left is void: the innermost counts
+NOT_FROM_IP = 0xFF ^ IS_IPV6 ^ IS_FRAGMENT  # what an enclosing IP header left is void: the innermost counts
 
 
 @kernel
@@ -42,23 +42,23 @@ def ipv4(data: Bytes, cursor: np.void, row: np.void) -> Int:
     """IPv4 with options (RFC 791 section 3.1). Total length 0 is segmentation offload: the wire length holds."""
     pos = cursor["pos"]
     if left(cursor) < f.IPV4_LEN:
-        return Reason.CUT_IP
+        return SkipReason.CUT_IP
     header = (u8(data, pos) & 0x0F) * 4
     if u8(data, pos) >> 4 != 4:
-        return Reason.BAD_IP_VERSION
+        return SkipReason.BAD_IP_VERSION
     if header < f.IPV4_LEN:
-        return Reason.BAD_IP_LENGTH
+        return SkipReason.BAD_IP_LENGTH
     if left(cursor) < header:
-        return Reason.CUT_IP
+        return SkipReason.CUT_IP
     total = u16(data, pos + f.IPV4_TOTAL_LENGTH)
     if total != 0:
         cursor["limit"] = pos + total
     if cursor["limit"] < pos + header:
-        return Reason.BAD_IP_LENGTH
+        return SkipReason.BAD_IP_LENGTH
     row["src_hi"], row["dst_hi"] = np.uint64(0), np.uint64(0)
     row["src_lo"] = np.uint64(f.MAPPED | u32(data, pos + f.IPV4_SOURCE))
     row["dst_lo"] = np.uint64(f.MAPPED | u32(data, pos + f.IPV4_DESTINATION))
-    row["has"] = row["has"] & KEPT
+    row["has"] = row["has"] & NOT_FROM_IP
     keep(cursor, row, u8(data, pos + f.IPV4_TTL), u16(data, pos + f.IPV4_ID))
     cursor["next"] = u8(data, pos + f.IPV4_PROTOCOL)
     advance(cursor, header)
@@ -70,17 +70,17 @@ def ipv6(data: Bytes, cursor: np.void, row: np.void) -> Int:
     """IPv6's fixed header (RFC 8200 section 3). Payload length 0 is a jumbogram or offload: the wire length holds."""
     pos = cursor["pos"]
     if left(cursor) < f.IPV6_LEN:
-        return Reason.CUT_IP
+        return SkipReason.CUT_IP
     if u8(data, pos) >> 4 != 6:
-        return Reason.BAD_IP_VERSION
+        return SkipReason.BAD_IP_VERSION
     payload = u16(data, pos + f.IPV6_PAYLOAD_LENGTH)
     if payload != 0:
         cursor["limit"] = pos + f.IPV6_LEN + payload
     if cursor["limit"] < pos + f.IPV6_LEN:
-        return Reason.BAD_IP_LENGTH
+        return SkipReason.BAD_IP_LENGTH
     row["src_hi"], row["src_lo"] = u64(data, pos + f.IPV6_SOURCE), u64(data, pos + f.IPV6_SOURCE + 8)
     row["dst_hi"], row["dst_lo"] = u64(data, pos + f.IPV6_DESTINATION), u64(data, pos + f.IPV6_DESTINATION + 8)
-    row["has"] = row["has"] & KEPT | IS_IPV6
+    row["has"] = row["has"] & NOT_FROM_IP | IS_IPV6
     keep(cursor, row, u8(data, pos + f.IPV6_HOP_LIMIT), np.int64(0))
     cursor["next"] = u8(data, pos + f.IPV6_NEXT_HEADER)
     advance(cursor, f.IPV6_LEN)
@@ -104,7 +104,7 @@ def keep(cursor: np.void, row: np.void, ttl: Int, ip_id: Int) -> None:
 def fragment_of(row: np.void, field: Int, offset_mask: int, more_mask: int) -> Int:
     """A first fragment holds the TCP header, a later one does not."""
     if field & offset_mask:
-        return Reason.LATER_FRAGMENT
+        return SkipReason.LATER_FRAGMENT
     if field & more_mask:
         row["has"] |= IS_FRAGMENT
     return PROTOCOL
@@ -121,7 +121,7 @@ def protocol(data: Bytes, cursor: np.void, row: np.void) -> Int:
     if number == f.PROTOCOL_UDP:
         return UDP
     if number == f.PROTOCOL_ESP:
-        return Reason.ENCRYPTED
+        return SkipReason.ENCRYPTED
     if number == f.PROTOCOL_GRE:
         return GRE
     if number == f.PROTOCOL_IPV4 or number == f.PROTOCOL_IPV6:
@@ -138,7 +138,7 @@ def protocol(data: Bytes, cursor: np.void, row: np.void) -> Int:
             return ICMPV6
     elif number == f.PROTOCOL_ICMP and not cursor["quote"]:
         return ICMP
-    return Reason.NOT_TCP
+    return SkipReason.NOT_TCP
 
 
 @kernel
@@ -146,7 +146,7 @@ def extension(data: Bytes, cursor: np.void, row: np.void) -> Int:
     """One extension header (RFC 8200 section 4): counted in 8 bytes without the first, AH in 4 without two."""
     pos = cursor["pos"]
     if left(cursor) < f.EXTENSION_MIN:
-        return Reason.CUT_IP
+        return SkipReason.CUT_IP
     number = cursor["next"]
     cursor["next"] = u8(data, pos + f.EXTENSION_NEXT)
     length = (u8(data, pos + f.EXTENSION_LENGTH) + 1) * 8

@@ -29,8 +29,8 @@ from kacap.wire.cursor import (
     u16,
     u32,
 )
-from kacap.wire.reasons import Reason
 from kacap.wire.sequence import Int
+from kacap.wire.skip_reasons import SkipReason
 
 
 @kernel
@@ -58,14 +58,14 @@ def first_layer(data: Bytes, cursor: np.void, link_type: Int) -> Int:
         return WIFI
     if link_type == f.LINK_NFLOG:
         return NFLOG
-    return Reason.UNKNOWN_LINK_TYPE
+    return SkipReason.UNKNOWN_LINK_TYPE
 
 
 @kernel
 def ethernet(data: Bytes, cursor: np.void, row: np.void) -> Int:
     """Ethernet II or 802.3 with LLC: the type field decides (IEEE 802.3 section 3.2.6)."""
     if left(cursor) < f.ETHERNET_LEN:
-        return Reason.CUT_LINK
+        return SkipReason.CUT_LINK
     cursor["next"] = u16(data, cursor["pos"] + f.ETHERNET_TYPE)
     advance(cursor, f.ETHERNET_LEN)
     return LLC if cursor["next"] < f.FIRST_ETHERTYPE else ETHERTYPE
@@ -75,7 +75,7 @@ def ethernet(data: Bytes, cursor: np.void, row: np.void) -> Int:
 def cooked(data: Bytes, cursor: np.void, protocol: int, length: int) -> Int:
     """LINUX_SLL and LINUX_SLL2: a header of ``length`` bytes with an EtherType at ``protocol``."""
     if left(cursor) < length:
-        return Reason.CUT_LINK
+        return SkipReason.CUT_LINK
     cursor["next"] = u16(data, cursor["pos"] + protocol)
     advance(cursor, length)
     return LLC if cursor["next"] == f.SLL_LLC else ETHERTYPE
@@ -85,7 +85,7 @@ def cooked(data: Bytes, cursor: np.void, protocol: int, length: int) -> Int:
 def family(data: Bytes, cursor: np.void) -> Int:
     """NULL and LOOP: an address family in either byte order; IPv6 has five numbers, one per system."""
     if left(cursor) < f.FAMILY_LEN:
-        return Reason.CUT_LINK
+        return SkipReason.CUT_LINK
     number = u32(data, cursor["pos"])
     if number > 0xFFFF:
         number = number >> 24 | number >> 8 & 0xFF00 | number << 8 & 0xFF0000 | number << 24 & 0xFF000000
@@ -94,18 +94,18 @@ def family(data: Bytes, cursor: np.void) -> Int:
         return IPV4
     if number == f.FAMILY_IPV6_LINUX or number == f.FAMILY_IPV6_WINDOWS or number == f.FAMILY_IPV6_BSD:
         return IPV6
-    return IPV6 if number == f.FAMILY_IPV6_FREEBSD or number == f.FAMILY_IPV6_DARWIN else Reason.NOT_IP
+    return IPV6 if number == f.FAMILY_IPV6_FREEBSD or number == f.FAMILY_IPV6_DARWIN else SkipReason.NOT_IP
 
 
 @kernel
 def llc(data: Bytes, cursor: np.void, row: np.void) -> Int:
     """LLC with SNAP in front of an EtherType (RFC 1042)."""
     if left(cursor) < f.LLC_LEN:
-        return Reason.CUT_LINK
+        return SkipReason.CUT_LINK
     pos = cursor["pos"]
     oui = u32(data, pos + f.LLC_OUI) >> 8
     if u32(data, pos) >> 8 != f.LLC_SNAP or (oui != 0 and oui != f.LLC_OUI_BRIDGED):
-        return Reason.NOT_IP
+        return SkipReason.NOT_IP
     cursor["next"] = u16(data, pos + f.LLC_TYPE)
     advance(cursor, f.LLC_LEN)
     return ETHERTYPE
@@ -127,14 +127,14 @@ def ethertype(data: Bytes, cursor: np.void, row: np.void) -> Int:
         return PPPOE
     if number == f.TYPE_ETHERNET:
         return ETHERNET
-    return PPP if number == f.TYPE_PPP else Reason.NOT_IP
+    return PPP if number == f.TYPE_PPP else SkipReason.NOT_IP
 
 
 @kernel
 def vlan(data: Bytes, cursor: np.void, row: np.void) -> Int:
-    """One tag of 802.1Q or 802.1ad. Its VLAN goes into the lane; 0 is a priority tag, the same as none."""
+    """One tag of 802.1Q or 802.1ad. Its VLAN goes into the encapsulation; 0 is a priority tag, the same as none."""
     if left(cursor) < f.VLAN_LEN:
-        return Reason.CUT_LINK
+        return SkipReason.CUT_LINK
     number = u16(data, cursor["pos"] + f.VLAN_TAG) & f.VLAN_ID_MASK
     if number:
         enter(cursor, c.VLAN_LANE, number)
@@ -147,8 +147,8 @@ def vlan(data: Bytes, cursor: np.void, row: np.void) -> Int:
 def ip(data: Bytes, cursor: np.void, row: np.void) -> Int:
     """IP that nothing announces: the version is the first four bits."""
     if left(cursor) < 1:
-        return Reason.CUT_IP
+        return SkipReason.CUT_IP
     version = u8(data, cursor["pos"]) >> 4
     if version == 4:
         return IPV4
-    return IPV6 if version == 6 else Reason.BAD_IP_VERSION
+    return IPV6 if version == 6 else SkipReason.BAD_IP_VERSION

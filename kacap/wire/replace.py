@@ -13,8 +13,8 @@ from kacap.wire import fields as f
 from kacap.wire.cursor import Bytes, u8, u16
 from kacap.wire.decode import constant
 from kacap.wire.headers import new_trace, trace
-from kacap.wire.reasons import Reason
 from kacap.wire.sequence import Int
+from kacap.wire.skip_reasons import SkipReason
 
 MAC, IPV4, IPV6 = 6, 4, 16  # an address's kind is its size in bytes
 OPTION = 1  # a byte of an option that may hold an address: it becomes a NOP
@@ -82,7 +82,7 @@ def find_addresses(
         for j in range(traced["count"]):
             addresses_of(data, traced, j, edits, state)
         last = traced["headers"][traced["count"]]
-        if last["state"] == Reason.NOT_IP and traced["cursor"]["next"] == f.TYPE_ARP:
+        if last["state"] == SkipReason.NOT_IP and traced["cursor"]["next"] == f.TYPE_ARP:
             arp_addresses(data, np.int64(last["pos"]), edits, state)
     return len(frames)
 

@@ -8,8 +8,8 @@ from kacap.kernels import kernel
 from kacap.segments import HAS_LAST_BYTE, HAS_SACK, HAS_TCP_OPTIONS, HAS_TIMESTAMPS
 from kacap.wire import fields as f
 from kacap.wire.cursor import SEGMENT_DONE, Bytes, left, u8, u16, u32
-from kacap.wire.reasons import Reason
 from kacap.wire.sequence import Int
+from kacap.wire.skip_reasons import SkipReason
 
 
 @kernel
@@ -20,20 +20,20 @@ def tcp(data: Bytes, cursor: np.void, row: np.void) -> Int:
     extent = np.int64(cursor["limit"]) - pos
     if left(cursor) < (f.TCP_QUOTED if quoted else f.TCP_NEEDED):
         if quoted:
-            return Reason.CUT_ICMP
-        return Reason.CUT_TCP if extent >= f.TCP_LEN else Reason.BAD_IP_LENGTH
+            return SkipReason.CUT_ICMP
+        return SkipReason.CUT_TCP if extent >= f.TCP_LEN else SkipReason.BAD_IP_LENGTH
     row["src_port"] = u16(data, pos + f.TCP_SOURCE_PORT)
     row["dst_port"] = u16(data, pos + f.TCP_DESTINATION_PORT)
     row["seq"] = u32(data, pos + f.TCP_SEQ)
-    row["lane"] = cursor["lane"]
+    row["encapsulation"] = cursor["encapsulation"]
     if left(cursor) < f.TCP_NEEDED:
         row["payload_len"] = 0  # unknown: the header's length is not there
         return SEGMENT_DONE
     header = (u8(data, pos + f.TCP_DATA_OFFSET) >> 4) * 4
     if extent < f.TCP_LEN and not quoted:
-        return Reason.BAD_IP_LENGTH
+        return SkipReason.BAD_IP_LENGTH
     if (header < f.TCP_LEN or header > extent) and not quoted:
-        return Reason.BAD_DATA_OFFSET
+        return SkipReason.BAD_DATA_OFFSET
     row["ack"] = u32(data, pos + f.TCP_ACK)
     row["flags"] = u8(data, pos + f.TCP_FLAGS)
     row["window"] = u16(data, pos + f.TCP_WINDOW)

@@ -1,6 +1,6 @@
 """Tunnels: the inner connection is what is analysed.
 
-What names the tunnel in both directions goes into the lane: PPPoE's session, the GRE key, the VNI of VXLAN and
+What names the tunnel in both directions goes into the encapsulation: PPPoE's session, the GRE key, the VNI of VXLAN and
 GENEVE, and the mere presence of IP in IP, GRE, ERSPAN and GTP-U, so that a packet captured inside and outside its
 tunnel is not taken for a repetition. What each direction numbers for itself stays out: GTP-U's TEID, MPLS labels
 (of which one side often has none left), and ERSPAN's session (which may mirror one direction only).
@@ -14,8 +14,8 @@ from kacap.kernels import kernel
 from kacap.wire import cursor as c
 from kacap.wire import fields as f
 from kacap.wire.cursor import ETHERNET, ETHERTYPE, IP, IPV4, IPV6, MPLS, PPP, Bytes, advance, enter, left, u8, u16, u32
-from kacap.wire.reasons import Reason
 from kacap.wire.sequence import Int
+from kacap.wire.skip_reasons import SkipReason
 
 
 @kernel
@@ -26,7 +26,7 @@ def mpls(data: Bytes, cursor: np.void, row: np.void) -> Int:
     """
     pos = cursor["pos"]
     if left(cursor) < f.MPLS_LEN + 1:
-        return Reason.CUT_TUNNEL
+        return SkipReason.CUT_TUNNEL
     advance(cursor, f.MPLS_LEN)
     if not u32(data, pos) & f.MPLS_BOTTOM:
         return MPLS
@@ -52,9 +52,9 @@ def pppoe(data: Bytes, cursor: np.void, row: np.void) -> Int:
     """PPPoE's session stage (RFC 2516 section 4), then PPP."""
     pos = cursor["pos"]
     if left(cursor) < f.PPPOE_LEN:
-        return Reason.CUT_TUNNEL
+        return SkipReason.CUT_TUNNEL
     if u8(data, pos + f.PPPOE_VERSION_TYPE) != f.PPPOE_11:
-        return Reason.BAD_TUNNEL
+        return SkipReason.BAD_TUNNEL
     enter(cursor, c.PPPOE_LANE, u16(data, pos + f.PPPOE_SESSION))
     advance(cursor, f.PPPOE_LEN)
     return PPP
@@ -65,7 +65,7 @@ def ppp(data: Bytes, cursor: np.void, row: np.void) -> Int:
     """PPP with or without address and control (RFC 1662 section 3.1), or Cisco's HDLC with an EtherType."""
     pos = cursor["pos"]
     if left(cursor) < f.CISCO_HDLC_LEN:
-        return Reason.CUT_LINK
+        return SkipReason.CUT_LINK
     first = u16(data, pos)
     if first == f.CISCO_HDLC_UNICAST or first == f.CISCO_HDLC_MULTICAST:
         cursor["next"] = u16(data, pos + 2)
@@ -81,7 +81,7 @@ def ppp(data: Bytes, cursor: np.void, row: np.void) -> Int:
         return IPV4
     if number == f.PPP_IPV6:
         return IPV6
-    return MPLS if number == f.PPP_MPLS else Reason.NOT_IP
+    return MPLS if number == f.PPP_MPLS else SkipReason.NOT_IP
 
 
 @kernel
@@ -89,16 +89,16 @@ def gre(data: Bytes, cursor: np.void, row: np.void) -> Int:
     """GRE with checksum, key and sequence number (RFC 2784, RFC 2890), NVGRE (RFC 7637), ERSPAN I and II."""
     pos = cursor["pos"]
     if left(cursor) < f.GRE_LEN:
-        return Reason.CUT_TUNNEL
+        return SkipReason.CUT_TUNNEL
     flags = u16(data, pos + f.GRE_FLAGS)
     if flags & (f.GRE_VERSION | f.GRE_ROUTING):
-        return Reason.BAD_TUNNEL
+        return SkipReason.BAD_TUNNEL
     number = u16(data, pos + f.GRE_TYPE)
     advance(cursor, f.GRE_LEN + (f.GRE_FIELD if flags & f.GRE_CHECKSUM else 0))
     key: Int = np.int64(0)
     if flags & f.GRE_KEY:
         if left(cursor) < f.GRE_FIELD:
-            return Reason.CUT_TUNNEL
+            return SkipReason.CUT_TUNNEL
         key = u32(data, cursor["pos"])
         advance(cursor, f.GRE_FIELD)
     if flags & f.GRE_SEQUENCE:
@@ -116,14 +116,14 @@ def gre(data: Bytes, cursor: np.void, row: np.void) -> Int:
 def udp(data: Bytes, cursor: np.void, row: np.void) -> Int:
     """UDP is read only for the tunnels that its destination port announces (RFC 768)."""
     if left(cursor) < f.UDP_LEN:
-        return Reason.CUT_TUNNEL
+        return SkipReason.CUT_TUNNEL
     port = u16(data, cursor["pos"] + f.UDP_DESTINATION_PORT)
     advance(cursor, f.UDP_LEN)
     if port == f.PORT_VXLAN or port == f.PORT_VXLAN_LINUX:
         return vxlan(data, cursor)
     if port == f.PORT_GENEVE:
         return geneve(data, cursor)
-    return gtpu(data, cursor) if port == f.PORT_GTPU else Reason.NOT_TCP
+    return gtpu(data, cursor) if port == f.PORT_GTPU else SkipReason.NOT_TCP
 
 
 @kernel
@@ -131,9 +131,9 @@ def vxlan(data: Bytes, cursor: np.void) -> Int:
     """VXLAN (RFC 7348 section 5): Ethernet in a numbered network."""
     pos = cursor["pos"]
     if left(cursor) < f.VXLAN_LEN:
-        return Reason.CUT_TUNNEL
+        return SkipReason.CUT_TUNNEL
     if not u8(data, pos + f.VXLAN_FLAGS) & f.VXLAN_HAS_VNI:
-        return Reason.BAD_TUNNEL
+        return SkipReason.BAD_TUNNEL
     enter(cursor, c.VXLAN_LANE, u32(data, pos + f.VXLAN_VNI) >> 8)
     advance(cursor, f.VXLAN_LEN)
     return ETHERNET
@@ -144,10 +144,10 @@ def geneve(data: Bytes, cursor: np.void) -> Int:
     """GENEVE (RFC 8926 section 3.4): any EtherType, after options."""
     pos = cursor["pos"]
     if left(cursor) < f.GENEVE_LEN:
-        return Reason.CUT_TUNNEL
+        return SkipReason.CUT_TUNNEL
     first = u8(data, pos + f.GENEVE_VERSION)
     if first >> 6:
-        return Reason.BAD_TUNNEL
+        return SkipReason.BAD_TUNNEL
     enter(cursor, c.GENEVE_LANE, u32(data, pos + f.GENEVE_VNI) >> 8)
     cursor["next"] = u16(data, pos + f.GENEVE_TYPE)
     advance(cursor, f.GENEVE_LEN + (first & 0x3F) * 4)
@@ -159,10 +159,10 @@ def gtpu(data: Bytes, cursor: np.void) -> Int:
     """GTP-U user data (3GPP TS 29.281 section 5), after a chain of extension headers; then IP of either version."""
     pos = cursor["pos"]
     if left(cursor) < f.GTPU_LEN:
-        return Reason.CUT_TUNNEL
+        return SkipReason.CUT_TUNNEL
     flags = u8(data, pos + f.GTPU_FLAGS)
     if flags & f.GTPU_VERSION_MASK != f.GTPU_VERSION_1 or u8(data, pos + f.GTPU_TYPE) != f.GTPU_GPDU:
-        return Reason.BAD_TUNNEL
+        return SkipReason.BAD_TUNNEL
     enter(cursor, c.GTPU_LANE, np.int64(0))
     advance(cursor, f.GTPU_LEN)
     if not flags & f.GTPU_OPTIONAL:
@@ -175,5 +175,5 @@ def gtpu(data: Bytes, cursor: np.void) -> Int:
             return IP
         length = u8(data, cursor["pos"]) * 4
         if length == 0:
-            return Reason.BAD_TUNNEL
-    return Reason.CUT_TUNNEL
+            return SkipReason.BAD_TUNNEL
+    return SkipReason.CUT_TUNNEL

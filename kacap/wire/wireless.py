@@ -7,8 +7,8 @@ import numpy as np
 from kacap.kernels import kernel
 from kacap.wire import fields as f
 from kacap.wire.cursor import IP, LLC, WIFI, Bytes, advance, left, u8, u16
-from kacap.wire.reasons import Reason
 from kacap.wire.sequence import Int
+from kacap.wire.skip_reasons import SkipReason
 
 
 @kernel
@@ -22,12 +22,12 @@ def radiotap(data: Bytes, cursor: np.void, row: np.void) -> Int:
     """Radiotap's length, and whether the 802.11 header after it is padded (left in ``cursor["next"]``)."""
     pos = np.int64(cursor["pos"])
     if left(cursor) < f.RADIOTAP_LEN:
-        return Reason.CUT_LINK
+        return SkipReason.CUT_LINK
     length = swapped16(data, pos + f.RADIOTAP_LENGTH)
     if u8(data, pos + f.RADIOTAP_VERSION) != 0 or length < f.RADIOTAP_LEN:
-        return Reason.BAD_TUNNEL
+        return SkipReason.BAD_TUNNEL
     if left(cursor) < length:
-        return Reason.CUT_LINK
+        return SkipReason.CUT_LINK
     present = u8(data, pos + f.RADIOTAP_PRESENT)
     at = np.int64(f.RADIOTAP_PRESENT)
     while at + 4 <= length and u8(data, pos + at + 3) & f.RADIOTAP_MORE:
@@ -46,22 +46,22 @@ def wifi(data: Bytes, cursor: np.void, row: np.void) -> Int:
     """An 802.11 data frame (IEEE 802.11-2020 section 9.3.2.1), then LLC."""
     pos = cursor["pos"]
     if left(cursor) < f.WIFI_LEN:
-        return Reason.CUT_LINK
+        return SkipReason.CUT_LINK
     control, flags = u8(data, pos + f.WIFI_CONTROL), u8(data, pos + f.WIFI_CONTROL_FLAGS)
     if control & f.WIFI_TYPE_MASK != f.WIFI_DATA or control & f.WIFI_NO_DATA:
-        return Reason.NOT_IP
+        return SkipReason.NOT_IP
     if flags & f.WIFI_PROTECTED:
-        return Reason.ENCRYPTED
+        return SkipReason.ENCRYPTED
     if u8(data, pos + f.WIFI_SEQUENCE) & f.WIFI_FRAGMENT_MASK:
-        return Reason.AGGREGATED
+        return SkipReason.AGGREGATED
     length = np.int64(f.WIFI_LEN)
     if flags & f.WIFI_TO_AND_FROM_DS == f.WIFI_TO_AND_FROM_DS:
         length += f.WIFI_ADDRESS_LEN
     if control & f.WIFI_QOS:
         if left(cursor) < length + f.WIFI_QOS_LEN:
-            return Reason.CUT_LINK
+            return SkipReason.CUT_LINK
         if u8(data, pos + length) & f.WIFI_QOS_AMSDU:
-            return Reason.AGGREGATED
+            return SkipReason.AGGREGATED
         length += f.WIFI_QOS_LEN + (f.WIFI_HT_LEN if flags & f.WIFI_ORDER else 0)
     if cursor["next"]:
         length = (length + 3) // 4 * 4
@@ -79,9 +79,9 @@ def nflog(data: Bytes, cursor: np.void, row: np.void) -> Int:
         if number > 0xFF:
             number, length = u16(data, pos + f.NFLOG_TYPE) & f.NFLOG_TYPE_MASK, u16(data, pos)
         if length < f.NFLOG_ATTRIBUTE_LEN:
-            return Reason.BAD_TUNNEL
+            return SkipReason.BAD_TUNNEL
         if number == f.NFLOG_PAYLOAD:
             advance(cursor, f.NFLOG_ATTRIBUTE_LEN)
             return IP
         advance(cursor, (length + 3) // 4 * 4)
-    return Reason.CUT_LINK
+    return SkipReason.CUT_LINK

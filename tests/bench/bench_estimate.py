@@ -12,7 +12,7 @@ import tracemalloc
 import numpy as np
 
 from kacap.timing.estimate import Estimates, estimate
-from kacap.timing.history import FIRING, HISTORY, KEPT, POOL, STEP, take_firings
+from kacap.timing.history import FIRING, FIRINGS_KEPT, HISTORY, POOL, STEP, take_firings
 
 SECOND_NS = 1_000_000_000
 
@@ -34,7 +34,7 @@ def kept(firings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """HISTORY and STEP rows of some firings."""
     histories, pool = np.zeros(firings["prober"].max() + 1, HISTORY), np.zeros(1, POOL)
     histories["began"] = 1
-    steps = np.zeros(min(len(firings), KEPT * len(histories)), STEP)
+    steps = np.zeros(min(len(firings), FIRINGS_KEPT * len(histories)), STEP)
     take_firings(histories, pool, steps, firings)
     return histories, steps[: pool["used"][0]]
 

@@ -54,7 +54,7 @@ def watched_runs(namespaces: None, tmp_path_factory: pytest.TempPathFactory) -> 
     subprocess.run([*LIVE[:-1], "no-such"], capture_output=True, check=False)  # its kernels are compiled now
     told = {name: scenario.with_settings(*SLOWED.get(name, AS_WRITTEN)) for name, scenario in SCENARIOS.items()}
     longest_first = sorted(told, key=lambda name: -told[name].seconds)
-    return _played(base, [Request(n, base / n, SLOWED.get(n, AS_WRITTEN), beside=LIVE) for n in longest_first])
+    return _played(base, [Request(n, base / n, SLOWED.get(n, AS_WRITTEN), companion=LIVE) for n in longest_first])
 
 
 def _shared(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -179,7 +179,7 @@ def test_nothing_is_left_behind_when_the_command_is_killed(namespaces: None, tmp
     run = start("run", "cut-off", "-o", str(tmp_path))
     wait_for(run.stderr, "send client")
     hosts = family_of(run.pid)
-    assert len(hosts) == 5  # the stage, three hosts and a recorder
+    assert len(hosts) == 5  # the scenario run, three hosts and a recorder
     finish(run, signal.SIGKILL)
     deadline = time.monotonic() + 5
     while living(hosts) and time.monotonic() < deadline:
@@ -197,10 +197,10 @@ def test_nothing_is_left_behind_when_the_command_is_killed(namespaces: None, tmp
         (("sh", "-c", "echo {interface} >&2; exit 7"), "sh ended with 7: see "),
     ],
 )
-def test_a_program_that_does_not_watch_beside_the_recorder_fails_the_run(
+def test_a_program_that_does_not_start_companion_the_recorder_fails_the_run(
     namespaces: None, tmp_path: Path, words: tuple[str, ...], why: str
 ) -> None:
-    asked = [Request("restarted", tmp_path, beside=words)]
+    asked = [Request("restarted", tmp_path, companion=words)]
     assert why in play(asked, 1, lambda *_: None)["restarted"]
 
 
@@ -218,7 +218,7 @@ def everyones(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, d
     directory.chmod(0o777)
     paths = [str(ROOT), *(path for path in sys.path if path.endswith("-packages"))]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": ":".join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
-    script = "import subprocess, sys, kacap.lab.stage; subprocess.run([sys.executable, '-V'])"
+    script = "import subprocess, sys, kacap.lab.scenario_run; subprocess.run([sys.executable, '-V'])"
     for python in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}"):
         probe = subprocess.run(
             [*as_nobody(python), "-c", script], env=environment, cwd=directory, capture_output=True, check=False
@@ -272,9 +272,9 @@ def test_without_nft_a_translation_says_what_is_missing(namespaces: None, tmp_pa
 
 def without_nft(scenario: str, directory: Path) -> subprocess.CompletedProcess[str]:
     script = (
-        "import json, os, shutil, sys; real = shutil.which; from kacap.lab import stage\n"
+        "import json, os, shutil, sys; real = shutil.which; from kacap.lab import scenario_run\n"
         "shutil.which = lambda name, **more: None if name == 'nft' else real(name, **more)\n"
-        "sys.exit(stage.main(json.loads(sys.argv[1]) | {'parent': os.getppid()}))"
+        "sys.exit(scenario_run.main(json.loads(sys.argv[1]) | {'parent': os.getppid()}))"
     )
     request = {"scenario": scenario, "settings": [None] * 3, "family": None, "where": None, "directory": str(directory)}
     return subprocess.run(

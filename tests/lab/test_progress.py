@@ -24,7 +24,7 @@ def test_lines_tell_each_step_with_its_time() -> None:
     view = shown(stream)
     assert isinstance(view, Lines)
     for step in (*STEPS, {"step": "done"}):
-        view.hear(RUN, step)
+        view.on_step(RUN, step)
     view.tick()
     view.close()
     assert stream.getvalue().splitlines() == [
@@ -39,14 +39,14 @@ def test_a_bar_counts_down_and_leaves_the_terminal_as_it_was() -> None:
     stream = io.StringIO()
     view = Bars(Console(file=stream, force_terminal=True, width=100))
     for step in STEPS:
-        view.hear(RUN, step)
+        view.on_step(RUN, step)
     time.sleep(0.2)
     view.tick()
     view._progress.refresh()
     drawn = stream.getvalue()
     assert "7.8 s" in drawn or "7.7 s" in drawn
     assert "cut" in drawn
-    view.hear(RUN, {"step": "done"})
+    view.on_step(RUN, {"step": "done"})
     assert not view._progress.tasks
     view.tick()
     view.close()
@@ -55,5 +55,5 @@ def test_a_bar_counts_down_and_leaves_the_terminal_as_it_was() -> None:
 
 def test_a_failure_before_the_first_bar_is_no_trouble() -> None:
     view = Bars(Console(file=io.StringIO(), force_terminal=True))
-    view.hear(RUN, {"step": "failed", "why": "no"})
+    view.on_step(RUN, {"step": "failed", "why": "no"})
     view.close()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kacap.capture.frames import FRAME, FrameBatch
-from kacap.capture.live import ENGINES, open_live
+from kacap.capture.live_capture import ENGINES, open_live
 from kacap.capture.live_program import _refusal, commands, counts_in
 from kacap.capture.live_source import SETTLE_NS, LiveSource, no_frames
 from kacap.capture.rights import CannotCaptureError

@@ -18,7 +18,7 @@ def words(figure) -> list[str]:
 
 
 def captions(figure) -> list[str]:
-    """Return what is written on the lanes, shape by shape."""
+    """Return what is written on the rows, shape by shape."""
     boxes = [box for axes in figure.axes for box in axes.artists if isinstance(box, AnnotationBbox)]
     return [area.get_text() for box in boxes for area in box.findobj(TextArea)]
 

@@ -333,7 +333,7 @@ def test_a_picture_carries_its_verdict_for_readers_that_cannot_see_it():
 
 def test_the_axis_keeps_its_scale_on_both_sides_of_a_break():
     axis = TimeAxis(0, 1000 * S, [(10 * S, 980 * S)])
-    before, after = np.diff(axis.place([2 * S, 4 * S]))[0], np.diff(axis.place([990 * S, 992 * S]))[0]
+    before, after = np.diff(axis.x([2 * S, 4 * S]))[0], np.diff(axis.x([990 * S, 992 * S]))[0]
     assert before == after == 2 * S
     assert axis.width < 40 * S
 
@@ -357,7 +357,7 @@ def test_ticks_fall_on_round_numbers_and_never_inside_a_break():
     places, labels, unit = axis.ticks(0)
     assert unit == "minutes"
     assert all(float(label).is_integer() for label in labels)
-    inside = axis.place([61 * S, 7289 * S])
+    inside = axis.x([61 * S, 7289 * S])
     assert not any(inside[0] < place < inside[1] for place in places)
 
 

@@ -9,7 +9,7 @@ import kacap
 from kacap.model import Endpoint, Episode, FrameRef, IdleDeaths, Probe, Setting
 from kacap.report import chart
 from kacap.report.chart.expected import Term, Terms, roundest, terms_of
-from kacap.report.chart.firings import IDLE, INTERVAL, NEVER, firings_of, thinned
+from kacap.report.chart.firings import IDLE, INTERVAL, UNKNOWN_NS, firings_of, thinned
 from kacap.report.chart.groups import groups_of
 from kacap.report.chart.sawtooth import Saw
 from kacap.timing.wheel import latest_s
@@ -57,7 +57,7 @@ def test_an_interval_longer_than_idle_governs_answered_probes_too():
 
 def test_nothing_is_due_where_no_setting_is_known():
     prober = samples.reset().connections[0].probers[0]
-    assert set(firings_of(prober, Terms(None, None, None, None, (250,)))["due_ns"].tolist()) == {NEVER}
+    assert set(firings_of(prober, Terms(None, None, None, None, (250,)))["due_ns"].tolist()) == {UNKNOWN_NS}
 
 
 def test_thinning_keeps_the_ends_and_the_extremes_of_every_column():

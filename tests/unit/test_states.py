@@ -9,8 +9,8 @@ import pytest
 from strategies import SHAPES
 
 from kacap.classify.emit import EVENT
+from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import GRADE_WORDS, KIND_WORDS
-from kacap.classify.reasons import Why
 from kacap.classify.states import ACT, NEXT, TABLE, Act, Seen, State
 from kacap.flows import CONNECTION, NEVER
 from kacap.timing.gathering import Gatherer
@@ -58,7 +58,7 @@ class Story:
 
     def hear(self) -> None:
         for row in self.gatherer.changed().decided:
-            words = KIND_WORDS[row["kind"]], GRADE_WORDS[row["grade"]], Why(row["why"]).name
+            words = KIND_WORDS[row["kind"]], GRADE_WORDS[row["grade"]], KindReason(row["why"]).name
             self.told.append((int(row["frame"]), *words))
 
     @property
@@ -191,18 +191,19 @@ def test_what_the_table_says_is_done(state: State, seen: Seen) -> None:
         assert not [number for number in waited if story.of(number)]
 
     made = SHAPES[shape]
-    as_it_came = [KIND_WORDS[made["kind"]], GRADE_WORDS[made["grade"]], Why(made["why"]).name]
+    as_it_came = [KIND_WORDS[made["kind"]], GRADE_WORDS[made["grade"]], KindReason(made["why"]).name]
     behind = bool(waited) and not expected  # behind what waits
     found = story.of(frame)
     if wanted[-1] in WAITS or behind:
         assert found is None
     elif wanted[-1] == Act.AS_BEFORE:
-        before = GRADE_WORDS[rating["last_grade"]], Why(rating["last_why"]).name
+        before = GRADE_WORDS[rating["last_grade"]], KindReason(rating["last_why"]).name
         if wanted[0] == Act.END_REPEATS_AGAIN:
             before = WAITED[wanted[0]][1:]
         assert found == ["probe", *before]
     elif wanted[-1] == Act.RATE_AS_RUN:
-        words = KIND_WORDS[rating["rating_kind"]], GRADE_WORDS[rating["rating_grade"]], Why(rating["rating_why"]).name
+        reason = KindReason(rating["rating_why"]).name
+        words = KIND_WORDS[rating["rating_kind"]], GRADE_WORDS[rating["rating_grade"]], reason
         assert found == [*words]
     elif wanted[-1] in (Act.REPLY_IS_ACK, Act.HOLD_REPLY_DOUBT):
         assert found is not None and found[0] == "ack"

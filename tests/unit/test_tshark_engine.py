@@ -25,7 +25,7 @@ from kacap.capture.tshark.decoder import Decoder
 from kacap.capture.tshark.layers import layers
 from kacap.errors import CaptureError, Damage
 from kacap.segments import SEGMENT
-from kacap.wire import Reason, decode
+from kacap.wire import SkipReason, decode
 
 tshark = pytest.mark.tool("tshark")
 CUT_OFF = "lab/cut-off"
@@ -41,7 +41,7 @@ def by_tshark() -> Iterator[Decoder]:
 
 def differences(batches: Iterable[FrameBatch], other: Decoder) -> list[str]:
     """Decode with both; return what differs, in words."""
-    wrong, mine, theirs = [], np.zeros(len(Reason), np.int64), np.zeros(len(Reason), np.int64)
+    wrong, mine, theirs = [], np.zeros(len(SkipReason), np.int64), np.zeros(len(SkipReason), np.int64)
     for batch in batches:
         one, two = decode(batch, mine), other(batch, theirs)
         frames = [list(zip(rows["file"].tolist(), rows["frame"].tolist(), strict=True)) for rows in (one, two)]
@@ -166,7 +166,7 @@ def test_a_link_type_that_only_tshark_knows_is_decoded_by_it(
     assert other.probes == known.probes
     assert f"link type {link_type}" in capsys.readouterr().err
     assert kacap.read(str(tmp_path / "other.pcap"), engine="kacap").capture.skipped == {
-        Reason.UNKNOWN_LINK_TYPE.text: known.capture.frames
+        SkipReason.UNKNOWN_LINK_TYPE.text: known.capture.frames
     }
 
 
@@ -174,7 +174,7 @@ def test_a_link_type_that_only_tshark_knows_is_decoded_by_it(
 def test_a_link_type_that_nobody_knows_is_counted(captures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     program.tell.cache_clear()
     found = kacap.read(str(captures / "broken" / "unknown-link-type.pcap"))
-    assert found.capture.skipped == {Reason.UNKNOWN_LINK_TYPE.text: 1}
+    assert found.capture.skipped == {SkipReason.UNKNOWN_LINK_TYPE.text: 1}
     assert "nor does tshark" in capsys.readouterr().err
 
 
@@ -237,26 +237,26 @@ def test_a_capture_that_kacap_decodes_loads_no_pyshark() -> None:
 @tshark
 def test_a_tshark_that_dies_ends_in_one_clear_error() -> None:
     ours, batch = Decoder(), analysing.frames_of(CUT_OFF)
-    ours(batch, np.zeros(len(Reason), np.int64))
+    ours(batch, np.zeros(len(SkipReason), np.int64))
     (channel,) = ours._channels.values()
     channel._running.process.kill()
     with pytest.raises(CaptureError, match=r"tshark gave up on link type 1"):
         for _ in range(3):
-            ours(batch, np.zeros(len(Reason), np.int64))
+            ours(batch, np.zeros(len(SkipReason), np.int64))
     ours.close()
 
 
 @pytest.mark.parametrize(
     ("protocols", "reason"),
     [
-        ("eth:ethertype:arp", Reason.NOT_IP),
-        ("eth:ethertype:ip:udp:dns", Reason.NOT_TCP),
-        ("eth:ethertype:ip:icmp", Reason.OTHER_ICMP),
-        ("eth:ethertype:ip:esp", Reason.ENCRYPTED),
+        ("eth:ethertype:arp", SkipReason.NOT_IP),
+        ("eth:ethertype:ip:udp:dns", SkipReason.NOT_TCP),
+        ("eth:ethertype:ip:icmp", SkipReason.OTHER_ICMP),
+        ("eth:ethertype:ip:esp", SkipReason.ENCRYPTED),
         ("eth:ethertype:ip:tcp:http", None),
     ],
 )
-def test_the_layers_tell_why_a_frame_is_left_out(protocols: str, reason: Reason | None) -> None:
+def test_the_layers_tell_why_a_frame_is_left_out(protocols: str, reason: SkipReason | None) -> None:
     assert layers(protocols).reason == reason
 
 

@@ -6,9 +6,9 @@ from kacap.classify.kinds import Ending
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Probe, Prober, Setting
 from kacap.timing.expectations import Expectation, parse
 from kacap.timing.giving_up import longest_run, user_timeout
+from kacap.timing.judging import band_ns, judge, judge_connection, never_probed
 from kacap.timing.outcome import MET, NO_EVIDENCE, NOT_MET, Demand, Outcome
 from kacap.timing.sides import parse_side
-from kacap.timing.verdicts import band_ns, judge, judge_connection, never_probed
 
 S = 1_000_000_000
 A, B = Endpoint("10.0.0.1", 40000), Endpoint("10.0.0.2", 5432)

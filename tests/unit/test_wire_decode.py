@@ -20,7 +20,7 @@ from kacap.segments import (
     PSH,
     SEGMENT,
 )
-from kacap.wire import Reason, cursor, decode
+from kacap.wire import SkipReason, cursor, decode
 
 # 10.0.0.1:40000 to 10.0.0.2:80, seq 0xfffffffe, ack 0x01020304, window 501.
 TCP = bytes.fromhex("9c40 0050 fffffffe 01020304 5010 01f5 0000 0000")
@@ -43,11 +43,11 @@ def outcome(data: bytes, link_type: int = 1, wire_len: int | None = None) -> np.
     frames = np.zeros(1, FRAME)
     frames["captured_len"], frames["wire_len"] = len(data), len(data) if wire_len is None else wire_len
     frames["link_type"], frames["frame"], frames["time_ns"], frames["file"] = link_type, 9, 5, 3
-    skipped = np.zeros(len(Reason), np.int64)
+    skipped = np.zeros(len(SkipReason), np.int64)
     segments = decode(FrameBatch(np.frombuffer(data, np.uint8), frames), skipped)
     assert segments.dtype == SEGMENT
     assert len(segments) + skipped.sum() == 1
-    return segments[0] if len(segments) else Reason(int(np.argmax(skipped))).name
+    return segments[0] if len(segments) else SkipReason(int(np.argmax(skipped))).name
 
 
 def segment(data: bytes, link_type: int = 1, wire_len: int | None = None) -> np.void:
@@ -60,7 +60,7 @@ def test_every_field_of_a_plain_segment_is_read() -> None:
     row = segment(ETHERNET + b"\x08\0" + IPV4 + TCP)
     expected = {
         "time_ns": 5, "frame": 9, "file": 3, "src_hi": 0, "src_lo": MAPPED | 0x0A000001, "dst_hi": 0,
-        "dst_lo": MAPPED | 0x0A000002, "by_hi": 0, "by_lo": 0, "lane": 0, "seq": 0xFFFFFFFE, "ack": 0x01020304,
+        "dst_lo": MAPPED | 0x0A000002, "by_hi": 0, "by_lo": 0, "encapsulation": 0, "seq": 0xFFFFFFFE, "ack": 0x01020304,
         "payload_len": 0, "tsval": 0, "tsecr": 0, "sack_left": 0, "sack_right": 0, "src_port": 40000, "dst_port": 80,
         "window": 501, "ip_id": 0x1234, "flags": ACK, "ttl": 63, "has": 0, "last_byte": 0, "icmp_type": 0,
         "icmp_code": 0,
@@ -126,17 +126,18 @@ def test_a_cut_in_the_tcp_header_costs_options_only_once_the_window_is_there(kep
 VLAN7, VLAN8, PRIORITY = bytes.fromhex("81000007"), bytes.fromhex("88a82008"), bytes.fromhex("8100e000")
 
 
-def lane(tags: bytes) -> int:
-    return int(segment(ETHERNET + tags + b"\x08\0" + IPV4 + TCP)["lane"])
+def encapsulation(tags: bytes) -> int:
+    return int(segment(ETHERNET + tags + b"\x08\0" + IPV4 + TCP)["encapsulation"])
 
 
 def test_vlan_tags_make_the_lane_in_their_order_and_a_priority_tag_does_not() -> None:
-    lanes = [lane(b""), lane(VLAN7), lane(VLAN8), lane(VLAN7 + VLAN8), lane(VLAN8 + VLAN7), lane(VLAN7 + VLAN7)]
-    assert lanes[0] == 0
-    assert len(set(lanes)) == len(lanes)
-    assert lane(PRIORITY) == 0
-    assert lane(bytes.fromhex("8100a007")) == lane(VLAN7), "priority bits are no part of the VLAN"
-    assert lane(VLAN7 * 4) not in lanes
+    stacks = [b"", VLAN7, VLAN8, VLAN7 + VLAN8, VLAN8 + VLAN7, VLAN7 + VLAN7]
+    encapsulations = [encapsulation(tags) for tags in stacks]
+    assert encapsulations[0] == 0
+    assert len(set(encapsulations)) == len(encapsulations)
+    assert encapsulation(PRIORITY) == 0
+    assert encapsulation(bytes.fromhex("8100a007")) == encapsulation(VLAN7), "priority bits are no part of the VLAN"
+    assert encapsulation(VLAN7 * 4) not in encapsulations
 
 
 def test_no_two_pairs_of_vlans_share_a_lane() -> None:
@@ -145,8 +146,8 @@ def test_no_two_pairs_of_vlans_share_a_lane() -> None:
     frames = np.zeros(len(tags), FRAME)
     frames["captured_len"] = frames["wire_len"] = 62
     frames["offset"], frames["link_type"] = np.arange(len(tags)) * 62, 1
-    rows = decode(FrameBatch(np.frombuffer(data, np.uint8), frames), np.zeros(len(Reason), np.int64))
-    assert len(set(rows["lane"].tolist())) == len(tags)
+    rows = decode(FrameBatch(np.frombuffer(data, np.uint8), frames), np.zeros(len(SkipReason), np.int64))
+    assert len(set(rows["encapsulation"].tolist())) == len(tags)
 
 
 ICMP = bytes.fromhex("0301 0000 00000000")
@@ -159,7 +160,7 @@ def test_an_icmp_error_tells_who_sent_it_and_quotes_the_segment() -> None:
     assert (row["icmp_type"], row["icmp_code"], row["ttl"]) == (3, 1, 250)
     assert (int(row["by_lo"]), int(row["src_lo"])) == (MAPPED | 0xC0000209, MAPPED | 0x0A000001)
     assert (row["src_port"], row["dst_port"], row["seq"]) == (40000, 80, 0xFFFFFFFE)
-    assert (row["flags"], row["has"], int(row["lane"])) == (ACK, IS_QUOTE, lane(VLAN7))
+    assert (row["flags"], row["has"], int(row["encapsulation"])) == (ACK, IS_QUOTE, encapsulation(VLAN7))
 
 
 @pytest.mark.parametrize("kept", [8, 11, 15])
@@ -226,7 +227,7 @@ def test_a_frame_that_claims_more_than_the_buffer_holds_is_read_to_the_buffers_e
     data = np.frombuffer(IPV4 + TCP, np.uint8)
     frames = np.zeros(3, FRAME)
     frames["offset"], frames["captured_len"], frames["link_type"] = [0, 20, 1 << 40], 2**32 - 1, 101
-    skipped = np.zeros(len(Reason), np.int64)
+    skipped = np.zeros(len(SkipReason), np.int64)
     assert len(decode(FrameBatch(data, frames), skipped)) == 1
     assert skipped.sum() == 2
 
@@ -235,7 +236,7 @@ def test_segments_of_one_batch_outlive_the_next() -> None:
     data = np.frombuffer(IPV4 + TCP, np.uint8).copy()
     frames = np.zeros(1, FRAME)
     frames["captured_len"], frames["link_type"] = len(data), 101
-    skipped = np.zeros(len(Reason), np.int64)
+    skipped = np.zeros(len(SkipReason), np.int64)
     first = decode(FrameBatch(data, frames), skipped)
     data[24:28] = 0
     second = decode(FrameBatch(data, frames), skipped)
@@ -243,5 +244,5 @@ def test_segments_of_one_batch_outlive_the_next() -> None:
 
 
 def test_reasons_are_indices_and_each_says_what_it_is() -> None:
-    assert [int(reason) for reason in Reason] == list(range(len(Reason)))
-    assert len({reason.text for reason in Reason}) == len(Reason) < cursor.SEGMENT_DONE
+    assert [int(reason) for reason in SkipReason] == list(range(len(SkipReason)))
+    assert len({reason.text for reason in SkipReason}) == len(SkipReason) < cursor.SEGMENT_DONE

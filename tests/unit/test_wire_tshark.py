@@ -13,7 +13,7 @@ from timelines import write_pcap
 
 from kacap.capture.frames import FRAME, FrameBatch
 from kacap.segments import HAS_SACK, HAS_TIMESTAMPS, IS_FRAGMENT, IS_IPV6, IS_QUOTE
-from kacap.wire import Reason, decode
+from kacap.wire import SkipReason, decode
 
 pytestmark = pytest.mark.tool("tshark")
 
@@ -199,9 +199,9 @@ def segment_of(link_type: int, data: bytes) -> np.void:
     row = np.zeros(1, FRAME)
     row["captured_len"] = row["wire_len"] = len(data)
     row["link_type"], row["frame"] = link_type, 1
-    skipped = np.zeros(len(Reason), np.int64)
+    skipped = np.zeros(len(SkipReason), np.int64)
     segments = decode(FrameBatch(np.frombuffer(data, np.uint8), row), skipped)
-    assert len(segments) == 1, [Reason(i).name for i in np.flatnonzero(skipped)]
+    assert len(segments) == 1, [SkipReason(i).name for i in np.flatnonzero(skipped)]
     return segments[0]
 
 
@@ -280,4 +280,4 @@ def test_payload_length_is_that_of_the_ip_header_also_where_tshark_gives_none(
 def test_lane_holds_what_both_directions_of_a_tunnel_have_in_common(
     frames: dict[str, tuple[int, bytes]], one: str, other: str, same: bool
 ) -> None:
-    assert (segment_of(*frames[one])["lane"] == segment_of(*frames[other])["lane"]) == same
+    assert (segment_of(*frames[one])["encapsulation"] == segment_of(*frames[other])["encapsulation"]) == same

@@ -24,7 +24,7 @@ from kacap.segments import (
     IS_IPV6,
     IS_QUOTE,
 )
-from kacap.wire import Reason, decode
+from kacap.wire import SkipReason, decode
 
 Frame = tuple[bytes, int, int]
 RELAXED = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -42,7 +42,7 @@ def batch_of(given_frames: list[Frame]) -> FrameBatch:
 
 
 def as_twin(row: np.void) -> Segment:
-    """A row in the words of the twin; the lane is compared apart."""
+    """A row in the words of the twin; the encapsulation is compared apart."""
     has = int(row["has"])
     return Segment(
         src=int(row["src_hi"]) << 64 | int(row["src_lo"]),
@@ -70,23 +70,23 @@ def as_twin(row: np.void) -> Segment:
 
 
 def compare(given_frames: list[Frame]) -> None:
-    skipped = np.zeros(len(Reason), np.int64)
+    skipped = np.zeros(len(SkipReason), np.int64)
     rows = decode(batch_of(given_frames), skipped)
     twins = [decode_frame(*frame) for frame in given_frames]
     segments = [(number, twin) for number, twin in enumerate(twins, 1) if isinstance(twin, Segment)]
     assert [int(row["frame"]) for row in rows] == [number for number, _ in segments]
     assert len(rows) + skipped.sum() == len(given_frames)
     reasons = [twin for twin in twins if isinstance(twin, str)]
-    assert {reason.name: int(skipped[reason]) for reason in Reason if skipped[reason]} == {
+    assert {reason.name: int(skipped[reason]) for reason in SkipReason if skipped[reason]} == {
         name: reasons.count(name) for name in reasons
     }
-    lanes: dict[tuple[tuple[str, int], ...], int] = {}
+    encapsulations: dict[tuple[tuple[str, int], ...], int] = {}
     for row, (_, twin) in zip(rows, segments, strict=True):
-        lane, twin.lane = twin.lane, ()
+        encapsulation, twin.encapsulation = twin.encapsulation, ()
         assert as_twin(row) == twin
-        assert lanes.setdefault(lane, int(row["lane"])) == int(row["lane"])
-    assert len(set(lanes.values())) == len(lanes), "two lanes with one number"
-    assert lanes.get((), 0) == 0
+        assert encapsulations.setdefault(encapsulation, int(row["encapsulation"])) == int(row["encapsulation"])
+    assert len(set(encapsulations.values())) == len(encapsulations), "two encapsulations with one number"
+    assert encapsulations.get((), 0) == 0
 
 
 @RELAXED

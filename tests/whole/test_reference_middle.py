@@ -19,8 +19,8 @@ from strategies import event_rows
 import kacap.analyzer
 from kacap.analyzer import Analyzer
 from kacap.classify.emit import EVENT
+from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import ENDINGS, GRADE_WORDS, KIND_WORDS
-from kacap.classify.reasons import Why
 from kacap.classify.tables import Change, Outcome
 from kacap.flows import BEGAN, CONNECTION, NEVER
 from kacap.timing.gathering import Changes, Gatherer
@@ -37,7 +37,8 @@ def event_of(row: np.void) -> twin.Event:
     """An EVENT row as the twin takes it."""
     return twin.Event(
         int(row["time_ns"]), (int(row["file"]), int(row["frame"])), bool(row["from_a"]), KIND_WORDS[row["kind"]],
-        GRADE_WORDS[row["grade"]], Why(row["why"]).name, int(row["seq"]), int(row["ack"]), int(row["payload_len"]),
+        GRADE_WORDS[row["grade"]], KindReason(row["why"]).name, int(row["seq"]), int(row["ack"]),
+        int(row["payload_len"]),
         int(row["window"]), int(row["flags"]), bool(row["answers"]), int(row["hints"]), moment(row["heard_ns"]),
         moment(row["closed_ns"]),
     )  # fmt: skip
@@ -49,14 +50,15 @@ class Both(Gatherer):
     def __init__(self, **_: Any) -> None:
         super().__init__(listening=True, told_from=0)
         self.twins: dict[int, twin.Connection] = {}
-        self.ends: dict[int, twin.Ends] = {}
+        self.ends: dict[int, tuple[twin.Address, twin.Address]] = {}
         self.news: list[Changes] = []
 
     def introduce(self, connections: np.ndarray) -> None:
         for row in connections:
             number = len(self.twins)
             self.twins[number] = twin.Connection()
-            self.ends[number] = twin.Ends((int(row["a_hi"]), int(row["a_lo"])), (int(row["b_hi"]), int(row["b_lo"])))
+            a, b = ((int(row[f"{side}_hi"]), int(row[f"{side}_lo"]), int(row[f"{side}_port"])) for side in "ab")
+            self.ends[number] = (a, b)
         super().introduce(connections)
 
     def take(self, events: np.ndarray) -> None:
@@ -78,7 +80,7 @@ def told(gatherer: Both) -> dict[int, list[tuple]]:
     found = defaultdict(list)
     for news in gatherer.news:
         for row in news.decided:
-            words = KIND_WORDS[row["kind"]], GRADE_WORDS[row["grade"]], Why(row["why"]).name
+            words = KIND_WORDS[row["kind"]], GRADE_WORDS[row["grade"]], KindReason(row["why"]).name
             found[int(row["watched"])].append(((int(row["file"]), int(row["frame"])), *words))
     return found
 
@@ -197,22 +199,25 @@ def test_on_a_population_kernels_and_twin_agree(both: list[Both]) -> None:
 
 
 def gathered(rows: np.ndarray, cuts: Iterable[int], now_ns: int) -> Both:
-    """Kernels and twin after EVENT rows of three connections of two hosts, fed in pieces; the second one is closed."""
+    """Kernels and twin after EVENT rows of four connections, fed in pieces; the second one is closed before the end.
+
+    All have one end in common; the third and the fourth are one, seen in two VLANs.
+    """
     gatherer = Both()
-    connections = np.zeros(3, CONNECTION)
-    connections["id"], connections["watched"] = [1, 2, 3], [0, 1, 2]
-    connections["a_lo"], connections["b_lo"] = 1, [2, 3, 2]
-    connections["state"] = [BEGAN, 0, 0]
+    connections = np.zeros(4, CONNECTION)
+    connections["id"], connections["watched"] = [1, 2, 3, 4], [0, 1, 2, 3]
+    connections["a_lo"], connections["a_port"], connections["b_lo"] = 1, [7, 7, 8, 8], [2, 3, 2, 2]
+    connections["state"] = [BEGAN, 0, 0, 0]
     gatherer.introduce(connections)
     for piece in np.split(rows, sorted(cuts)):
         gatherer.take(piece)
     gatherer.close(np.array([1]), None)
-    gatherer.close(np.array([0, 2]), now_ns)
+    gatherer.close(np.array([0, 2, 3]), now_ns)
     return gatherer
 
 
 @settings(max_examples=300, deadline=None)
-@given(event_rows(3, EVENT), st.lists(st.integers(0, 60), max_size=6), st.sampled_from([0, 10**8, 10**9, 10**12]))
+@given(event_rows(4, EVENT), st.lists(st.integers(0, 60), max_size=6), st.sampled_from([0, 10**8, 10**9, 10**12]))
 def test_whatever_events_come_and_however_they_are_cut_kernels_and_twin_agree(
     rows: np.ndarray, cuts: list[int], later_ns: int
 ) -> None:

@@ -17,7 +17,7 @@ from kacap.capture.tshark.program import Running, tell
 from kacap.capture.tshark.rows import Row, row_of
 from kacap.errors import CaptureError
 from kacap.segments import SEGMENT
-from kacap.wire.reasons import Reason
+from kacap.wire.skip_reasons import SkipReason
 
 if TYPE_CHECKING:
     from kacap.capture.frames import FrameBatch
@@ -50,7 +50,7 @@ class Decoder:
         for link_type in np.unique(batch.frames["link_type"]).tolist():
             places = np.flatnonzero(batch.frames["link_type"] == link_type)
             for place, row in zip(places.tolist(), self._of(link_type, batch, places), strict=True):
-                if isinstance(row, Reason):
+                if isinstance(row, SkipReason):
                     skipped[row] += 1
                 else:
                     rows.append((place, row))
@@ -58,7 +58,7 @@ class Decoder:
         self._progress.add(len(batch.frames))
         return np.array([row for _, row in rows], SEGMENT)
 
-    def _of(self, link_type: int, batch: FrameBatch, places: NDArray[np.intp]) -> Iterator[Row | Reason]:
+    def _of(self, link_type: int, batch: FrameBatch, places: NDArray[np.intp]) -> Iterator[Row | SkipReason]:
         """Yield what tshark makes of the frames at ``places``, all of one link type."""
         channel = self._channels.get(link_type)
         if channel is not None and channel.written > FRAMES_PER_PROCESS:
@@ -87,10 +87,10 @@ class Channel:
         self._running = Running(command(), feed=True)
         self._head: bytes = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 1 << 18, link_type)
 
-    def dissect(self, batch: FrameBatch, frames: NDArray[np.void]) -> Iterator[Row | Reason]:
+    def dissect(self, batch: FrameBatch, frames: NDArray[np.void]) -> Iterator[Row | SkipReason]:
         """Yield a row or a reason for each of ``frames`` (FRAME), in their order."""
         if self.refused:
-            yield from [Reason.UNKNOWN_LINK_TYPE] * len(frames)
+            yield from [SkipReason.UNKNOWN_LINK_TYPE] * len(frames)
             return
         first, done = self.written + 1, threading.Event()
         self.written += len(frames)
@@ -100,7 +100,7 @@ class Channel:
         try:
             for number, (time_ns, frame, file) in enumerate(columns, first):
                 words = self._words(number)
-                yield row_of(words, time_ns, frame, file) if words else Reason.UNKNOWN_LINK_TYPE
+                yield row_of(words, time_ns, frame, file) if words else SkipReason.UNKNOWN_LINK_TYPE
         finally:
             done.set()
             writer.join()

@@ -6,7 +6,7 @@ import zlib
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from kacap.wire.reasons import Reason
+from kacap.wire.skip_reasons import SkipReason
 
 # A header of a tunnel: its name, and which occurrence of that name it is.
 Header = tuple[str, int]
@@ -25,7 +25,7 @@ class Layers:
     """Where the segment's headers are. ``ip`` is (version, occurrence) of the IP header before TCP, ``outer`` that
     of the ICMP error where there is one (``icmp``: 4 or 6), else the same; ``tunnels`` are in order."""
 
-    reason: Reason | None = None  # why there is no segment
+    reason: SkipReason | None = None  # why there is no segment
     ip: tuple[int, int] = (0, 0)
     outer: tuple[int, int] = (0, 0)
     icmp: int = 0
@@ -62,13 +62,13 @@ def layers(protocols: str) -> Layers:
     return found
 
 
-def _reason(found: Layers, protocols: str) -> Reason:
+def _reason(found: Layers, protocols: str) -> SkipReason:
     """Return why a frame whose headers end before TCP is left out."""
     if not found.ip[0]:
-        return Reason.NOT_IP
+        return SkipReason.NOT_IP
     if found.icmp:
-        return Reason.OTHER_ICMP
-    return Reason.ENCRYPTED if "esp" in protocols.split(":") else Reason.NOT_TCP
+        return SkipReason.OTHER_ICMP
+    return SkipReason.ENCRYPTED if "esp" in protocols.split(":") else SkipReason.NOT_TCP
 
 
 def digest(name: str) -> int:

@@ -22,7 +22,7 @@ from kacap.segments import (
 )
 from kacap.wire import cursor as c
 from kacap.wire import fields as f
-from kacap.wire.reasons import Reason
+from kacap.wire.skip_reasons import SkipReason
 
 OTHER_LANE = 9  # beside those of wire.cursor: a tunnel that only tshark reads
 ERRORS = {4: (f.ICMP_UNREACHABLE, f.ICMP_TIME_EXCEEDED, f.ICMP_PARAMETER_PROBLEM),
@@ -46,7 +46,7 @@ ZERO = dict.fromkeys(SEGMENT.names or (), 0)
 Row = tuple[Any, ...]
 
 
-def row_of(words: list[str], time_ns: int, frame: int, file: int) -> Row | Reason:
+def row_of(words: list[str], time_ns: int, frame: int, file: int) -> Row | SkipReason:
     """Return the values of a SEGMENT row, in the dtype's order, or why the frame has none.
 
     ``words`` are the values of ``fields.FIELDS``; ``frame`` is the number within its file ``file``.
@@ -54,17 +54,17 @@ def row_of(words: list[str], time_ns: int, frame: int, file: int) -> Row | Reaso
     found = layers(words[PROTOCOLS])
     try:
         if _is_later_fragment(words, found):
-            return Reason.LATER_FRAGMENT
+            return SkipReason.LATER_FRAGMENT
         if found.reason is not None:
             return _unreached(words, found)
         return _segment(words, found, time_ns, frame, file)
     except (IndexError, ValueError):  # tshark has not come to the field: the frame ends before, or makes no sense
-        return Reason.CUT_ICMP if found.icmp else Reason.CUT_TCP
+        return SkipReason.CUT_ICMP if found.icmp else SkipReason.CUT_TCP
 
 
-def _segment(words: list[str], found: Layers, time_ns: int, frame: int, file: int) -> Row | Reason:
+def _segment(words: list[str], found: Layers, time_ns: int, frame: int, file: int) -> Row | SkipReason:
     """Fill the row of a frame that has a TCP header."""
-    row = ZERO | {"time_ns": time_ns, "frame": frame, "file": file, "lane": _lane(words, found)}
+    row = ZERO | {"time_ns": time_ns, "frame": frame, "file": file, "encapsulation": _encapsulation(words, found)}
     (row["src_hi"], row["src_lo"]), (row["dst_hi"], row["dst_lo"]) = _ends(words, found.ip)
     version, at = found.outer
     row["ttl"] = int(_nth(words, V6_HLIM if version == 6 else IP_TTL, at))
@@ -77,23 +77,23 @@ def _segment(words: list[str], found: Layers, time_ns: int, frame: int, file: in
         row["icmp_type"] = int(_nth(words, AT[f"{name}.type"], 0))
         row["icmp_code"] = int(_nth(words, AT[f"{name}.code"], 0))
         if row["icmp_type"] not in ERRORS[found.icmp]:
-            return Reason.OTHER_ICMP
+            return SkipReason.OTHER_ICMP
         row["by_hi"], row["by_lo"] = _ends(words, found.outer)[0]
         row["has"] |= IS_QUOTE
     return _tcp(words, found, row) or tuple(row.values())
 
 
-def _tcp(words: list[str], found: Layers, row: dict[str, int]) -> Reason | None:
+def _tcp(words: list[str], found: Layers, row: dict[str, int]) -> SkipReason | None:
     """Fill what the TCP header holds; return why there is no segment. A quote may end after the sequence number."""
     quoted = found.icmp != 0
     for name, at in (("src_port", SRC_PORT), ("dst_port", DST_PORT), ("seq", SEQ)):
         row[name] = int(_first(words[at]))
     if not words[WINDOW]:
-        return None if quoted else Reason.CUT_TCP
+        return None if quoted else SkipReason.CUT_TCP
     header = int(_first(words[HDR_LEN]))
     length = int(_first(words[LEN])) if words[LEN] else _extent(words, found) - header
     if (header < f.TCP_LEN or length < 0) and not quoted:
-        return Reason.BAD_DATA_OFFSET
+        return SkipReason.BAD_DATA_OFFSET
     row["payload_len"], row["ack"] = max(length, 0), int(_first(words[ACK]) or 0)
     row["window"], row["flags"] = int(_first(words[WINDOW])), int(_first(words[FLAGS]), 16) & ALL_FLAGS
     if header > f.TCP_LEN:
@@ -119,10 +119,10 @@ def _extent(words: list[str], found: Layers) -> int:
     return int(_nth(words, AT["ipv6.plen"], at)) - (f.EXTENSION_MIN if found.fragment >= 0 else 0)
 
 
-def _unreached(words: list[str], found: Layers) -> Reason:
+def _unreached(words: list[str], found: Layers) -> SkipReason:
     """Return why no TCP header was reached; where IP announces one, the lengths do not leave room for it."""
     announced = found.ip[0] == 4 and not found.icmp and _nth(words, IP_PROTO, found.ip[1]) == str(f.PROTOCOL_TCP)
-    return Reason.BAD_IP_LENGTH if announced else found.reason or Reason.NOT_TCP
+    return SkipReason.BAD_IP_LENGTH if announced else found.reason or SkipReason.NOT_TCP
 
 
 def _is_later_fragment(words: list[str], found: Layers) -> bool:
@@ -154,15 +154,15 @@ def address(text: str) -> tuple[int, int]:
     return number >> 64, number & (1 << 64) - 1
 
 
-def _lane(words: list[str], found: Layers) -> int:
-    """Return the lane: what ``wire`` mixes for the same VLANs and tunnels."""
+def _encapsulation(words: list[str], found: Layers) -> int:
+    """Return the encapsulation: what ``wire`` mixes for the same VLANs and tunnels."""
     if not found.tunnels:
         return 0
-    return lane(tuple(step for header in found.tunnels if (step := _step(words, *header)) is not None))
+    return encapsulation(tuple(step for header in found.tunnels if (step := _step(words, *header)) is not None))
 
 
 def _step(words: list[str], name: str, at: int) -> tuple[int, int] | None:
-    """Return what one header mixes into the lane: (lane, number); None for the priority tag, which is no VLAN."""
+    """Return what one header mixes in: (encapsulation, number); None for the priority tag, which is not a VLAN."""
     if name in ("vlan", "ieee8021ad"):
         number = int(_nth(words, AT[f"{name}.id"], at))
         return (c.VLAN_LANE, number) if number else None
@@ -190,13 +190,13 @@ def _gre(words: list[str], at: int) -> tuple[int, int]:
 
 
 @lru_cache(1 << 12)
-def lane(steps: tuple[tuple[int, int], ...]) -> int:
-    """Return the lane of headers entered one after the other, by the decoder's own rule."""
+def encapsulation(steps: tuple[tuple[int, int], ...]) -> int:
+    """Return the encapsulation of headers entered one after the other, by the decoder's own rule."""
     mix: Any = getattr(c.enter, "py_func", c.enter)
     cursor = np.zeros(1, c.CURSOR)[0]
     for header, number in steps:
         mix(cursor, header, number)
-    return int(cursor["lane"])
+    return int(cursor["encapsulation"])
 
 
 def _nth(words: list[str], name: int, at: int) -> str:

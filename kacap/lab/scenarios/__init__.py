@@ -6,10 +6,10 @@ import difflib
 
 from kacap.errors import UsageError
 from kacap.lab.scenario import Scenario
-from kacap.lab.scenarios import boxes, clocks, data, states, views
+from kacap.lab.scenarios import boxes, capture_points, clocks, data, states
 
 SCENARIOS: dict[str, Scenario] = {
-    scenario.name: scenario for family in (states, clocks, data, boxes, views) for scenario in family.SCENARIOS
+    scenario.name: scenario for family in (states, clocks, data, boxes, capture_points) for scenario in family.SCENARIOS
 }
 
 

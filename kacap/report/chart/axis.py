@@ -38,30 +38,30 @@ class TimeAxis:
     def __init__(self, first_ns: int, last_ns: int, breaks: Sequence[tuple[int, int]] = ()) -> None:
         self.first_ns, self.last_ns, self.breaks = first_ns, max(last_ns, first_ns + MS), sorted(breaks)
         self.to_scale_ns = self.last_ns - self.first_ns - sum(end - start for start, end in self.breaks)
-        self._knots, self._places = self._pieces()
+        self._knots, self._xs = self._pieces()
 
     def _pieces(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the ends of the pieces: times since ``first_ns``, and their positions."""
-        knots, places = [0.0], [0.0]
+        knots, xs = [0.0], [0.0]
         for start, end in self.breaks:
-            places.append(places[-1] + (start - self.first_ns) - knots[-1])
-            places.append(places[-1] + BREAK_WIDTH * self.to_scale_ns)
+            xs.append(xs[-1] + (start - self.first_ns) - knots[-1])
+            xs.append(xs[-1] + BREAK_WIDTH * self.to_scale_ns)
             knots += [float(start - self.first_ns), float(end - self.first_ns)]
-        places.append(places[-1] + (self.last_ns - self.first_ns) - knots[-1])
+        xs.append(xs[-1] + (self.last_ns - self.first_ns) - knots[-1])
         knots.append(float(self.last_ns - self.first_ns))
-        return np.array(knots), np.array(places)
+        return np.array(knots), np.array(xs)
 
     @property
     def width(self) -> float:
         """The position of the last time; the first one's is 0."""
-        return float(self._places[-1])
+        return float(self._xs[-1])
 
-    def place(self, times_ns: ArrayLike) -> NDArray[np.float64]:
+    def x(self, times_ns: ArrayLike) -> NDArray[np.float64]:
         """Return the positions of times in nanoseconds, any shape; before and after the axis the scale goes on."""
         since = (np.asarray(times_ns, np.int64) - np.int64(self.first_ns)).astype(np.float64)
         beyond = np.minimum(since, 0.0) + np.maximum(since - self._knots[-1], 0.0)
-        places: NDArray[np.float64] = np.interp(since, self._knots, self._places) + beyond
-        return places
+        xs: NDArray[np.float64] = np.interp(since, self._knots, self._xs) + beyond
+        return xs
 
     def ticks(self, origin_ns: int) -> tuple[list[float], list[str], str]:
         """Return tick positions, their labels counted from ``origin_ns``, and the unit of the labels."""
@@ -71,14 +71,14 @@ class TimeAxis:
             for unit, least_ns, name in _UNITS
             if self.to_scale_ns >= least_ns and (step % unit == 0 or not least_ns)
         )
-        places: list[float] = []
+        xs: list[float] = []
         labels: list[str] = []
         for time in range(-(-(self.first_ns - origin_ns) // step) * step, self.last_ns - origin_ns + 1, step):
-            place = float(self.place(time + origin_ns))
-            if self._drawn(time + origin_ns) and (not places or place - places[-1] > self.width / 16):
-                places.append(place)
+            x = float(self.x(time + origin_ns))
+            if self._drawn(time + origin_ns) and (not xs or x - xs[-1] > self.width / 16):
+                xs.append(x)
                 labels.append(f"{time / unit:.10g}")
-        return places, labels, name
+        return xs, labels, name
 
     def _drawn(self, time_ns: int) -> bool:
         """Return whether a time lies on a piece drawn to scale."""
@@ -90,8 +90,8 @@ def span_ticks(low_ns: int, top_ns: int) -> tuple[list[float], list[str]]:
     step_ns = next((s for s in _STEPS if top_ns - low_ns <= 6 * s), _STEPS[-1])
     first, last = -(-low_ns // step_ns), top_ns // step_ns
     unit, name = next((unit, name) for least, unit, name in _COUNTED if step_ns >= least)
-    places = [float(n * step_ns) for n in range(first, last + 1)]
-    return places, ["0" if not at else f"{at / unit:.10g} {name}" for at in places]
+    xs = [float(n * step_ns) for n in range(first, last + 1)]
+    return xs, ["0" if not at else f"{at / unit:.10g} {name}" for at in xs]
 
 
 def long_silences(times_ns: ArrayLike, anchors_ns: ArrayLike) -> list[tuple[int, int]]:

@@ -13,12 +13,12 @@ from kacap.classify.kinds import Ending
 from kacap.model import Episode, Prober
 from kacap.report.chart.axis import TimeAxis
 from kacap.report.chart.expected import Term, Terms
-from kacap.report.chart.firings import INTERVAL, NEVER, TIMERS, thinned
+from kacap.report.chart.firings import INTERVAL, TIMERS, UNKNOWN_NS, thinned
 from kacap.report.chart.palette import VERMILLION, Theme
 from kacap.units import duration
 
 BANDS = 700
-HALF = 0.24  # of a band's height, around its lane
+HALF = 0.24  # of a band's height, around its row
 RUNS = 3  # the last runs with a miss get their deadline
 
 
@@ -35,7 +35,7 @@ class Due:
 
         What is due later than one more ``span_ns`` after ``last_ns`` would squeeze the rest: it is left out.
         """
-        found = [int(time) for time in self.firings["due_ns"] if time != NEVER]
+        found = [int(time) for time in self.firings["due_ns"] if time != UNKNOWN_NS]
         found += [start for start, _, _ in self._next()]
         found += [time for time, _, _ in self.deadlines()]
         later = sorted(time for time in found if last_ns < time <= last_ns + span_ns)
@@ -48,7 +48,7 @@ class Due:
         if interval is None or self.prober.ending not in (Ending.OPEN, Ending.UNREACHABLE):
             return []
         last = self.firings[-1]
-        if last["abort"] or last["reply_ns"] != NEVER:
+        if last["abort"] or last["reply_ns"] != UNKNOWN_NS:
             return []
         start = int(last["time_ns"]) + interval.ns
         return [(start, start + self.terms.late_ns(interval), interval)]
@@ -81,12 +81,12 @@ class Due:
         return f"deadline {idle.value} s + {runs} = {idle.value + interval.value * count.value} s"
 
     def draw(self, axes: Axes, axis: TimeAxis, theme: Theme, height: float) -> None:
-        """Draw bands, guesses and deadlines; ``height`` is the prober's lane."""
+        """Draw bands, guesses and deadlines; ``height`` is the prober's row."""
         for timer, name in enumerate(TIMERS):
             term: Term | None = getattr(self.terms, name)
             if term is None:
                 continue
-            known = self.firings[(self.firings["timer"] == timer) & (self.firings["due_ns"] != NEVER)]
+            known = self.firings[(self.firings["timer"] == timer) & (self.firings["due_ns"] != UNKNOWN_NS)]
             starts = np.concatenate([known["due_ns"], [s for s, _, _ in self._next() if timer == INTERVAL]])
             starts = np.sort(starts[(starts >= axis.first_ns) & (starts <= axis.last_ns)].astype(np.int64))
             if len(starts):
@@ -98,13 +98,13 @@ class Due:
         self, axes: Axes, axis: TimeAxis, theme: Theme, starts: NDArray[np.int64], term: Term, height: float
     ) -> None:
         """Draw the windows of one timer: bands where it is configured, a dotted mark at its start where guessed."""
-        left = axis.place(starts)
+        left = axis.x(starts)
         kept = thinned(left, BANDS)
         left = left[kept]
         colour: Any = {"color": theme.soft if not term.stated else theme.probe}
         low, high = height - HALF, height + HALF
         if term.stated and self.terms.late_ns(term):
-            right = axis.place(starts[kept] + self.terms.late_ns(term))
+            right = axis.x(starts[kept] + self.terms.late_ns(term))
             spans = list(zip(left.tolist(), (right - left).tolist(), strict=True))
             axes.broken_barh(spans, (low, high - low), facecolor=theme.band, edgecolor="none", zorder=0.6)
         style = "-" if term.stated else (0, (1, 1.5))
@@ -115,28 +115,28 @@ class Due:
         self, axes: Axes, axis: TimeAxis, theme: Theme, start_ns: int, words: str, term: Term, height: float
     ) -> None:
         """Name a timer at its first window."""
-        up, place = height > 0.5, float(axis.place(start_ns))
-        align = "right" if place > 0.95 * axis.width else "left" if place < 0.05 * axis.width else "center"
+        up, x = height > 0.5, float(axis.x(start_ns))
+        align = "right" if x > 0.95 * axis.width else "left" if x < 0.05 * axis.width else "center"
         axes.text(
-            place, height + (HALF + 0.03 if up else -HALF - 0.03), words, ha=align,
+            x, height + (HALF + 0.03 if up else -HALF - 0.03), words, ha=align,
             va="bottom" if up else "top", size=7, color=theme.probe if term.stated else theme.soft,
         )  # fmt: skip
 
     def _lines(self, axes: Axes, axis: TimeAxis, theme: Theme) -> None:
-        """Draw the deadlines as labelled lines through both lanes."""
+        """Draw the deadlines as labelled lines through both rows."""
         taken, named = -axis.width, set[str]()
         for time_ns, stated, words in self.deadlines():
             if not axis.first_ns <= time_ns <= axis.last_ns:
                 continue
-            place = float(axis.place(time_ns))
+            x = float(axis.x(time_ns))
             colour = VERMILLION if stated else theme.soft
             style: Any = ("--" if words.startswith("deadline") else "-.") if stated else (0, (1, 1.5))
-            axes.plot([place, place], [-0.3, 1.3], color=colour, linestyle=style, linewidth=1.0, zorder=0.9)
+            axes.plot([x, x], [-0.3, 1.3], color=colour, linestyle=style, linewidth=1.0, zorder=0.9)
             if words in named:  # one of several alike has the words
                 continue
             named.add(words)
-            height = 0.2 if abs(place - taken) < 0.25 * axis.width else 0.36
-            taken, right = place, place > axis.width / 2
-            at = place + axis.width * (-0.005 if right else 0.005)
+            height = 0.2 if abs(x - taken) < 0.25 * axis.width else 0.36
+            taken, right = x, x > axis.width / 2
+            at = x + axis.width * (-0.005 if right else 0.005)
             align: Any = {"ha": "right" if right else "left", "va": "center"}
             axes.text(at, height, words, size=7, color=colour, zorder=3.5, **align)

@@ -13,15 +13,15 @@ from kacap.report.chart.expected import Terms
 
 IDLE, INTERVAL = 0, 1
 TIMERS = ("idle", "interval")
-NEVER = -1
+UNKNOWN_NS = -1  # a time that is not known
 
 FIRING = np.dtype(
     [
         ("time_ns", "<i8"),
-        ("since_ns", "<i8"),  # when the peer was last heard, for the first of a run; NEVER: not known
-        ("before_ns", "<i8"),  # the firing before, NEVER for the first
-        ("reply_ns", "<i8"),  # when the reply came, NEVER: none did
-        ("due_ns", "<i8"),  # the earliest moment by the settings, NEVER: no setting is known
+        ("since_ns", "<i8"),  # when the peer was last heard, for the first of a run; or UNKNOWN_NS
+        ("before_ns", "<i8"),  # the firing before, UNKNOWN_NS for the first
+        ("reply_ns", "<i8"),  # when the reply came, UNKNOWN_NS: none did
+        ("due_ns", "<i8"),  # the earliest moment by the settings, UNKNOWN_NS: no setting is known
         ("timer", "u1"),  # IDLE or INTERVAL: which timer governs it
         ("abort", "?"),  # the firing at which the prober gave up instead of probing
         ("missed", "?"),
@@ -37,7 +37,7 @@ def firings_of(prober: Prober, terms: Terms) -> NDArray[np.void]:
     """
     lost = {id(probe) for probe in missed_probes(prober)}
     rows: list[tuple[Any, ...]] = []
-    before = NEVER
+    before = UNKNOWN_NS
     for episode in prober.episodes:
         for row in _rows(episode, before, lost):
             rows.append(row)
@@ -50,17 +50,21 @@ def firings_of(prober: Prober, terms: Terms) -> NDArray[np.void]:
 def _rows(episode: Episode, before_ns: int, lost: set[int]) -> list[tuple[Any, ...]]:
     """Return the rows of one episode, not yet due."""
     rows: list[tuple[Any, ...]] = []
-    since = NEVER if episode.silent_since_ns is None else episode.silent_since_ns
+    since = UNKNOWN_NS if episode.silent_since_ns is None else episode.silent_since_ns
     for nth, probe in enumerate(episode.probes):
-        reply = NEVER if probe.reply_after_ns is None else probe.time_ns + probe.reply_after_ns
+        reply = UNKNOWN_NS if probe.reply_after_ns is None else probe.time_ns + probe.reply_after_ns
         first = nth == 0
         timer = IDLE if first else INTERVAL
         rows.append(
-            (probe.time_ns, since if first else NEVER, before_ns, reply, NEVER, timer, False, id(probe) in lost)
+            (
+                probe.time_ns, since if first else UNKNOWN_NS, before_ns, reply, UNKNOWN_NS, timer, False,
+                id(probe) in lost,
+            )
         )
         before_ns = probe.time_ns
     if len(episode.gaps_ns) >= len(episode.probes):
-        rows.append((before_ns + episode.gaps_ns[-1], NEVER, before_ns, NEVER, NEVER, INTERVAL, True, False))
+        abort_ns = before_ns + episode.gaps_ns[-1]
+        rows.append((abort_ns, UNKNOWN_NS, before_ns, UNKNOWN_NS, UNKNOWN_NS, INTERVAL, True, False))
     return rows
 
 
@@ -68,14 +72,14 @@ def _fill_due(found: NDArray[np.void], terms: Terms) -> None:
     """Write when each firing was due at the earliest, and which timer governs the first of a run."""
     first = found["timer"] == IDLE
     idle, interval = terms.idle, terms.interval
-    after_last = np.full(len(found), NEVER, np.int64)
+    after_last = np.full(len(found), UNKNOWN_NS, np.int64)
     if interval is not None:
-        known = found["before_ns"] != NEVER
+        known = found["before_ns"] != UNKNOWN_NS
         after_last[known] = found["before_ns"][known] + interval.ns
         found["due_ns"][~first] = after_last[~first]
     if idle is None:
         return
-    begun = first & (found["since_ns"] != NEVER)
+    begun = first & (found["since_ns"] != UNKNOWN_NS)
     after_heard = found["since_ns"] + idle.ns
     later = begun & (after_last > after_heard)
     found["due_ns"][begun] = after_heard[begun]
@@ -83,12 +87,12 @@ def _fill_due(found: NDArray[np.void], terms: Terms) -> None:
     found["timer"][later] = INTERVAL
 
 
-def thinned(places: ArrayLike, columns: int, heights: ArrayLike | None = None) -> NDArray[np.intp]:
+def thinned(xs: ArrayLike, columns: int, heights: ArrayLike | None = None) -> NDArray[np.intp]:
     """Return which of many points to draw: per column the lowest and the highest, and always both ends.
 
-    ``places`` are sorted; without ``heights`` a column keeps its first. Up to ``columns`` points are all kept.
+    ``xs`` are sorted; without ``heights`` a column keeps its first. Up to ``columns`` points are all kept.
     """
-    x = np.asarray(places, np.float64)
+    x = np.asarray(xs, np.float64)
     if len(x) <= columns:
         return np.arange(len(x))
     span = float(x[-1] - x[0]) or 1.0

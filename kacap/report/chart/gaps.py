@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from kacap.analysis import Analysis
+from kacap.facts.standing import Standing, by_gravity
 from kacap.model import Connection, IdleDeaths
 from kacap.report.chart import page as paper
 from kacap.report.chart.axis import log_ticks
@@ -41,9 +42,7 @@ class Gaps:
     """The panel: a curve for each timer, lines for settings and limits, bars for brackets."""
 
     def __init__(self, analysis: Analysis, connections: list[Connection]) -> None:
-        episodes = [e for c in connections for prober in c.probers for e in prober.episodes]
-        first = np.sort(np.array([e.first_gap_ns for e in episodes if e.first_gap_ns is not None], np.int64))
-        later = np.sort(np.array([gap for e in episodes for gap in e.gaps_ns], np.int64))
+        first, later = by_gravity(connections).gaps_ns if not isinstance(connections, Standing) else connections.gaps_ns
         named = (("silence before a probe (idle)", first), ("gap after a miss (interval)", later))
         self.curves = [(name, gaps[gaps > 0]) for name, gaps in named if (gaps > 0).any()]
         deaths = sorted(analysis.idle_deaths, key=lambda one: (-one.deaths, one.destination))
@@ -90,7 +89,7 @@ class Gaps:
         axes.set_xlim(self.low, self.high)
         axes.set_ylim(0, 1.02)
         for share in (0.25, 0.5, 0.75, 1.0):
-            axes.axhline(share, color=theme.lane, linewidth=0.5, zorder=0)
+            axes.axhline(share, color=theme.rule, linewidth=0.5, zorder=0)
         self._lines(axes, theme)
         for nth, (name, gaps) in enumerate(self.curves):
             self._curve(axes, theme, nth, name, gaps)
@@ -112,10 +111,10 @@ class Gaps:
         style: Any = "-" if nth == 0 else (0, (6, 1.5))
         axes.step(x, y, where="post", color=colour, linewidth=1.7, linestyle=style, zorder=3)
         height = 0.6 if nth == 0 else 0.4
-        place = float(gaps[min(int(np.searchsorted(share, height)), len(gaps) - 1)])
-        left = np.log(place / self.low) > 0.55 * np.log(self.high / self.low)
+        median = float(gaps[min(int(np.searchsorted(share, height)), len(gaps) - 1)])
+        left = np.log(median / self.low) > 0.55 * np.log(self.high / self.low)
         axes.annotate(
-            f"{name}, n={len(gaps):,}", (place, height), (-6 if left else 6, 0), va="center",
+            f"{name}, n={len(gaps):,}", (median, height), (-6 if left else 6, 0), va="center",
             textcoords="offset points", ha="right" if left else "left", size=7.5, color=theme.ink, zorder=5,
             bbox=paper.halo(theme),
         )  # fmt: skip
@@ -137,10 +136,10 @@ class Gaps:
         for ns, words, colour, style in sorted(lines, key=lambda line: (line[0], line[1])):
             if not self.low < ns < self.high:
                 continue
-            place = float(np.log(ns / self.low) / np.log(self.high / self.low))
+            x = float(np.log(ns / self.low) / np.log(self.high / self.low))
             axes.axvline(ns, color=colour, linewidth=0.8, linestyle=style, zorder=1)
             length = len(words) * 0.062 / wide
-            start = min(max(place - length / 2, 0.0), 1.0 - length)
+            start = min(max(x - length / 2, 0.0), 1.0 - length)
             row = next((r for r in range(ROWS) if ends[r] <= start), None)
             if row is not None:
                 ends[row] = start + length + 0.012

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kacap.analysis import Analysis
 from kacap.model import Prober
 from kacap.report.chart.expected import Term, terms_of
-from kacap.report.chart.firings import IDLE, INTERVAL, NEVER, TIMERS, firings_of
+from kacap.report.chart.firings import IDLE, INTERVAL, TIMERS, UNKNOWN_NS, firings_of
 from kacap.timing.wheel import latest_s
 from kacap.units import SECOND, between, duration
 
@@ -63,7 +63,7 @@ def groups_of(analysis: Analysis, probers: list[Prober]) -> list[Group]:
         terms = terms_of(analysis, prober)
         found = firings_of(prober, terms)
         for timer, term in ((IDLE, terms.idle), (INTERVAL, terms.interval)):
-            rows = found[(found["timer"] == timer) & (found["due_ns"] != NEVER)]
+            rows = found[(found["timer"] == timer) & (found["due_ns"] != UNKNOWN_NS)]
             if term is not None and len(rows):
                 by.setdefault((not term.stated, timer, term, terms.hz), []).append(rows)
     keys = sorted(by, key=lambda key: (key[0], key[1], key[2].value, key[2].modelled, key[3]))

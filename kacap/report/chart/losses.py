@@ -40,11 +40,11 @@ class Losses:
         """Return when a span begins, at the latest where the axis does if it began before the capture."""
         return min(self.axis.first_ns, drop.until_ns) if drop.since_ns is None else drop.since_ns
 
-    def _places(self) -> list[tuple[float, float, int]]:
+    def _spans(self) -> list[tuple[float, float, int]]:
         """Return (left, right, frames) of the spans as they are drawn: those that touch are one."""
         found: list[tuple[float, float, int]] = []
         for drop in sorted(self.drops, key=self._since):
-            left, right = self.axis.place([self._since(drop), drop.until_ns])
+            left, right = self.axis.x([self._since(drop), drop.until_ns])
             spare = max(NARROW * self.axis.width - (right - left), 0.0) / 2
             left, right = max(left - spare, 0.0), min(right + spare, self.axis.width)
             if found and left <= found[-1][1]:
@@ -64,7 +64,7 @@ class Losses:
         left_end, right_end = axes.get_xlim()
         letter = LETTER / wide * (right_end - left_end)
         taken = left_end
-        for left, right, frames in self._places():
+        for left, right, frames in self._spans():
             for style in styles(theme):
                 axes.axvspan(left, right, low, high, zorder=0.55, **style)
             words = f"{frames:,} lost"
@@ -72,5 +72,5 @@ class Losses:
             middle = min(max((left + right) / 2, left_end + half), right_end - half)
             if middle - half >= taken:
                 taken = middle + half + letter
-                place: Any = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "center", "zorder": 6}
-                axes.text(middle, words_at, words, size=7, color=theme.ink, bbox=paper.halo(theme), **place)
+                options: Any = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "center", "zorder": 6}
+                axes.text(middle, words_at, words, size=7, color=theme.ink, bbox=paper.halo(theme), **options)

@@ -50,7 +50,7 @@ class OverTime:
         first, last = self.capture.first_ns, self.capture.last_ns
         if first is None or last is None:
             return []
-        left, right = float(self.axis.place(first)), float(self.axis.place(last))
+        left, right = float(self.axis.x(first)), float(self.axis.x(last))
         return [(-margin, left), (right, self.axis.width + margin)]
 
     def _caption(self) -> str:
@@ -86,18 +86,18 @@ class OverTime:
                 share = late / group.term.ns * 100
                 taken.append(late)
                 words = f"up to {duration(late)} ({share:.1f} %) at {hz_words(rates)}"
-                place: Any = {"ha": "right", "va": "bottom", "transform": axes.get_yaxis_transform()}
-                axes.text(1, late, words, size=7, color=theme.probe, bbox=paper.halo(theme), **place)
+                options: Any = {"ha": "right", "va": "bottom", "transform": axes.get_yaxis_transform()}
+                axes.text(1, late, words, size=7, color=theme.probe, bbox=paper.halo(theme), **options)
 
     def _points(self, axes: Axes, theme: Theme, rug: float) -> None:
         """Draw one mark for each firing, and the misses on the rug."""
         group = self.group
-        places = self.axis.place(group.time_ns)
-        kept = thinned(places, COLUMNS, group.late_ns)
+        xs = self.axis.x(group.time_ns)
+        kept = thinned(xs, COLUMNS, group.late_ns)
         colour = theme.probe if group.timer == IDLE else ORANGE
         size = 5.5 if len(kept) < 200 else 3
         axes.plot(
-            places[kept],
+            xs[kept],
             group.late_ns[kept],
             linestyle="none",
             marker=MARKERS[group.timer],
@@ -106,7 +106,7 @@ class OverTime:
             markerfacecolor=colour if group.term.stated else theme.paper,
             zorder=3,
         )
-        lost = places[group.missed]
+        lost = xs[group.missed]
         if len(lost):
             axes.plot(
                 lost,

@@ -91,8 +91,8 @@ class _Cursor:
     def text(self, words: str, step: float, **style: Any) -> None:
         """Write one line and step below it."""
         self.at += step
-        place = (SIDE / self.width, 1 - self.at / self.height)
-        self.figure.text(*place, words, va="baseline", parse_math=False, **style)
+        corner = (SIDE / self.width, 1 - self.at / self.height)
+        self.figure.text(*corner, words, va="baseline", parse_math=False, **style)
 
     def axes(self, panel: Panel) -> Axes:
         """Make a panel's axes and step below them."""
@@ -168,8 +168,8 @@ def scale_left(axes: Axes, theme: Theme, words: str) -> None:
 
 def scale_time(axes: Axes, theme: Theme, axis: TimeAxis, origin_ns: int, *, labelled: bool = True) -> None:
     """Write the time below a panel, counted from ``origin_ns``; not ``labelled``: only its ticks."""
-    places, labels, unit = axis.ticks(origin_ns)
-    axes.set_xticks(places, labels if labelled else [""] * len(labels))
+    xs, labels, unit = axis.ticks(origin_ns)
+    axes.set_xticks(xs, labels if labelled else [""] * len(labels))
     if labelled:
         words = f"{unit} since the capture began, {moment(origin_ns)}"
         axes.set_xlabel(words, size=7.5, color=theme.soft, labelpad=2)
@@ -216,11 +216,11 @@ def watched(analysis: Analysis) -> str:
 
 def nothing(analysis: Analysis) -> Page:
     """Return a page that says that no probe was seen, and for how long was watched."""
-    quiet = analysis.quiet
+    unprobed = analysis.unprobed
     lines = ["no TCP connection in the capture"]
-    if quiet.connections:
-        silent = f"longest silence {duration(quiet.longest_silence_ns)}"
-        lines = [f"{counted(quiet.connections, 'connection')}, {silent}: a longer idle would not have shown"]
+    if unprobed.connections:
+        silent = f"longest silence {duration(unprobed.longest_silence_ns)}"
+        lines = [f"{counted(unprobed.connections, 'connection')}, {silent}: a longer idle would not have shown"]
     lines += idle_deaths(analysis)
     return Page([only_words(f"no keepalive probe seen{watched(analysis)}", lines)], drop_note(analysis))
 

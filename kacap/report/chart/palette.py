@@ -27,7 +27,7 @@ class Theme:
     paper: str
     ink: str
     soft: str
-    lane: str
+    rule: str
     probe: str
     band: str
     hatch: str
@@ -76,7 +76,7 @@ class Shape:
         }
 
 
-# In the order in which a lane's caption names them.
+# In the order in which a row's caption names them.
 SHAPES = {
     "probe": Shape("v", 7.5, "probes"),
     "reply": Shape("o", 6.5, "replies", filled=False, edge=1.4),

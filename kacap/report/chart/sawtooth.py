@@ -15,7 +15,7 @@ from kacap.model import Connection, Prober
 from kacap.report.chart import page as paper
 from kacap.report.chart.axis import TimeAxis, span_ticks
 from kacap.report.chart.expected import Terms, terms_of
-from kacap.report.chart.firings import NEVER, firings_of, thinned
+from kacap.report.chart.firings import UNKNOWN_NS, firings_of, thinned
 from kacap.report.chart.limits import near, steps
 from kacap.report.chart.losses import Losses
 from kacap.report.chart.palette import SHAPES, VERMILLION, Theme
@@ -71,7 +71,7 @@ class Saw:
         over = np.isin(rows["kind"], (Kind.ABORT, Kind.RESET, Kind.RST))
         theirs = rows[(rows["from_a"] == from_a) & ~np.isin(rows["kind"], NOT_HEARD) & ~over]
         since = [e.silent_since_ns for e in self.prober.episodes if e.silent_since_ns is not None]
-        replies = self.firings["reply_ns"][self.firings["reply_ns"] != NEVER]
+        replies = self.firings["reply_ns"][self.firings["reply_ns"] != UNKNOWN_NS]
         opened = [connection.first_ns] if connection.began_in_capture else []
         heard = np.unique(np.concatenate([theirs["time_ns"], since, replies, opened]).astype(np.int64))
         until = max([connection.last_ns, int(self.firings["time_ns"][-1])])
@@ -101,9 +101,9 @@ class Saw:
 
         A first tooth that is only a lower bound is left out.
         """
-        kept = thinned(axis.place(self.ends_ns), TEETH, self.heights_ns)
+        kept = thinned(axis.x(self.ends_ns), TEETH, self.heights_ns)
         kept = kept[kept >= self.at_least]
-        start, end = axis.place(self.starts_ns[kept]), axis.place(self.ends_ns[kept])
+        start, end = axis.x(self.starts_ns[kept]), axis.x(self.ends_ns[kept])
         high, zero = self.heights_ns[kept].astype(np.float64), np.zeros(len(kept))
         gap = np.full(len(kept), np.nan)  # only where a tooth was left out
         joined = np.append(kept[1:] == kept[:-1] + 1, False)
@@ -178,9 +178,9 @@ class Silence:
         first, last = self.capture.first_ns, self.capture.last_ns
         if first is None or last is None:
             return
-        paper.hatch(axes, theme, -margin, float(self.axis.place(first)))
+        paper.hatch(axes, theme, -margin, float(self.axis.x(first)))
         if last <= self.axis.last_ns:
-            paper.hatch(axes, theme, float(self.axis.place(last)), self.axis.width + margin)
+            paper.hatch(axes, theme, float(self.axis.x(last)), self.axis.width + margin)
 
     def _levels(self, axes: Axes, theme: Theme) -> None:
         """Draw the configured silences and the known limits as labelled lines."""
@@ -211,38 +211,38 @@ class Silence:
         wide = 0.6 if not bold else 0.9 if self.many else 1.3
         axes.plot(x, y, color=colour, linewidth=wide, alpha=1 if bold else 0.45, zorder=3 if bold else 2)
         if saw.at_least:
-            places = self.axis.place([saw.starts_ns[0], saw.ends_ns[0], saw.ends_ns[0]])
+            xs = self.axis.x([saw.starts_ns[0], saw.ends_ns[0], saw.ends_ns[0]])
             heights = [0, saw.heights_ns[0], 0 if saw.falls[0] else saw.heights_ns[0]]
-            axes.plot(places, heights, color=colour, linewidth=wide, linestyle="--", zorder=2)
+            axes.plot(xs, heights, color=colour, linewidth=wide, linestyle="--", zorder=2)
         sent = saw.firings[~saw.firings["abort"]]
         lost, met = sent["time_ns"][sent["missed"]], sent["time_ns"][~sent["missed"]]
         if not self.many and len(sent) <= 60:
             style = SHAPES["probe"].style("probe", theme, scale=0.75)
-            axes.plot(self.axis.place(met), saw.silence_at(met), **style, zorder=4)
+            axes.plot(self.axis.x(met), saw.silence_at(met), **style, zorder=4)
         if len(lost):
             style = SHAPES["no reply"].style("no reply", theme, scale=0.45 if self.many else 0.9)
             style["markeredgewidth"] = 0.9 if self.many else 2.0
-            axes.plot(self.axis.place(lost), saw.silence_at(lost), **style, zorder=5)
+            axes.plot(self.axis.x(lost), saw.silence_at(lost), **style, zorder=5)
 
     def _deaths(self, axes: Axes) -> None:
         """Mark where each connection died; say how beside the longest silences, as far as there is room."""
         dead = sorted((s for s in self.saws if s.dead and len(s.heights_ns)), key=lambda s: -int(s.heights_ns[-1]))
         named: list[tuple[float, float]] = []
         for saw in dead:
-            place, height = float(self.axis.place(saw.ends_ns[-1])), float(saw.heights_ns[-1])
-            axes.plot([place], [height], marker="s", markersize=3 if self.many else 5, color=VERMILLION, zorder=6)
+            x, height = float(self.axis.x(saw.ends_ns[-1])), float(saw.heights_ns[-1])
+            axes.plot([x], [height], marker="s", markersize=3 if self.many else 5, color=VERMILLION, zorder=6)
             apart = 0.4 * self.axis.width, 0.08 * self.top_ns
-            near = any(abs(x - place) < apart[0] and abs(y - height) < apart[1] for x, y in named)
+            near = any(abs(other - x) < apart[0] and abs(y - height) < apart[1] for other, y in named)
             if len(named) < NAMED and not near:
-                named.append((place, height))
-                self._death(axes, saw, place, height)
+                named.append((x, height))
+                self._death(axes, saw, x, height)
 
-    def _death(self, axes: Axes, saw: Saw, place: float, height: float) -> None:
+    def _death(self, axes: Axes, saw: Saw, x: float, height: float) -> None:
         """Say how a connection died."""
         words = f"{ENDINGS[Ending(saw.prober.ending)].total} after {duration(int(height))}"
-        right = place > self.axis.width / 4
+        right = x > self.axis.width / 4
         axes.annotate(
-            words, (place, height), (-6 if right else 6, 2), textcoords="offset points", size=7.5, color=VERMILLION,
+            words, (x, height), (-6 if right else 6, 2), textcoords="offset points", size=7.5, color=VERMILLION,
             ha="right" if right else "left", va="bottom", zorder=6,
         )  # fmt: skip
 

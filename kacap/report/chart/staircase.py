@@ -113,8 +113,8 @@ class OverSettings:
 
     def _scales(self, axes: Axes, theme: Theme) -> None:
         """Write both axes."""
-        places, labels = log_ticks(round(self.low * SECOND), round(self.high * SECOND))
-        axes.set_xticks([place / SECOND for place in places], labels)
+        xs, labels = log_ticks(round(self.low * SECOND), round(self.high * SECOND))
+        axes.set_xticks([x / SECOND for x in xs], labels)
         axes.set_xticks([], minor=True)
         lost = sum(int(group.missed.sum()) for group in self.groups)
         guess = "" if all(group.term.stated for group in self.groups) else "; hollow: the setting is a guess"

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import kacap
 from kacap.analysis import Analysis
-from kacap.classify.kinds import Ending
-from kacap.facts.standing import by_gravity, gravest, state_of
+from kacap.facts.standing import Standing, by_gravity, gravest, state_of
 from kacap.facts.verdicts import of_prober
 from kacap.model import Connection, Finding, Prober, Setting
 from kacap.report.html.wireshark import frames_filter, pair_filter
-from kacap.report.sentences import ENDINGS, GRADES, missed_word
+from kacap.report.sentences import GRADES, ending_words, missed_word, observed_words
 from kacap.report.settings import setting
 from kacap.units import between, counted, duration, moment
 
@@ -74,7 +73,7 @@ class Page:
     columns: Sequence[tuple[str, bool]]  # (name, whether it is a number)
     rows: list[list[Cell]] = field(default_factory=list)
     more_rows: str = ""
-    quiet: str = ""
+    unprobed: str = ""
     commands: list[str] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     damages: list[str] = field(default_factory=list)
@@ -84,14 +83,14 @@ class Page:
 
 COLUMNS = (
     ("#", True), ("prober", False), ("peer", False), ("probes", True), ("answered", True), ("missed", True),
-    ("idle", True), ("interval", True), ("count", True), ("ending", True), ("seen at", True), ("watched", True),
+    ("idle", True), ("interval", True), ("count", True), ("ending", True), ("first seen", True), ("observed for", True),
 )  # fmt: skip
 
 
 def page_of(analysis: Analysis, made_from: Provenance, *, brief: bool = False) -> Page:
     """Return the page of an analysis; ``brief``: without the table and what stands below it."""
     probing = by_gravity(analysis.connections)
-    cards = [card for connection in probing for card in _cards(analysis, connection)]
+    cards = [card for connection in probing[:CARDS] for card in _cards(analysis, connection)]
     told = [_told(analysis, finding) for finding in analysis.findings[:FINDINGS]]
     page = Page(
         title=f"kacap: {_names(analysis)}",
@@ -99,7 +98,7 @@ def page_of(analysis: Analysis, made_from: Provenance, *, brief: bool = False) -
         mood=cards[0].mood if cards else "none",
         summary=_summary(analysis, probing),
         cards=cards[:CARDS],
-        more_cards=max(0, len(cards) - CARDS),
+        more_cards=probing.totals.probers - len(cards[:CARDS]),
         charts=_charts(analysis, probing, brief),
         findings=told,
         more_findings=len(analysis.findings) - len(told),
@@ -125,7 +124,7 @@ def _watched(analysis: Analysis) -> str:
     return duration(capture.last_ns - capture.first_ns)
 
 
-def _headline(analysis: Analysis, probing: list[Connection]) -> str:
+def _headline(analysis: Analysis, probing: Standing) -> str:
     """Return the verdict over the whole capture."""
     if not probing:
         watched = _watched(analysis)
@@ -135,14 +134,14 @@ def _headline(analysis: Analysis, probing: list[Connection]) -> str:
     return f"{len(probing):,} connections probe: {probing}"
 
 
-def _summary(analysis: Analysis, probing: list[Connection]) -> list[tuple[str, str]]:
+def _summary(analysis: Analysis, probing: Standing) -> list[tuple[str, str]]:
     """Return the numbers at the top."""
-    probers = [prober for connection in probing for prober in connection.probers]
+    totals = probing.totals
     return [
         (f"{len(probing):,}", "probing connection" + ("s" if len(probing) != 1 else "")),
-        (f"{sum(p.probes for p in probers):,}", "probes"),
-        (f"{sum(p.replies for p in probers):,}", "answered"),
-        (f"{sum(p.missed for p in probers):,}", missed_word(analysis)),
+        (f"{totals.probes:,}", "probes"),
+        (f"{totals.replies:,}", "answered"),
+        (f"{totals.missed:,}", missed_word(analysis)),
         (f"{len(analysis.findings):,}", "finding" + ("s" if len(analysis.findings) != 1 else "")),
         (_watched(analysis) or "nothing", "watched"),
     ]
@@ -150,8 +149,8 @@ def _summary(analysis: Analysis, probing: list[Connection]) -> list[tuple[str, s
 
 def _cards(analysis: Analysis, connection: Connection) -> Iterator[Card]:
     """Yield a card for each prober of a connection, the one that fares worst first."""
-    for place, prober in enumerate(gravest(connection)):
-        said = connection.verdict if place == 0 else of_prober(prober)
+    for number, prober in enumerate(gravest(connection)):
+        said = connection.verdict if number == 0 else of_prober(prober)
         frames = [f for e in prober.episodes for p in e.probes for f in (p.frame, p.reply_frame) if f is not None]
         frames += [e.ending_frame for e in prober.episodes if e.ending_frame is not None]
         filters = [("connection", pair_filter(connection.a, connection.b)), *frames_filter(analysis, frames)]
@@ -166,14 +165,12 @@ def _facts(analysis: Analysis, connection: Connection, prober: Prober) -> Iterat
         yield "gaps", between(*prober.gaps_ns)
     if prober.reply_after_ns is not None:
         yield "replies", f"after {between(*prober.reply_after_ns)}"
-    yield "ending", f"{prober.ending}: {ENDINGS[Ending(prober.ending)].meaning}"
-    yield "evidence", GRADES.get(prober.grade, prober.grade)
+    yield "ending", ending_words(prober.ending)
+    yield "confidence", GRADES.get(prober.grade, prober.grade)
     for name in SETTINGS:
         if (words := setting(name, getattr(prober, name))) is not None:
             yield name.replace("_", " "), words
-    began = "from its SYN" if connection.began_in_capture else "its start was not captured"
-    watched = duration(connection.last_ns - connection.first_ns)
-    yield "seen", f"{moment(connection.first_ns)}, for {watched}, {began} (connection {connection.connection})"
+    yield "observed", observed_words(connection)
 
 
 def _told(analysis: Analysis, finding: Finding) -> Told:
@@ -186,7 +183,7 @@ def _told(analysis: Analysis, finding: Finding) -> Told:
     )
 
 
-def _charts(analysis: Analysis, probing: list[Connection], brief: bool) -> list[Markup]:
+def _charts(analysis: Analysis, probing: Standing, brief: bool) -> list[Markup]:
     """Return the charts that suit what was found, as inline SVG."""
     from markupsafe import Markup
 
@@ -197,21 +194,22 @@ def _charts(analysis: Analysis, probing: list[Connection], brief: bool) -> list[
     return [Markup(inline(chart.draw(analysis, [view]), view)) for view in views]
 
 
-def _add_table(page: Page, analysis: Analysis, probing: list[Connection]) -> None:
+def _add_table(page: Page, analysis: Analysis, probing: Standing) -> None:
     """Add a row for each prober of the gravest connections, and what is left out."""
     shown, start_ns = probing[:ROWS], analysis.capture.first_ns or 0
     page.rows = [_row(connection, prober, start_ns) for connection in shown for prober in gravest(connection)]
     if len(probing) > len(shown):
         page.more_rows = f"{len(probing) - len(shown):,} more: {probing[len(shown) :]}"
-    quiet = analysis.quiet
-    if quiet.connections:
-        silence = duration(quiet.longest_silence_ns)
-        page.quiet = f"{counted(quiet.connections, 'connection')} without a keepalive probe; longest silence {silence}"
+    unprobed = analysis.unprobed
+    if unprobed.connections:
+        silence = duration(unprobed.longest_silence_ns)
+        number = counted(unprobed.connections, "connection")
+        page.unprobed = f"{number} without a keepalive probe; longest silence {silence}"
 
 
 def _row(connection: Connection, prober: Prober, start_ns: int) -> list[Cell]:
     """Return the cells of one prober, in the order of COLUMNS; the capture began at ``start_ns``."""
-    lost, watched_ns = prober.missed, connection.last_ns - connection.first_ns
+    lost, observed_ns = prober.missed, connection.observed_ns
     return [
         Cell(str(connection.connection), connection.connection),
         Cell(str(prober.side)),
@@ -220,7 +218,7 @@ def _row(connection: Connection, prober: Prober, start_ns: int) -> list[Cell]:
         *(_setting_cell(name, getattr(prober, name)) for name in ("idle", "interval", "count")),
         Cell(prober.ending, state_of(prober)),
         Cell(duration(connection.first_ns - start_ns), connection.first_ns),
-        Cell(duration(watched_ns), watched_ns),
+        Cell(duration(observed_ns), observed_ns),
     ]
 
 

@@ -17,7 +17,7 @@ _READY_S, _ENDED_S = 60, 30
 _TICK_S = 0.02
 
 
-class Beside:
+class Companion:
     """One such program; what it writes goes into files with the recorder's name, ``.out`` and ``.err``."""
 
     def __init__(self, words: Sequence[str], interface: str, recorded: Path) -> None:
@@ -40,10 +40,10 @@ class Beside:
 
     def _wait_until_it_names(self, interface: str) -> None:
         deadline = time.monotonic() + _READY_S
-        while not re.search(rf"\b{interface}\b.*\n", told := self._errors.read_text(errors="replace")):
+        while not re.search(rf"\b{interface}\b.*\n", said := self._errors.read_text(errors="replace")):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self._process.kill()
-                last = (told.strip().splitlines() or ["it says nothing"])[-1]
+                last = (said.strip().splitlines() or ["it says nothing"])[-1]
                 raise KacapError(f"{self._name} does not watch {interface}: {last}")
             time.sleep(_TICK_S)
 

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from kacap.model import Endpoint
-from kacap.sockets.live import Expectations
+from kacap.sockets.configured import Expectations
 from kacap.sockets.reader import Reader
 from kacap.sockets.values import Borrower, UnreadableError
 

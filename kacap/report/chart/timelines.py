@@ -1,4 +1,4 @@
-"""The timeline: a panel for each connection, a lane for each direction, and when each probe was due."""
+"""The timeline: a panel for each connection, a row for each direction, and when each probe was due."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from kacap.report.chart import page as paper
 from kacap.report.chart.axis import TimeAxis, long_silences
 from kacap.report.chart.due import Due
 from kacap.report.chart.expected import terms_of
-from kacap.report.chart.firings import NEVER, firings_of, thinned
+from kacap.report.chart.firings import UNKNOWN_NS, firings_of, thinned
 from kacap.report.chart.losses import Losses
 from kacap.report.chart.palette import BY_KIND, GREEN, SHAPES, VERMILLION, Theme, sample
 from kacap.report.chart.words import headline, lines_of
@@ -30,7 +30,7 @@ from kacap.units import counted, duration
 
 LIMIT = 6  # panels
 COLUMNS = 700  # more events of a shape than this are thinned, one or two per column; misses never are
-TOP, BOTTOM, FLOOR, CEILING = 1.0, 0.0, -1.05, 1.62  # heights of the lanes, the time axis and the captions
+TOP, BOTTOM, FLOOR, CEILING = 1.0, 0.0, -1.05, 1.62  # heights of the rows, the time axis and the captions
 HATCHED = (-0.3 - FLOOR) / (CEILING - FLOOR), (1.3 - FLOOR) / (CEILING - FLOOR)  # shares of the height
 LOST = (-0.43 - FLOOR) / (CEILING - FLOOR)  # where the number of lost frames stands
 ROOM = 0.055  # of the panel's width: a gap narrower than this has no room for its length
@@ -52,7 +52,7 @@ def page(analysis: Analysis, connections: list[Connection]) -> paper.Page:
 
 
 class Lanes:
-    """One connection's panel; its gravest prober sends on the upper lane."""
+    """One connection's panel; its gravest prober sends on the upper row."""
 
     axes: Axes
     theme: Theme
@@ -94,11 +94,11 @@ class Lanes:
     def draw(self, axes: Axes, theme: Theme) -> None:
         """Draw the panel on ``axes``."""
         self.axes, self.theme = axes, theme
-        self._lanes()
+        self._rows()
         self._outside()
         self.losses.draw(axes, theme, LOST, *HATCHED)
         for due in self.due:
-            due.draw(axes, self.axis, theme, self.lane(due.prober.side))
+            due.draw(axes, self.axis, theme, self.row_height(due.prober.side))
         self._marks()
         for due in self.due:
             self._probes(due)
@@ -114,26 +114,26 @@ class Lanes:
         sent = sum(len(due.firings) for due in self.due)
         return float(min(1.0, max(0.35, (60 / max(sent, 1)) ** 0.5)))
 
-    def lane(self, side: Endpoint) -> float:
-        """Return the height of the lane on which ``side`` sends."""
+    def row_height(self, side: Endpoint) -> float:
+        """Return the height of the row on which ``side`` sends."""
         return TOP if side == self.top else BOTTOM
 
-    def _plot(self, name: str, times_ns: NDArray[np.int64], height: float, beside: float = 0.0, **more: Any) -> None:
-        """Draw events of one shape on one lane (or ``beside`` it), thinned to what can be told apart."""
+    def _plot(self, name: str, times_ns: NDArray[np.int64], height: float, offset: float = 0.0, **more: Any) -> None:
+        """Draw events of one shape on one row (or ``offset`` it), thinned to what can be told apart."""
         if not len(times_ns):
             return
         self.used[height, name] = self.used.get((height, name), 0) + len(times_ns)
-        places = np.sort(self.axis.place(times_ns))
+        xs = np.sort(self.axis.x(times_ns))
         if name != "no reply":
-            places = places[thinned(places, COLUMNS)]
+            xs = xs[thinned(xs, COLUMNS)]
         layer = 2.5 if name in ("probe", "reply") else 3 if name != "no reply" else 4  # the rare above the frequent
         style = SHAPES[name].style(name, self.theme, **more)
-        self.axes.plot(places, np.full(len(places), height + beside), **style, clip_on=False, zorder=layer)
+        self.axes.plot(xs, np.full(len(xs), height + offset), **style, clip_on=False, zorder=layer)
 
-    def _lanes(self) -> None:
-        """Draw the two lanes."""
+    def _rows(self) -> None:
+        """Draw the two rows."""
         for height in (TOP, BOTTOM):
-            self.axes.axhline(height, color=self.theme.lane, linewidth=0.8, zorder=0)
+            self.axes.axhline(height, color=self.theme.rule, linewidth=0.8, zorder=0)
 
     def _outside(self) -> None:
         """Hatch what lies outside the capture: nothing is known of it."""
@@ -143,9 +143,9 @@ class Lanes:
         first, last = self.capture.first_ns, self.capture.last_ns
         spans = []
         if first is not None and not self.connection.began_in_capture:
-            spans.append((-margin, float(self.axis.place(first))))
+            spans.append((-margin, float(self.axis.x(first))))
         if last is not None and not self._over():
-            spans.append((float(self.axis.place(last)), self.axis.width + margin))
+            spans.append((float(self.axis.x(last)), self.axis.width + margin))
         for left, right in spans:
             paper.hatch(self.axes, self.theme, left, right, *HATCHED)
             if right - left > 0.12 * self.axis.width:
@@ -156,24 +156,24 @@ class Lanes:
 
     def _marks(self) -> None:
         """Draw what is neither probe nor reply: data, retransmissions, resets, opening and closing."""
-        a_height, b_height = self.lane(self.connection.a), self.lane(self.connection.b)
+        a_height, b_height = self.row_height(self.connection.a), self.row_height(self.connection.b)
         for kind, name in BY_KIND.items():
             for from_a, height in ((1, a_height), (0, b_height)):
                 chosen = self.rows[(self.rows["kind"] == kind) & (self.rows["from_a"] == from_a)]
-                # An ICMP error comes from a router on the way: between the lanes.
+                # An ICMP error comes from a router on the way: between the rows.
                 inward = 0.4 if height == BOTTOM else -0.4
                 self._plot(name, chosen["time_ns"], height, inward if kind == Kind.UNREACHABLE else 0.0)
 
     def _probes(self, due: Due) -> None:
         """Draw a prober's probes, pointing their way, its replies tied to them, and what was missed."""
-        here = self.lane(due.prober.side)
+        here = self.row_height(due.prober.side)
         there = BOTTOM if here == TOP else TOP
         sent = due.firings[~due.firings["abort"]]
-        answered = sent[sent["reply_ns"] != NEVER]
+        answered = sent[sent["reply_ns"] != UNKNOWN_NS]
         self._tie(answered, here, there)
         self._plot("probe", sent["time_ns"], here, marker="v" if here == TOP else "^", scale=self.scale)
         self._plot("reply", answered["reply_ns"], there, scale=self.scale)
-        # On a crowded lane a cross would drown in replies: then it stands a little inside.
+        # On a crowded row a cross would drown in replies: then it stands a little inside.
         self._plot("no reply", sent["time_ns"][sent["missed"]], there, (here - there) * 0.4 * (self.scale < 0.7))
 
     def _gaps(self, prober: Prober) -> None:
@@ -185,9 +185,9 @@ class Lanes:
         if last[0].silent_since_ns is not None:
             times.insert(0, last[0].silent_since_ns)
         times.append(over_ns(last[-1]))
-        height = 0.62 if self.lane(prober.side) == TOP else 0.38
+        height = 0.62 if self.row_height(prober.side) == TOP else 0.38
         for start, end in pairwise(times):
-            left, right = self.axis.place([start, end])
+            left, right = self.axis.x([start, end])
             broken = any(start < pause_end and pause < end for pause, pause_end in self.axis.breaks)
             if right - left > self.axis.width * ROOM and not broken:
                 middle, words = (left + right) / 2, duration(end - start)
@@ -198,26 +198,26 @@ class Lanes:
         """Say beside each reset who sent it and why."""
         for kind, words in ((Kind.ABORT, "gave up: RST"), (Kind.RESET, "reset"), (Kind.RST, "RST")):
             for row in self.rows[self.rows["kind"] == kind][:3]:
-                upper = self.lane(self.connection.a if row["from_a"] else self.connection.b) == TOP
-                place, height = float(self.axis.place(row["time_ns"])), 1.45 if upper else -0.45
-                side, align = (-1, "right") if place > self.axis.width / 2 else (1, "left")
-                place += side * self.axis.width * 0.004
-                self.axes.text(place, height, words, ha=align, va="center", size=7.5, color=VERMILLION)
+                upper = self.row_height(self.connection.a if row["from_a"] else self.connection.b) == TOP
+                x, height = float(self.axis.x(row["time_ns"])), 1.45 if upper else -0.45
+                side, align = (-1, "right") if x > self.axis.width / 2 else (1, "left")
+                x += side * self.axis.width * 0.004
+                self.axes.text(x, height, words, ha=align, va="center", size=7.5, color=VERMILLION)
 
     def _tie(self, answered: NDArray[np.void], here: float, there: float) -> None:
         """Draw a hairline from each probe to its reply."""
         if not len(answered) or len(answered) > COLUMNS:
             return
-        start, end = self.axis.place(answered["time_ns"]), self.axis.place(answered["reply_ns"])
+        start, end = self.axis.x(answered["time_ns"]), self.axis.x(answered["reply_ns"])
         gap = np.full(len(start), np.nan)
         x = np.column_stack([start, end, gap]).ravel()
         y = np.column_stack([np.full_like(gap, here), np.full_like(gap, there), gap]).ravel()
         self.axes.plot(x, y, color=GREEN, linewidth=0.5, alpha=0.8, zorder=1)
 
     def _breaks(self) -> None:
-        """Draw each compressed silence as a gap in the lanes that says its length."""
+        """Draw each compressed silence as a gap in the rows that says its length."""
         for start, end in self.axis.breaks:
-            left, right = self.axis.place([start, end])
+            left, right = self.axis.x([start, end])
             edges = np.array([left, right]) + np.array([0.18, -0.18]) * (right - left)
             for height in (TOP, BOTTOM, FLOOR):
                 self.axes.plot(edges, [height] * 2, color=self.theme.paper, linewidth=3, zorder=3, clip_on=False)
@@ -234,7 +234,7 @@ class Lanes:
         paper.scale_time(self.axes, self.theme, self.axis, origin_ns)
 
     def _captions(self) -> None:
-        """Write on each lane who sends, and beside each shape on it its name and how many there are."""
+        """Write on each row who sends, and beside each shape on it its name and how many there are."""
         other = self.connection.b if self.top == self.connection.a else self.connection.a
         for side, height, where in ((self.top, TOP, 1.0), (other, BOTTOM, 0.08)):
             boxes: list[Any] = [self._words(f"{side} sends", weight="bold")]
@@ -243,15 +243,15 @@ class Lanes:
                 words = f"{counted(self.losses.frames, 'frame')} lost by the capture"
                 boxes.append(self._named(losses.sample(self.theme), words))
             packed = HPacker(children=boxes, pad=0, sep=9, align="center")
-            place: Any = {"xycoords": "axes fraction", "box_alignment": (0, 0), "annotation_clip": False}
-            self.axes.add_artist(AnnotationBbox(packed, (0, where), frameon=False, pad=0, **place))
+            options: Any = {"xycoords": "axes fraction", "box_alignment": (0, 0), "annotation_clip": False}
+            self.axes.add_artist(AnnotationBbox(packed, (0, where), frameon=False, pad=0, **options))
 
     def _words(self, words: str, **style: Any) -> TextArea:
         """Return a piece of a caption."""
         return TextArea(words, textprops={"size": 7.5, "color": self.theme.soft, "parse_math": False, **style})
 
     def _counted(self, name: str, height: float) -> HPacker:
-        """Return a shape with its name and how many of it are on a lane."""
+        """Return a shape with its name and how many of it are on a row."""
         count = self.used[height, name]
         words = f"{count:,} {SHAPES[name].plural if count > 1 else SHAPES[name].single or name}"
         if name == "no reply" and self.capture.dropped:

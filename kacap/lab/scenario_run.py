@@ -1,7 +1,7 @@
 """Plays one scenario: network, recorders, connections, timeline, truth. A process of its own.
 
-``python -m kacap.lab.stage`` takes a request as JSON on its command line and tells its progress on stdout, one JSON
-object a line; ``kacap.lab.runner`` is the other end. It ends with everything it made when its parent ends.
+``python -m kacap.lab.scenario_run`` takes a request as JSON on its command line and tells its progress on stdout, one
+JSON object a line; ``kacap.lab.runner`` is the other end. It ends with everything it made when its parent ends.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from kacap.trusted import search_path
 _SETTLE_S = 0.15  # the last frames reach the recorders
 
 
-class Stage:
+class ScenarioRun:
     """One run of ``scenario``: captures and ``truth.toml`` go into ``directory``; ``tell`` hears of each step.
 
-    ``beside`` is a program that watches with every recorder, see ``kacap.lab.beside``; empty: none.
+    ``companion`` is a program that watches with every recorder, see ``kacap.lab.companion``; empty: none.
     """
 
     def __init__(
-        self, scenario: Scenario, directory: Path, tell: Callable[[dict[str, Any]], None], beside: Sequence[str] = ()
+        self, scenario: Scenario, directory: Path, tell: Callable[[dict[str, Any]], None], companion: Sequence[str] = ()
     ) -> None:
         self.scenario = scenario
         self.directory = directory
         self.tell = tell
-        self.beside = beside
+        self.companion = companion
         self.events: list[dict[str, Any]] = []
         self.captures: list[dict[str, Any]] = []
         self.established_ns = 0
@@ -96,20 +96,20 @@ class Stage:
         return {name: host.call("counters") for name, host in self.hosts.items()}
 
     def _record(self, view: View) -> None:
-        host, interface = self.network.interface(view.place, self.scenario.prober)
+        host, interface = self.network.interface(view.site, self.scenario.prober)
         recording = Recording(str((self.directory / view.file).resolve()), interface, rotate=view.rotate)
         host.call("start_recording", recording)
-        if self.beside:
-            host.call("watch_beside", self.beside, recording)
-        told = {"host": host.name, "interface": interface, "place": view.place, "started_ns": time.time_ns()}
-        self.captures.append(told)
+        if self.companion:
+            host.call("start_companion", self.companion, recording)
+        capture = {"host": host.name, "interface": interface, "place": view.site, "started_ns": time.time_ns()}
+        self.captures.append(capture)
 
     def _stop(self) -> None:
         """Stop every recorder; a host answers for its recorders in the order in which they started."""
         for name, host in self.hosts.items():
-            mine = [told for told in self.captures if told["host"] == name]
-            for told, (files, frames, dropped) in zip(mine, host.call("stop_recording"), strict=True):
-                told |= {"files": files, "frames": frames, "dropped": dropped, "stopped_ns": time.time_ns()}
+            mine = [capture for capture in self.captures if capture["host"] == name]
+            for capture, (files, frames, dropped) in zip(mine, host.call("stop_recording"), strict=True):
+                capture |= {"files": files, "frames": frames, "dropped": dropped, "stopped_ns": time.time_ns()}
 
     def _connect(self) -> None:
         """Open a listener for each connection that differs, and connect them all."""
@@ -164,13 +164,13 @@ class Stage:
         if scenario.table:
             truth.write_table(self.directory / "sockets.csv", connections)
             connections = []
-        told = self._run_facts() | {
+        facts_of_run = self._run_facts() | {
             "capture": self.captures,
             "connection": connections,
             "event": [] if scenario.table else self.events,
             "host": {name: truth.host(before[name], after[name]) for name in self.hosts},
         }
-        truth.write(self.directory / "truth.toml", told)
+        truth.write(self.directory / "truth.toml", facts_of_run)
 
     def _run_facts(self) -> dict[str, Any]:
         return {
@@ -200,7 +200,7 @@ def main(request: dict[str, Any]) -> int:
     parent = request["parent"]
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal: the parent decides
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # taken between two events, see Stage
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # taken between two events, see ScenarioRun
     os.environ["PATH"] = search_path()
     try:
         if request.get("population"):
@@ -213,7 +213,7 @@ def main(request: dict[str, Any]) -> int:
             scenario = scenario.seen_from(request["where"])
         if own_user_namespace():
             die_with_parent(parent)  # forgotten when the credentials changed
-        Stage(scenario, Path(request["directory"]), _tell, request.get("beside", ())).play()
+        ScenarioRun(scenario, Path(request["directory"]), _tell, request.get("companion", ())).play()
     except (KacapError, OSError) as error:
         _tell({"step": "failed", "why": str(error)})
         return 1

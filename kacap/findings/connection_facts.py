@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from kacap.addresses import address_text
 from kacap.classify.kinds import Ending
 from kacap.findings import observed as bits
-from kacap.findings.observations import Watched
+from kacap.findings.observations import Observed
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Prober
 from kacap.wire.sequence import distance
 
@@ -55,7 +55,7 @@ class Reset:
         return self.about & bits.FORGED != 0
 
     @property
-    def stranger(self) -> bool:
+    def from_unknowing(self) -> bool:
         """Whether it is what only who has no such connection sends: no ACK, at the number of what it answers."""
         both = bits.BARE | bits.ANSWERS
         return self.about & both == both
@@ -123,12 +123,12 @@ UNKNOWN = object()
 
 
 @dataclass
-class Case:
-    """One connection as the findings see it: ``place`` is its row in ``watched``."""
+class ConnectionFacts:
+    """One connection as the findings see it: ``row`` is its row in ``observed``."""
 
     connection: Connection
-    watched: Watched
-    place: int
+    observed: Observed
+    row: int
     death: Any = UNKNOWN  # what ``idle.death_of`` found
 
     def end(self, from_a: bool) -> Endpoint:
@@ -138,8 +138,8 @@ class Case:
     @cached_property
     def _sides(self) -> tuple[Any, Any]:
         """What was observed of side b, and of side a."""
-        row = self.watched.observed
-        return SideFacts._make(row["b"][self.place].item()), SideFacts._make(row["a"][self.place].item())
+        row = self.observed.rows
+        return SideFacts._make(row["b"][self.row].item()), SideFacts._make(row["a"][self.row].item())
 
     def side(self, from_a: bool) -> Any:
         """Return the fields of SIDE_OBSERVED of side a or side b."""
@@ -159,11 +159,11 @@ class Case:
     @cached_property
     def _notes(self) -> list[Any]:
         """The NOTE rows of the connection, in order."""
-        notes, place = [], int(self.watched.observed["first_note"][self.place])
-        while place:
-            note: Any = _Note._make(self.watched.notes[place - 1].item())
+        notes, row = [], int(self.observed.rows["first_note"][self.row])
+        while row:
+            note: Any = _Note._make(self.observed.notes[row - 1].item())
             notes.append(note)
-            place = note.next
+            row = note.next
         return notes
 
     @cached_property
@@ -186,24 +186,24 @@ class Case:
         """Return the bytes of a side that waited longest for an acknowledgement, of those sent again often."""
         side, found = self.side(from_a), []
         if side.kept:
-            found.append(_outstanding(self.watched, side.kept, from_a))
+            found.append(_outstanding(self.observed, side.kept, from_a))
         if side.known & bits.HEAD and side.head_n >= bits.SUSPENDED_AFTER:
-            found.append(_open(self.watched, side, from_a))
+            found.append(_open(self.observed, side, from_a))
         return max(found, key=lambda one: one.end_ns - one.first_ns, default=None)
 
     @property
     def survived_ns(self) -> int:
         """The longest silence after which both sides were heard again, that a probe ended included."""
-        observed = int(self.watched.observed["survived_ns"][self.place])
-        return max([observed, *(prober.survived_ns for prober in self.connection.probers)])
+        survived = int(self.observed.rows["survived_ns"][self.row])
+        return max([survived, *(prober.survived_ns for prober in self.connection.probers)])
 
     @cached_property
     def killed(self) -> Killed | None:
-        """The silence at whose end the other side was found dead: only a stranger answered, or nobody did."""
-        row = self.watched.observed[self.place]
+        """The silence after which the other side was dead: only a host without the connection answered, or nobody."""
+        row = self.observed.rows[self.row]
         if row["killed_ns"]:
             killed_note = int(row["killed_note"])
-            reset = _reset(_Note._make(self.watched.notes[killed_note - 1].item()))
+            reset = _reset(_Note._make(self.observed.notes[killed_note - 1].item()))
             return Killed(int(row["killed_ns"]), int(row["killed_at_ns"]), bool(row["killed_from_a"]), reset)
         if not row["trial_ns"]:
             return None
@@ -229,9 +229,9 @@ def _unrolled(span: Any) -> tuple[list[FrameRef], list[int]]:
     return [frame_of(int(span.frames[i])) for i in order], [int(span.times_ns[i]) for i in order]
 
 
-def _outstanding(watched: Watched, place: int, from_a: bool) -> Outstanding:
+def _outstanding(observed: Observed, row: int, from_a: bool) -> Outstanding:
     """Return what a SPAN that is over says."""
-    span: Any = _Span._make(watched.spans[place - 1].item())
+    span: Any = _Span._make(observed.spans[row - 1].item())
     first = frame_of(span.first_frame) if span.first_frame else None
     return Outstanding(
         from_a, span.n, span.bytes, span.first_ns, span.last_ns, span.end_ns, span.how, bool(span.vain), first,
@@ -239,9 +239,9 @@ def _outstanding(watched: Watched, place: int, from_a: bool) -> Outstanding:
     )
 
 
-def _open(watched: Watched, side: Any, from_a: bool) -> Outstanding:
+def _open(observed: Observed, side: Any, from_a: bool) -> Outstanding:
     """Return what is known of bytes that nothing has acknowledged."""
-    span = _Span._make(watched.spans[side.span - 1].item())
+    span = _Span._make(observed.spans[side.span - 1].item())
     first = frame_of(side.head_frame) if side.head_frame else None
     reset = side.known & bits.PEER_RESET
     end_ns, how = (side.head_reset_ns, bits.RESET_BY_PEER) if reset else (side.resent_ns, bits.OPEN)
@@ -252,9 +252,9 @@ def _open(watched: Watched, side: Any, from_a: bool) -> Outstanding:
     )
 
 
-def episodes(case: Case, *endings: str) -> Iterator[tuple[Prober, Episode]]:
+def episodes(facts: ConnectionFacts, *endings: str) -> Iterator[tuple[Prober, Episode]]:
     """Yield the episodes of a connection that ended in one of the ways given."""
-    for prober in case.connection.probers:
+    for prober in facts.connection.probers:
         if prober.steady and Ending.ANSWERED not in endings:
             continue
         for episode in prober.episodes if Ending.ANSWERED in endings else prober.runs:

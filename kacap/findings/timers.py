@@ -7,12 +7,12 @@ from itertools import groupby, pairwise
 
 from kacap.classify.kinds import Ending
 from kacap.findings import observed as bits
-from kacap.findings.case import Beat, Case, Claim, Outstanding, frame_of
+from kacap.findings.connection_facts import Beat, Claim, ConnectionFacts, Outstanding, frame_of
 from kacap.findings.context import Context
 from kacap.findings.idle import death_of, is_lively
 from kacap.findings.screening import SMALL_BYTES
 from kacap.model import Prober
-from kacap.timing.verdicts import DIFFERS, band_ns
+from kacap.timing.judging import DIFFERS, band_ns
 from kacap.units import between, counted, duration, moment
 
 SECOND_NS = 1_000_000_000
@@ -24,18 +24,18 @@ MIXED = 4  # runs of gaps of one group: fewer, and the timer was changed once
 BACK_OFF = 2.5  # the next retransmission comes after twice the last gap, and the capture's end may be late
 
 
-def suspended(case: Case, context: Context) -> Iterator[Claim]:
+def suspended(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """Bytes are unacknowledged and sent again: Linux sends no keepalive then, retransmission decides when it ends.
 
     Where both sides send in vain, that is one finding; where a box forgot the connection, that is the finding.
     """
-    death = death_of(case)
+    death = death_of(facts)
     if death is not None and not death.by_reset and is_lively(death, context):
         return  # the silence before it is the cause: another row
-    found = [one for one in map(case.outstanding, (True, False)) if one and _is_worth(case, one, context)]
+    found = [one for one in map(facts.outstanding, (True, False)) if one and _is_worth(facts, one, context)]
     found.sort(key=lambda one: one.first_ns - one.end_ns)
     for waits in found[:1]:
-        sender, peer = case.end(waits.from_a), case.end(not waits.from_a)
+        sender, peer = facts.end(waits.from_a), facts.end(not waits.from_a)
         again = f"sent again {counted(waits.n, 'time')}{_last_gaps(waits)}"
         if waits.vain:
             sentence = (
@@ -46,8 +46,8 @@ def suspended(case: Case, context: Context) -> Iterator[Claim]:
         else:
             sentence = (
                 f"unacknowledged data on {sender}: {waits.bytes:,} B to {peer} were unacknowledged for "
-                f"{duration(_out_ns(waits))}, {again}{_how(case, waits)}; Linux sends no keepalive probe "
-                f"meanwhile{_both(case, found)}{_prediction(case, waits, context)}"
+                f"{duration(_out_ns(waits))}, {again}{_how(facts, waits)}; Linux sends no keepalive probe "
+                f"meanwhile{_both(facts, found)}{_prediction(facts, waits, context)}"
             )
         first = [waits.first_frame] if waits.first_frame else []
         yield Claim(sentence, [*first, *waits.frames])
@@ -58,11 +58,11 @@ def _out_ns(waits: Outstanding) -> int:
     return (waits.last_ns if waits.how == bits.OPEN else waits.end_ns) - waits.first_ns
 
 
-def _is_worth(case: Case, waits: Outstanding, context: Context) -> bool:
+def _is_worth(facts: ConnectionFacts, waits: Outstanding, context: Context) -> bool:
     """Return whether bytes waited longer than an idle that is known, or for a time worth telling."""
-    side = case.end(waits.from_a)
-    known = [p.idle.observed[0] for p in case.connection.probers if p.side == side and p.idle.observed]
-    expected = context.expected(case.connection)
+    side = facts.end(waits.from_a)
+    known = [p.idle.observed[0] for p in facts.connection.probers if p.side == side and p.idle.observed]
+    expected = context.expected(facts.connection)
     if expected is not None and expected.idle is not None:
         known.append(expected.idle * SECOND_NS)
     return _out_ns(waits) >= min(known, default=WORTH_NS)
@@ -74,9 +74,9 @@ def _last_gaps(waits: Outstanding) -> str:
     return f" (last gaps {', '.join(gaps)})" if gaps else ""
 
 
-def _how(case: Case, waits: Outstanding) -> str:
+def _how(facts: ConnectionFacts, waits: Outstanding) -> str:
     """Return what ended the wait, in words."""
-    sender, peer = case.end(waits.from_a), case.end(not waits.from_a)
+    sender, peer = facts.end(waits.from_a), facts.end(not waits.from_a)
     return {
         bits.OPEN: ", to the end of what was captured of it",
         bits.ACKED: ", then acknowledged",
@@ -86,53 +86,53 @@ def _how(case: Case, waits: Outstanding) -> str:
     }[waits.how]
 
 
-def _both(case: Case, found: list[Outstanding]) -> str:
+def _both(facts: ConnectionFacts, found: list[Outstanding]) -> str:
     """Say that the other side waits too."""
     if len(found) < 2:
         return ""
     other = found[1]
-    return f"; {other.bytes:,} B of {case.end(other.from_a)} waited as well, for {duration(_out_ns(other))}"
+    return f"; {other.bytes:,} B of {facts.end(other.from_a)} waited as well, for {duration(_out_ns(other))}"
 
 
-def _prediction(case: Case, waits: Outstanding, context: Context) -> str:
+def _prediction(facts: ConnectionFacts, waits: Outstanding, context: Context) -> str:
     """Say when such bytes will end the connection: only of what waits at the end of the capture and goes on."""
     if waits.how != bits.OPEN:
         return ""
     last = waits.times_ns[-1] - waits.times_ns[-2] if len(waits.times_ns) > 1 else 0
-    expected = context.expected(case.connection)
+    expected = context.expected(facts.connection)
     by_user = expected.user_timeout_ns if expected is not None else None
     ends_ns = by_user or RETRIES_NS
     if context.last_ns - waits.last_ns > BACK_OFF * last or context.last_ns > waits.first_ns + ends_ns:
         return ""
     more, why = ("", "TCP_USER_TIMEOUT") if by_user else (" or more", "tcp_retries2=15 on Linux")
     at = moment(waits.first_ns + ends_ns)
-    return f"; {case.end(waits.from_a)} gives up {duration(ends_ns)}{more} after the first sending ({why}), at {at}"
+    return f"; {facts.end(waits.from_a)} gives up {duration(ends_ns)}{more} after the first sending ({why}), at {at}"
 
 
-def heartbeat(case: Case, context: Context) -> Iterator[Claim]:
+def heartbeat(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """Small data at a regular cadence keeps a connection from ever being idle: keepalive never fires."""
-    connection = case.connection
+    connection = facts.connection
     expected = context.expected(connection)
     idle = expected.idle if expected is not None else None
-    found = [from_a for from_a in (True, False) if _masks(case, case.beat(from_a), idle)]
+    found = [from_a for from_a in (True, False) if _masks(facts, facts.beat(from_a), idle)]
     if connection.probers or not found:
         return
     # Of two sides the one that is answered: more messages, or the earlier.
-    from_a = max(found, key=lambda one: (case.beat(one).n, -case.side(one).beat_ns))
-    beat = case.beat(from_a)
+    from_a = max(found, key=lambda one: (facts.beat(one).n, -facts.side(one).beat_ns))
+    beat = facts.beat(from_a)
     answer = f" and {beat.answer_bytes} B back" if beat.answer_bytes else ", one way"
     fires = f"an idle of {idle} s" if idle is not None else "a longer idle"
     sentence = (
-        f"{case.end(from_a)} > {case.end(not from_a)} is kept alive by data of the application, not by TCP: "
+        f"{facts.end(from_a)} > {facts.end(not from_a)} is kept alive by data of the application, not by TCP: "
         f"{beat.bytes} B{answer} every {between(beat.least_ns, beat.most_ns)} ({beat.n + 1} times in a row, longest "
         f"silence {duration(connection.longest_silence_ns)}); a keepalive with {fires} never fires"
     )
     yield Claim(sentence, [frame_of(beat.first_frame), frame_of(beat.last_frame)])
 
 
-def _masks(case: Case, beat: Beat, idle: int | None) -> bool:
+def _masks(facts: ConnectionFacts, beat: Beat, idle: int | None) -> bool:
     """Return whether messages are regular, small, far enough apart to matter, and most of what was watched."""
-    connection = case.connection
+    connection = facts.connection
     if beat.n < bits.REGULAR_GAPS or max(beat.bytes, beat.answer_bytes) > SMALL_BYTES:
         return False
     if 2 * beat.n * beat.least_ns < connection.last_ns - connection.first_ns:
@@ -142,20 +142,20 @@ def _masks(case: Case, beat: Beat, idle: int | None) -> bool:
     return beat.least_ns >= WORTH_NS
 
 
-def never_probed(case: Case, context: Context) -> Iterator[Claim]:
+def never_probed(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """Silent for longer than the expected idle and its lateness, and still no probe."""
-    unprobed = case.connection.unprobed
-    if unprobed is not None and unprobed.verdict == DIFFERS and not case.connection.probers:
+    unprobed = facts.connection.unprobed
+    if unprobed is not None and unprobed.verdict == DIFFERS and not facts.connection.probers:
         sentence = (
-            f"{case.connection.a} > {case.connection.b}: idle is expected to be {unprobed.expected} s, and nobody "
+            f"{facts.connection.a} > {facts.connection.b}: idle is expected to be {unprobed.expected} s, and nobody "
             f"probed: {unprobed.why}; keepalive is likely off on this socket"
         )
         yield Claim(sentence, [])
 
 
-def other_side_only(case: Case, context: Context) -> Iterator[Claim]:
+def other_side_only(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """Somebody probes, but not the side that is expected to."""
-    expected, connection = context.expected(case.connection), case.connection
+    expected, connection = context.expected(facts.connection), facts.connection
     if expected is None or expected.side is None:
         return
     ends = expected.ends(connection)
@@ -171,19 +171,19 @@ def other_side_only(case: Case, context: Context) -> Iterator[Claim]:
         yield Claim(sentence, [probe.frame for episode in prober.episodes[:3] for probe in episode.probes[:1]])
 
 
-def two_timers(case: Case, context: Context) -> Iterator[Claim]:
+def two_timers(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """The silences before one side's probes fall into two groups, by turns, that no single timer makes.
 
     Groups that follow each other are one timer that was set anew; where replies did not reach the prober, the gaps are
     those of idle and interval.
     """
-    for prober in case.connection.probers:
+    for prober in facts.connection.probers:
         in_order = _idle_gaps(prober) if not prober.idle.candidates else []
         gaps = sorted(in_order)
         if len(gaps) < FEWEST or prober.unheard:
             continue
-        jump, place = max((b - a, i + 1) for i, (a, b) in enumerate(pairwise(gaps)))
-        low, high = gaps[:place], gaps[place:]
+        jump, cut = max((b - a, i + 1) for i, (a, b) in enumerate(pairwise(gaps)))
+        low, high = gaps[:cut], gaps[cut:]
         tight = all(group[-1] - group[0] < 0.1 * group[0] for group in (low, high))
         mixed = len(list(groupby(in_order, key=lambda gap: gap <= low[-1]))) >= MIXED
         if tight and mixed and min(len(low), len(high)) >= 2 and jump > 0.2 * gaps[0]:

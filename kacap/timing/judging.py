@@ -53,7 +53,7 @@ def judge(prober: Prober, expectation: Expectation) -> None:
 
 
 def may_have_timed_out(expectation: Expectation | None) -> bool:
-    """Return whether ``judge`` may yet find that a user timeout ended a run that was given up: if one is expected."""
+    """Return whether ``judge`` may yet find that a user timeout, if one is expected, ended a run that was given up."""
     return expectation is not None and bool(expectation.user_timeout_ns)
 
 
