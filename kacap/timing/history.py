@@ -19,7 +19,6 @@ SAME_NS = 20_000_000
 CROSSING_NS = 200_000_000  # what the capture shows so shortly before a probe had not reached the prober yet
 
 # FIRING["flags"], STEP["flags"]; HISTORY["flags"] holds all that occurred
-UNHEARD = 1  # a reply that the capture shows did not reach the prober (its TSecr stays behind); heard_ns lacks it
 UNSEEN = 2  # the prober heard or sent something that the capture lacks since its firing before
 EXACT = 4  # timestamps prove that what the capture shows is what the prober heard
 ABORT = 16  # no probe: the RST with which the prober gave up
