@@ -101,7 +101,7 @@ def _take_probe(middle: Row, event: Row) -> None:
     side = 1 - event.from_a
     number = _prober_of(middle, event, side)
     prober = middle.probers[number]
-    _fire(middle, number, event, event.hints & ~UNHEARD)  # what it heard is corrected already
+    _fire(middle, number, event, event.hints & ~np.uint8(UNHEARD))  # what it heard is corrected already
     if prober.run_n and (prober.run_spoken or (prober.run_unheard and not event.hints & UNHEARD)):
         _end(middle, number, event, _KEEP)
     elif prober.run_n and event.hints & HEARD_UNSEEN:
@@ -215,7 +215,7 @@ def _take_abort(middle: Row, number: Row, event: Row) -> None:
         _end(middle, number, event, _CLOSED)
         return
     if not prober.run_spoken:
-        _fire(middle, number, event, (event.hints & ~UNHEARD) | ABORT)
+        _fire(middle, number, event, (event.hints & ~np.uint8(UNHEARD)) | ABORT)
     _end(middle, number, event, _REFUSED if prober.refused_frame else _GAVE_UP)
 
 
