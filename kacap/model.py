@@ -228,6 +228,11 @@ class Connection:
     _verdict: Verdict | Callable[[], Verdict] | None = field(default=None, repr=False, compare=False)
 
     @property
+    def observed_ns(self) -> int:
+        """For how long it was observed: until it closed, or until the capture ended."""
+        return max(self.observed_until_ns, self.last_ns) - self.first_ns
+
+    @property
     def verdict(self) -> Verdict:
         """The gravest true thing about it, made when it is first asked for."""
         if callable(self._verdict):

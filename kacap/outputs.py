@@ -133,7 +133,7 @@ def refuse_inputs(path: str | Path, inputs: Iterable[str]) -> None:
             with suppress(OSError, ValueError):
                 read = os.fstat(sys.stdin.fileno()) if name == "-" else Path(name).stat()
                 if stat.S_ISREG(read.st_mode) and os.path.samestat(read, written):
-                    raise UsageError(f"{_named(path)}: is what is read; name another file")
+                    raise UsageError(f"{_named(path)}: output would overwrite the input; name another file")
 
 
 def _look(target: Path) -> os.stat_result | None:

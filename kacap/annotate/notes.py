@@ -64,7 +64,7 @@ def _not_a_keepalive(segment: SegmentRecord) -> str:
 
 def _verdict(connection: Connection) -> str:
     """Return what is said about a whole connection."""
-    other = "".join(f"; other side: {of_prober(prober).sentence}" for prober in gravest(connection)[1:])
+    other = "".join(f"; peer: {of_prober(prober).sentence}" for prober in gravest(connection)[1:])
     return f"connection {connection.connection}: {connection.verdict.sentence}{other}"
 
 

@@ -37,7 +37,7 @@ COMMANDS = {
     "plan": ("kacap.commands.plan:plan", "Choose settings that hold, and write them in each product's words."),
     "report": ("kacap.commands.report:report", "Write one HTML page: verdicts, findings, charts, connections."),
     "annotate": ("kacap.commands.annotate:annotate", "Write a capture again, its frames of evidence commented."),
-    "doctor": ("kacap.commands.doctor:doctor", "Say what works on this machine, what does not, and what mends it."),
+    "doctor": ("kacap.commands.doctor:doctor", "Say what works on this machine, what does not, and what fixes it."),
     "lab": ("kacap.commands.lab:lab", "Make real keepalive traffic on demand, and record it."),
 }
 

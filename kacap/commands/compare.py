@@ -79,6 +79,6 @@ def _places(first: str, second: str, options: dict[str, Any]) -> tuple[Iterable[
 def _names(first: str, second: str) -> tuple[str, str]:
     """Return short names for the two sites: the file names where they differ, else the whole paths."""
     if first == second:
-        raise UsageError(f"{first} is named twice; name the captures of two places")
+        raise UsageError(f"{first} is named twice; name the captures of two sites")
     short = PurePath(first).name, PurePath(second).name
     return short if short[0] != short[1] else (first, second)

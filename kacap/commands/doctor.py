@@ -1,4 +1,4 @@
-"""``kacap doctor``: what works on this machine, what does not, and the command that mends it."""
+"""``kacap doctor``: what works on this machine, what does not, and the command that fixes it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kacap.errors import EXIT_DONE
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
 def doctor(as_json: bool) -> int:
-    """Say what works on this machine, what does not, and what mends it.
+    """Say what works on this machine, what does not, and what fixes it.
 
     Opens the loopback interface for a moment, with each engine that `kacap live` could use; changes nothing.
     """
@@ -27,6 +27,6 @@ def doctor(as_json: bool) -> int:
     for check in found:
         sign = "ok" if check.works else "--"
         click.echo(f"{sign}  {check.name:<{width}}  {check.found}")
-        if check.mend:
-            click.echo(f"{'':<{width + 6}}mend: {check.mend}")
+        if check.fix:
+            click.echo(f"{'':<{width + 6}}fix: {check.fix}")
     return EXIT_DONE

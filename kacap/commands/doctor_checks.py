@@ -1,4 +1,4 @@
-"""What the doctor looks at: one function for each thing, each with what was found and what mends it."""
+"""What the doctor looks at: one function for each thing, each with what was found and what fixes it."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ CLONE_NEWUSER = 0x10000000
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing: whether it works, what was found, and the command that mends it (None: nothing to mend)."""
+    """One thing: whether it works, what was found, and the command that fixes it (None: nothing to fix)."""
 
     name: str
     works: bool
     found: str
-    mend: str | None = None
+    fix: str | None = None
 
 
 def checks() -> list[Check]:
@@ -53,14 +53,14 @@ def engines() -> Iterator[Check]:
         try:
             open_live([LOOPBACK], engine=name).close()
         except KacapError as error:
-            yield Check(f"engine {name}", False, str(error).split("Try:")[0].strip(), _mend_engine(name))
+            yield Check(f"engine {name}", False, str(error).split("Try:")[0].strip(), _fix_engine(name))
             continue
         words = "works" if chosen else "works: kacap live uses it (--engine auto)"
         chosen = True
         yield Check(f"engine {name}", True, words)
 
 
-def _mend_engine(name: str) -> str:
+def _fix_engine(name: str) -> str:
     """Return what to do for an engine that cannot open the loopback interface."""
     if name == "dumpcap" and not (find_program("dumpcap") or find_program("tcpdump")):
         return "sudo apt install tcpdump"
@@ -76,8 +76,8 @@ def capture_rights() -> Check:
     if not LINUX:
         return Check("capture rights", os.access("/dev/bpf0", os.R_OK), "read access to /dev/bpf*", None)
     words = f"CapEff {effective():#x}, CAP_NET_RAW {'is' if has('CAP_NET_RAW') else 'is not'} in it"
-    mend = None if has("CAP_NET_RAW") else f"{RUN_AS_ROOT}; or: {RUN_WITH_RIGHT}"
-    return Check("capture rights", has("CAP_NET_RAW"), words, mend)
+    fix = None if has("CAP_NET_RAW") else f"{RUN_AS_ROOT}; or: {RUN_WITH_RIGHT}"
+    return Check("capture rights", has("CAP_NET_RAW"), words, fix)
 
 
 def given_up() -> Check:

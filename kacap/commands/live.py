@@ -49,8 +49,8 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 @click.option("--json", "as_json", is_flag=True, help="Write JSON Lines, one record each.")
 @click.option("--segments", type=click.Choice(["events", "all", "none"]), default="events", show_default=True,
               help="Segment records in --json: all, none, or all but data and plain ACKs.")  # fmt: skip
-@click.option("-t", "stamps", count=True, help="-t no time, -tt since 1970, -ttt since the line before, -tttt with "
-              "date, -ttttt since the first line.")  # fmt: skip
+@click.option("-t", "stamps", count=True, help="Times are UTC: -t none, -tt since 1970, -ttt since the line before, "
+              "-tttt with date, -ttttt since the first line.")  # fmt: skip
 @click.option("-q", "brief", is_flag=True, help="Only what goes wrong; a short summary.")
 @click.option("-v", "verbose", count=True, help="Show every run of unanswered probes in the summary.")
 @click.option("-l", "lines", is_flag=True, help="Accepted as in tcpdump: lines are never held back.")

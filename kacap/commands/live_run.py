@@ -34,6 +34,7 @@ from kacap.report.records import RecordWriter
 from kacap.report.screen import Screen
 
 ANSWERS_FOR_VERDICT = 3
+KEPT_EPISODES = 4096  # of each prober: the summary of a watch of weeks needs no more
 
 Options = dict[str, Any]
 
@@ -82,7 +83,9 @@ def _announce(source: LiveSource, options: Options) -> None:
     """Say on stderr what is listened to, as tcpdump does."""
     if options["stream"] is None:
         size = f"snapshot length {source.snaplen} bytes"
-        tell(f"kacap: listening on {', '.join(source.files)}, {size}, engine {source.engine}")
+        zone = "" if options["as_json"] else Clock(options["stamps"]).zone
+        parts = [f"listening on {', '.join(source.files)}", size, f"engine {source.engine}", *filter(None, [zone])]
+        tell(f"kacap: {', '.join(parts)}")
 
 
 @contextlib.contextmanager
@@ -120,6 +123,7 @@ class Run:
         self.colored = colored(options["color"], self.out)
         records = RecordWriter(self.out, source.files, flush=True)
         self.analyzer = Analyzer(
+            keep_episodes=KEPT_EPISODES,
             sink=records.news if options["as_json"] else _ignore,
             segments=options["segments"] if options["as_json"] else "events",
             expect=sockets.of_connection if sockets is not None else None,
@@ -161,6 +165,7 @@ class Run:
             self.screen.draw(rows, source.now_ns, self._foot())
         elif not self.options["as_json"]:
             self.lines.write(events)
+        self.analyzer.forget()
         if self._over():
             source.stop()
 

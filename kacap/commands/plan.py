@@ -81,7 +81,7 @@ def _table(file: str | None) -> tuple[Limit, ...]:
     except OSError as error:
         raise KacapError(f"{file}: {(error.strerror or str(error)).lower()}") from None
     except UnicodeDecodeError:
-        raise UsageError(f"{file}: no TOML: not UTF-8") from None
+        raise UsageError(f"{file}: not valid TOML: not UTF-8") from None
     return parse_limits(text, file)
 
 

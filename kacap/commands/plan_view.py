@@ -67,7 +67,7 @@ def write_list(table: Sequence[Limit], out: TextIO) -> None:
     """Write the known limits, the shortest first, and the names of the products."""
     print(f"{'limit':<20}{'idle, s':>9}  {'keepalive':<11}what, range, after it, source", file=out)
     for row in sorted(table, key=lambda row: row.seconds):
-        effect = "refreshes" if row.refreshed else "in vain"
+        effect = "refreshes" if row.refreshed else "no effect"
         spread = f" ({row.range})" if row.range else ""
         _paragraph(
             f"{row.id:<20}{row.seconds:>9,}  {effect:<11}", f"{row.what}{spread}; then {row.after} {_source(row)}", out

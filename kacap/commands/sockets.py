@@ -112,9 +112,9 @@ def _print_changes(look: Look, limit: Behind | None) -> None:
     """Print a line for each socket that there is, and from then on for each that comes (+), changes (~) or goes (-)."""
     from kacap.commands.sockets_view import head, row
 
-    click.echo("  ".join(["TIME    ", " ", *head(limit)]))
+    click.echo("  ".join(["UTC     ", " ", *head(limit)]))
     for sign, state in _changes(look):
-        click.echo("  ".join([time.strftime("%H:%M:%S"), sign, *row(state, limit)]))
+        click.echo("  ".join([time.strftime("%H:%M:%S", time.gmtime()), sign, *row(state, limit)]))
 
 
 def _changes(look: Look) -> Iterator[tuple[str, SocketState]]:

@@ -63,7 +63,7 @@ class Behind(NamedTuple):
             return f"Keepalives do not refresh {self.limit.what}: it ends what carries no data for {limit}."
         late = sum(self.warning(state) is not None for state in connected)
         unknown = sum(_unknown(state, self) for state in connected)
-        line = f"{late:,} of {len(connected):,} would outlive a {duration(self.limit_ns)} idle timeout unnoticed"
+        line = f"{late:,} of {len(connected):,} would be dropped silently by a {duration(self.limit_ns)} idle timeout"
         return line + (f"; of {unknown:,} it is not known." if unknown else ".")
 
 

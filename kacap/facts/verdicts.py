@@ -294,4 +294,4 @@ def of_prober(prober: Prober) -> Verdict:
     said = _SENTENCES[Ending(prober.ending)](prober)
     if prober.grade != Grade.AMBIGUOUS.word:
         return said
-    return Verdict(f"{said.sentence} (ambiguous: these may be no keepalives)", "doubt")
+    return Verdict(f"{said.sentence} (ambiguous: may not be keepalives)", "doubt")

@@ -99,7 +99,7 @@ def summary(outcome: Outcome, analysis: Analysis) -> str:
     if outcome.answer == NO_EVIDENCE:
         return f"{outcome.answer}: {shortage(outcome, analysis)}"
     if outcome.quiet:
-        line += f"; {outcome.quiet:,} more too quiet to say"
+        line += f"; {outcome.quiet:,} not silent long enough to judge"
     return line
 
 

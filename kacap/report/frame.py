@@ -69,7 +69,7 @@ def _lines(analysis: Analysis, heard: Neighbourhood) -> list[str]:
     title = row.title.upper() + (", not a keepalive" if found.kind in NOT_KEEPALIVES else "")
     facts = [
         ("why", found.reason),
-        ("evidence", _evidence(found)),
+        ("confidence", _confidence(found)),
         ("rule", f"{row.rule} ({row.source})"),
         ("mistaken for", row.mistaken_for),
         *_story(analysis, found),
@@ -82,7 +82,7 @@ def _lines(analysis: Analysis, heard: Neighbourhood) -> list[str]:
     ]
 
 
-def _evidence(found: SegmentRecord) -> str:
+def _confidence(found: SegmentRecord) -> str:
     """Return the grade in words; only a probe's grade has more to say than its name."""
     probing = found.kind in (Kind.PROBE.word, Kind.WINDOW_PROBE.word) or found.grade != Grade.PROVEN.word
     return GRADES[found.grade] if probing else found.grade

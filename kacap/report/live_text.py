@@ -1,9 +1,12 @@
-"""The plain lines of ``kacap live``: one for each thing that happens, with the times of tcpdump's -t."""
+"""The plain lines of ``kacap live``: one for each thing that happens, with the times of tcpdump's -t, but in UTC.
+
+The summary and the records are in UTC as well.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TextIO
 
 from kacap.report.live_events import LiveEvent
@@ -15,12 +18,17 @@ QUIET = ("bad", "doubt")  # the moods that -q shows
 
 
 class Clock:
-    """Writes times as tcpdump's -t to -ttttt do; ``level`` counts the letters."""
+    """Writes times as tcpdump's -t to -ttttt do, dates and times of day in UTC; ``level`` counts the letters."""
 
     def __init__(self, level: int) -> None:
         self.level = level
         self._first_ns: int | None = None
         self._last_ns = 0
+
+    @property
+    def zone(self) -> str:
+        """What to say of the times before the first line: the zone of a time of day, else nothing."""
+        return "times in UTC" if self.level in (0, 4) else ""
 
     def stamp(self, time_ns: int) -> str:
         """Return a time (nanoseconds since 1970) and a space, or nothing with -t."""
@@ -35,7 +43,7 @@ class Clock:
         if self.level in (3, 5):
             return _span(since_ns)
         date = "%Y-%m-%d " if self.level == 4 else ""
-        return f"{datetime.fromtimestamp(time_ns // SECOND_NS):{date}%H:%M:%S}.{_micros(time_ns)} "
+        return f"{datetime.fromtimestamp(time_ns // SECOND_NS, UTC):{date}%H:%M:%S}.{_micros(time_ns)} "
 
 
 class Lines:

@@ -1,4 +1,4 @@
-"""What endings and grades are called, in one place; verdicts are in ``facts.verdicts``."""
+"""What endings, grades and observation are called, each once; verdicts are in ``facts.verdicts``."""
 
 from __future__ import annotations
 
@@ -6,42 +6,59 @@ from dataclasses import dataclass
 
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending, Grade
+from kacap.model import Connection
+from kacap.units import duration, moment
 
 
 @dataclass(frozen=True, slots=True)
 class EndingRow:
-    """How grave an ending is (0: gravest), its short name in totals, and what it means for the peer."""
+    """An ending's short name in totals, and what it means for the peer."""
 
-    severity: int
     total: str
     meaning: str
 
 
 ENDINGS = {
-    Ending.GAVE_UP: EndingRow(
-        0, "gave up", "the peer crashed or was cut off; the prober's application sees ETIMEDOUT"
-    ),
+    Ending.GAVE_UP: EndingRow("gave up", "the peer crashed or was cut off; the prober's application sees ETIMEDOUT"),
     Ending.USER_TIMEOUT: EndingRow(
-        1, "gave up early", "given up before the count (TCP_USER_TIMEOUT); the prober's application sees ETIMEDOUT"
+        "gave up early", "given up before the count (TCP_USER_TIMEOUT); the prober's application sees ETIMEDOUT"
     ),
     Ending.RESET: EndingRow(
-        2, "reset", "the peer restarted or closed, or a box in between forgot the connection and speaks for it"
+        "reset", "the peer restarted or closed, or a box in between forgot it and sent the RST in its name"
     ),
     Ending.UNREACHABLE: EndingRow(
-        3, "unreachable", "ICMP errors quoted the probes: the peer may be up, but no packet gets there"
+        "unreachable", "ICMP errors quoted the probes: the peer may be up, but no packet gets there"
     ),
-    Ending.OPEN: EndingRow(4, "still waiting", "the capture ended before an answer or a reset"),
-    Ending.RESUMED: EndingRow(5, "resumed", "the peer spoke again without answering the probe itself"),
-    Ending.CLOSED: EndingRow(6, "closed", "the connection was closed while a probe waited"),
-    Ending.ANSWERED: EndingRow(7, "all answered", "the peer is up"),
+    Ending.OPEN: EndingRow("still waiting", "the capture ended before an answer or a reset"),
+    Ending.RESUMED: EndingRow("resumed", "the peer spoke again without answering the probe itself"),
+    Ending.CLOSED: EndingRow("closed", "the connection was closed while a probe waited"),
+    Ending.ANSWERED: EndingRow("all answered", "last probe answered"),
 }
 
 GRADES = {
-    Grade.PROVEN.word: "proven: the sequence numbers of both sides were seen",
-    Grade.ANSWERED.word: "answered: the capture began mid-connection; each reply acknowledges one more than its probe",
-    Grade.PATTERNED.word: "patterned: never answered, but the same bare ACK repeats at keepalive gaps",
-    Grade.AMBIGUOUS.word: "ambiguous: it may be a window probe, a stray ACK or a late retransmission",
+    Grade.PROVEN.word: "certain (proven): the sequence numbers of both sides were captured",
+    Grade.ANSWERED.word: "high (answered): starts mid-connection; each reply acknowledges one more than its probe",
+    Grade.PATTERNED.word: "low (patterned): never answered; the same pure ACK repeats at keepalive gaps",
+    Grade.AMBIGUOUS.word: "very low (ambiguous): may be a window probe, a stray ACK or a late retransmission",
 }
+
+
+def ending_words(ending: str) -> str:
+    """Return an ending with what it means for the peer: ``gave-up: the peer crashed or ...``."""
+    meaning = ENDINGS[Ending(ending)].meaning
+    return meaning if ending == Ending.ANSWERED else f"{ending}: {meaning}"
+
+
+def began_words(connection: Connection) -> str:
+    """Return whether the beginning of a connection was captured, in words."""
+    return "handshake captured" if connection.began_in_capture else "starts mid-connection"
+
+
+def observed_words(connection: Connection) -> str:
+    """Return when a connection was observed, for how long, and whether from its beginning."""
+    observed = duration(connection.observed_ns)
+    number = f"connection {connection.connection}"
+    return f"{moment(connection.first_ns)}, for {observed}, {began_words(connection)} ({number})"
 
 
 def missed_word(analysis: Analysis) -> str:

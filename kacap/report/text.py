@@ -16,7 +16,7 @@ from kacap.facts.runs import gave_up_ns, unanswered
 from kacap.facts.standing import by_gravity, gravest, numbers_of
 from kacap.facts.verdicts import of_prober
 from kacap.model import Connection, Episode, Finding, Prober
-from kacap.report.sentences import ENDINGS, GRADES, missed_word
+from kacap.report.sentences import GRADES, ending_words, missed_word, observed_words
 from kacap.report.settings import setting
 from kacap.units import between, clean, counted, duration, moment
 
@@ -41,7 +41,8 @@ def render(
     """Write the report to ``out``.
 
     ``all_connections`` shows every connection that the analysis kept, not only the gravest twenty; ``brief`` one line
-    for each; ``verbose`` every run of unanswered probes, not only the last. ``color`` adds ANSI colours.
+    for each; ``verbose`` every run of unanswered probes, not only the last, and the kernel's HZ. ``color`` adds ANSI
+    colours.
     """
     for line, mood in _lines(analysis, all_connections, brief, verbose):
         text = clean(line)
@@ -93,17 +94,9 @@ def _block(analysis: Analysis, connection: Connection, brief: bool, verbose: boo
     if brief:
         return
     if len(probers) == 1:
-        watched = duration(connection.last_ns - connection.first_ns)
-        yield f"  {'other side':<{KEY}}{probers[0].peer}: no keepalive seen in {watched}", ""
-    yield f"  {'seen':<{KEY}}{_seen(connection)}", ""
+        yield f"  {'peer':<{KEY}}{probers[0].peer} sent no probes in {duration(connection.observed_ns)}", ""
+    yield f"  {'observed':<{KEY}}{observed_words(connection)}", ""
     yield from _findings(analysis, connection.connection)
-
-
-def _seen(connection: Connection) -> str:
-    """Return when a connection was seen, for how long, and from where on."""
-    began = "from its SYN" if connection.began_in_capture else "its start was not captured"
-    watched = duration(connection.last_ns - connection.first_ns)
-    return f"{moment(connection.first_ns)}, for {watched}, {began} (connection {connection.connection})"
 
 
 def _facts(analysis: Analysis, prober: Prober, verbose: bool) -> Iterator[tuple[str, str]]:
@@ -116,15 +109,15 @@ def _facts(analysis: Analysis, prober: Prober, verbose: bool) -> Iterator[tuple[
     silent = [episode for episode in prober.runs if unanswered(episode)]
     for episode in silent if verbose else silent[-1:]:
         yield "silence", _silence(analysis, episode)
-    yield "ending", f"{prober.ending}: {ENDINGS[Ending(prober.ending)].meaning}"
-    yield "evidence", GRADES.get(prober.grade, prober.grade)
+    yield "ending", ending_words(prober.ending)
+    yield "confidence", GRADES.get(prober.grade, prober.grade)
     for name in ("idle", "interval", "count", "user_timeout"):
         if (words := setting(name, getattr(prober, name))) is not None:
             yield name.removeprefix("user_"), words
     clock = analysis.clocks.get(prober.side.address, set())
-    if 0 < len(clock) < CLOCKS and prober.idle.candidates:
-        ticks = " or ".join(f"{hz:,}" for hz in sorted(clock))
-        yield "clock", f"{ticks} ticks a second (Linux HZ), by how late the timers of {prober.side.address} fire"
+    if verbose and 0 < len(clock) < CLOCKS and prober.idle.candidates:
+        rates = " or ".join(map(str, sorted(clock)))
+        yield "clock", f"kernel HZ of {prober.side.address}: {rates} (from timer lateness)"
 
 
 def _numbers(analysis: Analysis, prober: Prober) -> str:
@@ -168,8 +161,8 @@ def _others(analysis: Analysis, everything: bool) -> Iterator[Line]:
     """Yield what is to say about the connections on which nobody probes: one line, or each of them."""
     kept = [c for c in analysis.connections if not c.probers] if everything else []
     for connection in kept:
-        silence, watched = duration(connection.longest_silence_ns), duration(connection.last_ns - connection.first_ns)
-        yield f"{connection.a} - {connection.b}: no keepalive in {watched}, longest silence {silence}", ""
+        silence, observed = duration(connection.longest_silence_ns), duration(connection.observed_ns)
+        yield f"{connection.a} - {connection.b}: no probes in {observed}, longest silence {silence}", ""
     if analysis.unprobed.connections:
         yield _unprobed(analysis), ""
 

@@ -168,5 +168,5 @@ def _duration(text: str, one: Stated) -> tuple[Fraction, str]:
     """Return a duration in nanoseconds, and its unit as written; a bare number is seconds."""
     matched = _DURATION.fullmatch(text.lower())
     if matched is None or (matched[2] and matched[2] not in UNITS_NS):
-        raise UsageError(f"{one.origin}: {one.name}={text} is no duration: 60, 60s, 2m, 2h (ms, s, m, h)")
+        raise UsageError(f"{one.origin}: {one.name}={text}: not a duration: 60, 60s, 2m, 2h (ms, s, m, h)")
     return Fraction(matched[1]) * UNITS_NS[matched[2] or "s"], matched[2]

@@ -58,6 +58,7 @@ HISTORY = np.dtype(
         ("shape_n", "i1"),  # how many moments were heard in it, -1: not known
         ("began", "u1"),  # the capture shows the connection's SYN
         ("flags", "u1"),
+        ("holes", "u1"),  # 1: probes of a run that was given up may be missing, as IP IDs or timestamps show
         ("exhausted_n", "<i4"), ("exhausted_min", "<i4"), ("exhausted_max", "<i4"), ("longest_run", "<i4"),
         ("inexact", "<i4"),  # firings of which it is not proven that the capture shows all that the prober had heard
     ],
@@ -163,6 +164,8 @@ def take_run_end(history: Row, length: Row, exhausted: Row) -> None:
         return
     if history.exhausted_n == 0 or length < history.exhausted_min:
         history.exhausted_min = length
+    if history.run <= length:  # what was heard before one of its firings is not known
+        history.holes = 1
     history.exhausted_max = max(history.exhausted_max, length)
     history.exhausted_n += 1
 

@@ -132,7 +132,7 @@ def limit(words: str, table: Iterable[Limit] = LIMITS) -> Limit:
     if not words[:1].isdigit():
         near = get_close_matches(words.lower(), [row.id for row in rows], 3, 0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "--list shows the names"
-        raise UsageError(f"--beat {words}: no known limit of that name, and no number of seconds; {hint}")
+        raise UsageError(f"--beat {words}: neither a known limit nor a number of seconds; {hint}")
     seconds = whole_seconds(words, "--beat")
     return Limit(f"{seconds} s", seconds, "a limit", "", True, "", "as stated", "")
 
@@ -141,7 +141,7 @@ def whole_seconds(words: str, option: str) -> int:
     """Return the seconds in ``90``, ``90s``, ``2m`` or ``1h``. Raises UsageError, which names the option."""
     matched = _NUMBER.fullmatch(words.lower())
     if matched is None or (matched[2] and matched[2] not in UNITS_NS):
-        raise UsageError(f"{option} {words}: no duration: 90, 90s, 2m, 1h")
+        raise UsageError(f"{option} {words}: not a duration: 90, 90s, 2m, 1h")
     seconds, rest = divmod(int(matched[1]) * UNITS_NS[matched[2] or "s"], SECOND_NS)
     if rest or not 1 <= seconds <= MOST_SECONDS:
         raise UsageError(f"{option} {words} is out of range: whole seconds, 1 to {MOST_SECONDS:,}")
@@ -157,13 +157,13 @@ def matching(low_ns: int, high_ns: int, table: Iterable[Limit] = LIMITS) -> list
 def parse_limits(text: str, name: str) -> tuple[Limit, ...]:
     """Return the table with a user's rows in it; ``name`` is the file's. The module says what the TOML looks like.
 
-    Raises UsageError, which names file and row, for what is no TOML, an unknown key, a missing one, a wrong type, a
+    Raises UsageError, which names file and row, for invalid TOML, an unknown key, a missing one, a wrong type, a
     number out of range and an id given twice.
     """
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{name}: no TOML: {error}") from None
+        raise UsageError(f"{name}: not valid TOML: {error}") from None
     for key in document:
         if key != TABLE:
             raise UsageError(f"{name}: unknown '{key}': limits are written as [[{TABLE}]]")

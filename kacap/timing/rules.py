@@ -50,7 +50,7 @@ class Rules:
 def parse_rules(text: str, name: str, compiled: Callable[[str], Matches]) -> Rules:
     """Return the rules in a TOML text; ``name`` is the file's, ``compiled`` makes a test of a filter expression.
 
-    Raises UsageError, which names the line or the key, for what is no TOML, an unknown table or key, a value of the
+    Raises UsageError, which names the line or the key, for invalid TOML, an unknown table or key, a value of the
     wrong type or out of range, a filter that ``compiled`` refuses, and a rule that no connection can reach.
     """
     try:
@@ -73,7 +73,9 @@ def parse_rules(text: str, name: str, compiled: Callable[[str], Matches]) -> Rul
 def _syntax(name: str, message: str) -> str:
     """Return ``name:3: ...`` for tomllib's message, which ends in ``(at line 3, column 5)``."""
     found = re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", message, re.DOTALL)
-    return f"{name}:{found[2]}: no TOML: {found[1]} (column {found[3]})" if found else f"{name}: no TOML: {message}"
+    if not found:
+        return f"{name}: not valid TOML: {message}"
+    return f"{name}:{found[2]}: not valid TOML: {found[1]} (column {found[3]})"
 
 
 def _rule(table: dict[str, Any], origin: str, compiled: Callable[[str], Matches]) -> Rule:

@@ -1,7 +1,7 @@
 """Keepalive timers of every kind: how early and how late a firing may seem, and on which grid firings lie.
 
-A setting of s seconds shows as a gap from s - early to s + late. ``ORDINARY`` are the timers that any prober may run;
-``SYSTEMS`` those that a user can name.
+A setting of s seconds shows as a gap from s - early to s + late. ``LINUX`` and ``OTHERS`` are the timers that any
+prober may run, ``SYSTEMS`` those that a user can name.
 """
 
 from __future__ import annotations

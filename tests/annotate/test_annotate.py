@@ -368,7 +368,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
         (["missing.pcap", "-o", "{out}"], 1, "missing.pcap: no such file"),
         (["{capture}", "-o", "{dir}/no/such/out.pcapng"], 2, "cannot be written: No such file or directory"),
         (["{capture}", "-o", "{dir}"], 2, "cannot be written: is a directory"),
-        (["{capture}", "-o", "{capture}"], 2, "is what is read; name another file"),
+        (["{capture}", "-o", "{capture}"], 2, "output would overwrite the input; name another file"),
         (["-", "-o", "{out}"], 2, "a pipe cannot be read twice"),
         (["{capture}", "port", "1", "-o", "{out}"], 2, "takes no filter"),
         (["{capture}"], 2, "Missing option '-o'"),

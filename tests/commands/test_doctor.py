@@ -1,4 +1,4 @@
-"""``kacap doctor``: it always answers, and what is missing comes with what mends it."""
+"""``kacap doctor``: it always answers, and what is missing comes with what fixes it."""
 
 import json
 import os
@@ -42,9 +42,9 @@ def test_without_the_right_to_capture_everything_that_fails_has_a_remedy():
     found = checks(before=["setpriv", "--bounding-set=-net_raw,-sys_ptrace"])
     for name in ("engine ring", "engine scapy", "capture rights", "sockets of others"):
         assert not found[name]["works"]
-        assert found[name]["mend"]
+        assert found[name]["fix"]
     assert "CAP_NET_RAW is not in it" in found["capture rights"]["found"]
-    assert not any("setcap" in (check["mend"] or "") for check in found.values())
+    assert not any("setcap" in (check["fix"] or "") for check in found.values())
 
 
 def test_a_cache_that_cannot_be_kept_is_told():
@@ -53,4 +53,4 @@ def test_a_cache_that_cannot_be_kept_is_told():
     ).stdout)["checks"]  # fmt: skip
     (cache,) = (check for check in found if check["name"] == "kernel cache")
     assert cache["works"] is False
-    assert "KACAP_CACHE" in cache["mend"]
+    assert "KACAP_CACHE" in cache["fix"]

@@ -164,7 +164,7 @@ def test_what_is_read_is_never_what_is_written(how, tmp_path):
         with source.open("ab") as out:
             done = run(command, source, "-o", target, capture_output=False, stdout=out, stderr=subprocess.PIPE)
         assert done.returncode == 2
-        assert "is what is read; name another file" in done.stderr
+        assert "output would overwrite the input; name another file" in done.stderr
     assert source.read_bytes() == CAPTURE.read_bytes()
 
 
@@ -172,7 +172,7 @@ def test_a_stream_is_not_saved_into_itself(tmp_path):
     source = tmp_path / "x.pcapng"
     source.write_bytes(CAPTURE.read_bytes())
     done = run("live", "-r", source, "-w", source)
-    assert (done.returncode, "is what is read" in done.stderr) == (2, True)
+    assert (done.returncode, "output would overwrite the input" in done.stderr) == (2, True)
     assert source.read_bytes() == CAPTURE.read_bytes()
 
 

@@ -72,7 +72,7 @@ def test_a_product_that_can_hold_nothing_of_it_says_so():
         (["--beat", "aws-nbl"], "did you mean aws-nlb"),
         (["--beat", "1"], "no idle beats a limit of 1 s"),
         (["--detect-within", "2"], "no settings find a dead peer within 2 s"),
-        (["--detect-within", "soon"], "--detect-within soon: no duration"),
+        (["--detect-within", "soon"], "--detect-within soon: not a duration"),
         (["--for", "linux"], "give --beat LIMIT, --detect-within TIME, or both"),
         (["--beat", "350", "--for", "libpg"], "did you mean libpq?"),
         (["--beat", "350", "--hz", "64"], "Invalid value for '--hz'"),
@@ -93,7 +93,7 @@ def test_limits_of_the_users_own_are_planned_for_and_listed(tmp_path):
     assert "our firewall: 900 s" in run("--beat", "our-fw", "--limits", file).stdout
     listed = run("--list", "--limits", file).stdout
     assert re.search(r"^our-fw +900 +refreshes +our firewall", listed, re.M)
-    assert re.search(r"^aws-alb +60 +in vain +AWS ALB", listed, re.M)
+    assert re.search(r"^aws-alb +60 +no effect +AWS ALB", listed, re.M)
     file.write_text("[[limit]]\nid = 5\n")
     done = run("--beat", "our-fw", "--limits", file)
     assert (done.returncode, done.stderr) == (2, f"kacap: {file}: [[limit]] 1: id must be text\n")

@@ -85,9 +85,9 @@ def test_every_record_meets_the_schema_and_has_its_keys_in_order(pair):
 @pytest.mark.parametrize(
     ("words", "summary", "cells"),
     [
-        ("aws-nlb", "1 of 2 would outlive a 350 s idle timeout unnoticed.", ("ok", "no keepalive")),
-        ("azure", "1 of 2 would outlive a 240 s idle timeout unnoticed.", ("ok", "no keepalive")),
-        ("60", "2 of 2 would outlive a 60.0 s idle timeout unnoticed.", ("too late: after up to 6", "no keepalive")),
+        ("aws-nlb", "1 of 2 would be dropped silently by a 350 s idle timeout.", ("ok", "no keepalive")),
+        ("azure", "1 of 2 would be dropped silently by a 240 s idle timeout.", ("ok", "no keepalive")),
+        ("60", "2 of 2 would be dropped silently by a 60.0 s idle timeout.", ("too late: after up", "no keepalive")),
         ("aws-alb", "Keepalives do not refresh AWS ALB: it ends what carries no data for 60.0 s.", ("refresh it",)),
     ],
 )
@@ -211,7 +211,7 @@ def test_what_is_not_known_is_counted_apart():
     states = [state(), state(keepalive=None, idle=None, values="none"), state(keepalive=False), state(idle=7200)]
     assert summary(states, nlb)[:2] == [
         "4 connections: keepalive on 2, off 1, unknown 1.",
-        "2 of 4 would outlive a 350 s idle timeout unnoticed; of 2 it is not known.",
+        "2 of 4 would be dropped silently by a 350 s idle timeout; of 2 it is not known.",
     ]
 
 

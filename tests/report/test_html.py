@@ -248,7 +248,7 @@ def test_in_a_browser_hostile_strings_run_nothing(tmp_path):
     [
         (["missing.pcap", "-o", "{out}"], 1, "missing.pcap: no such file"),
         (["{capture}", "-o", "{dir}/no/such/out.html"], 2, "cannot be written: No such file or directory"),
-        (["{capture}", "-o", "{capture}"], 2, "is what is read; name another file"),
+        (["{capture}", "-o", "{capture}"], 2, "output would overwrite the input; name another file"),
         (["{capture}", "port", "-o", "{out}"], 2, "filter 'port' is refused"),
         (["{capture}", "--idle", "never", "-o", "{out}"], 2, "--idle"),
         (["{text}", "-o", "{out}"], 1, "is text, not a capture"),

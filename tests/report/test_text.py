@@ -59,7 +59,7 @@ def test_a_dead_peer_is_told_as_a_timeline_from_its_last_sign_of_life():
     )
     assert line_of(lines, "idle") == "3 s, observed 3.13 s (n=1), expected 3 s (socket option) OK"
     assert line_of(lines, "count") == "4, observed 4 (n=1), expected 4 (socket option) OK"
-    assert line_of(lines, "other side") == "10.9.0.2:12345: no keepalive seen in 7.22 s"
+    assert line_of(lines, "peer") == "10.9.0.2:12345 sent no probes in 7.22 s"
 
 
 def test_a_reset_is_not_called_a_miss():
@@ -74,7 +74,7 @@ def test_settings_that_nobody_looked_at_are_left_out():
 def test_both_probing_ends_get_their_own_lines_and_nobody_is_called_silent():
     lines = rendered(samples.both_ends())
     assert "10.9.0.2:12345 probes every 1.02 s, all answered" in lines
-    assert not any("other side" in line for line in lines)
+    assert not any("sent no probes" in line for line in lines)
 
 
 def test_what_went_wrong_comes_first_in_a_large_capture():
@@ -96,7 +96,7 @@ def test_all_shows_every_probing_connection():
 
 def test_all_shows_connections_without_a_probe_with_the_window_that_was_watched():
     lines = rendered(samples.quiet(), all_connections=True)
-    assert "[fd00::1]:5432 - [fd00::2]:40000: no keepalive in 14.0 s, longest silence 3.00 s" in lines
+    assert "[fd00::1]:5432 - [fd00::2]:40000: no probes in 14.0 s, longest silence 3.00 s" in lines
 
 
 def test_brief_gives_each_connection_one_line_that_names_both_ends():

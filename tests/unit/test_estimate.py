@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from plain_timer import OTHERS, Prober, firings, steps_of, unexplained
 
+from kacap.flows import NEVER
 from kacap.kernels import Row, entry
 from kacap.model import Setting
 from kacap.timing.estimate import Estimates, estimate
-from kacap.timing.history import EXACT, FIRING, HISTORY, KEPT, NEVER, POOL, STEP, take_firings
+from kacap.timing.history import EXACT, FIRING, FIRINGS_KEPT, HISTORY, POOL, STEP, take_firings
 from kacap.timing.search import FIT, GAP, IDLE, INTERVAL, PIECES, WALK, search
 from kacap.timing.settings import settings_of
 from kacap.timing.systems import LINUX, ROWS, TIMERS, possible
@@ -23,7 +24,7 @@ MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCh
 
 
 def estimated(rows: np.ndarray, *, began: bool = True, system: str = "auto") -> Estimates:
-    histories, pool, steps = np.zeros(1, HISTORY), np.zeros(1, POOL), np.zeros(KEPT, STEP)
+    histories, pool, steps = np.zeros(1, HISTORY), np.zeros(1, POOL), np.zeros(FIRINGS_KEPT, STEP)
     histories["began"] = began
     take_firings(histories, pool, steps, rows)
     zero = np.zeros(1, np.int64)
@@ -102,7 +103,7 @@ def test_keepalive_that_was_switched_on_late_leaves_idle_and_interval_open() -> 
     assert interval.candidates is None
 
 
-def test_a_first_gap_that_agrees_needs_keepalive_on_and_a_capture_from_the_middle_an_interval_below() -> None:
+def test_answered_gaps_show_idle_if_keepalive_was_on_at_connect_or_the_interval_is_below() -> None:
     idle, _ = shown(61.44, 61.44, 61.44, answered=3, first=61.0)
     assert set(idle.candidates or ()) >= {60, 61} and idle.assumes == ["enabled-at-connect"]
     idle, _ = shown(61.44, 61.44, 61.44, answered=3, began=False)
@@ -146,7 +147,7 @@ def test_probes_that_carry_a_byte_are_not_linux() -> None:
 @pytest.mark.parametrize("gap", [60, 7_200, 86_400, 604_800, 10 * 365 * 86_400])
 def test_no_prober_costs_more_than_a_millisecond(gap: int) -> None:
     random, n = np.random.default_rng(gap), 50
-    histories, pool, steps = np.zeros(n, HISTORY), np.zeros(1, POOL), np.zeros(KEPT * n, STEP)
+    histories, pool, steps = np.zeros(n, HISTORY), np.zeros(1, POOL), np.zeros(FIRINGS_KEPT * n, STEP)
     gaps = (gap * S * (1 + random.random((100, n)) / 3)).astype(np.int64)
     rows = np.zeros((100, n), FIRING)
     rows["time_ns"], rows["prober"], rows["heard_n"] = 10**18 + gaps.cumsum(axis=0), np.arange(n), 1

@@ -47,8 +47,8 @@ def test_a_limit_may_be_stated_as_a_duration(words, seconds):
         ("zzzz", "--list"),
         ("0", "out of range"),
         ("1500ms", "out of range"),
-        ("99999999999", "no duration"),
-        ("350x", "no duration"),
+        ("99999999999", "not a duration"),
+        ("350x", "not a duration"),
         ("-5", "no known limit"),
     ],
 )
@@ -80,7 +80,7 @@ def test_a_users_row_takes_the_place_of_a_known_one_and_others_are_added():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[[limit]", "mine.toml: no TOML"),
+        ("[[limit]", "mine.toml: not valid TOML"),
         ("", "no [[limit]] in it"),
         ("limit = 5", "no [[limit]] in it"),
         ("[[limits]]\nid = 'a'", "unknown 'limits'"),

@@ -10,6 +10,7 @@ from kacap.facts.standing import by_gravity, gravest
 from kacap.facts.verdicts import of_prober
 from kacap.model import Connection, Prober
 from kacap.report.chart.expected import Term, Terms, hz_words, terms_of
+from kacap.report.sentences import began_words
 from kacap.report.settings import setting
 from kacap.units import between, counted, duration
 
@@ -45,8 +46,7 @@ def headline(connections: Sequence[Connection]) -> str:
 def lines_of(analysis: Analysis, connection: Connection) -> list[str]:
     """Return what stands under the title of one connection: who probes whom, and what is configured."""
     probers = gravest(connection)
-    view = "from its SYN" if connection.began_in_capture else "begun before the capture"
-    number = f"connection {connection.connection}, {view}"
+    number = f"connection {connection.connection}, {began_words(connection)}"
     if not probers:
         silent = f"silent for {duration(connection.longest_silence_ns)} at most"
         return [f"{connection.a} and {connection.b}, {number}, {silent}"]
@@ -55,7 +55,7 @@ def lines_of(analysis: Analysis, connection: Connection) -> list[str]:
         return [_numbers(probers[0], f" ({number})"), terms[0].said(), *differing(probers[0]), *tolerance(terms)]
     wrong = [line for prober in probers for line in differing(prober)]
     own = [f"{_numbers(prober)}; {one.said()}" for prober, one in zip(probers, terms, strict=True)]
-    return [f"other side: {of_prober(probers[1]).sentence}; {number}", *own, *wrong, *tolerance(terms)]
+    return [f"peer: {of_prober(probers[1]).sentence}; {number}", *own, *wrong, *tolerance(terms)]
 
 
 def tolerance(all_terms: list[Terms]) -> list[str]:

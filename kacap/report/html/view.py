@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import kacap
 from kacap.analysis import Analysis
-from kacap.classify.kinds import Ending
 from kacap.facts.standing import Standing, by_gravity, gravest, state_of
 from kacap.facts.verdicts import of_prober
 from kacap.model import Connection, Finding, Prober, Setting
 from kacap.report.html.wireshark import frames_filter, pair_filter
-from kacap.report.sentences import ENDINGS, GRADES, missed_word
+from kacap.report.sentences import GRADES, ending_words, missed_word, observed_words
 from kacap.report.settings import setting
 from kacap.units import between, counted, duration, moment
 
@@ -84,7 +83,7 @@ class Page:
 
 COLUMNS = (
     ("#", True), ("prober", False), ("peer", False), ("probes", True), ("answered", True), ("missed", True),
-    ("idle", True), ("interval", True), ("count", True), ("ending", True), ("seen at", True), ("watched", True),
+    ("idle", True), ("interval", True), ("count", True), ("ending", True), ("first seen", True), ("observed for", True),
 )  # fmt: skip
 
 
@@ -150,8 +149,8 @@ def _summary(analysis: Analysis, probing: Standing) -> list[tuple[str, str]]:
 
 def _cards(analysis: Analysis, connection: Connection) -> Iterator[Card]:
     """Yield a card for each prober of a connection, the one that fares worst first."""
-    for place, prober in enumerate(gravest(connection)):
-        said = connection.verdict if place == 0 else of_prober(prober)
+    for number, prober in enumerate(gravest(connection)):
+        said = connection.verdict if number == 0 else of_prober(prober)
         frames = [f for e in prober.episodes for p in e.probes for f in (p.frame, p.reply_frame) if f is not None]
         frames += [e.ending_frame for e in prober.episodes if e.ending_frame is not None]
         filters = [("connection", pair_filter(connection.a, connection.b)), *frames_filter(analysis, frames)]
@@ -166,14 +165,12 @@ def _facts(analysis: Analysis, connection: Connection, prober: Prober) -> Iterat
         yield "gaps", between(*prober.gaps_ns)
     if prober.reply_after_ns is not None:
         yield "replies", f"after {between(*prober.reply_after_ns)}"
-    yield "ending", f"{prober.ending}: {ENDINGS[Ending(prober.ending)].meaning}"
-    yield "evidence", GRADES.get(prober.grade, prober.grade)
+    yield "ending", ending_words(prober.ending)
+    yield "confidence", GRADES.get(prober.grade, prober.grade)
     for name in SETTINGS:
         if (words := setting(name, getattr(prober, name))) is not None:
             yield name.replace("_", " "), words
-    began = "from its SYN" if connection.began_in_capture else "its start was not captured"
-    watched = duration(connection.last_ns - connection.first_ns)
-    yield "seen", f"{moment(connection.first_ns)}, for {watched}, {began} (connection {connection.connection})"
+    yield "observed", observed_words(connection)
 
 
 def _told(analysis: Analysis, finding: Finding) -> Told:
@@ -212,7 +209,7 @@ def _add_table(page: Page, analysis: Analysis, probing: Standing) -> None:
 
 def _row(connection: Connection, prober: Prober, start_ns: int) -> list[Cell]:
     """Return the cells of one prober, in the order of COLUMNS; the capture began at ``start_ns``."""
-    lost, watched_ns = prober.missed, connection.last_ns - connection.first_ns
+    lost, observed_ns = prober.missed, connection.observed_ns
     return [
         Cell(str(connection.connection), connection.connection),
         Cell(str(prober.side)),
@@ -221,7 +218,7 @@ def _row(connection: Connection, prober: Prober, start_ns: int) -> list[Cell]:
         *(_setting_cell(name, getattr(prober, name)) for name in ("idle", "interval", "count")),
         Cell(prober.ending, state_of(prober)),
         Cell(duration(connection.first_ns - start_ns), connection.first_ns),
-        Cell(duration(watched_ns), watched_ns),
+        Cell(duration(observed_ns), observed_ns),
     ]
 
 
