@@ -1,4 +1,4 @@
-"""Keeps the memory of a long watch flat: of many episodes of a prober the older ones are forgotten, their numbers stay."""
+"""Keeps the memory of a long watch flat: of many episodes of a prober the older ones are forgotten, not their numbers."""
 
 from __future__ import annotations
 
