@@ -7,11 +7,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from kacap.analysis import MARK, Analysis, UnprobedSummary
+from kacap.analysis import MARK, UnprobedSummary
 from kacap.classify.kinds import Kind
 from kacap.errors import Damage
 from kacap.facts.standing import gravest
-from kacap.facts.verdicts import of_prober
+from kacap.facts.verdicts import of_prober, verdict
+from kacap.library import Analysis
 from kacap.model import CaptureSummary, Connection, Drop, Endpoint, Episode, Finding, FrameRef, Probe, Prober, Setting
 
 S = 1_000_000_000
@@ -73,7 +74,7 @@ def connection(probers: Sequence[Prober], *, number=0, last: float = 10.0, a=A, 
     made = Connection(
         number, a, b, at(0), at(last), 3 * S, 20, began, probers=list(probers), observed_until_ns=at(last)
     )
-    made.verdict = lambda: of_prober(gravest(made)[0])
+    made.verdict = lambda: of_prober(gravest(made)[0]) if probers else verdict(made, made.ended, None, at(last))
     return made
 
 

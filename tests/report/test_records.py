@@ -15,7 +15,7 @@ ORDER = {
     "segment": "frame time_ns connection from to kind grade reason",
     "probe": "connection frame time_ns prober peer grade payload_bytes reply_frame reply_after_ns",
     "episode": "connection prober probes silent_since_ns first_gap_ns gaps_ns ending ending_frame",
-    "connection": "connection a b first_ns last_ns probers longest_silence_ns",
+    "connection": "connection a b first_ns last_ns observed_until_ns ended verdict probers longest_silence_ns",
     "finding": "id connection sentence frames remedy",
     "capture": "files link_types frames segments skipped dropped first_ns last_ns",
 }
@@ -92,7 +92,7 @@ def test_a_setting_is_in_nanoseconds_and_a_count_in_probes():
     prober = next(r for r in written(samples.gave_up()) if r["type"] == "connection")["probers"][0]
     assert list(prober) == ["side", "probes", "replies", "idle", "interval", "count", "ending"]
     assert prober["idle"] == {
-        "observed_ns": [3_128_000_000, 3_128_000_000], "n": 1, "candidates": [3], "expected": 3,
+        "observed_ns": [3_128_000_000, 3_128_000_000], "n": 1, "candidates": [3], "assumes": [], "expected": 3,
         "source": "socket option", "verdict": "ok", "why": "",
     }  # fmt: skip
     assert prober["count"]["observed"] == [4, 4]
