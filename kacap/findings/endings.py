@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kacap.classify.kinds import Ending
+from kacap.clock import SECOND_NS
 from kacap.findings.answers import hops
 from kacap.findings.connection_facts import Claim, ConnectionFacts, Refusal, closing_ns, episodes, frames_of
 from kacap.findings.context import Context
@@ -14,7 +15,6 @@ from kacap.findings.resets import usual_ttl
 from kacap.model import Episode, Probe, Prober
 from kacap.units import between, counted, duration
 
-SECOND_NS = 1_000_000_000
 SOON_NS = 3_000_000_000  # a host or box without the connection answers within a round trip
 LATE = 1.3  # of the budget: timers may be late by an eighth, a capture may lack a probe
 # Names of ICMP and ICMPv6 codes: RFC 792, RFC 1812 5.2.7.1, RFC 4443 3.1 and 3.3.
@@ -31,7 +31,7 @@ EXCEEDED = {(4, 11), (6, 3)}
 
 
 def peer_gone(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
-    """Every probe of a run went unanswered and the prober reset the connection, and nobody heard of the peer since."""
+    """Every probe of a run went unanswered the prober reset the connection, and the peer sent nothing since."""
     for prober, episode in episodes(facts, Ending.GAVE_UP):
         span = episode.probes[0].time_ns, closing_ns(episode)
         if _is_early(prober, episode) or context.alive(prober.peer, prober.side, *span) or _is_lively(facts, context):

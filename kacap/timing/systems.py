@@ -1,4 +1,4 @@
-"""Keepalive timers of every kind: how early and how late a firing may seem, and on which grid firings lie.
+"""Keepalive timers of every kind: how early and how late a firing may seem, and the grid that firings lie on.
 
 A setting of s seconds shows as a gap from s - early to s + late. ``LINUX`` and ``OTHERS`` are the timers that any
 prober may run, ``SYSTEMS`` those that a user can name.

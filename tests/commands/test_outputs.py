@@ -19,8 +19,8 @@ from namespaced import KACAP, inside
 
 import kacap
 from kacap import outputs
-from kacap.errors import CaptureError, UsageError
 from kacap.annotate import annotated_copy as annotating
+from kacap.errors import CaptureError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = [sys.executable, "-m", "kacap"]
