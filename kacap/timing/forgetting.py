@@ -1,4 +1,4 @@
-"""Keeps the memory of a long watch flat: of many episodes of a prober the older ones are forgotten, not their numbers."""
+"""Keeps the memory of a long watch flat: older episodes of a prober are forgotten, their numbers stay."""
 
 from __future__ import annotations
 
@@ -33,8 +33,7 @@ def forget(gatherer: Gatherer, kept: int) -> None:
         found[name][1:] = places[found[name][1:]]
     found["previous"] = _before(found["prober"], np.ones(len(found), np.bool_))
     found["previous_run"] = _before(found["prober"], run)
-    gatherer.episodes.rows[: len(found)] = found
-    gatherer.episodes.used = len(found)
+    gatherer.episodes.keep(found)
     gatherer.counts["episodes"] = len(found)
     number = np.bincount(found["prober"][1:], minlength=len(probers))
     probers["episodes"], probers["runs"] = number, np.bincount(found["prober"][run], minlength=len(probers))
@@ -87,7 +86,6 @@ def _keep_probes(gatherer: Gatherer, episodes: Places) -> Places:
     for name in ("first_probe", "last_probe", "run_first"):
         probers[name][1:] = places[probers[name][1:]]
     probers["rows"] = np.bincount(left["prober"], minlength=len(probers))
-    gatherer.probes.rows[: len(left)] = left
-    gatherer.probes.used = len(left)
+    gatherer.probes.keep(left)
     gatherer.counts["probes"] = len(left)
     return places
