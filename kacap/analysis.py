@@ -28,7 +28,7 @@ MARK = np.dtype(
 
 @dataclass(slots=True)
 class UnprobedSummary:
-    """What is left of the connections on which nobody probes: how many, and the longest silence among them."""
+    """The connections without probes in sum: how many, and the longest silence among them."""
 
     connections: int = 0
     longest_silence_ns: int = 0

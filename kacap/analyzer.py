@@ -45,7 +45,7 @@ from kacap.wire import SkipReason, decode
 Segments = Literal["events", "all", "none"]
 Decode = Callable[[FrameBatch, NDArray[np.int64]], NDArray[np.void]]
 
-# The least kind of which a segment is told: all but ACK and data, all, none.
+# From which kind on segments are reported: all but ACK and data, all, none.
 _TOLD_FROM = {"events": int(Kind.SYN), "all": int(Kind.ACK), "none": len(Kind)}
 _GAVE_UP, _ENDED = ENDINGS.index(Ending.GAVE_UP), int(Change.ENDED)
 
@@ -93,9 +93,9 @@ class Analyzer:
         self.gatherer = Gatherer(listening=sink is not None, told_from=_TOLD_FROM[segments])
         self.views = Views(self.gatherer)
         self.skipped = np.zeros(len(SkipReason), np.int64)
-        self.kept: list[NDArray[np.void]] = []  # CONNECTION rows of which more than a count is told
+        self.kept: list[NDArray[np.void]] = []  # CONNECTION rows that are reported one by one
         self.kept_ends: list[NDArray[np.void]] = []  # ... and their rows of ENDED
-        # Those on which a finding may rest: CONNECTION rows, and what was observed of them.
+        # What findings may rest on: CONNECTION rows with their OBSERVED rows.
         self.looked_at: list[tuple[NDArray[np.void], Observed]] = []
         self.observed_at: dict[int, tuple[Observed, int]] = {}  # by serial number, where that is
         self.deaths, self.heard = Deaths(), Heard()
@@ -231,7 +231,7 @@ class Analyzer:
         analysis.findings = findings(all_facts, telling, context)
 
     def tell(self, records: list[object]) -> None:
-        """Pass records that are no rows of the middle to the sink."""
+        """Pass records that no row stands for to the sink."""
         self._tell(self._news(records))
 
     def _tell(self, news: News) -> News:
@@ -299,13 +299,13 @@ class Analyzer:
         return found
 
     def _judge_unprobed(self, facts: ConnectionFacts, row: np.void, ended: np.void, now_ns: int | None) -> None:
-        """Judge a connection on which nobody probes; it was watched until ``now_ns`` if it stayed open."""
+        """Judge a connection without probes; it was watched until ``now_ns`` if it stayed open."""
         is_open = not row["state"] & (A_FIN | B_FIN | WAS_RESET | FINISHED)
         judge_connection(facts.connection, self.expect(facts.connection), now_ns if is_open else None)
         conclude(facts.connection, ended, facts, self.tracker.now_ns)
 
     def _count_unprobed(self, rows: NDArray[np.void]) -> None:
-        """Add connections on which nobody probes to the summary of such."""
+        """Add connections without probes to their summary."""
         if not len(rows):
             return
         longest = rows[rows["longest_silence_ns"] == rows["longest_silence_ns"].max()]
@@ -319,7 +319,7 @@ class Analyzer:
         return {ref for ref in decided if self.held.pop(ref, None) is None}
 
     def _plain(self, tracked: Tracked, news: News) -> list[object]:
-        """Return the records of segments that no event speaks of; those that may yet prove to be probes wait."""
+        """Return the records of segments without an event; those that may yet prove to be probes wait."""
         told = self._decide_held(news)
         found: list[object] = []
         segments, labels = tracked.segments, tracked.labels

@@ -1,4 +1,4 @@
-"""Connections across batches and files: who belongs to which, in which direction, in which incarnation.
+"""Connections across batches and files: the connection, direction and incarnation of each segment.
 
 State is columns: one row per connection, two rows (side a, side b) of what is known of each direction. All of it is
 fixed in size per connection; the kernels here find the row of a segment and tell copies of a frame from new ones.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from kacap.clock import SECOND_NS
 from kacap.kernels import Row, entry, kernel
 from kacap.segments import ACK, HAS_TIMESTAMPS, IS_QUOTE, RST, SYN
 from kacap.wire.sequence import seq_diff
 
 NEVER = np.int64(-(2**62))  # a time that has not been
-SECOND_NS = np.int64(1_000_000_000)
 
 # CONNECTION["state"]
 BEGAN, A_FIN, B_FIN, WAS_RESET, IS_WATCHED, FINISHED = 1, 2, 4, 8, 16, 32
@@ -55,7 +55,7 @@ CONNECTION = on_lines(
         ("a_port", "<u2"),
         ("b_port", "<u2"),
         ("id", "<u4"),  # serial number, from 1, in order of the first segment
-        ("watched", "<i4"),  # its row of WATCHED, -1: later stages do not hear of it
+        ("watched", "<i4"),  # its row of WATCHED, -1: it gets no events
         ("state", "u1"),
         # The second line.
         ("segments", "<i8"),
@@ -152,8 +152,8 @@ TRACKER_STATE = np.dtype(
     align=True,
 )
 
-LINGER_NS = np.int64(120 * 10**9)  # after this a closed connection's next segment starts another
-JUMP_SILENCE_NS = np.int64(10**9)
+LINGER_NS = np.int64(120 * SECOND_NS)  # after this a closed connection's next segment starts another
+JUMP_SILENCE_NS = np.int64(SECOND_NS)
 LONE_JUMP = np.int64(1 << 26)  # sequence distance that no loss explains after a silence
 PAIRED_JUMP = np.int64(1 << 16)  # the same when sequence and acknowledgement jump together
 COPY_NS = np.int64(10_000_000)
@@ -252,13 +252,16 @@ def is_copy(seg: Row, recent: Row) -> Row:
     digest = digest ^ (np.uint64(seg.src_port) << np.uint64(48)) ^ (np.uint64(seg.dst_port) << np.uint64(32))
     digest = digest ^ seg.encapsulation
     if seg.has & IS_QUOTE:
-        digest = _mix(digest + seg.by_lo)  # an error is no copy of what it quotes
+        digest = _mix(digest + seg.by_lo)  # an error is not a copy of what it quotes
     digest = _mix(digest ^ ((np.uint64(seg.seq) << np.uint64(32)) | np.uint64(seg.ack)))
     digest = digest + ((np.uint64(seg.tsval) << np.uint64(32)) | np.uint64(seg.tsecr))
     digest = _mix(digest ^ ((np.uint64(seg.sack_left) << np.uint64(32)) | np.uint64(seg.sack_right)))
     digest = _mix(digest ^ ((np.uint64(seg.payload_len) << np.uint64(32)) | (np.uint64(seg.window) << np.uint64(16))
                             | np.uint64(seg.ip_id)) ^ (np.uint64(seg.flags) << np.uint64(56)))
     row = recent[np.int64(digest & np.uint64(RECENT_ROWS - 1))]
+    other = recent[np.int64((digest >> np.uint64(32)) & np.uint64(RECENT_ROWS - 1))]
+    if row.digest != digest and (other.digest == digest or other.time_ns < row.time_ns):
+        row = other  # two places for each packet, the older makes way: few are forgotten too soon
     by_id, by_stamp = seg.ip_id != 0, seg.has & HAS_TIMESTAMPS != 0
     limit = TWICE_IDENTIFIED_COPY_NS if by_id and by_stamp else IDENTIFIED_COPY_NS if by_id or by_stamp else COPY_NS
     copy = row.digest == digest and abs(seg.time_ns - row.time_ns) <= limit

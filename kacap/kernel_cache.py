@@ -1,4 +1,4 @@
-"""Where compiled kernels are kept: a directory of this user's, in which nobody else can write, or nowhere.
+"""Where compiled kernels are kept: a directory of this user that nobody else can write to, or nowhere.
 
 What is kept is machine code in a pickle, so that loading it is running it. Each file begins with the digest of the
 rest: one that is cut short or damaged is as good as absent. Nothing that goes wrong here keeps kacap from its work:
@@ -65,7 +65,7 @@ class KernelCache:
 
     @contextmanager
     def _open(self) -> Iterator[int | None]:
-        """Yield a descriptor of the directory; None where there is none, or it is no longer to be trusted."""
+        """Yield a descriptor of the directory; None if it is missing or no longer trusted."""
         place, at = self.directory(), None
         with ExitStack() as stack:
             if place is not None:
@@ -74,7 +74,7 @@ class KernelCache:
             yield at
 
     def directory(self) -> Path | None:
-        """Return the directory in use, made if it was not there; None where there is none that can be trusted."""
+        """Return the directory in use, made if it was not there; None if no directory can be trusted."""
         if not self._looked:
             self._looked = True
             self._place = self._find()
@@ -109,7 +109,7 @@ class KernelCache:
         self._closed = False
 
     def collect(self) -> dict[str, bytes]:
-        """Return a dictionary into which all goes that is kept from now on, wherever else it is kept."""
+        """Return a dictionary that receives everything kept from now on, besides where it is kept now."""
         self._collected = {}
         return self._collected
 

@@ -46,7 +46,7 @@ class _Kept:
         self._function = f"{function.__module__}.{function.__qualname__}"
 
     def load_overload(self, signature: Any, target: Any) -> Any:
-        """Return the code for ``signature``; None where there is none, or whatever else is in the way."""
+        """Return the code for ``signature``; None if there is no such code, or it cannot be used."""
         try:
             target.refresh()
             if (data := CACHE.load(self._name(signature, target.codegen()))) is not None:

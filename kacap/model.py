@@ -307,7 +307,7 @@ class CaptureSummary:
 
     @property
     def timed_drops(self) -> list[Drop]:
-        """The drops of which is known when they were: of those that may be anywhere in the capture it is not."""
+        """Drops whose time span is known."""
         first, last = self.first_ns, self.last_ns
         if first is None or last is None:
             return []

@@ -22,7 +22,7 @@ _NAMED = Path("/run/netns")
 
 
 def path_of(netns: str | int) -> Path:
-    """Return the namespace's file; an ``int`` is a process id. Raises ``KacapError`` where there is none such."""
+    """Return the namespace's file; an ``int`` is a process id. Raises ``KacapError`` if it does not exist."""
     text = str(netns)
     path = Path(text) if "/" in text else _NAMED / text
     if isinstance(netns, int) or (text.isdecimal() and not path.exists()):

@@ -14,7 +14,7 @@ _SEGMENT, _ENDED = int(Change.SEGMENT), int(Change.ENDED)
 
 @dataclass(slots=True)
 class News:
-    """``changes`` in order, then ``others``: records that are no rows of the middle (``kacap.model``).
+    """``changes`` in order, then ``others``: records that no row stands for (``kacap.model``).
 
     ``withheld`` are rows of EPISODE whose ending is not sure yet; they come in a later ``episodes``.
     """

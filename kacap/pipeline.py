@@ -39,7 +39,7 @@ def run(source: Iterable[FrameBatch], analyzer: Analyzer) -> None:
 def ahead(items: Iterable[T], stop: threading.Event) -> Generator[T, None, None]:
     """Yield items that a thread of their own makes, a few ahead; an error of it is raised here, in its place.
 
-    ``stop`` ends both ends, also where the thread waits for a source that gives nothing.
+    Setting ``stop`` ends the generator and its thread, even while the source is idle.
     """
     made: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(AHEAD)
 
@@ -106,7 +106,7 @@ class Counted(Protocol):
 
 
 def conclude(source: Counted, analyzer: Analyzer) -> Analysis:
-    """Finish an analysis whose source has ended: its capture says what was read, and the sink hears of it last."""
+    """Finish an analysis whose source has ended: its capture says what was read; the sink gets it last."""
     analyzer.dropped = (source.dropped_kernel or 0) + (source.dropped_interface or 0)
     analyzer.analysis.capture.drops = source.drops
     analysis = analyzer.finish()

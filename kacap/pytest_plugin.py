@@ -41,7 +41,7 @@ class KeepaliveOf:
         """Return what a socket is set to, None where SO_KEEPALIVE is off; for a process, a list over its connections.
 
         A process's TCP connections (those with ``port`` on either side) need Linux 5.6 and the right to trace it.
-        Raises ``KacapError`` where one cannot be read, and where there is none: an empty list would pass every test.
+        Raises ``KacapError`` if one cannot be read, and if there is no socket: an empty list would pass every test.
         """
         if isinstance(socket_or_pid, int):
             return _of_process(socket_or_pid, port)
@@ -67,6 +67,7 @@ def _of_socket(sock: Socket) -> Keepalive | None:
 
 def _of_process(pid: int, port: int | None) -> list[Keepalive | None]:
     """Return the settings of a process's connections, by their addresses."""
+    from kacap.clock import SECOND_NS
     from kacap.errors import KacapError
     from kacap.sockets.keepalive import Keepalive
     from kacap.sockets.reader import read_sockets
@@ -78,6 +79,6 @@ def _of_process(pid: int, port: int | None) -> list[Keepalive | None]:
         if state.values != "socket":
             raise KacapError(f"a socket of process {pid} cannot be read: {state.why}")
     return [
-        Keepalive(s.idle, s.interval, s.count, (s.user_timeout_ns or 0) / 1_000_000_000) if s.keepalive else None
+        Keepalive(s.idle, s.interval, s.count, (s.user_timeout_ns or 0) / SECOND_NS) if s.keepalive else None
         for s in found
     ]

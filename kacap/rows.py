@@ -77,9 +77,3 @@ class Table:
         self.reserve(len(rows))
         self.rows[self.used : self.used + len(rows)] = rows
         self.used += len(rows)
-
-    def keep(self, rows: Rows) -> None:
-        """Let these be the only rows in use; what is behind them is zero again."""
-        self.rows[: len(rows)] = rows
-        self.rows[len(rows) : self.used] = np.zeros((), self.dtype)
-        self.used = len(rows)

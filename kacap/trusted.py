@@ -128,7 +128,7 @@ def find_program(name: str) -> str | None:
 def search_path() -> str:
     """Return a PATH to look for programs in: what of this process's, and of the usual places, no other user can change.
 
-    The current directory and a relative part of the PATH are no places.
+    The current directory and relative parts of the PATH do not count.
     """
     places = dict.fromkeys([*os.environ.get("PATH", "").split(os.pathsep), *_PLACES])
     return os.pathsep.join(place for place in places if Path(place).is_absolute() and is_trusted(Path(place)))

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-US, MS, SECOND = 1_000, 1_000_000, 1_000_000_000
-MINUTE, HOUR, DAY = 60 * SECOND, 3_600 * SECOND, 86_400 * SECOND
+from kacap.clock import DAY_NS, HOUR_NS, MICROSECOND_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS
 
 ROUND_STEPS = (7200, 3600, 1800, 900, 600, 300, 240, 120, 60, 30, 15, 10, 5, 2, 1)  # seconds
 
@@ -17,21 +16,21 @@ Scale = tuple[int, int, int, int, str]
 
 # Below `limit` a duration is written in `unit`, rounded to `step`, with so many decimals.
 _SCALES: tuple[Scale, ...] = (
-    (US, 1, 1, 0, "ns"),
-    (100 * US, US, US, 0, "us"),
-    (10 * MS, MS, 10 * US, 2, "ms"),
-    (100 * MS, MS, 100 * US, 1, "ms"),
-    (SECOND, MS, MS, 0, "ms"),
-    (10 * SECOND, SECOND, 10 * MS, 2, "s"),
-    (100 * SECOND, SECOND, 100 * MS, 1, "s"),
-    (1_000 * SECOND, SECOND, SECOND, 0, "s"),
+    (MICROSECOND_NS, 1, 1, 0, "ns"),
+    (100 * MICROSECOND_NS, MICROSECOND_NS, MICROSECOND_NS, 0, "us"),
+    (10 * MILLISECOND_NS, MILLISECOND_NS, 10 * MICROSECOND_NS, 2, "ms"),
+    (100 * MILLISECOND_NS, MILLISECOND_NS, 100 * MICROSECOND_NS, 1, "ms"),
+    (SECOND_NS, MILLISECOND_NS, MILLISECOND_NS, 0, "ms"),
+    (10 * SECOND_NS, SECOND_NS, 10 * MILLISECOND_NS, 2, "s"),
+    (100 * SECOND_NS, SECOND_NS, 100 * MILLISECOND_NS, 1, "s"),
+    (1_000 * SECOND_NS, SECOND_NS, SECOND_NS, 0, "s"),
 )
 
 # From 1,000 s on, two units: (limit, large unit, its name, small unit, its name).
 _PAIRS: tuple[tuple[int | None, int, str, int, str], ...] = (
-    (HOUR, MINUTE, "min", SECOND, "s"),
-    (DAY, HOUR, "h", MINUTE, "min"),
-    (None, DAY, "d", HOUR, "h"),
+    (HOUR_NS, MINUTE_NS, "min", SECOND_NS, "s"),
+    (DAY_NS, HOUR_NS, "h", MINUTE_NS, "min"),
+    (None, DAY_NS, "d", HOUR_NS, "h"),
 )
 
 
@@ -86,7 +85,8 @@ def roundest(seconds: list[int]) -> int:
 
 def moment(time_ns: int) -> str:
     """Return a time since 1970 as ``2026-11-20 09:52:25.369 UTC``, rounded to milliseconds."""
-    whole = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=rounded(time_ns, MS) // MS)
+    milliseconds = rounded(time_ns, MILLISECOND_NS) // MILLISECOND_NS
+    whole = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
     return f"{whole:%Y-%m-%d %H:%M:%S}.{whole.microsecond // 1000:03d} UTC"
 
 

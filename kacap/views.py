@@ -92,7 +92,7 @@ class Views:
         return self._made(prober, np.array(found[::-1], np.int64))
 
     def prober(self, number: int) -> Prober:
-        """Return a prober with its numbers; its settings are those of a prober of which nothing was estimated."""
+        """Return a prober with its numbers; its settings are not estimated yet."""
         row = self.gatherer.probers.rows[number]
         connection, side, peer = self.connection_of(number)
         return Prober(

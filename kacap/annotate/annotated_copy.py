@@ -107,7 +107,7 @@ class Watcher(Analyzer):
         self._firsts: list[NDArray[np.int64]] = []
 
     def track(self, segments: NDArray[np.void]) -> Tracked:
-        """Classify SEGMENT rows, and note those with which a connection begins."""
+        """Classify SEGMENT rows, and note the first of each connection."""
         tracked = super().track(segments)
         at = np.flatnonzero((tracked.labels["slot"] >= 0) & (tracked.labels["id"] >= self._next))
         if len(at):
@@ -125,7 +125,7 @@ class Watcher(Analyzer):
 
 
 class Survey:
-    """The first pass: the analysis, what is told of single segments, and how many frames each file has."""
+    """The first pass: the analysis, the segments that get a comment, and the number of frames in each file."""
 
     def __init__(self, files: list[str], changes: Changes, options: dict[str, Any]) -> None:
         self.counts = [0] * len(files)

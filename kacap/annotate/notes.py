@@ -1,4 +1,4 @@
-"""What is to say about single frames: a short text for each frame of evidence."""
+"""What the comments say: a short text for each frame of evidence."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending, Kind
+from kacap.clock import SECOND_NS
 from kacap.facts.standing import gravest
 from kacap.facts.verdicts import of_prober
 from kacap.model import Connection, Episode, FrameRef, Probe, Prober, SegmentRecord, Setting
 from kacap.report.sentences import ENDINGS, GRADES
-from kacap.units import SECOND, counted, duration
+from kacap.units import counted, duration
 
 Name = Callable[[FrameRef], str]
 Note = tuple[FrameRef, str]
 
-# Segments that no episode speaks of, but that people take for keepalives or for their end.
+# Segments outside of episodes that people take for keepalives or for their end.
 TELLING = (Kind.WINDOW_PROBE, Kind.UNREACHABLE, Kind.RESET, Kind.ABORT)
 TELLING_WORDS = frozenset(kind.word for kind in TELLING)
 NOT_KEEPALIVE = Kind.WINDOW_PROBE.word
@@ -24,7 +25,7 @@ NOT_KEEPALIVE = Kind.WINDOW_PROBE.word
 def notes(
     analysis: Analysis, first: Mapping[int, FrameRef], telling: Iterable[SegmentRecord], name: Name
 ) -> dict[FrameRef, list[str]]:
-    """Return what is to say about each frame of evidence, in the order in which it is to be said.
+    """Return the sentences for each frame of evidence, in order.
 
     ``first`` is the first frame of each connection by its number, ``telling`` the segments of the kinds TELLING;
     ``name`` says how a frame is called.
@@ -58,7 +59,7 @@ def _all(
 
 
 def _not_a_keepalive(segment: SegmentRecord) -> str:
-    """Return the warning that a zero-window probe deserves."""
+    """Return a warning for a zero-window probe, else nothing."""
     return ", not a keepalive" if segment.kind == NOT_KEEPALIVE else ""
 
 
@@ -108,7 +109,7 @@ def _came(setting: Setting, gap_ns: int, since: str) -> str:
     """Return ``expected 2 s after the last, came 2.02 s after``."""
     if setting.expected is None:
         return f"came {duration(gap_ns)} after {since}"
-    return f"expected {duration(setting.expected * SECOND)} after {since}, came {duration(gap_ns)} after"
+    return f"expected {duration(setting.expected * SECOND_NS)} after {since}, came {duration(gap_ns)} after"
 
 
 def _given_up(episode: Episode) -> str:

@@ -32,7 +32,7 @@ class Window:
     """The unread part of a stream: ``buffer[start:end]``; byte ``buffer[0]`` is byte ``base`` of the stream."""
 
     def __init__(self, stream: Stream, head: bytes = b"", size: int = BLOCK_BYTES):
-        """Look at ``stream`` from its beginning, of which ``head`` was already read."""
+        """Look at ``stream`` from its beginning; its first bytes ``head`` were already read."""
         self.stream = stream
         self.buffer: NDArray[np.uint8] = np.empty(max(size, len(head)), np.uint8)
         self.buffer[: len(head)] = np.frombuffer(head, np.uint8)

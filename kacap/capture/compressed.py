@@ -21,7 +21,7 @@ class Decompressor:
     """A stream of decompressed bytes; subclasses say how one step is decompressed."""
 
     def __init__(self, stream: Stream, head: bytes):
-        """Decompress ``stream``, of which ``head`` was already read."""
+        """Decompress ``stream``; its first bytes ``head`` were already read."""
         self._stream, self._input = stream, head
         self._output = memoryview(b"")
         self._codec: Any = None  # of the member or frame at hand; None between them

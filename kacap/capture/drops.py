@@ -11,7 +11,7 @@ MOST = 256  # spans that are kept
 
 
 class Drops:
-    """Spans in which frames were lost, in the order of the reports; beyond ``MOST`` neighbours are joined."""
+    """Time spans of lost frames, in the order of the reports; beyond ``MOST`` neighbours are joined."""
 
     def __init__(self) -> None:
         self._spans: list[Drop] = []

@@ -99,7 +99,7 @@ def _is_text(head: bytes) -> bool:
 
 
 def _what_else(head: bytes) -> str:
-    """Say what a file that is no capture is, and what to do."""
+    """Return what a file is that is not a capture, and what to do."""
     if not head:
         return f"is empty; {ADVICE}"
     for magic, what in FOREIGN.items():

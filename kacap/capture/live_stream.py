@@ -94,7 +94,7 @@ class StreamInterface:
 
     @property
     def damages(self) -> list[Damage]:
-        """Where the stream stopped making sense; an end while it was being written is no damage."""
+        """Where the stream stopped making sense; an end while it was being written is not damage."""
         return self._reader.damages if self._reader and not self._stop.is_set() else []
 
     @property
@@ -153,7 +153,7 @@ def open_growing(
     """Return the capture called ``name`` (``-``: standard input) as a live source that ends where it ends.
 
     ``filter`` is a BPF expression; the source ends after ``limit`` frames. Time goes on from the newest frame's, as
-    another host's clock may differ. Raises CaptureError when it cannot be opened; while reading, when it is no capture.
+    another host's clock may differ. Raises CaptureError if it cannot be opened; while reading, if it is not a capture.
     """
 
     def open_waiting(stop: threading.Event) -> WaitingStream:

@@ -60,7 +60,7 @@ class RecordReader:
         """Read the file called ``name``, number ``index`` of the capture, through ``window``."""
         self.window, self.name, self.index = window, name, index
         self.cursor: NDArray[np.void] = np.zeros(1, self.state)
-        self.growing = False  # a cut tail is no damage: the file is still being written
+        self.growing = False  # a cut tail is not damage: the file is still being written
         self._damages: list[Damage] = []
 
     def walk(self, rows: NDArray[np.void]) -> int:

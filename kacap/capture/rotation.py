@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from kacap.clock import SECOND_NS
 from kacap.errors import UsageError
-
-SECOND_NS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from kacap.capture.frames import FrameBatch
 from kacap.capture.pcap import HEADER_BYTES
-from kacap.capture.rotation import SECOND_NS, Rotation
+from kacap.capture.rotation import Rotation
+from kacap.clock import SECOND_NS
 from kacap.errors import CaptureError, UsageError
 from kacap.kernels import Row, entry
 from kacap.outputs import create
@@ -168,5 +169,5 @@ class Savefile:
 
 
 def _first(where: NDArray[np.bool_]) -> int:
-    """Return the index of the first True, the length where there is none."""
+    """Return the index of the first True, or the length."""
     return int(np.argmax(where)) if bool(where.any()) else len(where)

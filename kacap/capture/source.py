@@ -149,7 +149,7 @@ class Captures:
         return waiting + [Waiting(first_ns[i], i, self._opener(i, self._follow and i == last)) for i in files]
 
     def _first_ns(self, index: int) -> int:
-        """Return the time of the file's first frame, before all others where there is none."""
+        """Return the time of the file's first frame; a time before all others if it has no frame."""
         reader = self._open(index, False, PEEK_BYTES)
         try:
             return next((int(batch.frames["time_ns"][0]) for batch in reader.batches()), EARLIEST)

@@ -1,4 +1,4 @@
-"""What the classifier writes: a LABEL for each segment, an EVENT for each that later stages must hear of."""
+"""What the classifier writes: a LABEL for each segment, an EVENT for each that later stages need."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Segments to kinds, one after the other: find the connection, rate the segment, remember what it says.
 
-Writes a LABEL for each segment and an EVENT for each that a later stage must hear of. A pure ACK of a connection
+Writes a LABEL for each segment and an EVENT for each that a later stage needs. A pure ACK of a connection
 whose numbers are not known yet is *held*: the peer's next segment, or its own repetition, shows what it was.
 """
 
@@ -42,7 +42,7 @@ from kacap.kernels import Row, entry, kernel
 from kacap.segments import ACK, FIN, HAS_SACK, HAS_TIMESTAMPS, IS_QUOTE, PSH, RST, SYN
 from kacap.wire.sequence import seq_diff
 
-# The default interval of tcp(7): what comes later is no reply, whatever its shape.
+# The default interval of tcp(7): nothing that comes later is a reply, whatever its shape.
 REPLY_LIMIT_NS = np.int64(75_000_000_000)
 EARLY_REPLY_NS = np.int64(5_000_000)  # how far apart merged captures may swap a probe and its reply
 
@@ -89,7 +89,7 @@ def _resolve_held(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> N
         y.heard_ns = y.held_heard_ns
         y.heard_n = 0
         if x.heard_ns == y.held_ns:
-            retract_heard(x, y.held_ns, y.held_peer_ns)  # a probe is none that its receiver accepts
+            retract_heard(x, y.held_ns, y.held_peer_ns)  # a receiver does not accept a probe
     y.held_n = 0
 
 
@@ -97,7 +97,7 @@ def _resolve_held(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> N
 def _may_prove_a_probe(seg: Row, label: Row, x: Row) -> Row:
     """Return whether a segment may be held: a pure ACK, or at an unknown place one byte without PSH.
 
-    A stack sets PSH on the last byte it has to send (RFC 9293 3.9.1.2), so a lone byte without it is no data.
+    A stack sets PSH on the last byte it has to send (RFC 9293 3.9.1.2), so a lone byte without it is not data.
     """
     if seg.payload_len == 0:
         return label.kind == _ACK and seg.flags & ACK != 0 and not seg.has & HAS_SACK
@@ -107,9 +107,9 @@ def _may_prove_a_probe(seg: Row, label: Row, x: Row) -> Row:
 
 @kernel
 def _hold(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> None:
-    """Remember an ACK that may prove to be a probe; tell of the run once it repeats after a silence.
+    """Remember an ACK that may prove to be a probe; emit the run once it repeats after a silence.
 
-    One that lies where X's bytes in the capture end is none: a probe is one below.
+    One at the end of X's captured bytes is not a probe: a probe is one below.
     """
     if x.known & SEEN and seg.seq == x.seen:
         x.held_n = 0
@@ -185,7 +185,7 @@ def _rate_answer(seg: Row, label: Row, x: Row, y: Row, accepted: Row) -> Row:
 
 @kernel
 def _note_probe(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> None:
-    """Count an open probe of X and tell of it; pair it with a reply that the capture shows just before it."""
+    """Count an open probe of X and emit it; pair it with a reply that the capture shows just before it."""
     early = y.dup_ns != NEVER and seg.time_ns - y.dup_ns <= EARLY_REPLY_NS and y.dup_ns > x.sent_ns
     if early:
         retract_heard(x, y.dup_ns, y.dup_heard_ns)
@@ -226,13 +226,13 @@ def _take_quote(out: Row, seg: Row, label: Row, row: Row, x: Row) -> None:
 
 @kernel
 def _is_told(seg: Row, label: Row, x: Row, answers: Row) -> Row:
-    """Return whether later stages hear of a segment: all but data and ACKs that change nothing for a probe."""
+    """Return whether a segment gets an EVENT: all but data and ACKs that change nothing for a probe."""
     return label.kind > _DATA or answers or (seg.payload_len > 0 and x.open_probes > 0)
 
 
 @kernel
 def _is_of_note(label: Row) -> Row:
-    """Return whether a segment other than a probe makes its connection one that later stages hear of."""
+    """Return whether a segment other than a probe gives its connection events."""
     return label.kind == _REPLY or label.kind == _RESET or label.kind == _ABORT
 
 
@@ -246,7 +246,7 @@ def _take_copy(out: Row, seg: Row, label: Row, row: Row, x: Row) -> None:
 
 @kernel
 def _take_segment(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> None:
-    """Rate one TCP segment from X to Y, tell of it, and remember it."""
+    """Rate one TCP segment from X to Y, emit it if needed, and remember it."""
     heard_ns = y.dup_heard_ns if y.dup_ns > x.sent_ns and seg.time_ns - y.dup_ns <= EARLY_REPLY_NS else x.heard_ns
     packed = rate(seg, x, y, heard_ns)
     label.kind, label.grade, label.why = packed & 0xFF, packed >> 8 & 0xFF, packed >> 16

@@ -119,7 +119,7 @@ def _extend_run(own: Row, time_ns: Row) -> Row:
 
 @kernel
 def _is_multiple(gap_ns: Row, of_ns: Row) -> Row:
-    """Return whether a gap is two to four times another: that many firings, of which the capture lacks some."""
+    """Return whether a gap is two to four times another: so many firings, some of them not captured."""
     times = (gap_ns + of_ns // 2) // max(of_ns, 1)
     return 2 <= times <= 4 and abs(gap_ns - times * of_ns) <= 0.05 * gap_ns
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import Grade, Kind
+from kacap.clock import SECOND_NS
 from kacap.flows import (
     ACCEPTED_STAMP,
     BYTE,
@@ -36,7 +37,7 @@ LONG_SILENCE_NS = np.int64(900_000_000)
 # Segments of one flight that swapped places in the capture lie closer than this.
 REORDERED_NS = np.int64(3_000_000)
 # A late retransmission of an acknowledged byte comes on the scale of the RTO (RFC 6298), a keepalive does not.
-RTO_LIKE_NS = np.int64(1_000_000_000)
+RTO_LIKE_NS = np.int64(SECOND_NS)
 BACKED_OFF = 3  # times the gap before: each retransmission waits twice as long as the last (RFC 6298 5.5)
 # How long after a reply a probe shows by its timestamps whether that reply arrived: sooner it may be on its way.
 ARRIVED_NS = np.int64(900_000_000)

@@ -33,7 +33,7 @@ class Change(IntEnum):
     ENDED = 6  # an episode is over; row: of EPISODE
 
 
-# A connection of which later stages hear: who it is, and what of it is undecided.
+# A connection with events: its endpoints, and what of it is undecided.
 WATCHED = np.dtype(
     [
         ("a_hi", "<u8"),
@@ -97,7 +97,7 @@ PROBER = np.dtype([
     ("reset", "<i4"),  # probes that a reset answered
     ("longest_run", "<i4"),  # of misses in a row
     ("run_first", "<i4"),  # row of PROBE of the run under way
-    ("run_n", "<i4"),  # its probes; 0: there is none
+    ("run_n", "<i4"),  # its probes; 0: no run
     ("run_replies", "<i4"),
     ("run_ending_frame", "<i8"),  # what a reply has made the ending of the run
     ("run_ending_ns", "<i8"),

@@ -69,7 +69,7 @@ class Program(click.Group):
             formatter.write_dl([(name, words) for name, (_, words) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a reader of its output who goes away is no failure (click would exit 1)."""
+        """Run the command; a reader of its output who goes away is not a failure (click would exit 1)."""
         try:
             code = super().invoke(ctx)
         except BrokenPipeError:

@@ -113,7 +113,7 @@ def _tell(outcome: Outcome, analysis: Analysis, options: dict[str, Any]) -> int:
 
 
 def _check_required(rules: Rules, required: tuple[str, ...]) -> None:
-    """Refuse to require a setting of which nothing is expected."""
+    """Refuse to require a setting without an expectation."""
     for name in required:
         field = "user_timeout_ns" if name == "user_timeout" else name
         if all(getattr(rule.expectation, field) is None for rule in rules.rules):

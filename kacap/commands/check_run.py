@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from kacap.clock import MILLISECOND_NS
 from kacap.errors import KacapError
 from kacap.model import Connection, Endpoint, Prober, Setting
 from kacap.sockets.reader import read_sockets
@@ -23,7 +24,6 @@ LOOK_S = 0.1
 PATIENCE_S = 3.0  # between asking the command to end and killing it
 LISTEN = "LISTEN"
 UNCONNECTED = (LISTEN, "TIME-WAIT", "SYN-RECV", "CLOSED", "BOUND")
-MS = 1_000_000
 
 
 def run(command: Sequence[str], expected: Expected, required: frozenset[str], seconds: float) -> Outcome:
@@ -75,7 +75,7 @@ def _connection(number: int, state: SocketState) -> Connection:
     a, b = Endpoint(*state.local), Endpoint(*state.remote)
     connection = Connection(number, a, b, 0, 0, 0)
     if state.keepalive is not False:
-        timeout = None if state.user_timeout_ns is None else state.user_timeout_ns // MS
+        timeout = None if state.user_timeout_ns is None else state.user_timeout_ns // MILLISECOND_NS
         values = [_setting(value, state) for value in (state.idle, state.interval, state.count, timeout)]
         prober = Prober(a, b, idle=values[0], interval=values[1], count=values[2], user_timeout=values[3])
         connection.probers.append(prober)

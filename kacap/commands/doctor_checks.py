@@ -187,7 +187,7 @@ def cache() -> Check:
                      f"pip install 'numba>={oldest},<{beyond}'")  # fmt: skip
     if (place := CACHE.directory()) is None:
         return Check("kernel cache", False, f"every run compiles anew: {CACHE.fault}",
-                     "export KACAP_CACHE=/a/directory/of/yours, in which nobody else can write")  # fmt: skip
+                     "export KACAP_CACHE=/a/directory/of/yours (that nobody else can write to)")  # fmt: skip
     return Check("kernel cache", True, str(place))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kacap.clock import SECOND_NS
 from kacap.errors import EXIT_DONE, UsageError
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def _duration_ns(text: str | None) -> int | None:
         return None
     number, unit = (text[:-1], text[-1]) if text[-1:] in UNITS else (text, "s")
     try:
-        return round(float(number) * UNITS[unit] * 1_000_000_000)
+        return round(float(number) * UNITS[unit] * SECOND_NS)
     except ValueError:
         raise UsageError(f"--duration {text}: write 90, 90s, 10m, 2h or 1d") from None
 

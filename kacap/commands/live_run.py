@@ -114,7 +114,7 @@ def _signals(source: LiveSource) -> Iterator[None]:
 
 
 class Run:
-    """One watch: source, analyzer, and who hears of what happens."""
+    """One watch: source, analyzer, and who shows the events."""
 
     def __init__(self, source: LiveSource, file: Savefile | None, sockets: Sockets | None, options: Options) -> None:
         self.source, self.file, self.sockets, self.options = source, file, sockets, options

@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 from textwrap import wrap
 from typing import Any, TextIO
 
+from kacap.clock import SECOND_NS
 from kacap.errors import UsageError
 from kacap.timing.limits import Limit
 from kacap.timing.planning import Plan, Request, latest_ns, plan
 from kacap.timing.products import PRODUCTS, Product
 from kacap.timing.wheel import HZ_VALUES
 
-SECOND = 1_000_000_000
 WIDTH = 110
 
 
@@ -52,7 +52,7 @@ def write_json(view: View, out: TextIO) -> None:
         "v": 1,
         "type": "plan",
         "limit": None if view.box is None else asdict(view.box),
-        "detect_within_ns": None if view.request.within is None else view.request.within * SECOND,
+        "detect_within_ns": None if view.request.within is None else view.request.within * SECOND_NS,
         "hz": list(view.request.hz),
         "rtt_ns": view.request.rtt_ns,
         **_settings(best),
@@ -78,20 +78,20 @@ def write_list(table: Sequence[Limit], out: TextIO) -> None:
 
 def bound(time_ns: int) -> str:
     """Return a worst case in seconds, rounded up so that it stays one: ``55.4 s``, ``6,393 s``."""
-    tenths = -(-time_ns // (SECOND // 10))
-    return f"{tenths / 10:.1f} s" if tenths < 1000 else f"{-(-time_ns // SECOND):,} s"
+    tenths = -(-time_ns // (SECOND_NS // 10))
+    return f"{tenths / 10:.1f} s" if tenths < 1000 else f"{-(-time_ns // SECOND_NS):,} s"
 
 
 def _details(view: View) -> list[tuple[str, str]]:
-    """Return what else there is to say of a plan: (about what, in words)."""
+    """Return the details of a plan: (name, sentence)."""
     best, request = view.plan, view.request
     rows = []
     if view.box is not None:
         lost = f"the next comes <= {bound(best.second_ns)}"
-        if best.second_ns >= view.box.seconds * SECOND:
+        if best.second_ns >= view.box.seconds * SECOND_NS:
             lost += ", too late: no settings leave room for it"
         rows += [*_limit(view.box, view.table), ("if it is lost", lost)]
-    late = bound(latest_ns(best.idle, request.hz) - best.idle * SECOND)
+    late = bound(latest_ns(best.idle, request.hz) - best.idle * SECOND_NS)
     rates = f"any HZ ({', '.join(map(str, HZ_VALUES))})" if request.hz == HZ_VALUES else f"HZ {request.hz[0]}"
     path = f"round trips up to {request.rtt_ns / 1_000_000:g} ms"
     rows += [

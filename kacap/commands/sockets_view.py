@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from kacap.clock import SECOND_NS
 from kacap.model import Endpoint
 from kacap.sockets.state import SOCKET_OPTION, SocketState
-from kacap.units import SECOND, clean, counted, duration
+from kacap.units import clean, counted, duration
 
 if TYPE_CHECKING:
     from kacap.timing.limits import Limit
@@ -29,7 +30,7 @@ class Behind(NamedTuple):
     @property
     def limit_ns(self) -> int:
         """The limit in nanoseconds."""
-        return self.limit.seconds * SECOND
+        return self.limit.seconds * SECOND_NS
 
     def latest_ns(self, state: SocketState) -> int | None:
         """Return after how long a silence the socket's next probe leaves at the latest; None where that is unknown.
@@ -41,7 +42,7 @@ class Behind(NamedTuple):
         if not state.keepalive or state.idle is None:
             return None
         seconds = max(state.idle, state.interval or 0)
-        return seconds * SECOND + max(round(latest_s(seconds, hz) * SECOND) for hz in self.hz)
+        return seconds * SECOND_NS + max(round(latest_s(seconds, hz) * SECOND_NS) for hz in self.hz)
 
     def warning(self, state: SocketState) -> str | None:
         """Return why a connection outlives the limit unnoticed; None where it does not, or where that is unknown."""
@@ -225,4 +226,4 @@ def _where(state: SocketState) -> str:
 
 
 def _ns(seconds: int | None) -> int | None:
-    return None if seconds is None else seconds * SECOND
+    return None if seconds is None else seconds * SECOND_NS

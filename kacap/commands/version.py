@@ -22,7 +22,7 @@ def lines() -> list[str]:
 
 
 def installed(package: str) -> str:
-    """Return the version of an installed distribution, ``not installed`` where there is none."""
+    """Return the version of an installed distribution, or ``not installed``."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -61,10 +61,15 @@ TABLE = (
     Explanation("window-closed", lambda s: s.is_kind(Kind.WINDOW_PROBE) and s.role == "keep_alive",
         "the peer's window is 0, and data waits: a window probe in Linux's form; tshark does not look at the peer's "
         "window when the probe carries nothing"),
+    Explanation("window-closed-later", lambda s: s.is_kind(Kind.WINDOW_PROBE) and s.role in ("", "duplicate_ack"),
+        "the capture begins in front of a closed window: the answers show it; tshark sees equal ACKs alone"),
     Explanation("earlier-file", lambda s: "file" in s.earlier,
         "the connection began in an earlier file; tshark reads each file by itself"),
     Explanation("window-byte-taken", lambda s: "window-probe" in s.earlier and s.role in ("", "duplicate_ack"),
         "the peer took the byte of an earlier window probe; tshark before 4.4 does not count it"),
+    Explanation("window-closed-before", lambda s: s.is_kind(Kind.WINDOW_PROBE) and "unseen" in s.earlier
+        and s.role in ("", "duplicate_ack"),
+        "the capture begins in front of a closed window: tshark knows no segment of the prober to place the probe by"),
     Explanation("window-closed-keepalive", lambda s: s.is_kind(Kind.PROBE) and s.role == "zero_window_probe",
         "the peer's window is 0, but nothing waits or the gaps are constant: a keepalive; tshark looks at the window "
         "only"),
@@ -103,7 +108,7 @@ TABLE = (
         "one byte of data captured after what follows it; the peer had not acknowledged it, which tshark does not "
         "look at"),
     Explanation("stray-ack", lambda s: s.role == "keep_alive" and s.is_kind(Kind.ACK),
-        "a lone ACK one below what was expected; nothing but its number speaks for a probe"),
+        "a lone ACK one below what was expected; only its number suggests a probe"),
     Explanation("nothing-to-answer", lambda s: s.role == "keep_alive_ack",
         "no probe waits for it: tshark pairs nothing and sets no limit, and takes every ACK for a reply until the "
         "prober sends again"),

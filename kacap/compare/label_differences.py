@@ -43,14 +43,14 @@ class LabelComparison:
 
 @dataclass(slots=True)
 class LabelComparer:
-    """The sink of ``kacap.read``: hears of every segment, and asks tshark's labels what they say of it."""
+    """The sink of ``kacap.read``: takes every segment and compares its kind with tshark's labels."""
 
     labels: dict[FrameRef, Labelled]
     agreed: Counter[tuple[str, str]] = field(default_factory=Counter)
     differing: list[tuple[SegmentRecord, Labelled, set[str]]] = field(default_factory=list)
     replies: dict[FrameRef, Probe] = field(default_factory=dict)
     marks: dict[tuple[int, Endpoint], set[str]] = field(default_factory=dict)
-    began: dict[int, int] = field(default_factory=dict)  # connection to the file in which it began
+    began: dict[int, int] = field(default_factory=dict)  # connection to the file where it began
 
     def __call__(self, record: object) -> None:
         """Take one record."""
@@ -90,10 +90,10 @@ def compare(files: list[str]) -> LabelComparison:
     heard = LabelComparer({FrameRef(i, found.frame): found for i, name in enumerate(files) for found in labelled(name)})
     analysis = kacap.read(files, keep_all=True, segments="all", sink=heard)
     result = LabelComparison(analysis, sum(heard.agreed.values()) + len(heard.differing), heard.agreed)
-    again = _again(analysis.connections)
+    beyond = _beyond_tshark(analysis.connections)
     for record, found, marks in sorted(heard.differing, key=lambda each: (each[0].time_ns, each[0].frame)):
         seen = Seen(record.kind, record.grade, record.reason, role(found.labels), found.labels, found.seq,
-                    earlier=marks | again.get(record.connection, set()))  # fmt: skip
+                    earlier=marks | beyond.get(record.connection, set()))  # fmt: skip
         probe = heard.replies.get(record.frame)
         if probe is not None:
             known = heard.labels.get(probe.frame, NOBODY)
@@ -102,9 +102,9 @@ def compare(files: list[str]) -> LabelComparison:
     return result
 
 
-def _again(connections: list[Connection]) -> dict[int, set[str]]:
-    """Return, by connection, that its addresses and ports were another's: before it, or at the same time."""
-    found: dict[int, set[str]] = {}
+def _beyond_tshark(connections: list[Connection]) -> dict[int, set[str]]:
+    """Return, by connection, what of it tshark cannot know: its beginning, other connections of the same ports."""
+    found = {each.connection: {"unseen"} for each in connections if not each.began_in_capture}
     for one, two in _pairs(connections):
         if two.first_ns <= one.last_ns:
             found.setdefault(one.connection, set()).add("encapsulations")

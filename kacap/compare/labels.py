@@ -8,7 +8,7 @@ _AGAIN = frozenset({"retransmission", "fast_retransmission", "spurious_retransmi
 # What these say of a segment (the window it tells, what is missing around it) says nothing of its role.
 _NO_ROLE = frozenset({"zero_window", "window_full", "lost_segment", "ack_lost_segment", "reused_ports"})
 
-# By kind: the labels that agree with it; "" is no label at all, or none that names a role.
+# By kind: the labels that agree with it; "" means no label, or only labels that name no role.
 AGREE: dict[str, frozenset[str]] = {
     Kind.PROBE.word: frozenset({"keep_alive"}),
     Kind.REPLY.word: frozenset({"keep_alive_ack"}),

@@ -36,7 +36,7 @@ class Pair:
 
 
 def match(one: Site, two: Site) -> list[Pair]:
-    """Return the connections on which somebody probes at either site, as far as both sites show them."""
+    """Return the connections that probe at either site and are shown by both."""
     found: dict[tuple[int, int], Pair] = {}
     taken: set[int] = set()
     for mine, number, how in [*_partners(one, two, True), *_partners(one, two, False)]:

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from kacap.classify.kinds import Ending
+from kacap.clock import SECOND_NS
 from kacap.compare.fates import Fate
 from kacap.compare.matching import Pair, match, numbered
 from kacap.compare.offset import ClockOffset, NearerSites, Shared, clocks, overlap, shared, sides
@@ -13,14 +14,14 @@ from kacap.compare.site import Identity, Site
 from kacap.model import Connection, Endpoint, FrameRef, Probe, Prober
 from kacap.segments import RST
 
-NEAR_NS = 1_000_000_000  # how far from its time a segment may show at the other site, beside the clocks' doubt
+NEAR_NS = SECOND_NS  # how far from its time a segment may show at the other site, beside the clocks' doubt
 
 
 @dataclass(slots=True)
 class ProbePath:
     """One probe: its frames at either site (None: not seen there), those of its answer, and what became of it.
 
-    ``translated_endpoint`` is who the prober was to the far site, where that is not whom its other segments came from.
+    ``translated_endpoint`` is who the prober was to the far site, if not the source of its other segments.
     ``unsure_ns``: what is missing at a site is missing beyond its last frame, by so much (or before its first); the
     capture may have ended there. 0: it was captured. ``ttls``: of an answer from between, its TTL beside that which
     the peer's other segments have at the near site.
@@ -82,7 +83,7 @@ class Tracer:
             self._index[1][key].append(row)
 
     def counterpart(self, here: int, row: int) -> int | None:
-        """Return the row at the other site that is the row of site ``here`` (1 or 2); None where there is none."""
+        """Return the row of the other site for the same segment as ``row`` of ``here`` (1 or 2); None: not there."""
         mine, theirs = self._sites[here - 1], self._sites[2 - here]
         key = mine.identity(row) if here == 1 else self._keys[row]
         ahead_ns = self._clocks.ahead_ns if here == 1 else -self._clocks.ahead_ns
@@ -212,7 +213,7 @@ def _probe_path(
 
 
 def _ttls(here: Site, answer: int) -> tuple[int, int] | None:
-    """Return the TTL of an answer, and the commonest of its sender's other segments; None where there is no other."""
+    """Return the TTL of an answer, and the commonest of its sender's other segments; None if there are no others."""
     alike = [row for row in here.of[int(here.labels[answer]["id"])] if here.from_a(row) == here.from_a(answer)]
     others = Counter(int(here.rows[row]["ttl"]) for row in alike if row != answer)
     return (int(here.rows[answer]["ttl"]), others.most_common(1)[0][0]) if others else None

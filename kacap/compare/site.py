@@ -35,7 +35,7 @@ class Site:
 
     @property
     def probing(self) -> list[Connection]:
-        """Connections on which somebody probes."""
+        """The connections with probes."""
         return [connection for connection in self.connections.values() if connection.probers]
 
     def from_a(self, row: int) -> bool:

@@ -105,7 +105,7 @@ class Standing(Sequence[Connection]):
 
 
 def by_gravity(connections: Sequence[Connection]) -> Standing:
-    """Return how the connections stand on which somebody probes."""
+    """Return the probing connections, gravest first."""
     states, missed, numbers = _columns(connections)
     probing = np.flatnonzero(states < _NOBODY)
     order = probing[np.lexsort((numbers[probing], -missed[probing], states[probing]))]
@@ -129,6 +129,6 @@ def _columns(connections: Sequence[Connection]) -> tuple[NDArray[np.int64], NDAr
 
 
 def numbers_of(connections: Sequence[Connection]) -> set[int]:
-    """Return the serial numbers of the connections on which somebody probes."""
+    """Return the serial numbers of the probing connections."""
     states, _, numbers = _columns(connections)
     return set(numbers[states < _NOBODY].tolist())

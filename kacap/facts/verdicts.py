@@ -151,7 +151,7 @@ def _waits(facts: ConnectionFacts, waits: Outstanding) -> str:
 
 
 def _unprobed(connection: Connection, ended: Ended, facts: ConnectionFacts | None, until_ns: int) -> Verdict:
-    """Return the verdict of a connection on which nobody surely probes."""
+    """Return the verdict of a connection without certain probes."""
     none = f"no keepalive probe in {duration(max(until_ns - connection.first_ns, 0))}"
     if connection.probers:
         number = sum(prober.probes for prober in connection.probers)

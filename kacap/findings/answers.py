@@ -39,7 +39,7 @@ def nearer_answer(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
 
 
 def _replies(facts: ConnectionFacts, from_a: bool) -> list[FrameRef]:
-    """Return the first frames in which a side answered probes."""
+    """Return the first replies of a side to probes."""
     probers = [prober for prober in facts.connection.probers if prober.peer == facts.end(from_a)]
     probes = (probe for prober in probers for episode in prober.episodes for probe in episode.probes)
     return [probe.reply_frame for probe in probes if probe.reply_frame is not None][:SHOWN]

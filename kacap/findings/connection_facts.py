@@ -56,7 +56,7 @@ class Reset:
 
     @property
     def from_unknowing(self) -> bool:
-        """Whether it is what only who has no such connection sends: no ACK, at the number of what it answers."""
+        """Whether only a host without the connection sends such an RST: no ACK, at the number that it answers."""
         both = bits.BARE | bits.ANSWERS
         return self.about & both == both
 
@@ -108,7 +108,7 @@ class Beat(NamedTuple):
 
 
 class Killed(NamedTuple):
-    """The silence that a connection did not survive: how long, when it was ended and by whom, what it met.
+    """The silence that a connection did not survive: how long, when and by whom it was ended, what the first use met.
 
     ``reset`` is the RST that answered; None: nothing did, until the end of resending.
     """
@@ -183,7 +183,7 @@ class ConnectionFacts:
         ]  # fmt: skip
 
     def outstanding(self, from_a: bool) -> Outstanding | None:
-        """Return the bytes of a side that waited longest for an acknowledgement, of those sent again often."""
+        """Return those often resent bytes of a side that waited longest for an acknowledgement."""
         side, found = self.side(from_a), []
         if side.kept:
             found.append(_outstanding(self.observed, side.kept, from_a))

@@ -26,9 +26,9 @@ class Context:
     bracketed: frozenset[Endpoint] = frozenset()  # destinations whose idle deaths are one finding
 
     def alive(self, peer: Endpoint, side: Endpoint, low_ns: int, high_ns: int) -> bool:
-        """Return whether a peer's address was heard within a span in which it said nothing to ``side``."""
+        """Return whether a peer's address sent anything to others within a span when it sent nothing to ``side``."""
         if peer.address == side.address:
-            return False  # what is heard of it may be the side's own
+            return False  # its segments may be the side's own
         if self.heard.between(peer.address, low_ns, high_ns):
             return True
         return self.probing.replied_within(peer.address, low_ns, high_ns)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.addresses import address_halves
+from kacap.clock import SECOND_NS
 from kacap.findings.connection_facts import Claim, ConnectionFacts
 from kacap.findings.context import Context
 from kacap.findings.idle import (
@@ -26,7 +27,6 @@ from kacap.model import Endpoint, IdleDeaths
 from kacap.timing.planning import idle_that_beats
 from kacap.units import counted, duration
 
-SECOND_NS = 1_000_000_000
 FRAMES_SHOWN = 16  # frames
 
 Telling = list[tuple[Endpoint, int, list[Death]]]
@@ -105,7 +105,7 @@ def summed(telling: Telling) -> list[IdleDeaths]:
 
 
 def claims(telling: Telling, context: Context) -> Iterator[Claim]:
-    """Yield a sentence for each destination to which connections died idle while it was up."""
+    """Yield a sentence for each destination whose connections died idle while it was up."""
     for to, survived, deaths in telling:
         frames = [death.frames[0] for death in deaths if death.frames]
         sentence = _sentence(to, survived, deaths, context)

@@ -8,16 +8,16 @@ from functools import lru_cache
 from itertools import groupby
 
 from kacap.classify.kinds import Ending
+from kacap.clock import SECOND_NS
 from kacap.findings.connection_facts import UNKNOWN, Claim, ConnectionFacts, Reset, closing_ns, episodes, frames_of
 from kacap.findings.context import Context
 from kacap.model import Endpoint, Episode, FrameRef, Prober
 from kacap.timing.limits import Limit, matching
 from kacap.units import duration
 
-SECOND_NS = 1_000_000_000
 IDLE_NS = 3_000_000_000  # a shorter silence may be one between retransmissions
 SOON_NS = 60_000_000_000  # who finds a connection dead opens another by then
-STEADY = 20  # a silence that differs from one survived before by less than a twentieth is no longer one
+STEADY = 20  # a silence counts as longer than one survived if it is longer by a twentieth
 TIGHT_NS = 30_000_000_000  # the shortest default of a known box: what is survived below that brackets none
 LATE = 1.25  # of a prober's own period: its timer may be late by an eighth, and the capture may begin in between
 
@@ -122,7 +122,7 @@ def is_lively(death: Death, context: Context) -> bool:
     if death.by_box:
         return True
     if address == death.user.address:
-        return False  # what is heard of it may be the user's own
+        return False  # its segments may be the user's own
     if death.by_reset:
         return context.heard.throughout(address, death.at_ns - death.silence_ns, death.at_ns)
     return context.alive(death.dead, death.user, death.at_ns, death.until_ns + SOON_NS)
@@ -143,7 +143,7 @@ def limit_words(limits: tuple[Limit, ...]) -> str:
     for seconds, group in groupby(limits, key=lambda limit: limit.seconds):
         names = [limit.what for limit in group]
         more = ", ..." if len(names) > 3 else ""
-        words.append(f"{duration(seconds * 1_000_000_000)} ({', '.join(names[:3])}{more})")
+        words.append(f"{duration(seconds * SECOND_NS)} ({', '.join(names[:3])}{more})")
     return ", ".join(words[:3])
 
 
@@ -186,7 +186,7 @@ def _blame(death: Death, survived: int, lively: bool, limits: tuple[Limit, ...])
 
 
 def died_idle(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
-    """A connection on which nobody probes was found dead at its first use after a silence."""
+    """A connection without probes was dead at its first use after a silence."""
     death = death_of(facts)
     if death is None or death.probed:
         return

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.addresses import address_text
+from kacap.clock import SECOND_NS
 from kacap.findings.connection_facts import Claim
 from kacap.findings.context import Context
 from kacap.model import Drop, FrameRef
@@ -15,7 +16,6 @@ from kacap.timing.episodes import ANSWER_WAIT_NS
 from kacap.units import counted, duration, moment
 from kacap.views import Views
 
-SECOND_NS = 1_000_000_000
 FAST_NS = 15 * SECOND_NS  # the shortest idle of a common runtime (Go); a timer is never early
 FEWEST = 10  # answered probes of one sender
 SHOWN = 8  # frames

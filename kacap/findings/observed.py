@@ -2,7 +2,7 @@
 
 A side's half (SIDE_OBSERVED) holds when it was heard, its numbers, TTLs and IP IDs, the bytes that wait for an
 acknowledgement, and its most regular data. What few connections have lies in two pools: a NOTE for each RST or ICMP
-error, a SPAN for bytes that were sent again and again. Places in a pool are counted from 1, so that 0 is none; a frame
+error, a SPAN for bytes that were sent again and again. Rows of a pool are counted from 1, 0 means no row; a frame
 is packed as ``file << 48 | number``.
 """
 

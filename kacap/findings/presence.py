@@ -61,7 +61,7 @@ class AtAddress:
         return bool(((rest["last_ns"] > high_ns) & (rest["quiet_ns"] <= pause_ns)).any())
 
     def throughout(self, low_ns: int, high_ns: int) -> bool:
-        """Return whether one connection is older than a span and was heard of after it."""
+        """Return whether one connection began before a span and had segments after it."""
         before = bisect_right(self.firsts, low_ns)
         return before > 0 and self.newest[before - 1] >= high_ns
 
@@ -111,5 +111,5 @@ class Heard:
         return self.at(address).between(low_ns, high_ns)
 
     def throughout(self, address: str, low_ns: int, high_ns: int) -> bool:
-        """Return whether one connection of an address is older than a span and was heard of after it."""
+        """Return whether one connection of an address began before a span and had segments after it."""
         return self.at(address).throughout(low_ns, high_ns)

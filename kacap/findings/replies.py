@@ -65,7 +65,7 @@ def rate_limited(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
 def outage(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """Probes went unanswered, two or more in a row, then the peer answered again: for how long nothing was heard.
 
-    What a limit on replies explains is no outage, nor is silence on one connection while the peer is heard elsewhere.
+    Misses that a limit on replies explains are not an outage, nor is silence while the peer sends elsewhere.
     """
     if any(rate_limited(facts, context)) or any(regular_misses(facts, context)):
         return

@@ -12,7 +12,7 @@ from kacap.findings.observing import COUNTED_UP
 from kacap.model import FrameRef
 from kacap.units import counted, duration
 
-TOLD_SILENCE_NS = 3_000_000_000  # a shorter one before an RST is no idle time
+TOLD_SILENCE_NS = 3_000_000_000  # a shorter silence before an RST is not idle time
 
 
 def forged_reset(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from kacap.clock import SECOND_NS
 from kacap.findings.observations import Observed
 from kacap.findings.observed import (
     AFTER_RESET,
@@ -27,8 +28,8 @@ from kacap.kernels import Row, entry, kernel
 
 FARTHEST = 40  # hops; more of them are a wrong guess of the TTL that a packet started with
 FAST_NS = np.int64(1_000_000)  # on shorter paths, who answers first says nothing
-# Messages closer together are no heartbeat worth telling; where an idle is expected they may be closer.
-MANY_NS, FEW_NS = 5_000_000_000, 1_000_000_000
+# Messages closer together do not count as a heartbeat; if an idle is expected they may be closer.
+MANY_NS, FEW_NS = 5 * SECOND_NS, SECOND_NS
 UNEVEN, FEW_GAPS = 10, 5  # gaps of one timer differ by less than a tenth; fewer of them tell nothing
 SMALL_BYTES = 512  # what a heartbeat carries at most
 
@@ -134,7 +135,7 @@ def _screen(observed: Row, notes: Row, telling: Row, beat_ns: Row) -> None:
 def screen(observed: Observed, beat_ns: int) -> NDArray[np.bool_]:
     """Return which connections hold anything that a finding could rest on; their notes say which RSTs are forged.
 
-    ``beat_ns``: messages that are closer together than this are no heartbeat.
+    ``beat_ns``: closer messages do not count as a heartbeat.
     """
     telling = np.zeros(len(observed.rows), np.bool_)
     _screen(observed.rows, observed.notes, telling, np.int64(beat_ns))
@@ -142,7 +143,7 @@ def screen(observed: Observed, beat_ns: int) -> NDArray[np.bool_]:
 
 
 def worth_a_look(connections: NDArray[np.void], observed: NDArray[np.void]) -> NDArray[np.bool_]:
-    """Return on which connections (CONNECTION, OBSERVED) a finding about answered probes may rest.
+    """Return which connections (CONNECTION, OBSERVED) may have a finding about answered probes.
 
     One side alone has closed, or replies came with a TTL that none of their side's data has.
     """

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import groupby, pairwise
 
 from kacap.classify.kinds import Ending
+from kacap.clock import SECOND_NS
 from kacap.findings import observed as bits
 from kacap.findings.connection_facts import Beat, Claim, ConnectionFacts, Outstanding, frame_of
 from kacap.findings.context import Context
@@ -15,7 +16,6 @@ from kacap.model import Prober
 from kacap.timing.judging import DIFFERS, band_ns
 from kacap.units import between, counted, duration, moment
 
-SECOND_NS = 1_000_000_000
 RETRIES_NS = 924_600_000_000  # tcp_retries2 = 15 with an RTO of 0.2 s: Documentation/networking/ip-sysctl
 WORTH_NS = 5_000_000_000  # what is shorter delays no keepalive, and masks none, that anybody sets
 SHOWN = 8  # gaps

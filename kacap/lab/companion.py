@@ -1,4 +1,4 @@
-"""A program of one's own that watches beside the lab's recorder: the same namespace, interface and time."""
+"""A user's program that runs during a recording: in the same namespace, on the same interface."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Companion:
     """One such program; what it writes goes into files with the recorder's name, ``.out`` and ``.err``."""
 
     def __init__(self, words: Sequence[str], interface: str, recorded: Path) -> None:
-        """Start ``words``, in which ``{interface}`` stands for the name of the recorder's interface.
+        """Start ``words``; ``{interface}`` in them stands for the name of the recorder's interface.
 
         Returns once it has named the interface on stderr, as kacap, tcpdump and tshark do when they listen. Raises
         ``KacapError`` when it cannot be started or ends before that.

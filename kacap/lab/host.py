@@ -54,7 +54,7 @@ class Host:
         self._poller = select.poll()
 
     def serve(self, pipe: Connection) -> None:
-        """Answer calls until told to leave; between them, note what befalls the sockets."""
+        """Answer calls until the call to leave; between them, note errors and ends of the sockets."""
         unshare(CLONE_NEWNET)
         pipe.send(None)
         self._poller.register(pipe, select.POLLIN)

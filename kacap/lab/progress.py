@@ -10,7 +10,7 @@ from kacap.lab.runner import Request
 
 
 class Shown(Protocol):
-    """What a runner's caller needs: to hear of steps, to look at the clock now and then, and to end."""
+    """What a runner calls: ``on_step`` with each step, ``tick`` now and then, and an end."""
 
     def on_step(self, request: Request, step: dict[str, Any]) -> None:
         """Take one step of one run."""

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from kacap.clock import SECOND_NS
+
 ETHERNET = 1
 LINUX_SLL2 = 276
 
@@ -164,7 +166,7 @@ def _stamp(ancillary: list[tuple[int, int, bytes]]) -> int:
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
             seconds, nanoseconds = struct.unpack("qq", data[:16])
-            return int(seconds * 1_000_000_000 + nanoseconds)
+            return int(seconds * SECOND_NS + nanoseconds)
     return time.time_ns()
 
 

@@ -41,7 +41,7 @@ def play(
 ) -> dict[str, str]:
     """Run every request, at most ``jobs`` at once; return what failed: scenario to reason.
 
-    ``tell(request, step)`` hears ``{"step": "building" | "running" | "event" | "failed" | "done", ...}``. A
+    ``tell(request, step)`` gets ``{"step": "building" | "running" | "event" | "failed" | "done", ...}``. A
     ``tick()`` is called a few times a second. A
     ``KeyboardInterrupt`` ends the runs early but properly (captures closed, truth written) and is raised again.
     Call it from a thread that outlives the runs: a scenario run ends with the thread that started it.

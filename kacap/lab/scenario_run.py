@@ -30,7 +30,7 @@ _SETTLE_S = 0.15  # the last frames reach the recorders
 
 
 class ScenarioRun:
-    """One run of ``scenario``: captures and ``truth.toml`` go into ``directory``; ``tell`` hears of each step.
+    """One run of ``scenario``: captures and ``truth.toml`` go into ``directory``; ``tell`` is called with each step.
 
     ``companion`` is a program that watches with every recorder, see ``kacap.lab.companion``; empty: none.
     """

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 from xml.etree import ElementTree
 
 from kacap.analysis import Analysis
+from kacap.clock import MILLISECOND_NS
 from kacap.model import Setting
 from kacap.report.records import setting_fields, written
 from kacap.report.settings import seen
@@ -19,7 +20,6 @@ from kacap.units import clean, counted, duration
 
 SHOWN = 20  # connections in the text; those that fail come first
 WORDS = {MET: "ok", NOT_MET: "FAIL", NO_EVIDENCE: "skip"}
-MS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def who(one: Checked) -> str:
 def value_of(name: str, number: int | None) -> str:
     """Return a setting's value with its unit: ``60 s``, ``6``; a user timeout comes in milliseconds."""
     if name == "user_timeout":
-        return duration((number or 0) * MS)
+        return duration((number or 0) * MILLISECOND_NS)
     return f"{number:,}" if name == "count" else f"{number:,} s"
 
 
@@ -84,10 +84,10 @@ def shortage(outcome: Outcome, analysis: Analysis) -> str:
         silence = duration(outcome.longest_quiet_ns)
         return f"no probe; {counted(outcome.quiet, 'connection')} silent for {silence} at most"
     if not analysis.capture.files:
-        return "no connected TCP socket of which anything is expected"
+        return "no connected TCP socket has an expectation"
     if not analysis.capture.segments:
         return "the capture holds no TCP segment" + (" that the filter takes" if analysis.capture.frames else "")
-    return "no connection that anything is expected of"
+    return "no connection has an expectation"
 
 
 def summary(outcome: Outcome, analysis: Analysis) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from kacap.classify.kinds import Ending, Kind
 from kacap.classify.states import State
 from kacap.classify.tables import Change
+from kacap.clock import SECOND_NS
 from kacap.model import Endpoint
 from kacap.news import News
 from kacap.timing.episodes import ANSWER_WAIT_NS
@@ -23,7 +24,6 @@ from kacap.timing.judging import band_ns
 from kacap.units import counted, duration
 from kacap.views import Views, endpoints, seen_ns
 
-SECOND_NS = 1_000_000_000
 EndpointPair = tuple[Endpoint, Endpoint]
 
 

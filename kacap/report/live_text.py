@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TextIO
 
+from kacap.clock import SECOND_NS
 from kacap.report.live_events import LiveEvent
 from kacap.report.text import COLOURS, PLAIN
 from kacap.units import clean
 
-SECOND_NS = 1_000_000_000
 QUIET = ("bad", "doubt")  # the moods that -q shows
 
 

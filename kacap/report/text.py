@@ -158,7 +158,7 @@ def _silence(analysis: Analysis, episode: Episode) -> str:
 
 
 def _others(analysis: Analysis, everything: bool) -> Iterator[Line]:
-    """Yield what is to say about the connections on which nobody probes: one line, or each of them."""
+    """Yield the connections without probes: one line, or each of them."""
     kept = [c for c in analysis.connections if not c.probers] if everything else []
     for connection in kept:
         silence, observed = duration(connection.longest_silence_ns), duration(connection.observed_ns)
@@ -192,7 +192,7 @@ def _findings(analysis: Analysis, connection: int | None) -> Iterator[Line]:
 
 
 def _findings_aside(analysis: Analysis, verbose: bool) -> Iterator[Line]:
-    """Yield the findings of connections on which nobody probes, the first few; these have no block of their own.
+    """Yield the findings of connections without probes, the first few; these have no block of their own.
 
     Those about keepalive are only counted, unless ``verbose``: nobody there uses it.
     """

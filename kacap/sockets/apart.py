@@ -39,7 +39,7 @@ class Apart:
         there.close()
 
     def expectation_of(self, local: Address, remote: Address) -> Configured | None:
-        """Return what the socket from ``local`` to ``remote`` is set to; None: there is none. Raises KacapError."""
+        """Return what the socket from ``local`` to ``remote`` is set to; None: no such socket. Raises KacapError."""
         self._send({"local": local, "remote": remote})
         answer = json.loads(self._receive())
         if "error" in answer:
@@ -49,7 +49,7 @@ class Apart:
     def look_ahead(self, news: bool) -> None:
         """Have it read in advance, see ``Expectations.look_ahead``; does not wait. Raises KacapError."""
         self._news = self._news or news
-        with suppress(BlockingIOError):  # it is busy: the next call tells of the news
+        with suppress(BlockingIOError):  # it is busy: the next call brings the news
             self._send({"ahead": self._news}, socket.MSG_DONTWAIT)
             self._news = False
 
@@ -99,7 +99,7 @@ def _serve(pipe: socket.socket, netns: str | int | None, settle: Callable[[], No
 
 
 def _begun(netns: str | int | None, settle: Callable[[], None]) -> Expectations | str:
-    """Return what answers, without the rights that it took to get there; or, in words, why there is none."""
+    """Return the answering process, which has given up its rights; or, in words, why it could not start."""
     fault = None
     try:
         if netns is not None:

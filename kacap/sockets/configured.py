@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
+from kacap.clock import SECOND_NS
 from kacap.sockets.diag import Address, DiagSocket
 from kacap.sockets.processes import Holders
 from kacap.sockets.reader import Reader
@@ -16,9 +17,8 @@ from kacap.sockets.values import CLOSED, Borrower
 Pair = tuple[Address, Address]
 
 _WITHOUT_OWNER = ("LISTEN", "TIME-WAIT", "SYN-RECV")
-_SECOND = 1_000_000_000
-_LOOK_AGAIN_NS = 1 * _SECOND  # a socket that was not there yet: at most one request a second
-_STALE_NS = 10 * _SECOND  # a program may set its options late
+_LOOK_AGAIN_NS = 1 * SECOND_NS  # a socket that was not there yet: at most one request a second
+_STALE_NS = 10 * SECOND_NS  # a program may set its options late
 _REMEMBERED = 4096  # sockets that are gone: a connection is often judged just after its end
 _DEAR_NS = 50_000_000  # a look that takes longer is made for those that ask, and in advance only now and then
 _SHARE = 50  # what is looked at in advance takes a fiftieth of the time at most
@@ -123,7 +123,7 @@ class Expectations:
                 del answers[pair]
 
     def _read(self, pair: Pair, borrower: Borrower) -> Configured | None:
-        """Return the settings of a socket of the last look; None when there is none, or it has closed since."""
+        """Return the settings of a socket as last read; None if it was not there, or has closed since."""
         if pair not in self._sockets:
             return None
         state = self._reader.state(self._sockets[pair], self._held, self._sysctls, borrower)

@@ -72,7 +72,7 @@ class DiagSocket(NamedTuple):
 
 
 def dump(link: socket.socket) -> list[DiagSocket]:
-    """Return every TCP socket of the namespace in which ``link`` was opened by ``connection``.
+    """Return every TCP socket of the namespace where ``link`` was opened.
 
     A dump that the kernel calls interrupted, or that overran its buffer, is made again; what changed its place
     between two parts of an answer comes once. Raises ``KacapError`` where the kernel refuses.

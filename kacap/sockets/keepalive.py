@@ -141,7 +141,7 @@ class Keepalive:
 
 
 def _option_numbers() -> tuple[int | None, int | None, int | None]:
-    """Return the option numbers of idle, interval and count on this system; ``None`` where there is none."""
+    """Return the option numbers of idle, interval and count on this system; ``None`` if it has no such option."""
     if sys.platform == "darwin":
         return (
             getattr(socket, "TCP_KEEPALIVE", _MACOS_IDLE),

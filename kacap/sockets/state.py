@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from kacap.clock import SECOND_NS
 from kacap.sockets.diag import Address, DiagSocket
 from kacap.sockets.processes import Holder
 from kacap.sockets.values import Values
@@ -13,7 +14,6 @@ SOCKET_OPTION = "socket option"
 EQUALS_SYSCTL = "equals the sysctl"
 
 _MS = 1_000_000
-_SECOND = 1_000_000_000
 _NO_KEEPALIVE = ("SYN-SENT", "SYN-RECV", "TIME-WAIT", "CLOSED", "LISTEN", "BOUND")  # no such timer in these states
 
 
@@ -30,8 +30,8 @@ class Sysctls:
 class SocketState:
     """One TCP socket. ``local`` and ``remote`` are (address, port); None is what is not known or does not apply.
 
-    ``idle`` and ``interval`` are in seconds, a ``user_timeout_ns`` of 0 is none. ``values`` says where they come from:
-    ``socket`` (the socket itself), ``estimate`` (idle from the running timer, see ``estimated_idle``) or ``none``;
+    ``idle`` and ``interval`` are in seconds, a ``user_timeout_ns`` of 0 means not set. ``values`` says where they come
+    from: ``socket`` (itself), ``estimate`` (idle from the running timer, see ``estimated_idle``) or ``none``;
     ``why`` tells what was in the way. ``keepalive`` without values is what the timer shows. ``set_by`` names for idle,
     interval and count ``SOCKET_OPTION``, or ``EQUALS_SYSCTL``: ``getsockopt`` gives the sysctl's value for a socket
     without an option, so that an option of the same value cannot be told. ``timer`` is the kernel's pending one; any
@@ -139,7 +139,7 @@ def detection_ns(values: Values) -> int | None:
         return None
     beyond_ms = values.user_timeout_ms - values.idle * 1000
     firings = max(1, -(-beyond_ms // (values.interval * 1000))) if values.user_timeout_ms else values.count
-    return (max(values.idle, 0) + firings * values.interval) * _SECOND
+    return (max(values.idle, 0) + firings * values.interval) * SECOND_NS
 
 
 def _identity(sock: DiagSocket) -> tuple[int, str, Address, Address, int, int]:

@@ -11,11 +11,12 @@ from enum import IntEnum
 
 import numpy as np
 
+from kacap.clock import SECOND_NS
 from kacap.flows import NEVER
 from kacap.kernels import Row, kernel
 from kacap.timing.assumes import Assumes
 from kacap.timing.history import ABORT, EXACT
-from kacap.timing.search import FIRST, IDLE, INTERVAL, REVERSED, SECOND_NS, lateness
+from kacap.timing.search import FIRST, IDLE, INTERVAL, PER_SECOND, REVERSED, lateness
 from kacap.timing.systems import TIMERS
 
 EARLY_NS = 600_000_000  # no known timer fires earlier than that (xnu)
@@ -94,7 +95,7 @@ def look(shown: Row, history: Row, steps: Row) -> None:
 
 @kernel
 def fit_below(timer: Row, path: Row, steps: Row, interval: Row, fit: Row) -> None:
-    """Write the idles below an interval (a FIT, s) with which it explains a prober.
+    """Write the idles that, with a longer interval (a FIT, s), explain a prober.
 
     Where something was heard late, so that the probe came later than the interval, it was idle that spaced it;
     ``fit.missed`` counts those of them where a probe in between may not have been captured.
@@ -110,7 +111,7 @@ def fit_below(timer: Row, path: Row, steps: Row, interval: Row, fit: Row) -> Non
             continue
         gap = float(step.time_ns - step.since_ns)
         least = min(least, gap)
-        latest = interval.high * 1e9 + lateness(timer, interval.high * 1e9)
+        latest = interval.high * PER_SECOND + lateness(timer, interval.high * PER_SECOND)
         if not first and step.time_ns - step.before_ns > latest:
             low = max(low, np.ceil((gap - path - lateness(timer, gap)) / SECOND_NS))
             fit.missed += 0 if step.flags & EXACT else 1

@@ -14,13 +14,14 @@ from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import ENDINGS, Ending, Kind
 from kacap.classify.resolve import change
 from kacap.classify.tables import Change, Outcome
+from kacap.clock import SECOND_NS
 from kacap.flows import HEARD_UNSEEN, NEVER, UNHEARD
 from kacap.kernels import Row, kernel
 from kacap.segments import FIN, RST, SYN
 from kacap.timing.history import ABORT, take_firing, take_run_end
 
-# The least interval of tcp(7): an answer that takes longer than this is no answer to an earlier probe.
-ANSWER_WAIT_NS = np.int64(1_000_000_000)
+# The least interval of tcp(7): an answer that takes longer does not belong to an earlier probe.
+ANSWER_WAIT_NS = np.int64(SECOND_NS)
 PAIRED = 4096  # replies of one run that are paired with its probes
 HOLE_NS = np.int64(30_000_000)  # jitter of firings that should be whole intervals apart
 EARLY_ABORT = 0.85  # of the shortest gap of a run: a reset sooner than that comes from no keepalive timer
@@ -147,7 +148,7 @@ def _tell_answer(middle: Row, row: Row, event: Row) -> None:
 def _take_reply(middle: Row, number: Row, event: Row) -> None:
     """Take a reply to the newest probe; one more late reply shifts the pairing: the last k probes have k replies."""
     prober = middle.probers[number]
-    if prober.run_replies >= prober.run_n:  # there is no run, or each of its probes has a reply
+    if prober.run_replies >= prober.run_n:  # no run, or each of its probes has a reply
         return
     prober.run_replies += 1
     prober.replies += 1
@@ -272,7 +273,7 @@ def end_run(middle: Row, number: Row, event: Row, ending: Row) -> None:
 def _count(middle: Row, prober: Row, episode: Row, now_ns: Row) -> Row:
     """Take the probes of a final episode into their prober's numbers; return how many had no reply.
 
-    Where the capture ends, the newest is no miss before ANSWER_WAIT_NS: its answer may be on its way.
+    Where the capture ends, the newest is not missed before ANSWER_WAIT_NS: its answer may be on its way.
     """
     ending = episode.ending
     at_end = ending == OPEN or (ending == REFUSED and episode.closed_ns == NEVER)

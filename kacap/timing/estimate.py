@@ -22,7 +22,7 @@ from kacap.timing.systems import LINUX, LINUX_BITS, ROWS, TIMERS, possible
 PATH_NS = 100_000_000.0  # there and back between the capture and the prober, where no handshake shows it
 PATH_SLACK_NS = 5_000_000.0
 GAPS = 3  # of one prober that show its host's clock
-FEW = 16  # probers of a host of which one may be unlike the others
+FEW = 16  # among so many probers of a host one may be unlike the others
 
 MANY = 1 << 30
 MANY_PROBERS = 10_000  # from here on a second thread pays

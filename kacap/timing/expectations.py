@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from fractions import Fraction
 
+from kacap.clock import SECOND_NS
 from kacap.errors import UsageError
 from kacap.model import Connection, Endpoint
 from kacap.timing.sides import Side
 
-SECOND_NS = 1_000_000_000
 MOST_SECONDS = 32_767  # MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL, include/net/tcp.h
 MOST_SYSCTL_SECONDS = 2_147_483  # proc_dointvec_jiffies: an int of jiffies, at 1000 a second
 MOST_PROBES = 127  # MAX_TCP_KEEPCNT
@@ -74,14 +74,14 @@ class Stated:
 def parse(text: str, origin: str = "--expect") -> Expectation:
     """Return the expectation in ``idle=60,interval=10,count=6``; values may have units (60s, 2m, 2h).
 
-    Raises UsageError, which names ``origin``, for what is no such list, an unknown name, a value out of range, and a
-    setting given twice with different values.
+    Raises UsageError, which names ``origin``, for anything else, an unknown name, a value out of range, and a setting
+    given twice with different values.
     """
     return combine(stated(text, origin), origin)
 
 
 def stated(text: str, origin: str) -> list[Stated]:
-    """Return the values in ``idle=60,interval=10,count=6``, unread. Raises UsageError for what is no such list."""
+    """Return the values in ``idle=60,interval=10,count=6``, unread. Raises UsageError for anything else."""
     found = []
     for part in text.split(","):
         name, sign, value = (word.strip() for word in part.partition("="))

@@ -1,4 +1,4 @@
-"""Keeps the memory of a long watch flat: older episodes of a prober are forgotten, their numbers stay."""
+"""Keeps the memory of a long watch flat: older episodes of a prober are forgotten, its numbers stay."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.classify.kinds import ENDINGS, Ending
-from kacap.rows import chain
+from kacap.rows import Table, chain
 from kacap.timing.gathering import Gatherer
 
 _ANSWERED = ENDINGS.index(Ending.ANSWERED)
@@ -33,8 +33,7 @@ def forget(gatherer: Gatherer, kept: int) -> None:
         found[name][1:] = places[found[name][1:]]
     found["previous"] = _before(found["prober"], np.ones(len(found), np.bool_))
     found["previous_run"] = _before(found["prober"], run)
-    gatherer.episodes.keep(found)
-    gatherer.counts["episodes"] = len(found)
+    _shrink(gatherer, "episodes", found)
     number = np.bincount(found["prober"][1:], minlength=len(probers))
     probers["episodes"], probers["runs"] = number, np.bincount(found["prober"][run], minlength=len(probers))
     for name in ("last_episode", "last_run"):
@@ -86,6 +85,14 @@ def _keep_probes(gatherer: Gatherer, episodes: Places) -> Places:
     for name in ("first_probe", "last_probe", "run_first"):
         probers[name][1:] = places[probers[name][1:]]
     probers["rows"] = np.bincount(left["prober"], minlength=len(probers))
-    gatherer.probes.keep(left)
-    gatherer.counts["probes"] = len(left)
+    _shrink(gatherer, "probes", left)
     return places
+
+
+def _shrink(gatherer: Gatherer, name: str, rows: NDArray[np.void]) -> None:
+    """Let a table hold just these rows; what comes after them is zero again."""
+    table: Table = getattr(gatherer, name)
+    table.rows[: len(rows)] = rows
+    table.rows[len(rows) : table.used] = np.zeros((), table.dtype)
+    table.used = len(rows)
+    gatherer.counts[name] = len(rows)

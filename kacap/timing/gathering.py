@@ -29,7 +29,7 @@ class Changes:
 
 
 class Gatherer:
-    """Everything known of the connections on which somebody probes; row 0 of most tables is not used.
+    """Everything known of the probing connections; row 0 of most tables is not used.
 
     ``listening``: changes are noted, to be told; of segments, those of a kind from ``told_from`` on.
     """

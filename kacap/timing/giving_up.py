@@ -23,7 +23,7 @@ def user_timeout(prober: Prober) -> tuple[int, int] | None:
 
     tcp_keepalive_timer (net/ipv4/tcp_timer.c) gives up at the first firing, once a probe is out, at which the user
     timeout has passed since something was heard: at the abort it had, at the firing before it had not. The first
-    firing sends its probe in any case, so after a single probe there is no lower bound.
+    firing sends its probe in any case, so a single probe gives no lower bound.
     """
     episode = given_up(prober)
     if episode is None or episode.first_gap_ns is None:

@@ -19,10 +19,9 @@ SAME_NS = 20_000_000
 CROSSING_NS = 200_000_000  # what the capture shows so shortly before a probe had not reached the prober yet
 
 # FIRING["flags"], STEP["flags"]; HISTORY["flags"] holds all that occurred
-UNHEARD = 1  # a reply that the capture shows did not reach the prober (its TSecr stays behind); heard_ns lacks it
 UNSEEN = 2  # the prober heard or sent something that the capture lacks since its firing before
 EXACT = 4  # timestamps prove that what the capture shows is what the prober heard
-ABORT = 16  # no probe: the RST with which the prober gave up
+ABORT = 16  # not a probe: the RST that the prober gave up with
 
 # One firing, as the classifier knows it. heard_ns: the first moments at which the prober heard something since its
 # firing before; heard_n counts all of them. since_ns: when it had last heard anything; NEVER: before the capture.
@@ -60,7 +59,7 @@ HISTORY = np.dtype(
         ("flags", "u1"),
         ("holes", "u1"),  # 1: probes of a run that was given up may be missing, as IP IDs or timestamps show
         ("exhausted_n", "<i4"), ("exhausted_min", "<i4"), ("exhausted_max", "<i4"), ("longest_run", "<i4"),
-        ("inexact", "<i4"),  # firings of which it is not proven that the capture shows all that the prober had heard
+        ("inexact", "<i4"),  # firings whose prober may have heard something that is not in the capture
     ],
     align=True,
 )  # fmt: skip
@@ -70,7 +69,7 @@ HISTORY = np.dtype(
 def take_firing(history: Row, pool: Row, firing: Row) -> None:
     """Take the next probe of a prober, or its abort. ``pool`` is (a POOL row, STEP rows with room for one more).
 
-    A firing is not kept if it is one of many alike, or if there is no room.
+    A firing that is one of many alike, or finds no room, is not kept.
     """
     head, steps = pool
     heard_n = _heard_by(firing)

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 from kacap.classify.kinds import Ending
+from kacap.clock import SECOND_NS
 from kacap.model import Connection, Prober, Setting
 from kacap.timing.assumes import sentence_of
 from kacap.timing.defaults import RUNTIMES, SYSTEM, Default
-from kacap.timing.expectations import SECOND_NS, Expectation
+from kacap.timing.expectations import Expectation
 from kacap.timing.giving_up import has_holes, longest_run, timed_out, user_timeout
 from kacap.timing.wheel import HZ_VALUES, SLACK_NS, latest_s
 from kacap.units import duration
@@ -18,7 +19,7 @@ OK, DIFFERS, NOT_OBSERVABLE = "ok", "differs", "not observable"
 TIMES = ("idle", "interval")
 OPTIONS = {"idle": "TCP_KEEPIDLE", "interval": "TCP_KEEPINTVL", "count": "TCP_KEEPCNT"}
 EARLY_NS = 25_000_000  # two ticks of the slowest clock, and a capture's own error
-FEWEST = 3  # probes of which all gaps are judged
+FEWEST = 3  # so many probes and more are judged by all their gaps
 
 
 def judge_connection(connection: Connection, expectation: Expectation | None, until_ns: int | None = None) -> None:
@@ -58,7 +59,7 @@ def may_have_timed_out(expectation: Expectation | None) -> bool:
 
 
 def never_probed(connection: Connection, expectation: Expectation, until_ns: int | None = None) -> Setting:
-    """Return idle's verdict for a connection on which no expected end probes: differs if it was silent for longer."""
+    """Return idle's verdict for a connection whose expected prober does not probe: differs if it was silent longer."""
     tail_ns = 0 if until_ns is None else until_ns - connection.last_ns
     silence_ns = max(connection.longest_silence_ns, tail_ns)
     setting = Setting(expected=expectation.idle, source=expectation.source)
@@ -121,7 +122,7 @@ def _judged_time(name: str, prober: Prober, expectation: Expectation, expected: 
 
 
 def _too_far_apart(prober: Prober, expectation: Expectation) -> bool:
-    """Return whether all gaps between probes, of which there are several, are longer than idle and interval allow."""
+    """Return whether there are several gaps between probes, all longer than idle and interval allow."""
     if expectation.idle is None or expectation.interval is None or prober.gaps_ns is None or prober.probes < FEWEST:
         return False
     latest_ns = band_ns(max(expectation.idle, expectation.interval))[1]
@@ -129,7 +130,7 @@ def _too_far_apart(prober: Prober, expectation: Expectation) -> bool:
 
 
 def _possible(value: Setting, expected: int) -> bool:
-    """Return whether a time that is no candidate may be set if what the candidates assume is not so.
+    """Return whether a time outside of the candidates may be set if the candidates' assumptions are wrong.
 
     Keepalive that came late, an interval above idle and missing frames all make gaps longer, never shorter; a
     clock rate shifts them within the timer's lateness.
@@ -142,7 +143,7 @@ def _possible(value: Setting, expected: int) -> bool:
 
 
 def _misses(value: Setting, expected: int) -> str:
-    """Return in which direction a setting misses its expectation, where no set of candidates says it."""
+    """Return the direction in which a setting misses its expectation, if no candidates show it."""
     if value.candidates or value.observed is None:
         return ""
     first = duration(value.observed[0])

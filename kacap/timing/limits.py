@@ -20,8 +20,9 @@ from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import Any
 
+from kacap.clock import SECOND_NS
 from kacap.errors import UsageError
-from kacap.timing.expectations import SECOND_NS, UNITS_NS
+from kacap.timing.expectations import UNITS_NS
 
 TABLE = "limit"
 MOST_SECONDS = 10_000_000  # 115 days: more is a slip of the pen

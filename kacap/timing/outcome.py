@@ -69,7 +69,7 @@ class Outcome:
             self.checked.append(Checked(connection, *max(found, key=lambda one: _merit(one[1]))))
 
     def _take_unprobed(self, connection: Connection, idle: Setting) -> None:
-        """Take a connection on which nobody probes who should."""
+        """Take a connection whose expected prober does not probe."""
         if idle.verdict == DIFFERS:
             self.checked.append(Checked(connection, None, [Check("idle", idle, NOT_MET, idle.why)]))
             return
@@ -77,7 +77,7 @@ class Outcome:
         self.longest_quiet_ns = max(self.longest_quiet_ns, connection.longest_silence_ns)
 
     def _checks(self, prober: Prober) -> list[Check]:
-        """Return the checks of one prober: one for each setting of which something was expected."""
+        """Return the checks of one prober: one for each setting with an expectation."""
         settings = [(name, getattr(prober, name)) for name in NAMES]
         return [self._check(prober, name, value) for name, value in settings if value.expected is not None]
 

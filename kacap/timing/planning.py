@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 
+from kacap.clock import SECOND_NS
 from kacap.errors import UsageError
-from kacap.timing.expectations import SECOND_NS
 from kacap.timing.wheel import HZ_VALUES, SLACK_NS, latest_s
 
-DAY = 86_400
+DAY = 86_400  # seconds
 FEWEST, MOST = 3, 6  # probes: losing one or two must not end a connection (RFC 9293 3.8.4, MUST-29)
 USUAL_INTERVAL = 10
 ROUND = (
@@ -111,7 +111,7 @@ def plan(request: Request, shape: Shape | None = None) -> Plan:
 
 
 def idle_that_beats(seconds: int, hz: tuple[int, ...] = HZ_VALUES) -> int | None:
-    """Return the longest round idle whose probes come before a limit of so many seconds; None: there is none."""
+    """Return the longest round idle whose probes come before a limit of so many seconds; None: no idle does."""
     try:
         return plan(Request(limit=seconds, hz=hz)).idle
     except UsageError:

@@ -1,4 +1,4 @@
-"""Expectations by connection: a TOML text of rules, of which the first that matches holds.
+"""Expectations by connection: a TOML text of rules; the first that matches holds.
 
     [[expect]]
     filter = "port 5432"

@@ -1,4 +1,4 @@
-"""Searches the whole seconds of which one timer, set to so many, explains a prober's firings.
+"""Searches the settings, in whole seconds, that explain a prober's firings by one timer.
 
 A timer fires after its setting, late by a span that is its own (``systems``), on a grid: with Linux's wheel on a
 multiple of the granule of the delay it was armed for (``wheel``). For idle that delay may be any remainder of it
@@ -13,13 +13,14 @@ from math import floor
 
 import numpy as np
 
+from kacap.clock import SECOND_NS
 from kacap.flows import NEVER
 from kacap.kernels import Row, kernel
 from kacap.timing.history import ABORT
 from kacap.timing.wheel import granule
 
-SECOND_NS = 1_000_000_000
-PLAIN_NS = 1_000_000_000  # heard so soon after a probe: its reply
+PER_SECOND = float(SECOND_NS)  # nanoseconds, where the arithmetic is in floating point
+PLAIN_NS = SECOND_NS  # heard so soon after a probe: its reply
 DRIFT = 50e-6  # between the clocks of the capture and of the prober
 GRID_NS = 20_000_000.0  # jitter of a timer that ticks
 MOST_SECONDS = 4_294_967  # 32 bits of milliseconds; Linux: an int of jiffies
@@ -74,7 +75,7 @@ def lateness(timer: Row, setting: Row) -> Row:
     """Return by how much (ns) a timer may be late that is set to so much."""
     if timer.hz == 0:
         return timer.late + timer.share * setting
-    return timer.late + _granule(np.int64(setting * timer.hz / 1e9)) * 1e9 / timer.hz
+    return timer.late + _granule(np.int64(setting * timer.hz / PER_SECOND)) * PER_SECOND / timer.hz
 
 
 @kernel
@@ -95,11 +96,11 @@ def _near(walk: Row, distance: Row) -> None:
 
 @kernel
 def _step_of_wheel(timer: Row, gap: Row, setting: Row, walk: Row, time_ns: Row) -> Row:
-    """Return the finest granule (ns) of Linux's wheel of which a setting explains a gap, 0: none does.
+    """Return the finest granule (ns) of Linux's timer wheel that lets a setting explain a gap, 0: none does.
 
     What fires too late for a setting does so for all below it.
     """
-    jiffy = 1e9 / timer.hz
+    jiffy = PER_SECOND / timer.hz
     top = _granule(np.int64(setting / jiffy + 0.5))
     step = jiffy if gap.free else top * jiffy
     spare = step + timer.late - (gap.least - setting)
@@ -117,7 +118,7 @@ def _step_of_wheel(timer: Row, gap: Row, setting: Row, walk: Row, time_ns: Row) 
 
 @kernel
 def _step(timer: Row, gap: Row, setting: Row, walk: Row, time_ns: Row) -> Row:
-    """Return the step (ns) of the grid on which a firing lies if the setting explains its gap, 0: it does not."""
+    """Return the step (ns) of the grid that a firing lies on if the setting explains its gap, 0: it does not."""
     if gap.most - setting < -timer.early:
         _near(walk, max(setting - timer.early - gap.most - 1.0, 0.0))
         return 0.0
@@ -186,7 +187,7 @@ def search(of: Row, steps: Row, what: Row, fit: Row, state: Row) -> None:
     fit.low = fit.high = 0
     if what == REVERSED:
         least, _ = _extent(about, steps, IDLE, state)
-        idle = floor((least + timer.early) / SECOND_NS) * 1e9
+        idle = floor((least + timer.early) / SECOND_NS) * PER_SECOND
         about = (timer, path, idle + lateness(timer, idle) + path)
     least, fit.n = _extent(about, steps, what, state)
     if fit.n == 0:
@@ -200,9 +201,9 @@ def search(of: Row, steps: Row, what: Row, fit: Row, state: Row) -> None:
         if walk.pieces < 0:
             fit.low = fit.high = 0
             return
-        missed = _missed(about, steps, high * 1e9, state, what, fit.missed)
+        missed = _missed(about, steps, high * PER_SECOND, state, what, fit.missed)
         low = 1
-        if walk.reach < high * 1e9:
+        if walk.reach < high * PER_SECOND:
             low = max(high - floor(walk.reach / SECOND_NS), 1)
         if missed < fit.missed or (missed == fit.missed and fit.low == 0):
             fit.low, fit.high, fit.missed = low, high, missed

@@ -55,7 +55,7 @@ def _interval(estimates: Estimates, i: int) -> Setting:
 
 
 def _list(setting: Setting, low: np.ndarray, high: np.ndarray, why: SettingReason) -> None:
-    """Write the candidates of all timers, or why there are none."""
+    """Write the candidates of all timers, or why no setting is a candidate."""
     spans = {(int(a), int(b)) for a, b in zip(low, high, strict=True) if a}
     if why == SettingReason.TOO_MANY or sum(b - a + 1 for a, b in spans) > MOST:
         setting.assumes, setting.why = [], "so many settings would explain the gaps that only their range is shown"

@@ -62,7 +62,7 @@ def decode_frames(
 
 @kernel
 def walk(data: Bytes, frame: np.void, cursor: np.void, row: np.void) -> Int:
-    """Go from header to header until a segment is in ``row`` or a reason says why there is none."""
+    """Go from header to header until ``row`` holds a segment or a reason says why not."""
     begin(data, frame, cursor, row)
     state = first_layer(data, cursor, np.int64(frame["link_type"]))
     while state > c.SEGMENT_DONE:

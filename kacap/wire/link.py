@@ -35,7 +35,7 @@ from kacap.wire.skip_reasons import SkipReason
 
 @kernel
 def first_layer(data: Bytes, cursor: np.void, link_type: Int) -> Int:
-    """Return the layer with which a frame of ``link_type`` begins; moves past headers that name only the next."""
+    """Return the first layer of a frame of ``link_type``; moves past headers that name only the next."""
     if link_type == f.LINK_ETHERNET:
         return ETHERNET
     if link_type == f.LINK_SLL:

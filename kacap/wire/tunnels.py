@@ -3,7 +3,7 @@
 What names the tunnel in both directions goes into the encapsulation: PPPoE's session, the GRE key, the VNI of VXLAN and
 GENEVE, and the mere presence of IP in IP, GRE, ERSPAN and GTP-U, so that a packet captured inside and outside its
 tunnel is not taken for a repetition. What each direction numbers for itself stays out: GTP-U's TEID, MPLS labels
-(of which one side often has none left), and ERSPAN's session (which may mirror one direction only).
+(one side often has no label left), and ERSPAN's session (which may mirror one direction only).
 """
 
 from __future__ import annotations

@@ -8,11 +8,12 @@ import samples
 import kacap
 from kacap.model import Endpoint, Episode, FrameRef, IdleDeaths, Probe, Setting
 from kacap.report import chart
-from kacap.report.chart.expected import Term, Terms, roundest, terms_of
+from kacap.report.chart.expected import Term, Terms, terms_of
 from kacap.report.chart.firings import IDLE, INTERVAL, UNKNOWN_NS, firings_of, thinned
 from kacap.report.chart.groups import groups_of
 from kacap.report.chart.sawtooth import Saw
 from kacap.timing.wheel import latest_s
+from kacap.units import roundest
 
 S = samples.S
 

@@ -116,13 +116,3 @@ def test_a_chain_is_followed_back_and_returned_in_order() -> None:
     assert chain(previous, 4, 2).tolist() == [3, 4]
     assert chain(previous, 5, 3).tolist() == [0, 2, 5]
     assert chain(previous, 5, 0).tolist() == []
-
-
-def test_what_is_not_kept_is_zero_again() -> None:
-    table = Table(PAIR, 10)
-    table.append(some(1, 8))
-    table.keep(table.filled[::3].copy())
-    assert table.filled["number"].tolist() == [1, 4, 7]
-    assert table.rows["number"].tolist() == [1, 4, 7] + 7 * [0]
-    table.append(some(9, 1))
-    assert table.rows["number"].tolist() == [1, 4, 7, 9] + 6 * [0]

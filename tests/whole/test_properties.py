@@ -184,6 +184,7 @@ def test_captured_twice_every_frame_counts_once(case: str) -> None:
     def originals(heard: analysing.Heard) -> list[str]:
         copies = {id(r) for r in heard.of(SegmentRecord) if r.kind == "duplicate-frame"}
         told = [text for text, r in zip(heard.records, heard.objects, strict=True) if id(r) not in copies]
+        told = [text for text in told if "id='not-end-to-end'" not in text]  # several TTLs of one side tell nothing
         return sorted(re.sub(r"observed_until_ns=\d+", "", text) for text in told)  # to the last copy
 
     assert originals(twice) == originals(once)

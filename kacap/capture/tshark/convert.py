@@ -23,7 +23,7 @@ FORMATS = {
 def convert(name: str, head: bytes, wanted: bool) -> Converted | None:
     """Return the file called ``name``, which begins with ``head``, as tshark converts it, and say so on stderr.
 
-    None where it is no capture to tshark either. Raises CaptureError for a known format that cannot be converted:
+    None if it is not a capture to tshark either. Raises CaptureError for a known format that cannot be converted:
     tshark is missing, fails on it, or is not ``wanted``.
     """
     what = next((words for magic, words in FORMATS.items() if head.startswith(magic)), None)

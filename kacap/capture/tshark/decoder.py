@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from kacap.capture.tshark.fields import FIELDS, command
 from kacap.capture.tshark.program import Running, tell
 from kacap.capture.tshark.rows import Row, row_of
+from kacap.clock import SECOND_NS
 from kacap.errors import CaptureError
 from kacap.segments import SEGMENT
 from kacap.wire.skip_reasons import SkipReason
@@ -30,13 +31,12 @@ PATIENCE_SECONDS = 0.05
 FRAMES_PER_PROCESS = 1_000_000
 PROGRESS_SECONDS = 1.0
 
-SECOND_NS = 1_000_000_000
 
 
 class Decoder:
     """Decodes frame batches as ``wire.decode`` does, by tshark: one process for each link type, one batch at a time.
 
-    Raises NoTsharkError where there is none, CaptureError where tshark gives up on the frames. Needs no event loop and
+    Raises NoTsharkError if tshark is missing, CaptureError where tshark gives up on the frames. Needs no event loop and
     works beside one, in any thread.
     """
 
@@ -119,7 +119,7 @@ class Channel:
             elif self._begun:
                 raise CaptureError(f"tshark gave up on link type {self._link_type}: {self._running.failure()}")
             else:
-                self.refused = self._running.failure() or "it told of no frame"
+                self.refused = self._running.failure() or "it described no frame"
                 tell(f"nor does tshark: {self.refused}")
         return []
 

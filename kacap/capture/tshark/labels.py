@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from kacap.capture.tshark.program import Running
 from kacap.errors import CaptureError
 
-# In the order in which a frame that bears several is called by one of them.
+# In order: a frame with several labels is called by the first.
 LABELS = (
     "zero_window_probe", "keep_alive", "keep_alive_ack", "zero_window_probe_ack", "fast_retransmission",
     "spurious_retransmission", "out_of_order", "retransmission", "duplicate_ack", "window_update", "zero_window",

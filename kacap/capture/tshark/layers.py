@@ -72,5 +72,5 @@ def _reason(found: Layers, protocols: str) -> SkipReason:
 
 
 def digest(name: str) -> int:
-    """Return the number that stands for a tunnel of which only the name is known."""
+    """Return the number that stands for a tunnel known by name only."""
     return zlib.crc32(name.encode())

@@ -180,7 +180,7 @@ def _step(words: list[str], name: str, at: int) -> tuple[int, int] | None:
 
 
 def _gre(words: list[str], at: int) -> tuple[int, int]:
-    """Return what a GRE header mixes in: its key, of which NVGRE's low byte is a flow's hash; ERSPAN has none."""
+    """Return what a GRE header mixes in: its key (NVGRE's without the low byte, a flow's hash); ERSPAN has none."""
     protocol = int(_nth(words, AT["gre.proto"], at), 0)
     if protocol == f.TYPE_ERSPAN:
         return c.ERSPAN_LANE, 0
@@ -200,7 +200,7 @@ def encapsulation(steps: tuple[tuple[int, int], ...]) -> int:
 
 
 def _nth(words: list[str], name: int, at: int) -> str:
-    """Return one occurrence of a field. Raises IndexError where there is none."""
+    """Return one occurrence of a field. Raises IndexError if there is no such occurrence."""
     return words[name].split(",")[at]
 
 

@@ -19,4 +19,4 @@ def find(name: str) -> Scenario:
         return SCENARIOS[name]
     near = difflib.get_close_matches(name, SCENARIOS)
     hint = f"did you mean {' or '.join(near)}?" if near else "kacap lab list shows them all"
-    raise UsageError(f"there is no scenario named {name}: {hint}")
+    raise UsageError(f"no scenario is named {name}: {hint}")

@@ -1,4 +1,4 @@
-"""Data, windows and closing: what looks like a keepalive and is none, and what suspends one."""
+"""Data, windows and closing: what looks like a keepalive but is not, and what suspends keepalive."""
 
 from __future__ import annotations
 

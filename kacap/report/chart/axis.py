@@ -1,6 +1,6 @@
 """A time axis for people: long silences compressed by breaks that say their length, ticks at 10, 60, 300, 3600 s.
 
-Times in, positions out: integer nanoseconds become floating positions in which every linear piece keeps its scale.
+Times in, positions out: integer nanoseconds become floating positions; every linear piece keeps its scale.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kacap.units import DAY, HOUR, MINUTE, MS, SECOND, US
+from kacap.clock import DAY_NS, HOUR_NS, MICROSECOND_NS, MILLISECOND_NS, MINUTE_NS, SECOND_NS
 
 MOST_BREAKS = 3
 BREAK_WIDTH = 0.12  # of what is drawn to scale
@@ -18,17 +18,20 @@ DOMINATES = 3  # a silence this many times longer than all else is compressed
 MOST_TICKS = 12
 
 _STEPS = sorted(
-    [n * 10**power * US for power in range(6) for n in (1, 2, 5)]
-    + [n * SECOND for n in (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1_200, 1_800)]
-    + [n * HOUR for n in (1, 2, 4, 6, 12)]
-    + [n * DAY for n in (1, 2, 5, 10, 20, 30, 60, 120, 365, 730)]
+    [n * 10**power * MICROSECOND_NS for power in range(6) for n in (1, 2, 5)]
+    + [n * SECOND_NS for n in (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1_200, 1_800)]
+    + [n * HOUR_NS for n in (1, 2, 4, 6, 12)]
+    + [n * DAY_NS for n in (1, 2, 5, 10, 20, 30, 60, 120, 365, 730)]
 )
-_UNITS = ((DAY, 3 * DAY, "days"), (HOUR, 3 * HOUR, "hours"), (MINUTE, 180 * SECOND, "minutes"), (SECOND, 0, "seconds"))
+_UNITS = (
+    (DAY_NS, 3 * DAY_NS, "days"), (HOUR_NS, 3 * HOUR_NS, "hours"), (MINUTE_NS, 3 * MINUTE_NS, "minutes"),
+    (SECOND_NS, 0, "seconds"),
+)  # fmt: skip
 
 # A step of so much is counted in that unit: 60, 120, 180 s, but 5, 10, 15 min.
 _COUNTED = (
-    (DAY, DAY, "d"), (HOUR, HOUR, "h"), (5 * MINUTE, MINUTE, "min"), (100 * MS, SECOND, "s"), (US * 100, MS, "ms"),
-    (1, US, "us"),
+    (DAY_NS, DAY_NS, "d"), (HOUR_NS, HOUR_NS, "h"), (5 * MINUTE_NS, MINUTE_NS, "min"),
+    (100 * MILLISECOND_NS, SECOND_NS, "s"), (100 * MICROSECOND_NS, MILLISECOND_NS, "ms"), (1, MICROSECOND_NS, "us"),
 )  # fmt: skip
 
 
@@ -36,7 +39,7 @@ class TimeAxis:
     """Places times between ``first_ns`` and ``last_ns``; ``breaks`` are the silences (start, end) to compress."""
 
     def __init__(self, first_ns: int, last_ns: int, breaks: Sequence[tuple[int, int]] = ()) -> None:
-        self.first_ns, self.last_ns, self.breaks = first_ns, max(last_ns, first_ns + MS), sorted(breaks)
+        self.first_ns, self.last_ns, self.breaks = first_ns, max(last_ns, first_ns + MILLISECOND_NS), sorted(breaks)
         self.to_scale_ns = self.last_ns - self.first_ns - sum(end - start for start, end in self.breaks)
         self._knots, self._xs = self._pieces()
 
@@ -86,7 +89,7 @@ class TimeAxis:
 
 
 def span_ticks(low_ns: int, top_ns: int) -> tuple[list[float], list[str]]:
-    """Return ticks between two durations, of which the lower may be negative, and their labels with the unit."""
+    """Return ticks between two durations (the lower may be negative), and their labels with the unit."""
     step_ns = next((s for s in _STEPS if top_ns - low_ns <= 6 * s), _STEPS[-1])
     first, last = -(-low_ns // step_ns), top_ns // step_ns
     unit, name = next((unit, name) for least, unit, name in _COUNTED if step_ns >= least)
@@ -126,23 +129,23 @@ def log_ticks(low_ns: int, high_ns: int) -> tuple[list[float], list[str]]:
     """Return ticks of a logarithmic axis between two durations, and their labels: 1, 10, 60 s, 5 min, 1 h."""
     near = [n for n in _STEPS if low_ns <= n <= high_ns]
     wide = high_ns > 1_000 * low_ns
-    round_ones = [n for n in near if (n < SECOND and str(n)[0] == "1") or n in _LOG] if wide else near
+    round_ones = [n for n in near if (n < SECOND_NS and str(n)[0] == "1") or n in _LOG] if wide else near
     return [float(n) for n in round_ones], [_label(n) for n in round_ones]
 
 
 _LOG = (
-    SECOND,
-    5 * SECOND,
-    10 * SECOND,
-    30 * SECOND,
-    60 * SECOND,
-    300 * SECOND,
-    HOUR,
-    6 * HOUR,
-    DAY,
-    10 * DAY,
-    30 * DAY,
-    365 * DAY,
+    SECOND_NS,
+    5 * SECOND_NS,
+    10 * SECOND_NS,
+    30 * SECOND_NS,
+    60 * SECOND_NS,
+    300 * SECOND_NS,
+    HOUR_NS,
+    6 * HOUR_NS,
+    DAY_NS,
+    10 * DAY_NS,
+    30 * DAY_NS,
+    365 * DAY_NS,
 )
 
 

@@ -6,15 +6,15 @@ roundest of its candidates. How late a timer may be comes from the model of the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kacap.analysis import Analysis
+from kacap.clock import MILLISECOND_NS, SECOND_NS
 from kacap.model import Episode, Prober, Setting
 from kacap.timing.wheel import HZ_VALUES, latest_s
-from kacap.units import MS, SECOND, duration
+from kacap.units import duration, roundest
 
-_ROUND = (3600, 1800, 900, 600, 300, 60, 30, 15, 10, 5, 2, 1)
 NAMES = ("idle", "interval", "count")
 
 
@@ -30,7 +30,7 @@ class Term:
     @property
     def ns(self) -> int:
         """The setting in nanoseconds."""
-        return self.value * SECOND
+        return self.value * SECOND_NS
 
     def __str__(self) -> str:
         """Return ``60 s``; a guess with a question mark."""
@@ -51,7 +51,7 @@ class Terms:
         """Return how late a timer for so many seconds may fire at most, 0 where no model says it."""
         if not term.modelled:
             return 0
-        return max(round(latest_s(term.value, hz) * SECOND) for hz in self.hz)
+        return max(round(latest_s(term.value, hz) * SECOND_NS) for hz in self.hz)
 
     def deadline_ns(self, episode: Episode) -> tuple[int, bool] | None:
         """Return when a run is given up by the count, and whether that is stated (else a guess)."""
@@ -87,11 +87,6 @@ def _named(name: str, term: Term) -> str:
     return f"{name} {term.value}" + ("" if name == "count" else " s")
 
 
-def roundest(candidates: Sequence[int]) -> int:
-    """Return the setting that a person would most likely have chosen: a multiple of the largest round number."""
-    return max(candidates, key=lambda one: (next(step for step in _ROUND if one % step == 0), -one))
-
-
 def term_of(value: Setting) -> Term | None:
     """Return what is known of a setting: as stated, else as guessed, else None."""
     modelled = bool(value.candidates) or value.observed is None
@@ -105,7 +100,7 @@ def terms_of(analysis: Analysis, prober: Prober) -> Terms:
     ends_after = prober.user_timeout.expected
     return Terms(
         term_of(prober.idle), term_of(prober.interval), term_of(prober.count),
-        ends_after * MS if ends_after else None,
+        ends_after * MILLISECOND_NS if ends_after else None,
         clock_rates(analysis, prober.side.address),
     )  # fmt: skip
 

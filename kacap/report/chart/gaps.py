@@ -146,7 +146,7 @@ class Gaps:
                 axes.text(start, 1.04 + 0.062 * row, words, size=7, color=colour, transform=axes.transAxes)
 
     def _bracket(self, axes: Axes, theme: Theme, height: float, bracket: IdleDeaths) -> None:
-        """Draw the interval in which a timeout lies: alive at its left end, dead at its right."""
+        """Draw the range of a timeout: alive at its left end, dead at its right."""
         low, high = max(bracket.survived_ns, self.low), bracket.killed_ns
         axes.plot([low, high], [height] * 2, color=VERMILLION, linewidth=3, solid_capstyle="butt", zorder=4)
         if bracket.survived_ns:

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.analysis import Analysis
+from kacap.clock import SECOND_NS
 from kacap.model import Prober
 from kacap.report.chart.expected import Term, terms_of
 from kacap.report.chart.firings import IDLE, INTERVAL, TIMERS, UNKNOWN_NS, firings_of
 from kacap.timing.wheel import latest_s
-from kacap.units import SECOND, between, duration
+from kacap.units import between, duration
 
 EARLY_NS = 25_000_000  # two ticks of the slowest clock, and a capture's own error
 MARKERS = {IDLE: "o", INTERVAL: "^"}
@@ -33,7 +34,7 @@ class Group:
     @property
     def most_ns(self) -> int:
         """How late a timer for this setting may be, by the timer wheel; 0 where no model says it."""
-        return max(round(latest_s(self.term.value, hz) * SECOND) for hz in self.hz) if self.term.modelled else 0
+        return max(round(latest_s(self.term.value, hz) * SECOND_NS) for hz in self.hz) if self.term.modelled else 0
 
     @property
     def name(self) -> str:

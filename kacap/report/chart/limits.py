@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from kacap.clock import SECOND_NS
 from kacap.timing.limits import LIMITS
-from kacap.units import SECOND
 
 _TAIL = re.compile(r"[,(]| \S*(?:timeout|session-ttl)| as kube| minimum| to its")
 
@@ -26,15 +26,15 @@ def _grouped() -> list[tuple[int, str]]:
 
 def near(most_ns: int) -> list[tuple[int, str]]:
     """Return (nanoseconds, words) of the limits that a silence of ``most_ns`` reaches or nearly does."""
-    return [(s * SECOND, words) for s, words in _grouped() if most_ns / 10 < s * SECOND < 1.15 * most_ns]
+    return [(s * SECOND_NS, words) for s, words in _grouped() if most_ns / 10 < s * SECOND_NS < 1.15 * most_ns]
 
 
 def within(low_ns: int, high_ns: int) -> list[tuple[int, str]]:
     """Return (nanoseconds, words) of the limits between two durations."""
-    return [(s * SECOND, words) for s, words in _grouped() if low_ns < s * SECOND < high_ns]
+    return [(s * SECOND_NS, words) for s, words in _grouped() if low_ns < s * SECOND_NS < high_ns]
 
 
 def steps(most_ns: int) -> tuple[list[str], list[str]]:
     """Return the limits that a silence has crossed, and those that it has not, in words."""
-    below = [words for s, words in _grouped() if s * SECOND <= most_ns]
-    return below, [words for s, words in _grouped() if s * SECOND > most_ns]
+    below = [words for s, words in _grouped() if s * SECOND_NS <= most_ns]
+    return below, [words for s, words in _grouped() if s * SECOND_NS > most_ns]

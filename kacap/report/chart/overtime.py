@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from kacap.analysis import Analysis
+from kacap.clock import SECOND_NS
 from kacap.report.chart import page as paper
 from kacap.report.chart.axis import TimeAxis, span_ticks
 from kacap.report.chart.expected import hz_words
@@ -16,7 +17,7 @@ from kacap.report.chart.groups import MARKERS, Group
 from kacap.report.chart.losses import Losses
 from kacap.report.chart.palette import ORANGE, VERMILLION, Theme
 from kacap.timing.wheel import latest_s
-from kacap.units import SECOND, duration
+from kacap.units import duration
 
 COLUMNS = 700
 
@@ -63,7 +64,7 @@ class OverTime:
         return f"{mark}: {group.name}{source}{guess}, n={len(group.late_ns):,}{crosses}"
 
     def _tolerance(self, axes: Axes, theme: Theme) -> None:
-        """Draw what the setting is, and for a stated one the steps up to which each clock rate may be late."""
+        """Draw what the setting is, and for a stated one the most that a timer may be late at each clock rate."""
         group = self.group
         axes.axhline(
             0,
@@ -77,7 +78,7 @@ class OverTime:
         axes.axhspan(0, group.most_ns, facecolor=theme.band, edgecolor="none", zorder=0.4)
         steps: dict[int, list[int]] = {}
         for hz in group.hz:
-            steps.setdefault(round(latest_s(group.term.value, hz) * SECOND), []).append(hz)
+            steps.setdefault(round(latest_s(group.term.value, hz) * SECOND_NS), []).append(hz)
         bottom, top = axes.get_ylim()
         taken: list[float] = []
         for late, rates in sorted(steps.items(), reverse=True):

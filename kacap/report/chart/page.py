@@ -19,7 +19,7 @@ from kacap.report.chart.palette import DARK, LIGHT, Theme
 from kacap.report.chart.style import styled
 from kacap.units import clean, counted, duration, moment
 
-MIN_WIDTH, DOTS = 8.0, 150  # inches, and dots per inch from which on a wider picture shows more, not larger, things
+MIN_WIDTH, DOTS = 8.0, 150  # inches, and dots per inch; a picture with more dots shows more things, not larger ones
 LINE, TITLE_LINE = 0.165, 0.21  # inches
 TOP, FOOT, SIDE = 0.12, 0.22, 0.35
 PIXELS = 1200

@@ -27,7 +27,7 @@ def format_of(path: str | Path) -> str:
 
 
 def check_target(path: str | Path, inputs: Iterable[str] = ()) -> None:
-    """Raise UsageError, before anything is drawn, for a suffix that is no format and a place that takes no file."""
+    """Raise UsageError, before anything is drawn, for an unknown suffix and a path that cannot be written."""
     format_of(path)
     check(path, inputs)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending, Kind
+from kacap.clock import SECOND_NS
 from kacap.facts.standing import gravest
 from kacap.model import Connection, Prober
 from kacap.report.chart import page as paper
@@ -147,7 +148,7 @@ class Silence:
             if terms.interval and terms.count and any_missed:
                 total = terms.idle.value + terms.interval.value * terms.count.value
                 sure = terms.idle.stated and terms.interval.stated and terms.count.stated
-                found.add((total * 10**9, sure, f"given up at {total} s{'' if sure else '?'}"))
+                found.add((total * SECOND_NS, sure, f"given up at {total} s{'' if sure else '?'}"))
         stated = sorted(line for line in found if line[1])
         guessed = sorted(line for line in found if not line[1])
         return stated[:8] + (guessed if len(guessed) <= 4 else [])

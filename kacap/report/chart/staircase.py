@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from kacap.clock import SECOND_NS
 from kacap.report.chart import page as paper
 from kacap.report.chart.axis import log_ticks
 from kacap.report.chart.expected import hz_words
@@ -15,7 +16,6 @@ from kacap.report.chart.firings import IDLE, INTERVAL, thinned
 from kacap.report.chart.groups import MARKERS, Group
 from kacap.report.chart.palette import ORANGE, VERMILLION, Theme
 from kacap.timing.wheel import latest_s
-from kacap.units import SECOND
 
 PERCENT = (-100, 0, 5, 10, 15, 50, 100, 1_000, 10_000, 100_000)  # ticks
 
@@ -97,7 +97,7 @@ class OverSettings:
         )
 
     def _rug(self, axes: Axes, floor: float) -> None:
-        """Draw a tick under each setting of which probes were missed."""
+        """Draw a tick under each setting with missed probes."""
         lost = [group for group in self.groups if group.missed.any()]
         if lost:
             axes.plot(
@@ -113,8 +113,8 @@ class OverSettings:
 
     def _scales(self, axes: Axes, theme: Theme) -> None:
         """Write both axes."""
-        xs, labels = log_ticks(round(self.low * SECOND), round(self.high * SECOND))
-        axes.set_xticks([x / SECOND for x in xs], labels)
+        xs, labels = log_ticks(round(self.low * SECOND_NS), round(self.high * SECOND_NS))
+        axes.set_xticks([x / SECOND_NS for x in xs], labels)
         axes.set_xticks([], minor=True)
         lost = sum(int(group.missed.sum()) for group in self.groups)
         guess = "" if all(group.term.stated for group in self.groups) else "; hollow: the setting is a guess"

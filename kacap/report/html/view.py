@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kacap.report.html import Provenance
 
 CARDS, ROWS, FINDINGS = 6, 5_000, 200
-MANY = 5  # connections, from which on the distribution of gaps says more than each probe's lateness
+MANY = 5  # from so many connections on the distribution of gaps says more than each probe's lateness
 SETTINGS = ("idle", "interval", "count", "user_timeout")
 
 
