@@ -273,7 +273,7 @@ STORIES = (
 
 
 @st.composite
-def event_rows(draw: DrawFn, connections: int, event: np.dtype) -> np.ndarray:
+def event_rows(draw: DrawFn, connections: int, event: np.dtype, least: int = 0) -> np.ndarray:
     """Rows of EVENT of some connections, in order of time but for a millisecond now and then."""
     story, steps = draw(st.sampled_from(STORIES)), draw(st.sampled_from([STEPS_NS, (10**9,), (2 * 10**9, 4 * 10**9)]))
     fields = st.tuples(
@@ -282,7 +282,7 @@ def event_rows(draw: DrawFn, connections: int, event: np.dtype) -> np.ndarray:
         st.sampled_from([0, 0, 500]), st.sampled_from([0, 0, 0, 0, 1, 2, 4, 10]), st.sampled_from(HEARDS_NS),
         st.booleans(), st.integers(0, 5),
     )  # fmt: skip
-    drawn = draw(st.lists(fields, max_size=60))
+    drawn = draw(st.lists(fields, min_size=least, max_size=60))
     rows, now_ns = np.zeros(len(drawn), event), 10**18
     for number, (row, values) in enumerate(zip(rows, drawn, strict=True), 1):
         name, step_ns, watched, own, seq, ack, payload, window, hints, heard_ns, closed, heard_n = values

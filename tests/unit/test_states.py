@@ -13,6 +13,7 @@ from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import GRADE_WORDS, KIND_WORDS
 from kacap.classify.states import ACT, NEXT, TABLE, Act, Seen, State
 from kacap.flows import CONNECTION, NEVER
+from kacap.timing.forgetting import forget
 from kacap.timing.gathering import Gatherer
 
 S = 1_000_000_000
@@ -285,3 +286,18 @@ def test_one_hole_in_a_run_of_constant_gaps_leaves_it_patterned_at_its_end() -> 
             story.send("repeat", A, gap)
         story.end()
         assert {words[1:3] for words in story.told} == {("probe", grade)}, gaps
+
+
+def test_a_probe_that_nobody_answers_is_missed_though_answered_ones_before_it_are_forgotten() -> None:
+    story = Story()
+    for _ in range(6):
+        story.send("probe", A, 10)
+        story.send("reply", B, 0.1, answers=1)
+    forget(story.gatherer, 1)
+    assert story.gatherer.probes.used == 2
+    story.send("probe", A, 10)
+    story.send("probe", A)
+    story.end()
+    assert story.gatherer.probes.filled["reply_frame"].tolist() == [2, 12, 0, 0]
+    prober = story.gatherer.probers.rows[1]
+    assert (prober["probes"], prober["replies"], prober["missed"]) == (8, 6, 1)  # the last may still be answered

@@ -23,6 +23,7 @@ from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import ENDINGS, GRADE_WORDS, KIND_WORDS
 from kacap.classify.tables import Change, Outcome
 from kacap.flows import BEGAN, CONNECTION, NEVER
+from kacap.timing.forgetting import forget
 from kacap.timing.gathering import Changes, Gatherer
 
 OUTCOMES = tuple(outcome.name.lower() for outcome in Outcome)
@@ -204,16 +205,21 @@ def gathered(rows: np.ndarray, cuts: Iterable[int], now_ns: int) -> Both:
     All have one end in common; the third and the fourth are one, seen in two VLANs.
     """
     gatherer = Both()
-    connections = np.zeros(4, CONNECTION)
-    connections["id"], connections["watched"] = [1, 2, 3, 4], [0, 1, 2, 3]
-    connections["a_lo"], connections["a_port"], connections["b_lo"] = 1, [7, 7, 8, 8], [2, 3, 2, 2]
-    connections["state"] = [BEGAN, 0, 0, 0]
-    gatherer.introduce(connections)
+    gatherer.introduce(four_connections())
     for piece in np.split(rows, sorted(cuts)):
         gatherer.take(piece)
     gatherer.close(np.array([1]), None)
     gatherer.close(np.array([0, 2, 3]), now_ns)
     return gatherer
+
+
+def four_connections() -> np.ndarray:
+    """CONNECTION rows, one of which began in the capture."""
+    connections = np.zeros(4, CONNECTION)
+    connections["id"], connections["watched"] = [1, 2, 3, 4], [0, 1, 2, 3]
+    connections["a_lo"], connections["a_port"], connections["b_lo"] = 1, [7, 7, 8, 8], [2, 3, 2, 2]
+    connections["state"] = [BEGAN, 0, 0, 0]
+    return connections
 
 
 @settings(max_examples=300, deadline=None)
@@ -223,3 +229,33 @@ def test_whatever_events_come_and_however_they_are_cut_kernels_and_twin_agree(
 ) -> None:
     now_ns = int(rows["time_ns"].max(initial=0)) + later_ns
     agree(gathered(rows, [cut for cut in cuts if cut < len(rows)], now_ns))
+
+
+def kept_of(runs: list[twin.Run], kept: int) -> list[twin.Run]:
+    """The episodes that are not forgotten: the last, and the last that are more than one answered probe."""
+    long = [run for run in runs if len(run.probes) > 1 or run.ending != "answered"]
+    wanted = {id(run) for run in (*runs[-kept:], *long[-kept:])}
+    return [run for run in runs if id(run) in wanted]
+
+
+@settings(max_examples=150, deadline=None)
+@given(event_rows(2, EVENT, 20), st.lists(st.integers(0, 60), max_size=6), st.integers(1, 3))
+def test_however_often_older_episodes_are_forgotten_the_rest_and_all_numbers_are_the_same(
+    rows: np.ndarray, cuts: list[int], kept: int
+) -> None:
+    gatherer = Both()
+    gatherer.introduce(four_connections())
+    for piece in np.split(rows, sorted(cut for cut in cuts if cut < len(rows))):
+        gatherer.take(piece)
+        forget(gatherer, kept)
+    gatherer.close(np.arange(4), int(rows["time_ns"].max(initial=0)))
+    forget(gatherer, kept)
+    for number, connection in gatherer.twins.items():
+        for side, prober in enumerate(connection.probers):
+            if prober:
+                row = int(gatherer.sides.rows[2 * number + side]["prober"])
+                left = kept_of(prober.episodes, kept)
+                assert episodes(gatherer, row) == [run.numbers() for run in left]
+                assert numbers(gatherer, row) == {**prober.numbers(), "episodes": len(left)}
+    expected = sum(len(run.probes) for c in gatherer.twins.values() for p in c.probers if p for run in p.episodes)
+    assert gatherer.probes.used <= expected
