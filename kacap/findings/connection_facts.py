@@ -204,6 +204,8 @@ class ConnectionFacts:
         if row["killed_ns"]:
             killed_note = int(row["killed_note"])
             reset = _reset(_Note._make(self.observed.notes[killed_note - 1].item()))
+            if self._reset_before(int(row["killed_at_ns"])):
+                return None
             return Killed(int(row["killed_ns"]), int(row["killed_at_ns"]), bool(row["killed_from_a"]), reset)
         if not row["trial_ns"]:
             return None
@@ -211,7 +213,13 @@ class ConnectionFacts:
         waits = self.outstanding(from_a)
         if waits is None or waits.how == bits.ACKED or waits.vain or waits.first_ns < at_ns:
             return None
+        if self._reset_before(at_ns):
+            return None
         return Killed(int(row["trial_ns"]), at_ns, from_a, None)
+
+    def _reset_before(self, time_ns: int) -> bool:
+        """Return whether an RST that its receiver takes had ended the connection before a time."""
+        return any(reset.time_ns < time_ns and reset.in_window for reset in self.resets)
 
 
 def _reset(note: Any) -> Reset:

@@ -26,8 +26,8 @@ HEALTHY = (
 )  # fmt: skip
 
 PUBLIC = {
-    "ntop_nDPI__anydesk.pcapng": ["masked"],
-    "ntop_nDPI__avast.pcap": ["path-forgot", "peer-gone", "peer-gone"],
+    "ntop_nDPI__avast.pcap": ["peer-gone", "peer-gone"],
+    "ntop_nDPI__mining.pcapng": ["masked"],
 }
 
 
