@@ -35,6 +35,7 @@ from kacap.news import News, Sink
 from kacap.timing.episodes import ANSWER_WAIT_NS
 from kacap.timing.estimate import Estimates, estimate
 from kacap.timing.expectations import Expectation, Expected
+from kacap.timing.forgetting import forget
 from kacap.timing.gathering import Gatherer
 from kacap.timing.judging import judge_connection, may_have_timed_out
 from kacap.timing.limits import LIMITS, Limit
@@ -49,6 +50,9 @@ _TOLD_FROM = {"events": int(Kind.SYN), "all": int(Kind.ACK), "none": len(Kind)}
 _GAVE_UP, _ENDED = ENDINGS.index(Ending.GAVE_UP), int(Change.ENDED)
 
 
+FORGET_EVERY = 1 << 17  # episodes
+
+
 class Analyzer:
     """Feed it frame batches in time order; it keeps what is few and forgets the rest.
 
@@ -56,7 +60,8 @@ class Analyzer:
     ``system`` names the timer model (``timing.systems.NAMES``). A connection on which somebody probes is told of
     at the end, when the clocks of all probers of its host have been compared. ``expect`` says what is expected of a
     connection, or of every one; ``limits`` are the idle limits of boxes to look for. ``keep_all`` keeps connections
-    without a prober too, ``marks`` a row per segment for timelines. ``decoder`` turns frames into segments.
+    without a prober too, ``marks`` a row per segment for timelines, ``keep_episodes`` so many episodes of each prober
+    when ``forget`` is called. ``decoder`` turns frames into segments.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class Analyzer:
         segments: Segments = "none",
         keep_all: bool = False,
         marks: bool = False,
+        keep_episodes: int | None = None,
         system: str = "auto",
         expect: Expected | Expectation | None = None,
         limits: tuple[Limit, ...] = LIMITS,
@@ -80,6 +86,8 @@ class Analyzer:
         self.segments = segments
         self.keep_all = keep_all
         self.keep_marks = marks
+        self.keep_episodes = keep_episodes
+        self.forget_at = FORGET_EVERY
         self.observations = Observations()
         self.tracker = Tracker(all_segments=segments != "none", companion=self.observations)
         self.gatherer = Gatherer(listening=sink is not None, told_from=_TOLD_FROM[segments])
@@ -130,6 +138,12 @@ class Analyzer:
         if self.segments == "all":
             news.others += self._plain(tracked, news)
         return self._tell(news)
+
+    def forget(self) -> None:
+        """Forget what is beyond ``keep_episodes``, once it is worth it: the news of before must have been used."""
+        if self.keep_episodes is not None and self.gatherer.episodes.used >= self.forget_at:
+            forget(self.gatherer, self.keep_episodes)
+            self.forget_at = 2 * self.gatherer.episodes.used + FORGET_EVERY
 
     def advance(self, now_ns: int) -> NDArray[np.int64]:
         """Say what time it is, in nanoseconds; return the rows of PROBER whose newest probe is overdue, each once."""

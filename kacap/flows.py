@@ -259,6 +259,9 @@ def is_copy(seg: Row, recent: Row) -> Row:
     digest = _mix(digest ^ ((np.uint64(seg.payload_len) << np.uint64(32)) | (np.uint64(seg.window) << np.uint64(16))
                             | np.uint64(seg.ip_id)) ^ (np.uint64(seg.flags) << np.uint64(56)))
     row = recent[np.int64(digest & np.uint64(RECENT_ROWS - 1))]
+    other = recent[np.int64((digest >> np.uint64(32)) & np.uint64(RECENT_ROWS - 1))]
+    if row.digest != digest and (other.digest == digest or other.time_ns < row.time_ns):
+        row = other  # two places for each packet, the older makes way: few are forgotten too soon
     by_id, by_stamp = seg.ip_id != 0, seg.has & HAS_TIMESTAMPS != 0
     limit = TWICE_IDENTIFIED_COPY_NS if by_id and by_stamp else IDENTIFIED_COPY_NS if by_id or by_stamp else COPY_NS
     copy = row.digest == digest and abs(seg.time_ns - row.time_ns) <= limit

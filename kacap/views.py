@@ -127,7 +127,7 @@ class Views:
     def _times(self, number: int) -> list[int]:
         """Return when the probes of a prober were sent, in order."""
         row, probes = self.gatherer.probers.rows[number], self.gatherer.probes.rows
-        rows = chain(probes["previous"], int(row["last_probe"]), int(row["probes"]))
+        rows = chain(probes["previous"], int(row["last_probe"]), int(row["rows"]))
         times: list[int] = probes["time_ns"][rows].tolist()
         return times
 

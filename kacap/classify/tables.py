@@ -91,6 +91,7 @@ PROBER = np.dtype([
     ("episodes", "<i4"),
     ("runs", "<i4"),  # of them, those that are more than one probe answered
     ("probes", "<i4"),
+    ("rows", "<i4"),  # of them, those whose row of PROBE is not forgotten
     ("replies", "<i4"),
     ("missed", "<i4"),
     ("reset", "<i4"),  # probes that a reset answered

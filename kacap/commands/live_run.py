@@ -34,6 +34,7 @@ from kacap.report.records import RecordWriter
 from kacap.report.screen import Screen
 
 ANSWERS_FOR_VERDICT = 3
+KEPT_EPISODES = 4096  # of each prober: the summary of a watch of weeks needs no more
 
 Options = dict[str, Any]
 
@@ -122,6 +123,7 @@ class Run:
         self.colored = colored(options["color"], self.out)
         records = RecordWriter(self.out, source.files, flush=True)
         self.analyzer = Analyzer(
+            keep_episodes=KEPT_EPISODES,
             sink=records.news if options["as_json"] else _ignore,
             segments=options["segments"] if options["as_json"] else "events",
             expect=sockets.of_connection if sockets is not None else None,
@@ -163,6 +165,7 @@ class Run:
             self.screen.draw(rows, source.now_ns, self._foot())
         elif not self.options["as_json"]:
             self.lines.write(events)
+        self.analyzer.forget()
         if self._over():
             source.stop()
 

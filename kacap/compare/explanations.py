@@ -27,7 +27,7 @@ class Seen:
     seq: int | None = None
     probe_known: bool = True  # of a reply: tshark labels the probe that it answers
     before_probe: bool = False  # of a reply: it was captured before its probe
-    earlier: set[str] = field(default_factory=set)  # what happened before it, in the words of ``opinions``
+    earlier: set[str] = field(default_factory=set)  # what happened before it, in the words of ``label_differences``
 
     def is_kind(self, *kinds: Kind) -> bool:
         """Return whether kacap says one of ``kinds``."""

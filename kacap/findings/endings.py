@@ -34,7 +34,7 @@ def peer_gone(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """Every probe of a run went unanswered the prober reset the connection, and the peer sent nothing since."""
     for prober, episode in episodes(facts, Ending.GAVE_UP):
         span = episode.probes[0].time_ns, closing_ns(episode)
-        if context.alive(prober.peer, prober.side, *span) or _is_lively(facts, context):
+        if _is_early(prober, episode) or context.alive(prober.peer, prober.side, *span) or _is_lively(facts, context):
             continue
         one = " (a count of 1, or TCP_USER_TIMEOUT)" if len(episode.probes) == 1 else ""
         sentence = (
@@ -129,14 +129,26 @@ def _kind(refusal: Refusal) -> str:
 
 def gave_up_early(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """Given up before the expected count: TCP_USER_TIMEOUT, bracketed by the two last firings."""
-    for prober, episode in episodes(facts, Ending.USER_TIMEOUT):
+    for prober, episode in episodes(facts, Ending.GAVE_UP, Ending.USER_TIMEOUT):
+        if not _is_early(prober, episode):
+            continue
         bracket = ""
         if (since := episode.silent_since_ns) is not None:
             low, high = episode.probes[-1].time_ns - since, closing_ns(episode) - since
             span = f"at most {duration(high)}" if len(episode.probes) == 1 else between(low, high)
-            bracket = f": a TCP_USER_TIMEOUT of {span} overrides the count"
+            known = episode.ending == Ending.USER_TIMEOUT
+            either = "" if known else f"a count of {len(episode.probes)}, or "
+            bracket = f": {either}a TCP_USER_TIMEOUT of {span} overrides the count"
         expected = f" of {prober.count.expected}" if prober.count.expected else ""
         yield Claim(f"{prober.side} gave up after {len(episode.probes)}{expected} probes{bracket}", frames_of(episode))
+
+
+def _is_early(prober: Prober, episode: Episode) -> bool:
+    """Return whether a prober gave up before its expected count."""
+    expected = prober.count.expected
+    if episode.ending == Ending.USER_TIMEOUT:
+        return True
+    return expected is not None and episode.ending == Ending.GAVE_UP and len(episode.probes) < expected
 
 
 def late_detection(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
@@ -144,6 +156,8 @@ def late_detection(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     for prober, episode in episodes(facts, Ending.GAVE_UP, Ending.UNREACHABLE):
         budget = _budget_s(prober)
         if episode.silent_since_ns is None or budget is None or len(episode.gaps_ns) < len(episode.probes):
+            continue
+        if _is_early(prober, episode):
             continue
         took = closing_ns(episode) - episode.silent_since_ns
         if not budget * SECOND_NS <= took <= LATE * budget * SECOND_NS:

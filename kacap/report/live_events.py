@@ -57,7 +57,7 @@ class ProbingConnection:
     interval_gap_ns: int | None = None
     ending: str | None = None  # how the connection died, once it has
     expected: Expectation | None = None
-    reported_missed: set[int] = field(default_factory=set)  # probes of the run reported as missed, by row of PROBE
+    reported_missed: set[int] = field(default_factory=set)  # probes of the run reported as missed, by their time
 
     @property
     def idle_ns(self) -> int | None:
@@ -155,7 +155,7 @@ class LiveTracker:
         row, probe, _ = self._probe(news.views, change)
         kind = Kind(int(probe["answer"]))
         how = "answered" if kind == Kind.REPLY else f"answered by {'data' if kind == Kind.DATA else kind.word}"
-        late = int(change["row"]) in row.reported_missed
+        late = int(probe["time_ns"]) in row.reported_missed
         after_ns, time_ns = int(change["gap_ns"]), int(change["time_ns"])
         row.run, row.answered, row.streak = 0, row.answered + 1, row.streak + 1
         row.heard_ns, row.answer_after_ns = time_ns, after_ns
@@ -181,9 +181,9 @@ class LiveTracker:
     def _missed(self, views: Views, number: int, probe: int, now_ns: int) -> None:
         """Nothing answered a probe in time; reported once."""
         row, found = self._row(views, number), views.gatherer.probes.rows[probe]
-        if probe in row.reported_missed or found["reply_frame"]:
+        if int(found["time_ns"]) in row.reported_missed or found["reply_frame"]:
             return
-        row.reported_missed.add(probe)
+        row.reported_missed.add(int(found["time_ns"]))
         row.missed, row.streak = row.missed + 1, 0
         prober = views.gatherer.probers.rows[number]
         if int(found["time_ns"]) > self._suspected_ns.get(2 * int(prober["watched"]) + int(prober["side"]), -1):

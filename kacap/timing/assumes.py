@@ -39,5 +39,6 @@ def words_of(assumes: int) -> list[str]:
 
 def sentence_of(words: Iterable[str]) -> str:
     """Return ``assumes keepalive was enabled at connect and no frame is missing ...``; nothing for no words."""
-    said = " and ".join(_SENTENCES.get(word, word) for word in words)
+    sentences = [_SENTENCES.get(word, word) for word in words]
+    said = " and ".join(filter(None, (", ".join(sentences[:-1]), *sentences[-1:])))
     return f"assumes {said}" if said else ""

@@ -177,9 +177,9 @@ def _write_idle(row: Row, shown: Row, fits: Row) -> None:
         row.idle_assumes = _ENABLED if opened else _LE_IDLE
     if wide:
         row.idle_why = _EITHER if shown.normal or unsure else 0
-    elif (opened and not shown.exact_first) or (
-        not shown.exact and (shown.answered < FEW or shown.most > HOLE * shown.least or shown.holes)
-    ):
+        return
+    doubtful = shown.answered < FEW or shown.most > HOLE * shown.least or shown.holes
+    if (opened and not shown.exact_first) or (doubtful and not shown.exact):
         row.idle_assumes |= _NO_MISSING
 
 

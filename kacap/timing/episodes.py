@@ -1,7 +1,6 @@
 """Decided events to rows: which probe was answered by what, the gaps between them, and what ended each run.
 
-``gather`` is the way in: events of all connections in order of time, through ``classify.resolve``, into the tables of
-``classify.tables``. One road for every probe.
+``take_event`` is the way in; ``passing`` calls it with the events of a connection in order. One road for every probe.
 """
 
 from __future__ import annotations
@@ -13,12 +12,11 @@ from numpy.typing import NDArray
 
 from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import ENDINGS, Ending, Kind
-from kacap.classify.resolve import change, is_plain, note_plain, resolve, step
-from kacap.classify.states import Seen
+from kacap.classify.resolve import change
 from kacap.classify.tables import Change, Outcome
 from kacap.clock import SECOND_NS
 from kacap.flows import HEARD_UNSEEN, NEVER, UNHEARD
-from kacap.kernels import Row, entry, kernel
+from kacap.kernels import Row, kernel
 from kacap.segments import FIN, RST, SYN
 from kacap.timing.history import ABORT, take_firing, take_run_end
 
@@ -29,21 +27,16 @@ HOLE_NS = np.int64(30_000_000)  # jitter of firings that should be whole interva
 EARLY_ABORT = 0.85  # of the shortest gap of a run: a reset sooner than that comes from no keepalive timer
 
 _K = {kind.name: int(kind) for kind in Kind}
-_PROBE, _WINDOW_PROBE, _REPLY, _RESET, _ABORT = (
-    _K["PROBE"], _K["WINDOW_PROBE"], _K["REPLY"], _K["RESET"], _K["ABORT"]
-)  # fmt: skip
-_UNREACHABLE, _COPY, _ACK, _DATA = _K["UNREACHABLE"], _K["DUPLICATE_FRAME"], _K["ACK"], _K["DATA"]
+_PROBE, _REPLY, _RESET, _ABORT = _K["PROBE"], _K["REPLY"], _K["RESET"], _K["ABORT"]
+_UNREACHABLE, _COPY = _K["UNREACHABLE"], _K["DUPLICATE_FRAME"]
 _W_OUT_RST, _W_LATE = int(KindReason.OUT_OF_WINDOW_RST), int(KindReason.ANSWERED_LATE)
-_E_END = int(Seen.END)
 _CODE = {ending: code for code, ending in enumerate(ENDINGS)}
 _ANSWERED, _RESET_END, _GAVE_UP = _CODE[Ending.ANSWERED], _CODE[Ending.RESET], _CODE[Ending.GAVE_UP]
-_REFUSED, _RESUMED, _CLOSED, _OPEN = (
+REFUSED, _RESUMED, _CLOSED, OPEN = (
     _CODE[Ending.UNREACHABLE], _CODE[Ending.RESUMED], _CODE[Ending.CLOSED], _CODE[Ending.OPEN]
 )  # fmt: skip
 _WAITING, _WAS_ANSWERED, _MISSED, _WAS_RESET, _UNCAPTURED = (int(outcome) for outcome in Outcome)
-_C_SEGMENT, _C_SENT, _C_ANSWERED, _C_REFUSED = (
-    int(Change.SEGMENT), int(Change.SENT), int(Change.ANSWERED), int(Change.REFUSED)
-)  # fmt: skip
+_C_SENT, _C_ANSWERED, _C_REFUSED = int(Change.SENT), int(Change.ANSWERED), int(Change.REFUSED)
 _C_ENDED = int(Change.ENDED)
 _KEEP = 255  # an ending that a reply has already set
 _UNCAPTURED_END = 254  # resumed, by what the capture lacks
@@ -80,7 +73,7 @@ def _prober_of(middle: Row, event: Row, side: Row) -> Row:
         prober.first_ns = event.time_ns
         prober.last_probe = -1
         prober.reply_least_ns, prober.reply_most_ns = -NEVER, NEVER
-        prober.ending = _OPEN
+        prober.ending = OPEN
         middle.histories[own.prober].began = middle.watched[event.watched].began
     return own.prober
 
@@ -102,12 +95,12 @@ def _take_probe(middle: Row, event: Row) -> None:
     side = 1 - event.from_a
     number = _prober_of(middle, event, side)
     prober = middle.probers[number]
-    _fire(middle, number, event, event.hints & ~UNHEARD)  # what it heard is corrected already
+    _fire(middle, number, event, event.hints & ~np.uint8(UNHEARD))  # what it heard is corrected already
     if prober.run_n and (prober.run_spoken or (prober.run_unheard and not event.hints & UNHEARD)):
-        _end(middle, number, event, _KEEP)
+        end_run(middle, number, event, _KEEP)
     elif prober.run_n and event.hints & HEARD_UNSEEN:
         middle.probes[prober.last_probe].outcome = _UNCAPTURED
-        _end(middle, number, event, _UNCAPTURED_END)
+        end_run(middle, number, event, _UNCAPTURED_END)
     row = middle.counts[0].probes
     middle.counts[0].probes += 1
     probe = middle.probes[row]
@@ -125,7 +118,7 @@ def _take_probe(middle: Row, event: Row) -> None:
         gap = event.time_ns - since_ns if since_ns != NEVER else np.int64(0)
         prober.run_first, prober.run_since_ns = row, since_ns
         prober.run_replies = prober.run_spoken = 0
-        prober.run_ending, prober.run_ending_frame, prober.run_ending_ns = _OPEN, 0, NEVER
+        prober.run_ending, prober.run_ending_frame, prober.run_ending_ns = OPEN, 0, NEVER
         prober.run_unheard = 1 if event.hints & UNHEARD else 0
         prober.unheard += prober.run_unheard
         prober.refused_frame = 0
@@ -135,6 +128,7 @@ def _take_probe(middle: Row, event: Row) -> None:
         prober.unheard += 1 if event.hints & UNHEARD else 0
     prober.run_n += 1
     prober.probes += 1
+    prober.rows += 1
     prober.last_probe, prober.last_ns, prober.overdue = row, event.time_ns, 0
     prober.grade = max(prober.grade, event.grade)
     prober.path_ns = event.path_ns
@@ -177,7 +171,7 @@ def _take_reply(middle: Row, number: Row, event: Row) -> None:
         prober.run_ending, prober.run_ending_file = _ANSWERED, event.file
         prober.run_ending_frame, prober.run_ending_ns = event.frame, event.time_ns
     if prober.run_replies == prober.run_n:
-        _end(middle, number, event, _KEEP)
+        end_run(middle, number, event, _KEEP)
 
 
 @kernel
@@ -194,7 +188,7 @@ def _take_speech(middle: Row, number: Row, event: Row) -> None:
         newest.answer, newest.outcome = event.kind, _WAS_ANSWERED
         prober.replies += 1
         _tell_answer(middle, prober.last_probe, event)
-    _end(middle, number, event, _CLOSED if event.flags & (FIN | RST | SYN) else _RESUMED)
+    end_run(middle, number, event, _CLOSED if event.flags & (FIN | RST | SYN) else _RESUMED)
 
 
 @kernel
@@ -213,11 +207,11 @@ def _take_abort(middle: Row, number: Row, event: Row) -> None:
     prober.unheard += 1 if event.hints & UNHEARD else 0
     gap = event.time_ns - middle.probes[prober.last_probe].time_ns
     if prober.run_n > 1 and gap < EARLY_ABORT * prober.run_gap_ns and not _has_hole(prober, gap):
-        _end(middle, number, event, _CLOSED)
+        end_run(middle, number, event, _CLOSED)
         return
     if not prober.run_spoken:
-        _fire(middle, number, event, (event.hints & ~UNHEARD) | ABORT)
-    _end(middle, number, event, _REFUSED if prober.refused_frame else _GAVE_UP)
+        _fire(middle, number, event, (event.hints & ~np.uint8(UNHEARD)) | ABORT)
+    end_run(middle, number, event, REFUSED if prober.refused_frame else _GAVE_UP)
 
 
 @kernel
@@ -226,11 +220,11 @@ def _close_open(middle: Row, event: Row) -> None:
     for side in range(2):
         number = middle.sides[2 * event.watched + side].prober
         if number and middle.probers[number].run_n and not middle.probers[number].run_spoken:
-            _end(middle, number, event, _CLOSED)
+            end_run(middle, number, event, _CLOSED)
 
 
 @kernel
-def _end(middle: Row, number: Row, event: Row, ending: Row) -> None:
+def end_run(middle: Row, number: Row, event: Row, ending: Row) -> None:
     """Close a prober's run with an EPISODE; ``ending`` _KEEP keeps what a reply has set."""
     prober = middle.probers[number]
     row = middle.counts[0].episodes
@@ -239,7 +233,7 @@ def _end(middle: Row, number: Row, event: Row, ending: Row) -> None:
     episode.prober, episode.first, episode.last = number, prober.run_first, prober.last_probe
     episode.probes, episode.previous = prober.run_n, prober.last_episode
     episode.silent_since_ns, episode.closed_ns = prober.run_since_ns, NEVER
-    gave_up = ending == _GAVE_UP or (ending == _REFUSED and event.kind == _ABORT)
+    gave_up = ending == _GAVE_UP or (ending == REFUSED and event.kind == _ABORT)
     if gave_up:
         episode.closed_ns = event.time_ns
     if prober.run_spoken or ending == _KEEP:
@@ -256,9 +250,9 @@ def _end(middle: Row, number: Row, event: Row, ending: Row) -> None:
     else:
         episode.ending = ending
         episode.ending_frame, episode.ending_file, episode.ending_ns = event.frame, event.file, event.time_ns
-        if ending == _OPEN:
+        if ending == OPEN:
             episode.ending_ns = NEVER
-        if ending == _REFUSED and not gave_up:
+        if ending == REFUSED and not gave_up:
             episode.ending_frame, episode.ending_file = prober.refused_frame, prober.refused_file
     missed = _count(middle, prober, episode, event.time_ns)
     if episode.silent_since_ns != NEVER and gave_up:
@@ -282,7 +276,7 @@ def _count(middle: Row, prober: Row, episode: Row, now_ns: Row) -> Row:
     Where the capture ends, the newest is not missed before ANSWER_WAIT_NS: its answer may be on its way.
     """
     ending = episode.ending
-    at_end = ending == _OPEN or (ending == _REFUSED and episode.closed_ns == NEVER)
+    at_end = ending == OPEN or (ending == REFUSED and episode.closed_ns == NEVER)
     row, unanswered, first_ns = episode.last, 0, np.int64(0)
     run = 0
     for _ in range(episode.probes):
@@ -315,7 +309,7 @@ def _count(middle: Row, prober: Row, episode: Row, now_ns: Row) -> Row:
 
 
 @kernel
-def _take(middle: Row, event: Row) -> None:
+def take_event(middle: Row, event: Row) -> None:
     """Take the next decided event of a connection."""
     side = 1 - event.from_a
     own, other = middle.sides[2 * event.watched + side].prober, middle.sides[2 * event.watched + 1 - side].prober
@@ -334,97 +328,9 @@ def _take(middle: Row, event: Row) -> None:
             _take_abort(middle, own, event)
     elif kind == _RESET:
         if event.why != _W_OUT_RST and other and middle.probers[other].run_n:
-            _end(middle, other, event, _RESET_END)
+            end_run(middle, other, event, _RESET_END)
     elif event.answers:
         if other:
             _take_speech(middle, other, event)
     elif kind != _COPY and event.flags & (RST | SYN | FIN):
         _close_open(middle, event)
-
-
-@kernel
-def _pass_on(middle: Row, event: Row) -> None:
-    """Tell of a decided event, and gather it."""
-    counts = middle.counts[0]
-    if event.kind == _WINDOW_PROBE and event.payload_len == 0:
-        middle.watched[event.watched].window_probes += 1
-    if counts.listening and event.kind >= counts.told_from:
-        decided = middle.decided[counts.decided]
-        decided.time_ns, decided.frame, decided.file = event.time_ns, event.frame, event.file
-        decided.watched, decided.from_a = event.watched, event.from_a
-        decided.kind, decided.grade, decided.why = event.kind, event.grade, event.why
-        change(middle, _C_SEGMENT, counts.decided, event.watched, event.time_ns)
-        counts.decided += 1
-    if not event.dropped:
-        _take(middle, event)
-
-
-@kernel
-def _flush(middle: Row, head: Row) -> None:
-    """Pass on the decided events at the front of a connection's queue."""
-    counts = middle.counts[0]
-    while head.queue and not middle.waiting[head.queue].open:
-        row = head.queue
-        event = middle.waiting[row]
-        head.queue = event.next
-        if head.queue == 0:
-            head.queue_end = 0
-        _pass_on(middle, event)
-        event.next = counts.free
-        counts.free = row
-
-
-@kernel
-def _enqueue(middle: Row, head: Row, event: Row) -> Row:
-    """Put an event at the end of its connection's queue; return its row there."""
-    counts = middle.counts[0]
-    row = counts.free
-    if row:
-        counts.free = middle.waiting[row].next
-    else:
-        row = counts.waiting
-        counts.waiting += 1
-    middle.waiting[row] = event
-    middle.waiting[row].next = 0
-    if head.queue_end:
-        middle.waiting[head.queue_end].next = row
-    else:
-        head.queue = row
-    head.queue_end = row
-    return middle.waiting[row]
-
-
-@entry
-def gather(events: Row, middle: Row) -> None:
-    """Take EVENT rows in order of time into the tables; these have room for all that can follow from them."""
-    for i in range(len(events)):
-        event = events[i]
-        head = middle.watched[event.watched]
-        own, other = middle.sides[2 * event.watched + 1 - event.from_a], middle.sides[2 * event.watched + event.from_a]
-        if head.queue == 0 and is_plain(event, own, other):
-            note_plain(event, own, other)
-            _pass_on(middle, event)
-        else:
-            resolve(middle, head, _enqueue(middle, head, event))
-            _flush(middle, head)
-
-
-@entry
-def close(rows: Row, now_ns: Row, middle: Row, event: Row) -> None:
-    """End the connections in these rows of WATCHED, of an ended capture at ``now_ns`` (NEVER: they closed before).
-
-    What is undecided stays so, what is open is left open. ``event`` is one EVENT row of scratch.
-    """
-    last = event[0]
-    for i in range(len(rows)):
-        head = middle.watched[rows[i]]
-        last.watched, last.kind, last.frame, last.file = rows[i], _ACK, 0, 0
-        last.time_ns = now_ns if now_ns != NEVER else np.int64(2**62)
-        for side in range(2):
-            step(middle, head, side, last, _E_END)
-        _flush(middle, head)
-        for side in range(2):
-            number = middle.sides[2 * rows[i] + side].prober
-            if number and middle.probers[number].run_n:
-                _end(middle, number, last, _REFUSED if middle.probers[number].refused_frame else _OPEN)
-        head.closed = 1

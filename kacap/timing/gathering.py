@@ -13,8 +13,9 @@ from kacap.classify.states import State
 from kacap.classify.tables import CHANGE, COUNTS, DECIDED, EPISODE, PROBE, PROBER, WATCHED, WATCHED_SIDE
 from kacap.flows import BEGAN, NEVER
 from kacap.rows import Table
-from kacap.timing.episodes import Middle, close, gather
+from kacap.timing.episodes import Middle
 from kacap.timing.history import FIRING, HISTORY, POOL, STEP
+from kacap.timing.passing import close, gather
 
 _COUNTED = ("probers", "probes", "episodes", "waiting", "decided", "changes")
 
@@ -80,7 +81,7 @@ class Gatherer:
         places = np.flatnonzero(sides["state"] == State.REPEATED)
         if len(places) < 2:
             return
-        watched, of_b = self.watched.filled[places // 2], places % 2 == 1
+        watched, of_b = self.watched.filled[places >> 1], places % 2 == 1
         own, peer = (
             [np.where(of_b == swapped, watched[f"a_{part}"], watched[f"b_{part}"]).astype(np.uint64)
              for part in ("hi", "lo", "port")]

@@ -19,7 +19,6 @@ SAME_NS = 20_000_000
 CROSSING_NS = 200_000_000  # what the capture shows so shortly before a probe had not reached the prober yet
 
 # FIRING["flags"], STEP["flags"]; HISTORY["flags"] holds all that occurred
-UNHEARD = 1  # a reply that the capture shows did not reach the prober (its TSecr stays behind); heard_ns lacks it
 UNSEEN = 2  # the prober heard or sent something that the capture lacks since its firing before
 EXACT = 4  # timestamps prove that what the capture shows is what the prober heard
 ABORT = 16  # not a probe: the RST that the prober gave up with
@@ -58,6 +57,7 @@ HISTORY = np.dtype(
         ("shape_n", "i1"),  # how many moments were heard in it, -1: not known
         ("began", "u1"),  # the capture shows the connection's SYN
         ("flags", "u1"),
+        ("holes", "u1"),  # 1: probes of a run that was given up may be missing, as IP IDs or timestamps show
         ("exhausted_n", "<i4"), ("exhausted_min", "<i4"), ("exhausted_max", "<i4"), ("longest_run", "<i4"),
         ("inexact", "<i4"),  # firings whose prober may have heard something that is not in the capture
     ],
@@ -163,6 +163,8 @@ def take_run_end(history: Row, length: Row, exhausted: Row) -> None:
         return
     if history.exhausted_n == 0 or length < history.exhausted_min:
         history.exhausted_min = length
+    if history.run <= length:  # what was heard before one of its firings is not known
+        history.holes = 1
     history.exhausted_max = max(history.exhausted_max, length)
     history.exhausted_n += 1
 

@@ -88,8 +88,8 @@ def _count(estimates: Estimates, i: int) -> Setting:
         return Setting(why=f"no run was exhausted; at least {longest}" if longest else _unanswered(history))
     least, most = int(history["exhausted_min"]), int(history["exhausted_max"])
     setting = Setting((least, most), n)
-    if estimates.rows["interval_why"][i] == SettingReason.NO_TIMER or _has_hole(history):
-        setting.why = "its gaps differ by whole firings: probes may be missing here"
+    if estimates.rows["interval_why"][i] == SettingReason.NO_TIMER or history["holes"] or _has_hole(history):
+        setting.why = "firings may be missing from the capture: the run may be longer than seen"
     elif least < most:
         setting.why = "runs of different length were given up: something else than the count ended some"
     elif longest > most:

@@ -1,7 +1,7 @@
 """Keepalive timers of every kind: how early and how late a firing may seem, and the grid that firings lie on.
 
-A setting of s seconds shows as a gap from s - early to s + late. ``ORDINARY`` are the timers that any prober may run;
-``SYSTEMS`` those that a user can name.
+A setting of s seconds shows as a gap from s - early to s + late. ``LINUX`` and ``OTHERS`` are the timers that any
+prober may run, ``SYSTEMS`` those that a user can name.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def _linux(hz: int) -> System:
 LINUX = tuple(_linux(hz) for hz in HZ_VALUES)
 OTHERS = (
     System(
-        "exact", "a timer of its own for each connection", 15 * MS_NS, 120 * MS_NS,
-        "callouts (BSD since FreeBSD 9), hrtimers, Windows' 15.6 ms clock; late by a busy processor",
+        "exact", "a timer of its own for each connection, or a tick of up to half a second", 15 * MS_NS, 520 * MS_NS,
+        "callouts (BSD since FreeBSD 9), hrtimers, Windows' 15.6 ms clock, ticks of any length; a busy processor",
     ),
     System(
         "linux-4.7", "Linux before 4.8", 15 * MS_NS, 40 * MS_NS,

@@ -19,8 +19,8 @@ from namespaced import KACAP, inside
 
 import kacap
 from kacap import outputs
+from kacap.annotate import annotated_copy as annotating
 from kacap.errors import CaptureError, UsageError
-from kacap.report import annotate as annotating
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = [sys.executable, "-m", "kacap"]
@@ -116,7 +116,7 @@ def as_nobody(work) -> str:
 
 @as_root
 def test_what_another_user_put_into_a_shared_directory_is_not_written(tmp_path):
-    for parent in list(tmp_path.parents)[:2]:
+    for parent in list(tmp_path.parents)[:3]:  # below /tmp, with a directory for each worker
         parent.chmod(parent.stat().st_mode | 0o011)
     mine, shared = tmp_path / "mine", tmp_path / "shared"
     mine.write_text("precious")
@@ -140,7 +140,7 @@ def test_what_another_user_put_into_a_shared_directory_is_not_written(tmp_path):
 
 @as_root
 def test_a_file_that_may_not_be_written_is_not_replaced_either(tmp_path):
-    for parent in list(tmp_path.parents)[:2]:
+    for parent in list(tmp_path.parents)[:3]:  # below /tmp, with a directory for each worker
         parent.chmod(parent.stat().st_mode | 0o011)
     tmp_path.chmod(0o777)
     target = tmp_path / "x"

@@ -78,7 +78,8 @@ PAIRS = {
     ),
     "gave-up-early": pair(
         "lab/user-timeout-short",
-        "10.1.0.2:40000 gave up after 1 of 5 probes: a TCP_USER_TIMEOUT of at most 5.02 s overrides the count",
+        "10.1.0.2:40000 gave up after 1 of 5 probes: a count of 1, or a TCP_USER_TIMEOUT of at most 5.02 s overrides "
+        "the count",
         [8, 9], "lab/cut-off", expect=expected(3, 2, 5), spared_by=expected(2, 1, 3),
     ),
     "detection-time": pair(
@@ -95,7 +96,7 @@ PAIRS = {
     ),
     "reply-lost": pair(
         "lab/merged",
-        "replies of 10.2.0.2:12345 are in the capture, but at least 2 did not reach 10.1.0.2:40000: it went on echoing "
+        "replies of 10.2.0.2:12345 are in the capture, but at least 3 did not reach 10.1.0.2:40000: it went on echoing "
         "an older timestamp, and 10.1.0.2:40000 gave up",
         [17, 20, 23, 24], "lab/both-ends", "lab/up", "crafted/31-stray-reset",
     ),

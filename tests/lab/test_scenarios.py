@@ -12,14 +12,14 @@ from kacap.errors import UsageError
 from kacap.lab import merge, record, truth
 from kacap.lab.actions import Actions
 from kacap.lab.population import population
-from kacap.lab.scenarios import SCENARIOS, boxes, clocks, data, find, states, views
+from kacap.lab.scenarios import SCENARIOS, boxes, capture_points, clocks, data, find, states
 
 SHIPPED = Path(__file__).resolve().parents[2] / "captures" / "lab"
 EVERY = pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=list(SCENARIOS))
 
 
 def test_no_name_is_used_twice() -> None:
-    families = (states, clocks, data, boxes, views)
+    families = (states, clocks, data, boxes, capture_points)
     assert sum(len(family.SCENARIOS) for family in families) == len(SCENARIOS) >= 40
 
 

@@ -99,13 +99,18 @@ def test_giving_up_is_told_when_it_happens_though_its_record_may_wait_for_what_i
     told = [one.words for one in follower.feed(frames, int(frames.frames["time_ns"][-1]))]
     assert sum("gave up after" in words for words in told) == 1
     assert [row.ending for row in follower.tracker.rows.values()] == ["gave-up"]
-    assert any(isinstance(record, Episode) for record in follower.records) == (case == "cut-off")
+    assert any(isinstance(record, Episode) for record in follower.records) == ("short" not in case)
     follower.finish()
     endings = [record.ending for record in follower.records if isinstance(record, Episode)]
     assert endings == ["user-timeout" if "short" in case else "gave-up"]
 
 
-@pytest.mark.parametrize("case", [case for case in analysing.small_cases() if len(analysing.files_of(case)) == 1])
+# Answers that take a second are overdue first, for who looks in time.
+SLOW = ("crafted/97-same-packet-a-second-apart",)
+OF_ONE_FILE = [case for case in analysing.small_cases() if len(analysing.files_of(case)) == 1 and case not in SLOW]
+
+
+@pytest.mark.parametrize("case", OF_ONE_FILE)
 def test_lines_do_not_depend_on_how_the_frames_were_cut(case):
     (path,) = analysing.files_of(case)
     assert timeless(follow(path)[0]) == timeless(follow(path, one_by_one=True)[0])
@@ -263,8 +268,12 @@ def test_the_time_of_day_is_utc_wherever_the_host_is_and_four_letters_add_the_da
 
     monkeypatch.setenv("TZ", "America/New_York")
     time.tzset()
-    assert Clock(0).stamp(T0) == "22:13:20.123456 "
-    assert Clock(4).stamp(T0) == "2023-11-14 22:13:20.123456 "
+    try:
+        assert Clock(0).stamp(T0) == "22:13:20.123456 "
+        assert Clock(4).stamp(T0) == "2023-11-14 22:13:20.123456 "
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_lines_are_clean_and_brief_ones_tell_only_what_goes_wrong():

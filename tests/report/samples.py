@@ -10,10 +10,22 @@ import numpy as np
 from kacap.analysis import MARK, UnprobedSummary
 from kacap.classify.kinds import Kind
 from kacap.errors import Damage
-from kacap.facts.standing import gravest
-from kacap.facts.verdicts import of_prober, verdict
+from kacap.facts.ended import UNKNOWN_CONNECTION
+from kacap.facts.verdicts import GRAVE, verdict
 from kacap.library import Analysis
-from kacap.model import CaptureSummary, Connection, Drop, Endpoint, Episode, Finding, FrameRef, Probe, Prober, Setting
+from kacap.model import (
+    CaptureSummary,
+    Connection,
+    Drop,
+    Ended,
+    Endpoint,
+    Episode,
+    Finding,
+    FrameRef,
+    Probe,
+    Prober,
+    Setting,
+)
 
 S = 1_000_000_000
 MS = 1_000_000
@@ -41,6 +53,8 @@ def probe(frame: int, seconds: float, *, reply_ms: float | None, side=A, peer=B,
 
 def episode(probes: Sequence[Probe], ending: str, *, heard: float | None = None, ended=None, frame=None) -> Episode:
     """Return an episode; ``heard`` is when the peer was last heard, ``ended`` when the prober aborted."""
+    if ending == "reset":
+        probes[-1].outcome = "reset"
     times = [p.time_ns for p in probes] + ([] if ended is None else [at(ended)])
     return Episode(
         probes[0].connection, probes[0].prober, list(probes),
@@ -53,16 +67,13 @@ def episode(probes: Sequence[Probe], ending: str, *, heard: float | None = None,
 
 def prober(episodes: Sequence[Episode], **settings: Setting) -> Prober:
     """Return the prober of some episodes, its numbers counted from them."""
-    for run in episodes:
-        if run.ending == "reset":
-            run.probes[-1].outcome = "reset"
     probes = [p for e in episodes for p in e.probes]
     times = [p.time_ns for p in probes]
     gaps = [later - earlier for earlier, later in pairwise(times)]
     replies = [p.reply_after_ns for p in probes if p.reply_after_ns is not None]
     return Prober(
         side=probes[0].prober, peer=probes[0].peer, probes=len(probes), replies=len(replies),
-        missed=sum(p.outcome == "missed" for p in probes), ending=episodes[-1].ending, grade=probes[-1].grade,
+        missed=sum(one.outcome == "missed" for one in probes), ending=episodes[-1].ending, grade=probes[-1].grade,
         payload_bytes=probes[0].payload_bytes, first_probe_ns=times[0], last_probe_ns=times[-1],
         reply_after_ns=(min(replies), max(replies)) if replies else None,
         gaps_ns=(min(gaps), max(gaps)) if gaps else None, _episodes=list(episodes), **settings,
@@ -70,12 +81,25 @@ def prober(episodes: Sequence[Episode], **settings: Setting) -> Prober:
 
 
 def connection(probers: Sequence[Prober], *, number=0, last: float = 10.0, a=A, b=B, began=True) -> Connection:
-    """Return a connection seen from the start to ``last`` seconds."""
+    """Return a connection seen from the start to ``last`` seconds, with the verdict on how its probers ended."""
+    ends = [ended_by(prober, "a" if prober.side == a else "b") for prober in probers]
+    ended = next((one for one in ends if one.how != "open"), Ended())
     made = Connection(
-        number, a, b, at(0), at(last), 3 * S, 20, began, probers=list(probers), observed_until_ns=at(last)
+        number, a, b, at(0), at(last), 3 * S, 20, began, probers=list(probers), observed_until_ns=at(last), ended=ended
     )
-    made.verdict = lambda: of_prober(gravest(made)[0]) if probers else verdict(made, made.ended, None, at(last))
+    made.verdict = lambda: verdict(made, made.ended, None, made.observed_until_ns)
     return made
+
+
+def ended_by(prober: Prober, side: str) -> Ended:
+    """Return how a connection ended whose side a or b this prober is: by it, by its peer's reset, or not."""
+    newest = prober.episodes[-1]
+    if newest.ending in GRAVE and len(newest.gaps_ns) == len(newest.probes):
+        return Ended(str(newest.ending), side, newest.ending_frame, newest.probes[-1].time_ns + newest.gaps_ns[-1])
+    if newest.ending == "reset":
+        peer = "b" if side == "a" else "a"
+        return Ended("reset", peer, newest.ending_frame, newest.probes[-1].time_ns, UNKNOWN_CONNECTION, peer)
+    return Ended()
 
 
 def marks(*rows: tuple[float, Kind, int, int], number: int = 0) -> np.ndarray:

@@ -31,7 +31,11 @@ def line_of(lines: list[str], key: str) -> str:
             "10.9.0.1:42952 gave up on 10.9.0.2:12345: 3 unanswered probes in 6.22 s of silence"
             " (TCP_USER_TIMEOUT, not its count)",
         ),
-        ("reset", "10.9.0.2:12345 reset the connection when 10.9.0.1:42952 probed it after 360 s of silence"),
+        (
+            "reset",
+            "10.9.0.2:12345 does not know the connection: it answered with RST to the probe of 10.9.0.1:42952 after "
+            "360 s of silence",
+        ),
         ("unreachable", "10.9.0.1:42952 cannot reach 10.9.0.2:12345: 3 unanswered probes and ICMP errors"),
         (
             "mid_connection_patterned",
@@ -126,7 +130,7 @@ def test_verbose_tells_every_silent_run_and_the_default_only_the_last():
 def test_an_ambiguous_prober_is_never_stated_as_a_fact():
     analysis = samples.answered()
     analysis.connections[0].probers[0].grade = "ambiguous"
-    assert rendered(analysis)[0].endswith("(ambiguous: may not be keepalives)")
+    assert rendered(analysis)[0] == "10 segments may be a keepalive probe or not, and none is certain"
 
 
 @pytest.mark.parametrize("ending", list(Ending))

@@ -103,7 +103,7 @@ def test_keepalive_that_was_switched_on_late_leaves_idle_and_interval_open() -> 
     assert interval.candidates is None
 
 
-def test_a_first_gap_that_agrees_needs_keepalive_on_and_a_capture_from_the_middle_an_interval_below() -> None:
+def test_answered_gaps_show_idle_if_keepalive_was_on_at_connect_or_the_interval_is_below() -> None:
     idle, _ = shown(61.44, 61.44, 61.44, answered=3, first=61.0)
     assert set(idle.candidates or ()) >= {60, 61} and idle.assumes == ["enabled-at-connect"]
     idle, _ = shown(61.44, 61.44, 61.44, answered=3, began=False)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import analysing
@@ -16,13 +18,13 @@ import pytest
 from analysing import CAPTURES, analyse_frames, frames_of
 
 import kacap
-from kacap.classify import tracker
 from kacap.errors import KacapError
-from kacap.timing import simulate
 
 pytestmark = pytest.mark.slow
 CAPTURE = CAPTURES / "lab" / "cut-off" / "capture.pcapng"
 TESTS = Path(__file__).resolve().parents[1]
+PACKAGE = Path(kacap.__file__).parent
+OF_BYTES = ("capture", "wire")  # whose kernels take no rows, or do with NumPy's
 ANNOUNCED = "kacap: compiling its kernels once"
 BROKEN = sorted(str(path) for path in (CAPTURES / "broken").iterdir())
 
@@ -51,10 +53,14 @@ class PlainRow:
         object.__setattr__(self, "row", row)
 
     def __getattr__(self, name: str) -> object:
-        return self.row[name]
+        return as_compiled(self.row[name])
 
     def __setattr__(self, name: str, value: object) -> None:
-        self.row[name] = value
+        self.row[name] = plain(value)
+
+
+def plain(value: object) -> object:
+    return value.row if isinstance(value, PlainRow) else value
 
 
 class PlainRows:
@@ -69,10 +75,14 @@ class PlainRows:
     def __getitem__(self, place: object) -> object:
         return as_compiled(self.rows[place])
 
+    def __setitem__(self, place: object, value: object) -> None:
+        self.rows[place] = plain(value)
+
 
 def as_compiled(value: object) -> object:
     if isinstance(value, tuple):
-        return tuple(map(as_compiled, value))
+        parts = map(as_compiled, value)
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
     if isinstance(value, np.void):
         return PlainRow(value)
     return PlainRows(value) if isinstance(value, np.ndarray) and value.dtype.names else value
@@ -80,9 +90,19 @@ def as_compiled(value: object) -> object:
 
 def with_rows_as_compiled() -> None:
     """Let kernels run as plain Python; NumPy's own rows do not know ``row.field``."""
-    for module, name in ((tracker, "classify"), (tracker, "rebuild"), (simulate, "_count")):
-        plain = getattr(module, name)
-        setattr(module, name, lambda *given, plain=plain: plain(*map(as_compiled, given)))
+    modules = [module for name, module in sys.modules.items() if name.startswith("kacap.")]
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for name in re.findall(r"^@entry\ndef (\w+)\(", path.read_text(encoding="utf-8"), re.MULTILINE):
+            known = [module for module in modules if getattr(module, "__file__", "") == str(path)]
+            for kernel in (getattr(module, name) for module in known if module.__name__.split(".")[1] not in OF_BYTES):
+                run = partial(with_rows, kernel)
+                for module in modules:
+                    for bound in [each for each, value in vars(module).items() if value is kernel]:
+                        setattr(module, bound, run)
+
+
+def with_rows(kernel: Callable[..., object], *given: object) -> object:
+    return kernel(*map(as_compiled, given))
 
 
 def digest(text: str) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "VIEWS", "Plot", "check_target", "draw", "format_of", "render", "save", "timeline"]
 
 VIEWS = {  # where each view is drawn, gravest connections first
-    "timeline": "kacap.report.chart.panels",
+    "timeline": "kacap.report.chart.timelines",
     "silence": "kacap.report.chart.sawtooth",
     "residuals": "kacap.report.chart.lateness",
     "ecdf": "kacap.report.chart.gaps",
