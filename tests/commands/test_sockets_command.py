@@ -101,7 +101,7 @@ def test_an_idle_limit_warns_of_what_it_would_forget(pair, words, summary, cells
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (["--behind", "aws-nbl"], 2, "kacap: --behind aws-nbl: neither a known limit nor a number of seconds"),
+        (["--behind", "aws-nbl"], 2, "kacap: --behind aws-nbl: neither a known limit"),
         (["--port", "0"], 2, "Invalid value for '--port'"),
         (["--pid", str(2**22 - 1)], 1, f"kacap: no process {2**22 - 1}"),
         (["--netns", "no-such-name"], 1, "kacap: --netns no-such-name: no such network namespace"),

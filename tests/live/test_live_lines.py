@@ -92,7 +92,7 @@ def test_a_dead_peer_is_told_probe_by_probe(captures):
 
 @pytest.mark.parametrize("case", ["cut-off", "user-timeout-short", "user-timeout-long"])
 def test_giving_up_is_told_when_it_happens_though_its_record_may_wait_for_what_is_expected(captures, case):
-    """With an expectation the analyzer may find only at the end that a user timeout was behind it."""
+    """With a user timeout expected the analyzer may find only at the end that it was behind it."""
     frames = first_batch(capture(captures, case))
     expected = Expectation(count=3, user_timeout_ns=4 * SECOND if "short" in case else None)
     follower = Follower(expect=expected)

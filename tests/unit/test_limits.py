@@ -49,7 +49,7 @@ def test_a_limit_may_be_stated_as_a_duration(words, seconds):
         ("1500ms", "out of range"),
         ("99999999999", "not a duration"),
         ("350x", "not a duration"),
-        ("-5", "neither a known limit nor a number of seconds"),
+        ("-5", "neither a known limit"),
     ],
 )
 def test_a_limit_nobody_knows_is_refused_with_a_hint(words, says):

@@ -18,7 +18,7 @@ EXPECTED: dict[str, tuple[list[Run], int]] = {
     ),
     "92-application-resets": ([("closed", 6, "missed missed")], 0),
     "93-first-gap-of-two-intervals": ([("open", None, "missed missed missed waiting")], 0),
-    "97-same-packet-a-second-apart": ([("answered", 9, "answered"), ("answered", 13, "answered")], 0),
+    "97-same-packet-a-second-apart": ([("answered", 8, "answered"), ("answered", 12, "answered")], 0),
     "98-error-quotes-the-first": ([("unreachable", 6, "missed missed missed")], 0),
     "98b-error-quotes-the-only": ([("unreachable", 3, "missed")], 0),
 }  # fmt: skip
