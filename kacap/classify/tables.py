@@ -188,11 +188,13 @@ CHANGE = np.dtype(
     align=True,
 )
 
-# How many rows of each table are in use: one row, by the names above. ``told_from``: the least kind that is told.
+# How many rows of each table are in use: one row, by the names above. ``reported_from``: the least kind reported.
 COUNTS = np.dtype(
     [
         (name, "<i8")
-        for name in ("probers", "probes", "episodes", "waiting", "free", "decided", "changes", "listening", "told_from")
+        for name in (
+            "probers", "probes", "episodes", "waiting", "free", "decided", "changes", "listening", "reported_from",
+        )
     ],
     align=True,
 )

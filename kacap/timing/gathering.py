@@ -31,12 +31,12 @@ class Changes:
 class Gatherer:
     """Everything known of the probing connections; row 0 of most tables is not used.
 
-    ``listening``: changes are noted, to be told; of segments, those of a kind from ``told_from`` on.
+    ``listening``: changes are noted for the sink; of segments, those of a kind from ``reported_from`` on.
     """
 
-    def __init__(self, *, listening: bool = False, told_from: int = len(Kind)) -> None:
+    def __init__(self, *, listening: bool = False, reported_from: int = len(Kind)) -> None:
         self.counts = np.zeros(1, COUNTS)
-        self.counts["listening"], self.counts["told_from"] = listening, told_from
+        self.counts["listening"], self.counts["reported_from"] = listening, reported_from
         self.watched, self.sides = Table(WATCHED), Table(WATCHED_SIDE)
         self.probers, self.histories = Table(PROBER), Table(HISTORY)
         self.probes, self.episodes = Table(PROBE), Table(EPISODE)
