@@ -185,10 +185,10 @@ def cache() -> Check:
         oldest, beyond = (".".join(map(str, each)) for each in KNOWN)
         return Check("kernel cache", False, f"not used with numba {numba}: every run compiles anew",
                      f"pip install 'numba>={oldest},<{beyond}'")  # fmt: skip
-    if (place := CACHE.directory()) is None:
+    if (directory := CACHE.directory()) is None:
         return Check("kernel cache", False, f"every run compiles anew: {CACHE.fault}",
                      "export KACAP_CACHE=/a/directory/of/yours (that nobody else can write to)")  # fmt: skip
-    return Check("kernel cache", True, str(place))
+    return Check("kernel cache", True, str(directory))
 
 
 def versions() -> Iterator[Check]:

@@ -73,25 +73,25 @@ class Gatherer:
             self._count()
 
     def _mark_scans(self) -> None:
-        """Mark undecided runs of one sender to several places that carry the same numbers: no two connections do.
+        """Mark undecided runs of one sender to several peers that carry the same numbers: no two connections do.
 
         At the end of the capture only: when a connection that is over is closed depends on how much room there is.
         """
         sides = self.sides.filled
-        places = np.flatnonzero(sides["state"] == State.REPEATED)
-        if len(places) < 2:
+        repeated = np.flatnonzero(sides["state"] == State.REPEATED)
+        if len(repeated) < 2:
             return
-        watched, of_b = self.watched.filled[places >> 1], places % 2 == 1
+        watched, of_b = self.watched.filled[repeated >> 1], repeated % 2 == 1
         own, peer = (
             [np.where(of_b == swapped, watched[f"a_{part}"], watched[f"b_{part}"]).astype(np.uint64)
              for part in ("hi", "lo", "port")]
             for swapped in (False, True)
         )  # fmt: skip
-        numbers = sides["run_seq"][places].astype(np.uint64) << np.uint64(32) | sides["run_ack"][places]
+        numbers = sides["run_seq"][repeated].astype(np.uint64) << np.uint64(32) | sides["run_ack"][repeated]
         senders, of = np.unique(np.column_stack([*own[:2], numbers]), axis=0, return_inverse=True)
         of = of.reshape(-1)
         runs = np.unique(np.column_stack([of, own[2], *peer]), axis=0)  # not the same one in another VLAN
-        sides["scan"][places] = np.bincount(runs[:, 0].astype(np.int64), minlength=len(senders))[of] > 1
+        sides["scan"][repeated] = np.bincount(runs[:, 0].astype(np.int64), minlength=len(senders))[of] > 1
 
     def changed(self) -> Changes:
         """Return what has changed since the last call."""

@@ -33,7 +33,7 @@ class Program:
 
 @cache
 def find() -> Program:
-    """Return tshark, from a place where no other user can write. Raises NoTsharkError."""
+    """Return tshark, from a directory that no other user can write to. Raises NoTsharkError."""
     path = find_program("tshark")
     if path is None:
         raise NoTsharkError(f"tshark is not found where only you and root can write; {HOW_TO_GET}")
