@@ -57,8 +57,8 @@ class Analyzer:
     """Feed it frame batches in time order; it keeps what is few and forgets the rest.
 
     ``sink`` is called with the ``News`` of each batch; ``segments`` chooses which segments get a record there.
-    ``system`` names the timer model (``timing.systems.NAMES``). A connection on which somebody probes is told of
-    at the end, when the clocks of all probers of its host have been compared. ``expect`` says what is expected of a
+    ``system`` names the timer model (``timing.systems.NAMES``). The records of probing connections come
+    at the end, when the clocks of all probers of a host have been compared. ``expect`` says what is expected of a
     connection, or of every one; ``limits`` are the idle limits of boxes to look for. ``keep_all`` keeps connections
     without a prober too, ``marks`` a row per segment for timelines, ``keep_episodes`` so many episodes of each prober
     when ``forget`` is called. ``decoder`` turns frames into segments.
@@ -90,7 +90,7 @@ class Analyzer:
         self.forget_at = FORGET_EVERY
         self.observations = Observations()
         self.tracker = Tracker(all_segments=segments != "none", companion=self.observations)
-        self.gatherer = Gatherer(listening=sink is not None, told_from=_TOLD_FROM[segments])
+        self.gatherer = Gatherer(listening=sink is not None, reported_from=_TOLD_FROM[segments])
         self.views = Views(self.gatherer)
         self.skipped = np.zeros(len(SkipReason), np.int64)
         self.kept: list[NDArray[np.void]] = []  # CONNECTION rows that are reported one by one
@@ -320,13 +320,13 @@ class Analyzer:
 
     def _plain(self, tracked: Tracked, news: News) -> list[object]:
         """Return the records of segments without an event; those that may yet prove to be probes wait."""
-        told = self._decide_held(news)
+        reported = self._decide_held(news)
         found: list[object] = []
         segments, labels = tracked.segments, tracked.labels
         for i in np.flatnonzero((labels["event"] == 0) & (labels["slot"] >= 0)).tolist():
             seg, label = segments[i], labels[i]
             ref = FrameRef(int(seg["file"]), int(seg["frame"]))
-            if ref in told:
+            if ref in reported:
                 continue
             source = Endpoint(address_text(int(seg["src_hi"]), int(seg["src_lo"])), int(seg["src_port"]))
             target = Endpoint(address_text(int(seg["dst_hi"]), int(seg["dst_lo"])), int(seg["dst_port"]))

@@ -109,7 +109,7 @@ SIDE = on_lines(
         ("id_pure", "u1"),  # 1: its last segment carried no data
         # What few segments touch.
         ("asked_ns", "<i8"),  # when the handshake asked it to answer; NEVER: not seen
-        ("path_ns", "<i8"),  # how long its answer took: from the place of the capture to it and back
+        ("path_ns", "<i8"),  # how long its answer took: from the capture point to it and back
         ("unheard_ns", "<i8"),  # what heard_ns was before the last reply to its probe
         ("data_gap_ns", "<i8"),  # between the last two sendings of its newest byte; 0: it was sent once
         ("quoted_ns", "<i8"),  # when an ICMP error quoted the held ACK; NEVER: none did

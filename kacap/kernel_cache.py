@@ -66,11 +66,11 @@ class KernelCache:
     @contextmanager
     def _open(self) -> Iterator[int | None]:
         """Yield a descriptor of the directory; None if it is missing or no longer trusted."""
-        place, at = self.directory(), None
+        directory, at = self.directory(), None
         with ExitStack() as stack:
-            if place is not None:
+            if directory is not None:
                 with suppress(OSError, UntrustedError):
-                    at = stack.enter_context(trusted(place, last_link=False))
+                    at = stack.enter_context(trusted(directory, last_link=False))
             yield at
 
     def directory(self) -> Path | None:
@@ -89,14 +89,14 @@ class KernelCache:
             return None
         faults = []
         for base in _candidates():
-            place = base / fingerprint()
+            directory = base / fingerprint()
             try:
-                with trusted(place, make=True, last_link=False):
-                    return place
+                with trusted(directory, make=True, last_link=False):
+                    return directory
             except UntrustedError as error:
                 faults.append(str(error))
             except OSError as error:
-                faults.append(f"{place}: {error.strerror}")
+                faults.append(f"{directory}: {error.strerror}")
         self.fault = next(iter(faults), "this user has no home")
         return None
 
@@ -178,14 +178,14 @@ def _read(at: int, name: str) -> bytes | None:
 
 def _write(at: int, name: str, data: bytes) -> None:
     """Write a file of the directory ``at`` aside, and put it in its place in one step. Raises OSError."""
-    aside = f".{name}.{secrets.token_hex(8)}"
+    temporary = f".{name}.{secrets.token_hex(8)}"
     try:
-        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=at), "wb") as out:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=at), "wb") as out:
             out.write(data)
-        os.rename(aside, name, src_dir_fd=at, dst_dir_fd=at)
+        os.rename(temporary, name, src_dir_fd=at, dst_dir_fd=at)
     except BaseException:
         with suppress(OSError):
-            os.unlink(aside, dir_fd=at)
+            os.unlink(temporary, dir_fd=at)
         raise
 
 

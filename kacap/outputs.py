@@ -112,14 +112,14 @@ def check(path: str | Path, inputs: Iterable[str] = ()) -> None:
         found = _look(target)
         if found is None or stat.S_ISREG(found.st_mode):
             target.parent.stat()
-            places = [(target.parent, os.W_OK | os.X_OK), *([] if found is None else [(target, os.W_OK)])]
+            needed = [(target.parent, os.W_OK | os.X_OK), *([] if found is None else [(target, os.W_OK)])]
         elif stat.S_ISDIR(target.stat().st_mode if target.exists() else 0):
             raise IsADirectoryError(None, "is a directory")
         else:
-            places = [(target, os.W_OK)] if target.exists() else []
-        for place, right in places:
-            if not os.access(place, right):
-                raise PermissionError(None, "no permission to write" + (f" in {place}" if place != target else ""))
+            needed = [(target, os.W_OK)] if target.exists() else []
+        for each, right in needed:
+            if not os.access(each, right):
+                raise PermissionError(None, "no permission to write" + (f" in {each}" if each != target else ""))
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise UsageError(f"{_named(path)}: cannot be written: {why}") from error

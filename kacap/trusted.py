@@ -21,7 +21,7 @@ MOST_LINKS = 40  # as many as Linux follows (path_resolution(7))
 _ADMINISTRATORS = (0, 80) if sys.platform == "darwin" else (0,)
 # A link is opened itself, not what it leads to; macOS has a flag of its own for that.
 _HANDLE = getattr(os, "O_PATH", getattr(os, "O_NONBLOCK", 0)) | getattr(os, "O_SYMLINK", getattr(os, "O_NOFOLLOW", 0))
-_PLACES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/opt/homebrew/bin",
+_DIRECTORIES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/opt/homebrew/bin",
            "/opt/local/bin", "/Applications/Wireshark.app/Contents/MacOS")  # fmt: skip
 
 
@@ -118,8 +118,8 @@ def find_program(name: str) -> str | None:
         roots = [os.environ.get(each) for each in ("ProgramFiles", "ProgramFiles(x86)")]
         paths = [Path(root, "Wireshark", f"{name}.exe") for root in roots if root]
         return next((str(path) for path in paths if path.is_file()), None)
-    for place in search_path().split(os.pathsep):
-        path = Path(place, name)
+    for directory in search_path().split(os.pathsep):
+        path = Path(directory, name)
         if os.access(path, os.X_OK) and path.is_file() and is_trusted(path):
             return str(path)
     return None
@@ -130,8 +130,8 @@ def search_path() -> str:
 
     The current directory and relative parts of the PATH do not count.
     """
-    places = dict.fromkeys([*os.environ.get("PATH", "").split(os.pathsep), *_PLACES])
-    return os.pathsep.join(place for place in places if Path(place).is_absolute() and is_trusted(Path(place)))
+    names = dict.fromkeys([*os.environ.get("PATH", "").split(os.pathsep), *_DIRECTORIES])
+    return os.pathsep.join(name for name in names if Path(name).is_absolute() and is_trusted(Path(name)))
 
 
 def is_trusted(path: Path) -> bool:
@@ -148,5 +148,5 @@ def plain_environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("HOME", "XDG_CONFIG_HOME") if os.environ.get(name)}
     kept = {name: value for name, value in kept.items() if not POSIX or is_trusted(Path(value))}
     if POSIX:
-        return {"HOME": "/nonexistent", "PATH": os.pathsep.join(_PLACES), "LC_ALL": "C.UTF-8", **kept}
+        return {"HOME": "/nonexistent", "PATH": os.pathsep.join(_DIRECTORIES), "LC_ALL": "C.UTF-8", **kept}
     return {**kept, **{name: os.environ[name] for name in ("SystemRoot", "TEMP", "APPDATA") if name in os.environ}}

@@ -68,8 +68,8 @@ class Views:
         """Return the episodes of a prober in these rows of EPISODE, in order."""
         found, previous = self.gatherer.episodes.rows[rows], self.gatherer.probes.rows["previous"]
         sizes, lasts = found["probes"].tolist(), found["last"].tolist()
-        places = [chain(previous, last, size) for last, size in zip(lasts, sizes, strict=True)]
-        probes = iter(self.probes(prober, np.concatenate(places))) if places else iter(())
+        chains = [chain(previous, last, size) for last, size in zip(lasts, sizes, strict=True)]
+        probes = iter(self.probes(prober, np.concatenate(chains))) if chains else iter(())
         return [_episode(row, list(islice(probes, size))) for row, size in zip(found, sizes, strict=True)]
 
     def episode(self, row: int) -> Episode:

@@ -70,12 +70,12 @@ def annotate(
         raise UsageError("-: a pipe cannot be read twice; save it first: tcpdump -w FILE")
     before = _identities(files)
     survey = Survey(files, changes, options)
-    told = Comments(survey, changes.only)
+    comments = Comments(survey, changes.only)
     result = Annotated(survey.analysis)
     for index in survey.order:
         reader = open_reader(files[index], index)
         try:
-            _copy(reader, told, changes, out, result)
+            _copy(reader, comments, changes, out, result)
         finally:
             reader.close()
         result.without_room += int(reader.cursor[0]["untimed"])
@@ -91,8 +91,8 @@ def _identities(files: Sequence[str]) -> list[tuple[int, ...]]:
     found: list[tuple[int, ...]] = []
     for name in files:
         try:
-            told = Path(name).stat()
-            found.append((told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns))
+            status = Path(name).stat()
+            found.append((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
         except (OSError, ValueError):
             found.append(())
     return found
@@ -209,9 +209,10 @@ class Comments:
         mine = np.flatnonzero(self._frames[:, 0] == file)
         numbers = self._frames[mine, 1]
         first, last = (int(rows["frame"][0]), int(rows["frame"][-1])) if len(rows) else (1, 0)
-        told = mine[(numbers >= first) & (numbers <= last)]
-        at = self._frames[told, 1] - first
-        plans["text"][at], plans["text_len"][at], plans["keep"][at] = self._starts[told], self._lengths[told], True
+        commented = mine[(numbers >= first) & (numbers <= last)]
+        at = self._frames[commented, 1] - first
+        plans["text"][at], plans["text_len"][at] = self._starts[commented], self._lengths[commented]
+        plans["keep"][at] = True
         return plans
 
 
@@ -221,14 +222,14 @@ def _comment(said: list[str]) -> bytes:
     return text if len(text) <= COMMENT_LIMIT else text[:COMMENT_LIMIT].decode("utf-8", "ignore").encode()
 
 
-def _copy(reader: RecordReader, told: Comments, changes: Changes, out: BinaryIO, result: Annotated) -> None:
+def _copy(reader: RecordReader, comments: Comments, changes: Changes, out: BinaryIO, result: Annotated) -> None:
     """Copy one file, piece by piece."""
-    rewriter = Rewriter(reader, told.texts, private=changes.anonymiser is not None)
+    rewriter = Rewriter(reader, comments.texts, private=changes.anonymiser is not None)
     for piece in pieces(reader):
         if piece.rows is None:
             out.write(rewriter.header(piece.data))
             continue
-        plans = told.plans(piece.rows, reader.index, changes)
+        plans = comments.plans(piece.rows, reader.index, changes)
         _shorten(piece, plans, changes)
         out.write(rewriter.frames(piece, plans))
         result.frames += int(plans["keep"].sum())

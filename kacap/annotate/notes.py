@@ -32,9 +32,9 @@ def notes(
     """
     found: dict[FrameRef, list[str]] = {}
     for frame, text in _all(analysis, first, telling, name):
-        told = found.setdefault(frame, [])
-        if text not in told:
-            told.append(text)
+        sentences = found.setdefault(frame, [])
+        if text not in sentences:
+            sentences.append(text)
     return found
 
 

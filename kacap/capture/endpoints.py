@@ -27,8 +27,8 @@ def header(source: Endpoint, target: Endpoint) -> NDArray[np.uint8]:
     is_v6 = any(isinstance(address, IPv6Address) for address in addresses)
     packet = bytearray((f.IPV6_LEN if is_v6 else f.IPV4_LEN) + f.TCP_LEN)
     start = _ipv6(packet) if is_v6 else _ipv4(packet)
-    places = (f.IPV6_SOURCE, f.IPV6_DESTINATION) if is_v6 else (f.IPV4_SOURCE, f.IPV4_DESTINATION)
-    for at, address in zip(places, addresses, strict=True):
+    offsets = (f.IPV6_SOURCE, f.IPV6_DESTINATION) if is_v6 else (f.IPV4_SOURCE, f.IPV4_DESTINATION)
+    for at, address in zip(offsets, addresses, strict=True):
         packet[at : at + len(address.packed)] = address.packed
     for at, end in ((f.TCP_SOURCE_PORT, source), (f.TCP_DESTINATION_PORT, target)):
         packet[start + at : start + at + 2] = end.port.to_bytes(2, "big")

@@ -114,8 +114,8 @@ def _start(command: list[str], interface: str, index: int, user: User | None) ->
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError) as error:
         why = "rights" if isinstance(error, PermissionError) else "failed"
-        told = getattr(error, "strerror", error)
-        raise CannotCaptureError(f"{interface}: cannot start {command[0]}: {told}", why) from None
+        message = getattr(error, "strerror", error)
+        raise CannotCaptureError(f"{interface}: cannot start {command[0]}: {message}", why) from None
     assert process.stdout is not None
     waiting = select.poll()
     waiting.register(process.stdout, select.POLLIN)
@@ -136,12 +136,12 @@ def _refusal(program: str, interface: str, words: str) -> Exception:
     """Return the error for what a program said before it ended."""
     chatter = ("Running as", "Capturing on")
     lines = [line for line in words.splitlines() if line.strip() and not line.startswith(chatter)]
-    told = " ".join(lines).removeprefix("dumpcap: ").removeprefix("tcpdump: ") or "ended without a word"
-    if re.search(r"permission|not permitted|password is required|a terminal is required", told, re.I):
-        return CannotCaptureError(f"{interface}: {program}: {told}", "rights")
-    if re.search(r"No such device|no interface|doesn't exist", told, re.I):
+    message = " ".join(lines).removeprefix("dumpcap: ").removeprefix("tcpdump: ") or "ended without a word"
+    if re.search(r"permission|not permitted|password is required|a terminal is required", message, re.I):
+        return CannotCaptureError(f"{interface}: {program}: {message}", "rights")
+    if re.search(r"No such device|no interface|doesn't exist", message, re.I):
         return CannotCaptureError(f"{interface}: no such interface (kacap live -D lists them)", "interface")
-    if re.search(r"syntax error|Invalid capture filter|can't parse filter", told):
-        return FilterError(f"filter is refused by {program}: {told}")
-    return CannotCaptureError(f"{interface}: {program}: {told}")
+    if re.search(r"syntax error|Invalid capture filter|can't parse filter", message):
+        return FilterError(f"filter is refused by {program}: {message}")
+    return CannotCaptureError(f"{interface}: {program}: {message}")
 

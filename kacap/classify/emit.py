@@ -41,7 +41,7 @@ EVENT = np.dtype(
         ("heard_2", "<i8"),
         ("heard_3", "<i8"),
         ("heard_n", "<i8"),
-        ("path_ns", "<i8"),  # from the place of the capture to its sender and back; 0: not seen
+        ("path_ns", "<i8"),  # from the capture point to its sender and back; 0: not seen
         ("seq", "<u4"),
         ("ack", "<u4"),
         ("payload_len", "<u4"),

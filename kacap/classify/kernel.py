@@ -225,7 +225,7 @@ def _take_quote(out: Row, seg: Row, label: Row, row: Row, x: Row) -> None:
 
 
 @kernel
-def _is_told(seg: Row, label: Row, x: Row, answers: Row) -> Row:
+def _is_reported(seg: Row, label: Row, x: Row, answers: Row) -> Row:
     """Return whether a segment gets an EVENT: all but data and ACKs that change nothing for a probe."""
     return label.kind > _DATA or answers or (seg.payload_len > 0 and x.open_probes > 0)
 
@@ -268,7 +268,7 @@ def _take_segment(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> N
         row.state |= IS_WATCHED
     if shaped and not (label.grade == _PATTERNED or (label.kind == _WINDOW_PROBE and seg.payload_len)):
         _note_probe(out, seg, label, row, x, y)
-    elif _is_told(seg, label, x, answers) and (row.state & IS_WATCHED or out[0].all_segments):
+    elif _is_reported(seg, label, x, answers) and (row.state & IS_WATCHED or out[0].all_segments):
         hints = hints_of(seg, x, y) if label.kind == _ABORT else 0
         if hints & UNHEARD:
             retract_reply(x)

@@ -121,7 +121,7 @@ PROBER = np.dtype([
     ("gap_most_ns", "<i8"),
     ("reply_least_ns", "<i8"),
     ("reply_most_ns", "<i8"),
-    ("path_ns", "<i8"),  # from the place of the capture to it and back, by the handshake; 0: not seen
+    ("path_ns", "<i8"),  # from the capture point to it and back, by the handshake; 0: not seen
     ("survived_ns", "<i8"),  # the longest silence that an answered probe ended
 ], align=True)
 
@@ -182,17 +182,19 @@ CHANGE = np.dtype(
         ("gap_ns", "<i8"),  # SENT, SUSPECTED: before it; ANSWERED: from the probe to its answer
         ("row", "<i4"),
         ("watched", "<i4"),
-        ("number", "<i4"),  # SENT, SUSPECTED: its place in its run, from 1
+        ("number", "<i4"),  # SENT, SUSPECTED: its number in its run, from 1
         ("what", "u1"),
     ],
     align=True,
 )
 
-# How many rows of each table are in use: one row, by the names above. ``told_from``: the least kind that is told.
+# How many rows of each table are in use: one row, by the names above. ``reported_from``: the least kind reported.
 COUNTS = np.dtype(
     [
         (name, "<i8")
-        for name in ("probers", "probes", "episodes", "waiting", "free", "decided", "changes", "listening", "told_from")
+        for name in (
+            "probers", "probes", "episodes", "waiting", "free", "decided", "changes", "listening", "reported_from",
+        )
     ],
     align=True,
 )

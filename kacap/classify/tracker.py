@@ -68,7 +68,7 @@ class Tracker:
         self.state["next_id"] = 1
         self.state["now_ns"] = NEVER
         self.state["all_segments"] = all_segments
-        # Private: a random number, so that nobody can choose addresses that all fall into one place of the hash table.
+        # Private: a random number, so that nobody can choose addresses that all fall into one bucket of the hash table.
         self.state["seed"] = np.random.default_rng().integers(1 << 63)
         self._connections, self._sides = Table(CONNECTION, FIRST_ROWS), Table(SIDE, 2 * FIRST_ROWS)
         self.table = np.full(2 * FIRST_ROWS, -1, np.int32)

@@ -92,11 +92,11 @@ def given_up() -> Check:
     held = in_child(give_up)
     os.close(writing)
     with open(reading, "rb") as pipe:  # noqa: PTH123 (a pipe)
-        told = json.loads(pipe.read() or "{}")
-    if not held or not told:
+        rights = json.loads(pipe.read() or "{}")
+    if not held or not rights:
         return Check("live's rights", False, "cannot be given up: kacap live refuses to read packets here",
                      "start it with the right to capture alone: " + RUN_WITH_RIGHT)  # fmt: skip
-    bounded = {int(value, 16) for value in told["CapBnd"]} == {0}
+    bounded = {int(value, 16) for value in rights["CapBnd"]} == {0}
     words = [f"becomes {user.name}" if user else "stays who it is", "no capability in any thread", "no_new_privs",
              "bounding set empty" if bounded else "bounding set left as it is (only root can empty it)",
              "seccomp and Landlock not used"]  # fmt: skip
@@ -185,10 +185,10 @@ def cache() -> Check:
         oldest, beyond = (".".join(map(str, each)) for each in KNOWN)
         return Check("kernel cache", False, f"not used with numba {numba}: every run compiles anew",
                      f"pip install 'numba>={oldest},<{beyond}'")  # fmt: skip
-    if (place := CACHE.directory()) is None:
+    if (directory := CACHE.directory()) is None:
         return Check("kernel cache", False, f"every run compiles anew: {CACHE.fault}",
                      "export KACAP_CACHE=/a/directory/of/yours (that nobody else can write to)")  # fmt: skip
-    return Check("kernel cache", True, str(place))
+    return Check("kernel cache", True, str(directory))
 
 
 def versions() -> Iterator[Check]:

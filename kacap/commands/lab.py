@@ -60,7 +60,7 @@ def list_() -> None:
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), default=Path("kacap-lab"),
               show_default=True, help="Directory; each scenario gets its own inside.")  # fmt: skip
 @click.option("--where", type=click.Choice(["prober", "peer", "any", "both"]),
-              help="Capture at this place instead; both: prober.pcapng and peer.pcapng.")  # fmt: skip
+              help="Capture at this site instead; both: prober.pcapng and peer.pcapng.")  # fmt: skip
 @click.option("--jobs", type=click.IntRange(min=1), default=8, show_default=True, help="Runs at once, with `all`.")
 def run(
     scenario: str,

@@ -83,8 +83,8 @@ def _compiled() -> dict[str, bytes]:
             os._exit(code)
     os.close(writing)
     with open(reading, "rb") as pipe:  # noqa: PTH123 (a pipe)
-        told = pipe.read()
+        data = pipe.read()
     if os.waitpid(pid, 0)[1]:
         return {}
-    made = marshal.loads(told)
+    made = marshal.loads(data)
     return {str(name): bytes(code) for name, code in made.items()}

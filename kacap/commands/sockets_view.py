@@ -174,7 +174,7 @@ def _kept(connected: Sequence[SocketState]) -> str:
 
 
 def _unknown(state: SocketState, behind: Behind) -> bool:
-    """Return whether it cannot be told that the connection's probes come in time."""
+    """Return whether nothing shows that the connection's probes come in time."""
     if state.keepalive is False or behind.warning(state):
         return False
     return state.values != "socket"

@@ -27,7 +27,7 @@ class Seen:
     seq: int | None = None
     probe_known: bool = True  # of a reply: tshark labels the probe that it answers
     before_probe: bool = False  # of a reply: it was captured before its probe
-    earlier: set[str] = field(default_factory=set)  # what happened before it, in the words of ``opinions``
+    earlier: set[str] = field(default_factory=set)  # what happened before it, in the words of ``label_differences``
 
     def is_kind(self, *kinds: Kind) -> bool:
         """Return whether kacap says one of ``kinds``."""
@@ -61,8 +61,6 @@ TABLE = (
     Explanation("window-closed", lambda s: s.is_kind(Kind.WINDOW_PROBE) and s.role == "keep_alive",
         "the peer's window is 0, and data waits: a window probe in Linux's form; tshark does not look at the peer's "
         "window when the probe carries nothing"),
-    Explanation("window-closed-later", lambda s: s.is_kind(Kind.WINDOW_PROBE) and s.role in ("", "duplicate_ack"),
-        "the capture begins in front of a closed window: the answers show it; tshark sees equal ACKs alone"),
     Explanation("earlier-file", lambda s: "file" in s.earlier,
         "the connection began in an earlier file; tshark reads each file by itself"),
     Explanation("window-byte-taken", lambda s: "window-probe" in s.earlier and s.role in ("", "duplicate_ack"),

@@ -138,9 +138,9 @@ def _usual(of_prober: ProberPaths) -> str:
 
 def _forged(comparison: SiteComparison, of_prober: ProberPaths) -> Iterator[str]:
     """Yield the resets from between the sites that answered no probe."""
-    told = {path.near_answer for path in of_prober.paths if path.fate == Fate.RESET_BETWEEN}
+    answered = {path.near_answer for path in of_prober.paths if path.fate == Fate.RESET_BETWEEN}
     for pair, number, frame in comparison.forged:
-        if pair is of_prober.pair and not (number == of_prober.near and frame in told):
+        if pair is of_prober.pair and not (number == of_prober.near and frame in answered):
             site, other = comparison.site(number), comparison.site(3 - number)
             yield (
                 f"  {'forged reset':<20}a reset at {site.name} (frame {_name(site, frame)}) never passed "

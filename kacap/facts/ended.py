@@ -69,7 +69,7 @@ def _first_reset(row: Row, notes: Row) -> Row:
 def _cause(note: Row, row: Row) -> Row:
     """Return the cause of a reset, by what only its maker knows.
 
-    Who has no such connection answers without ACK, at the number it was asked with (RFC 9293 3.10.7.1); an
+    A host without the connection answers without ACK, at the number it was asked with (RFC 9293 3.10.7.1); an
     application that aborts sends RST,ACK with the connection's numbers and timestamps (tcp_send_active_reset); a
     socket closed before its data came acknowledges that data.
     """

@@ -55,8 +55,8 @@ class Reset:
         return self.about & bits.FORGED != 0
 
     @property
-    def from_unknowing(self) -> bool:
-        """Whether only a host without the connection sends such an RST: no ACK, at the number that it answers."""
+    def connection_unknown(self) -> bool:
+        """Whether its sender does not know the connection: no ACK, at the number that it answers."""
         both = bits.BARE | bits.ANSWERS
         return self.about & both == both
 

@@ -64,10 +64,10 @@ def peer_restarted(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """
     for prober, episode in episodes(facts, Ending.RESET):
         reset = reset_at(facts, episode.ending_frame)
-        if reset is None or reset.forged or not reset.from_unknowing or reset.after_ns > SOON_NS:
+        if reset is None or reset.forged or not reset.connection_unknown or reset.after_ns > SOON_NS:
             continue
         if hops(reset.ttl) != hops(usual_ttl(facts, reset.from_a)):
-            continue  # one hop tells neither a box nor the peer
+            continue  # other hops: a box or the peer
         if facts.closed(reset.from_a) or _is_lively(facts, context):
             continue
         after = duration(reset.time_ns - episode.probes[-1].time_ns)

@@ -56,9 +56,9 @@ def death_of(facts: ConnectionFacts) -> Death | None:
 def _death_of(facts: ConnectionFacts) -> Death | None:
     """Return how a connection was found dead at its first use after a silence, None if it was not.
 
-    Who answers must be one without the connection, or nobody must, until the end of resending or probing. A silence no
-    longer than one it survived is none, nor is one after the other side had closed, nor one in which the other side's
-    own keepalive had stopped: it was gone before.
+    The first use must meet an RST from a host without the connection, or no answer until resending or probing ends.
+    Silences no longer than one it survived are ignored, as are silences after the other side closed or its own
+    keepalive stopped: it was gone before.
     """
     for prober, episode in episodes(facts, Ending.GAVE_UP, Ending.RESET, Ending.USER_TIMEOUT, Ending.OPEN):
         if episode.ending == Ending.OPEN and len(episode.probes) < 2:
@@ -91,7 +91,7 @@ def _at_probe(facts: ConnectionFacts, prober: Prober, episode: Episode) -> Death
     by_reset = episode.ending == Ending.RESET
     reset = reset_at(facts, episode.ending_frame) if by_reset else None
     by_box = reset is not None and reset.forged
-    if by_reset and not by_box and (reset is None or not reset.from_unknowing):
+    if by_reset and not by_box and (reset is None or not reset.connection_unknown):
         return None
     times = gap, episode.probes[0].time_ns, closing_ns(episode)
     return Death(*times, prober.peer, by_reset, by_box, frames_of(episode), prober.side, True)

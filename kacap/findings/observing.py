@@ -225,13 +225,13 @@ def observe(segments: Row, labels: Row, columns: Row) -> None:
     ``columns`` is (POOLS of one row, OBSERVED, NOTE, SPAN); LABEL rows match the segments. A SYN without ACK is passed
     over: until somebody answers there is no connection to watch.
     """
-    headers, observed, notes, spans = columns
-    header = headers[0]
-    pools = (header, notes, spans)
+    pool_rows, observed, notes, spans = columns
+    pool = pool_rows[0]
+    pools = (pool, notes, spans)
     notes_room, spans_room = len(notes) - ROOM, len(spans) - ROOM
-    while header.position < len(segments) and header.notes < notes_room and header.spans < spans_room:
-        seg, label = segments[header.position], labels[header.position]
-        header.position += 1
+    while pool.position < len(segments) and pool.notes < notes_room and pool.spans < spans_room:
+        seg, label = segments[pool.position], labels[pool.position]
+        pool.position += 1
         if label.slot < 0 or seg.flags & (SYN | ACK) == SYN:
             continue
         row = observed[label.slot]

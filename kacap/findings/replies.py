@@ -153,7 +153,7 @@ def reply_lost(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
         end = f", and {prober.side} gave up" if gave_up else ""
         sentence = (
             f"replies of {prober.peer} are in the capture, but at least {prober.unheard:,} did not reach "
-            f"{prober.side}: it went on echoing an older timestamp{end}; they were lost between the place of the "
-            "capture and the prober"
+            f"{prober.side}: it went on echoing an older timestamp{end}; they were lost between the "
+            "capture point and the prober"
         )
         yield Claim(sentence, [*replies, *resets])

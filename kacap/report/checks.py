@@ -113,8 +113,8 @@ def text(outcome: Outcome, analysis: Analysis, out: TextIO) -> None:
             out.write(clean(f"{WORDS[check.answer]:<4} {check.name:<{width}} {words_of(check)}") + "\n")
     if len(order) > SHOWN:
         rest = [one.answer for one in order[SHOWN:]]
-        told = ", ".join(f"{rest.count(answer):,} {answer}" for answer in WORDS if answer in rest)
-        out.write(f"{len(rest):,} more: {told} (--format json has every one)\n")
+        counts = ", ".join(f"{rest.count(answer):,} {answer}" for answer in WORDS if answer in rest)
+        out.write(f"{len(rest):,} more: {counts} (--format json has every one)\n")
     out.write(clean(summary(outcome, analysis)) + "\n")
 
 

@@ -132,20 +132,20 @@ class LiveTracker:
         return self._row(views, number), probe, number
 
     def _sent(self, news: News, change: np.void) -> None:
-        """A probe was sent: its place in the run, the gap, and how that compares."""
+        """A probe was sent: its number in the run, the gap, and how that compares."""
         row, probe, number = self._probe(news.views, change)
-        place, gap, time_ns = int(change["number"]), int(change["gap_ns"]), int(change["time_ns"])
-        if place > 1:
+        nth, gap, time_ns = int(change["number"]), int(change["gap_ns"]), int(change["time_ns"])
+        if nth > 1:
             self._missed(news.views, number, int(probe["previous"]), time_ns)
-            what, row.interval_gap_ns = f"probe {place} of the run", gap
+            what, row.interval_gap_ns = f"probe {nth} of the run", gap
         else:
             what = "probe"
             row.reported_missed.clear()
             row.idle_gap_ns = gap or row.idle_gap_ns
             row.heard_ns = time_ns - gap if gap else None
-        words = f"{what} after {duration(gap)}{'' if place > 1 else ' of silence'}" if gap else what
-        against, mood = _against(row.interval_ns if place > 1 else row.idle_ns, gap, row.expected)
-        row.probes, row.run, row.probe_ns = row.probes + 1, place, time_ns
+        words = f"{what} after {duration(gap)}{'' if nth > 1 else ' of silence'}" if gap else what
+        against, mood = _against(row.interval_ns if nth > 1 else row.idle_ns, gap, row.expected)
+        row.probes, row.run, row.probe_ns = row.probes + 1, nth, time_ns
         prober = news.views.gatherer.probers.rows[number]
         if time_ns > self._suspected_ns.get(2 * int(prober["watched"]) + int(prober["side"]), -1):
             self._tell(time_ns, row.prober, row.peer, words + against, mood)

@@ -221,7 +221,7 @@ def _edge(name: str, edge: int) -> Callable[[tuple[Connection, Prober]], int | N
     return get
 
 
-def _told(name: str, attribute: str) -> Callable[[tuple[Connection, Prober]], Any]:
+def _attribute(name: str, attribute: str) -> Callable[[tuple[Connection, Prober]], Any]:
     """Return what gets an attribute of a setting."""
     return lambda row: getattr(getattr(row[1], name), attribute)
 
@@ -231,8 +231,8 @@ def _settings() -> list[Field]:
     fields: list[Field] = []
     for name, unit in (("idle", "_s"), ("interval", "_s"), ("count", "")):
         fields += [(f"{name}{unit}_least", NUMBER, _edge(name, 0)), (f"{name}{unit}_most", NUMBER, _edge(name, -1))]
-        fields += [(f"{name}{unit}_expected", NUMBER, _told(name, "expected"))]
-        fields += [(f"{name}_verdict", TEXT, _told(name, "verdict"))]
+        fields += [(f"{name}{unit}_expected", NUMBER, _attribute(name, "expected"))]
+        fields += [(f"{name}_verdict", TEXT, _attribute(name, "verdict"))]
     return fields
 
 

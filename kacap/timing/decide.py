@@ -213,7 +213,7 @@ def decide(row: Row, history: Row, shown: Row, fits: Row) -> None:
     _compare(shown, fits)
     _write_idle(row, shown, fits)
     _write_interval(row, history, shown, fits)
-    told = shown.answered > 0 or shown.first
+    has_gap = shown.answered > 0 or shown.first
     idle = interval = False
     for m in range(len(fits)):
         idle = idle or row.idle_low[m] > 0
@@ -222,7 +222,7 @@ def decide(row: Row, history: Row, shown: Row, fits: Row) -> None:
         if shown.answered <= 0:
             fitting = not shown.first or fits[m, FIRST].low > 0
         fitting = fitting and (history.interval_n == 0 or fits[m, INTERVAL].low > 0)
-        if fitting and (told or history.interval_n):
+        if fitting and (has_gap or history.interval_n):
             row.explains |= 1 << m
     for m in range(len(fits)):  # one timer makes all gaps
         if row.explains and not row.explains >> m & 1:
@@ -230,6 +230,6 @@ def decide(row: Row, history: Row, shown: Row, fits: Row) -> None:
     if history.interval_n and not shown.above and (row.interval_assumes & _NO_MISSING or not interval):
         row.idle_assumes |= _NO_MISSING  # it is the interval that shows that idle spaces answered probes
     if not idle:
-        row.idle_why, row.idle_assumes = _NO_TIMER if told else _NO_GAP, 0
+        row.idle_why, row.idle_assumes = _NO_TIMER if has_gap else _NO_GAP, 0
     if (history.interval_n or row.interval_why == _GOVERNS) and not interval:
         row.interval_why, row.interval_assumes = _NO_TIMER, 0

@@ -114,14 +114,14 @@ def _clocks(rows: NDArray[np.void], hosts: NDArray[np.int64], sure: NDArray[np.b
     One socket in ``FEW`` may be unlike the others. Only ``sure`` ones show that it is Linux: those with enough gaps, of
     which it is known that they do not hold the path to the capture. Hosts that leave every rate open are left out.
     """
-    names, place = np.unique(hosts, return_inverse=True)
+    names, of_host = np.unique(hosts, return_inverse=True)
     explains = rows["explains"]
     gaps = explains.astype(bool) | rows["idle_why"].astype(bool) | rows["interval_why"].astype(bool)
-    total = np.bincount(place[gaps], minlength=len(names))
-    unlike = np.array([np.bincount(place[gaps & (explains >> m & 1 == 0)], minlength=len(names)) for m in _LINUX])
+    total = np.bincount(of_host[gaps], minlength=len(names))
+    unlike = np.array([np.bincount(of_host[gaps & (explains >> m & 1 == 0)], minlength=len(names)) for m in _LINUX])
     fewest = unlike.min(axis=0)
     no_other = sure & (explains > 0) & (explains & LINUX_BITS == explains)
-    shown = np.bincount(place[no_other], minlength=len(names)) > 0
+    shown = np.bincount(of_host[no_other], minlength=len(names)) > 0
     agreed = shown & (fewest * FEW <= total) & (unlike.max(axis=0) > fewest)
     return {
         int(names[host]): {LINUX[m].hz for m in _LINUX if unlike[m, host] == fewest[host]}
@@ -132,8 +132,8 @@ def _clocks(rows: NDArray[np.void], hosts: NDArray[np.int64], sure: NDArray[np.b
 def _narrow(rows: NDArray[np.void], hosts: NDArray[np.int64], clocks: dict[int, set[int]]) -> None:
     """Leave those candidates that the clock rate of a prober's host explains, where it explains that prober."""
     agreed = {host: sum(1 << m for m in _LINUX if LINUX[m].hz in rates) for host, rates in clocks.items()}
-    names, place = np.unique(hosts, return_inverse=True)
-    bits = np.array([agreed.get(name, 0) for name in names.tolist()], np.int64)[place]
+    names, of_host = np.unique(hosts, return_inverse=True)
+    bits = np.array([agreed.get(name, 0) for name in names.tolist()], np.int64)[of_host]
     own = np.flatnonzero(rows["explains"] & bits)
     keep = (bits[own, None] >> np.arange(len(TIMERS)) & 1).astype(bool)
     for name in ("idle", "interval"):

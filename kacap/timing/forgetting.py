@@ -25,12 +25,12 @@ def forget(gatherer: Gatherer, kept: int) -> None:
     keep = (_from_the_end(episodes["prober"]) < kept) & (episodes["prober"] > 0)
     of_runs = np.flatnonzero(runs)
     keep[of_runs] |= _from_the_end(episodes["prober"][of_runs]) < kept
-    places = _keep_probes(gatherer, np.flatnonzero(keep))
+    moved = _keep_probes(gatherer, np.flatnonzero(keep))
     keep[0] = True
     numbers = np.cumsum(keep) - 1
     found, run = episodes[keep], runs[keep]
     for name in ("first", "last"):
-        found[name][1:] = places[found[name][1:]]
+        found[name][1:] = moved[found[name][1:]]
     found["previous"] = _before(found["prober"], np.ones(len(found), np.bool_))
     found["previous_run"] = _before(found["prober"], run)
     _shrink(gatherer, "episodes", found)
@@ -77,16 +77,16 @@ def _keep_probes(gatherer: Gatherer, episodes: Places) -> Places:
     lasts = [*long["last"].tolist(), *open_runs["last_probe"].tolist()]
     for last, number in zip(lasts, [*long["probes"].tolist(), *open_runs["run_n"].tolist()], strict=True):
         keep[chain(probes["previous"], last, number)] = True
-    places = np.cumsum(keep) - 1
+    moved = np.cumsum(keep) - 1
     left = probes[keep]
     left["previous"] = _before(left["prober"], np.ones(len(left), np.bool_))
     firsts = np.unique(left["prober"], return_index=True)[1]
     left["previous"][firsts] = -1
     for name in ("first_probe", "last_probe", "run_first"):
-        probers[name][1:] = places[probers[name][1:]]
+        probers[name][1:] = moved[probers[name][1:]]
     probers["rows"] = np.bincount(left["prober"], minlength=len(probers))
     _shrink(gatherer, "probes", left)
-    return places
+    return moved
 
 
 def _shrink(gatherer: Gatherer, name: str, rows: NDArray[np.void]) -> None:

@@ -31,12 +31,12 @@ class Changes:
 class Gatherer:
     """Everything known of the probing connections; row 0 of most tables is not used.
 
-    ``listening``: changes are noted, to be told; of segments, those of a kind from ``told_from`` on.
+    ``listening``: changes are noted for the sink; of segments, those of a kind from ``reported_from`` on.
     """
 
-    def __init__(self, *, listening: bool = False, told_from: int = len(Kind)) -> None:
+    def __init__(self, *, listening: bool = False, reported_from: int = len(Kind)) -> None:
         self.counts = np.zeros(1, COUNTS)
-        self.counts["listening"], self.counts["told_from"] = listening, told_from
+        self.counts["listening"], self.counts["reported_from"] = listening, reported_from
         self.watched, self.sides = Table(WATCHED), Table(WATCHED_SIDE)
         self.probers, self.histories = Table(PROBER), Table(HISTORY)
         self.probes, self.episodes = Table(PROBE), Table(EPISODE)
@@ -73,25 +73,25 @@ class Gatherer:
             self._count()
 
     def _mark_scans(self) -> None:
-        """Mark undecided runs of one sender to several places that carry the same numbers: no two connections do.
+        """Mark undecided runs of one sender to several peers that carry the same numbers: no two connections do.
 
         At the end of the capture only: when a connection that is over is closed depends on how much room there is.
         """
         sides = self.sides.filled
-        places = np.flatnonzero(sides["state"] == State.REPEATED)
-        if len(places) < 2:
+        repeated = np.flatnonzero(sides["state"] == State.REPEATED)
+        if len(repeated) < 2:
             return
-        watched, of_b = self.watched.filled[places >> 1], places % 2 == 1
+        watched, of_b = self.watched.filled[repeated >> 1], repeated % 2 == 1
         own, peer = (
             [np.where(of_b == swapped, watched[f"a_{part}"], watched[f"b_{part}"]).astype(np.uint64)
              for part in ("hi", "lo", "port")]
             for swapped in (False, True)
         )  # fmt: skip
-        numbers = sides["run_seq"][places].astype(np.uint64) << np.uint64(32) | sides["run_ack"][places]
+        numbers = sides["run_seq"][repeated].astype(np.uint64) << np.uint64(32) | sides["run_ack"][repeated]
         senders, of = np.unique(np.column_stack([*own[:2], numbers]), axis=0, return_inverse=True)
         of = of.reshape(-1)
         runs = np.unique(np.column_stack([of, own[2], *peer]), axis=0)  # not the same one in another VLAN
-        sides["scan"][places] = np.bincount(runs[:, 0].astype(np.int64), minlength=len(senders))[of] > 1
+        sides["scan"][repeated] = np.bincount(runs[:, 0].astype(np.int64), minlength=len(senders))[of] > 1
 
     def changed(self) -> Changes:
         """Return what has changed since the last call."""

@@ -25,7 +25,7 @@ def _pass_on(middle: Row, event: Row) -> None:
     counts = middle.counts[0]
     if event.kind == _WINDOW_PROBE and event.payload_len == 0:
         middle.watched[event.watched].window_probes += 1
-    if counts.listening and event.kind >= counts.told_from:
+    if counts.listening and event.kind >= counts.reported_from:
         decided = middle.decided[counts.decided]
         decided.time_ns, decided.frame, decided.file = event.time_ns, event.frame, event.file
         decided.watched, decided.from_a = event.watched, event.from_a

@@ -28,7 +28,7 @@ DECIDED_BY_GAPS = (Act.JOIN_CLOSED, Act.JOIN_REPEATS)
 class Story:
     """One connection whose side a is looked at: what was told of its segments so far."""
 
-    gatherer: Gatherer = field(default_factory=lambda: Gatherer(listening=True, told_from=0))
+    gatherer: Gatherer = field(default_factory=lambda: Gatherer(listening=True, reported_from=0))
     now_ns: int = START
     frame: int = 0
     told: list[tuple[int, str, str, str]] = field(default_factory=list)

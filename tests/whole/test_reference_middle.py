@@ -49,7 +49,7 @@ class Both(Gatherer):
     """A gatherer whose twin is told the same."""
 
     def __init__(self, **_: Any) -> None:
-        super().__init__(listening=True, told_from=0)
+        super().__init__(listening=True, reported_from=0)
         self.twins: dict[int, twin.Connection] = {}
         self.ends: dict[int, tuple[twin.Address, twin.Address]] = {}
         self.news: list[Changes] = []

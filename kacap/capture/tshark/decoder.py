@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kacap.capture.tshark.fields import FIELDS, command
 from kacap.capture.tshark.program import Running, tell
-from kacap.capture.tshark.rows import Row, row_of
+from kacap.capture.tshark.rows import Values, row_of
 from kacap.clock import SECOND_NS
 from kacap.errors import CaptureError
 from kacap.segments import SEGMENT
@@ -46,27 +46,27 @@ class Decoder:
 
     def __call__(self, batch: FrameBatch, skipped: NDArray[np.int64]) -> NDArray[np.void]:
         """Return the batch's segments in frame order; ``skipped`` grows by one for each frame without one."""
-        rows: list[tuple[int, Row]] = []
+        rows: list[tuple[int, Values]] = []
         for link_type in np.unique(batch.frames["link_type"]).tolist():
-            places = np.flatnonzero(batch.frames["link_type"] == link_type)
-            for place, row in zip(places.tolist(), self._of(link_type, batch, places), strict=True):
+            indices = np.flatnonzero(batch.frames["link_type"] == link_type)
+            for index, row in zip(indices.tolist(), self._of(link_type, batch, indices), strict=True):
                 if isinstance(row, SkipReason):
                     skipped[row] += 1
                 else:
-                    rows.append((place, row))
+                    rows.append((index, row))
         rows.sort(key=lambda found: found[0])
         self._progress.add(len(batch.frames))
         return np.array([row for _, row in rows], SEGMENT)
 
-    def _of(self, link_type: int, batch: FrameBatch, places: NDArray[np.intp]) -> Iterator[Row | SkipReason]:
-        """Yield what tshark makes of the frames at ``places``, all of one link type."""
+    def _of(self, link_type: int, batch: FrameBatch, indices: NDArray[np.intp]) -> Iterator[Values | SkipReason]:
+        """Yield what tshark makes of the frames at ``indices``, all of one link type."""
         channel = self._channels.get(link_type)
         if channel is not None and channel.written > FRAMES_PER_PROCESS:
             channel.close()
             channel = None
         if channel is None:
             channel = self._channels[link_type] = Channel(link_type)
-        return channel.dissect(batch, batch.frames[places])
+        return channel.dissect(batch, batch.frames[indices])
 
     def close(self) -> None:
         """End every tshark, and clear the line that shows progress."""
@@ -87,7 +87,7 @@ class Channel:
         self._running = Running(command(), feed=True)
         self._head: bytes = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 1 << 18, link_type)
 
-    def dissect(self, batch: FrameBatch, frames: NDArray[np.void]) -> Iterator[Row | SkipReason]:
+    def dissect(self, batch: FrameBatch, frames: NDArray[np.void]) -> Iterator[Values | SkipReason]:
         """Yield a row or a reason for each of ``frames`` (FRAME), in their order."""
         if self.refused:
             yield from [SkipReason.UNKNOWN_LINK_TYPE] * len(frames)

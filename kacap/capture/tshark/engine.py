@@ -87,8 +87,8 @@ class Kernels:
 
 def _in_order(batch: FrameBatch, rows: NDArray[np.void]) -> NDArray[np.void]:
     """Return SEGMENT rows in the order of the batch's frames, which may come from several files."""
-    places = {key: place for place, key in enumerate(_keys(batch.frames))}
-    order = np.argsort([places[key] for key in _keys(rows)]) if len(rows) else np.zeros(0, np.intp)
+    indices = {key: index for index, key in enumerate(_keys(batch.frames))}
+    order = np.argsort([indices[key] for key in _keys(rows)]) if len(rows) else np.zeros(0, np.intp)
     found: NDArray[np.void] = rows[order]
     return found
 

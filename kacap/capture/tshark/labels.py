@@ -35,12 +35,12 @@ def labelled(name: str) -> Iterator[Labelled]:
     words = ["-n", "-Q", "-r", name, "-Y", "tcp.analysis.flags", "-T", "fields", "-E", "separator=/t"]
     words += ["-o", "tcp.analyze_sequence_numbers:TRUE", "-o", "tcp.relative_sequence_numbers:FALSE"]
     running = Running([*words, *(word for field in fields for word in ("-e", field))])
-    told = False
+    labelled = False
     try:
         for line in running.stdout:
-            told = True
+            labelled = True
             yield _labelled(line.decode(errors="replace").rstrip("\n").split("\t"))
-        if not told and (said := running.failure()):
+        if not labelled and (said := running.failure()):
             raise CaptureError(f"{name}: tshark: {said}")
     finally:
         running.close()

@@ -33,7 +33,7 @@ class Program:
 
 @cache
 def find() -> Program:
-    """Return tshark, from a place where no other user can write. Raises NoTsharkError."""
+    """Return tshark, from a directory that no other user can write to. Raises NoTsharkError."""
     path = find_program("tshark")
     if path is None:
         raise NoTsharkError(f"tshark is not found where only you and root can write; {HOW_TO_GET}")
@@ -98,8 +98,8 @@ class Running:
             return ""
         self._errors.seek(0)
         said = [line.removeprefix("tshark: ") for line in self._errors.read().decode(errors="replace").splitlines()]
-        told = [line for line in said if line and not line.startswith(("Running as user", " **", "(tshark:"))]
-        return " ".join(told) or f"it ended with {self.process.returncode}"
+        lines = [line for line in said if line and not line.startswith(("Running as user", " **", "(tshark:"))]
+        return " ".join(lines) or f"it ended with {self.process.returncode}"
 
     def close(self) -> None:
         """End the process, whatever it is doing."""

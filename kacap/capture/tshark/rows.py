@@ -43,10 +43,10 @@ ZERO = dict.fromkeys(SEGMENT.names or (), 0)
     )
 )  # fmt: skip
 
-Row = tuple[Any, ...]
+Values = tuple[Any, ...]
 
 
-def row_of(words: list[str], time_ns: int, frame: int, file: int) -> Row | SkipReason:
+def row_of(words: list[str], time_ns: int, frame: int, file: int) -> Values | SkipReason:
     """Return the values of a SEGMENT row, in the dtype's order, or why the frame has none.
 
     ``words`` are the values of ``fields.FIELDS``; ``frame`` is the number within its file ``file``.
@@ -62,7 +62,7 @@ def row_of(words: list[str], time_ns: int, frame: int, file: int) -> Row | SkipR
         return SkipReason.CUT_ICMP if found.icmp else SkipReason.CUT_TCP
 
 
-def _segment(words: list[str], found: Layers, time_ns: int, frame: int, file: int) -> Row | SkipReason:
+def _segment(words: list[str], found: Layers, time_ns: int, frame: int, file: int) -> Values | SkipReason:
     """Fill the row of a frame that has a TCP header."""
     row = ZERO | {"time_ns": time_ns, "frame": frame, "file": file, "encapsulation": _encapsulation(words, found)}
     (row["src_hi"], row["src_lo"]), (row["dst_hi"], row["dst_lo"]) = _ends(words, found.ip)

@@ -104,7 +104,7 @@ def _describe(root: Element, title: str, words: str, prefix: str) -> None:
     root.set("xmlns", SVG[1:-1])
     root.set("role", "img")
     root.set("aria-labelledby", f"{prefix}title {prefix}desc")
-    for place, (name, text) in enumerate((("title", title), ("desc", words))):
+    for number, (name, text) in enumerate((("title", title), ("desc", words))):
         node = ElementTree.Element(name, id=prefix + name)
         node.text = text
-        root.insert(place, node)
+        root.insert(number, node)

@@ -46,7 +46,7 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ShownFinding:
     """A finding as it is shown."""
 
     id: str
@@ -68,7 +68,7 @@ class Page:
     cards: list[Card]
     more_cards: int
     charts: list[Markup]
-    findings: list[Told]
+    findings: list[ShownFinding]
     more_findings: int
     columns: Sequence[tuple[str, bool]]  # (name, whether it is a number)
     rows: list[list[Cell]] = field(default_factory=list)
@@ -91,7 +91,7 @@ def page_of(analysis: Analysis, made_from: Provenance, *, brief: bool = False) -
     """Return the page of an analysis; ``brief``: without the table and what stands below it."""
     probing = by_gravity(analysis.connections)
     cards = [card for connection in probing[:CARDS] for card in _cards(analysis, connection)]
-    told = [_told(analysis, finding) for finding in analysis.findings[:FINDINGS]]
+    shown = [_shown(analysis, finding) for finding in analysis.findings[:FINDINGS]]
     page = Page(
         title=f"kacap: {_names(analysis)}",
         headline=_headline(analysis, probing),
@@ -100,8 +100,8 @@ def page_of(analysis: Analysis, made_from: Provenance, *, brief: bool = False) -
         cards=cards[:CARDS],
         more_cards=probing.totals.probers - len(cards[:CARDS]),
         charts=_charts(analysis, probing, brief),
-        findings=told,
-        more_findings=len(analysis.findings) - len(told),
+        findings=shown,
+        more_findings=len(analysis.findings) - len(shown),
         columns=COLUMNS,
     )
     if not brief:
@@ -173,12 +173,12 @@ def _facts(analysis: Analysis, connection: Connection, prober: Prober) -> Iterat
     yield "observed", observed_words(connection)
 
 
-def _told(analysis: Analysis, finding: Finding) -> Told:
+def _shown(analysis: Analysis, finding: Finding) -> ShownFinding:
     """Return a finding as it is shown."""
     names = [str(analysis.frame_name(frame)) for frame in finding.frames[:12]]
     frames = ", ".join(names) + (f" and {len(finding.frames) - 12:,} more" if len(finding.frames) > 12 else "")
     about = "capture" if finding.connection is None else f"connection {finding.connection}"
-    return Told(
+    return ShownFinding(
         finding.id, about, finding.sentence, finding.remedy, frames, frames_filter(analysis, finding.frames)
     )
 
