@@ -204,7 +204,7 @@ def of_chart(analysis: Analysis) -> Facts:
             continue
         lines = lines_of(analysis, connection)
         for line in lines:
-            if said := re.match(r"(\S+) probes (\S+?)(?: \(connection \d+, [^)]*\))?: n=([\d,]+)(.*)", line):
+            if said := re.match(r"(\S+) probes (\S+?)(?: \(connection \d+, [^)]*\))?: n=([\d,]*\d)(.*)", line):
                 gaps = re.search(r", gaps (.*?)(?=, replies|;|$)", said[4])
                 replies = re.search(r", replies after (.*?)(?=;|$)", said[4])
                 found[connection.connection, said[2]] = {
