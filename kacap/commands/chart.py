@@ -11,7 +11,7 @@ from kacap.commands.expecting import expected, expecting
 from kacap.commands.sources import sources
 from kacap.commands.telling import tell
 from kacap.errors import EXIT_DONE, EXIT_FAILED
-from kacap.report.chart import VIEWS, check_target, draw, save
+from kacap.report.chart import VIEWS, check_target, default_view, draw, save
 from kacap.report.chart.style import import_matplotlib
 
 
@@ -21,14 +21,14 @@ from kacap.report.chart.style import import_matplotlib
 @click.option("-F", "filter_file", metavar="FILE", help="Read the filter expression from FILE.")
 @click.option("-o", "out", required=True, metavar="OUT", help="Draw into OUT: .png, .svg or .pdf.")
 @click.option(
-    "--view", type=click.Choice([*VIEWS, "all"]), default="timeline", show_default=True,
-    help="What to draw; all: one below the other.",
+    "--view", type=click.Choice(["auto", *VIEWS, "all"]), default="auto", show_default=True,
+    help="What to draw; auto: what suits the capture; all: one below the other.",
 )  # fmt: skip
 @click.option("--connection", type=int, metavar="N", help="Only connection N, as kacap read numbers them.")
 @click.option("--dark", is_flag=True, help="On dark paper.")
 @click.option(
     "--width", type=click.IntRange(400, 10_000), default=1200, show_default=True, metavar="PX",
-    help="Width of a PNG in pixels; below 1200 everything shrinks with it, above it there is more room.",
+    help="Width of a PNG in pixels; words keep their size: 500 suits a column of a paper with two.",
 )  # fmt: skip
 @engine
 @expecting
@@ -37,9 +37,10 @@ def chart(
 ) -> int:
     """Draw what a capture shows, with what is configured in the same picture.
 
-    timeline: what each side sent, when each probe was due, what became of it. silence: for how long nothing was
-    received, against idle and the known limits of boxes. residuals: observed minus configured, against what the
-    timer may be late. ecdf: the gaps of many connections. FILE and the filter are as in kacap read. What is not
+    fleet (above six connections): a row for each, by fate and time of death. timeline (up to six): what each side
+    sent, when each probe was due, what became of it. idle (where nobody probes): silences survived and silences that
+    killed, between the known limits of boxes. silence: for how long nothing was received. residuals: observed minus
+    configured, against what the timer may be late. ecdf: the gaps of many connections. FILE and the filter are as in kacap read. What is not
     stated is guessed from the gaps, and drawn as a guess.
 
     \b
@@ -61,9 +62,10 @@ def chart(
         engine=options["engine"],
     )
     import_matplotlib()
-    views = tuple(VIEWS) if view == "all" else (view,)
+    views = {"all": tuple(VIEWS), "auto": ()}.get(view, (view,))
     save(draw(analysis, views, number, dark=options["dark"], width=options["width"]), out, files)
-    tell(f"kacap: {view if view != 'all' else 'four views'} written to {out}")
+    shown = {"all": f"{len(VIEWS)} views", "auto": default_view(analysis, number)}.get(view, view)
+    tell(f"kacap: {shown} written to {out}")
     for damage in analysis.damages:
         tell(f"kacap: {damage}")
     return EXIT_FAILED if analysis.damages else EXIT_DONE

@@ -14,6 +14,7 @@ from kacap.report.chart.axis import TimeAxis, span_ticks
 from kacap.report.chart.expected import hz_words
 from kacap.report.chart.firings import IDLE, thinned
 from kacap.report.chart.groups import MARKERS, Group
+from kacap.report.chart.labels import Labels
 from kacap.report.chart.losses import Losses
 from kacap.report.chart.palette import ORANGE, VERMILLION, Theme
 from kacap.timing.wheel import latest_s
@@ -40,7 +41,8 @@ class OverTime:
         axes.set_ylim(floor, high + spare)
         for left, right in self._outside(margin):
             paper.hatch(axes, theme, left, right)
-        Losses(self.capture, self.axis).draw(axes, theme, 0.95)
+        labels = Labels(axes)
+        Losses(self.capture, self.axis).draw(axes, theme, labels, 0.95)
         self._tolerance(axes, theme)
         self._points(axes, theme, floor + spare * 0.4)
         self._scales(axes, theme, round(low), round(high + spare))

@@ -18,6 +18,7 @@ from kacap.report.chart.axis import TimeAxis, span_ticks
 from kacap.report.chart.expected import Terms, terms_of
 from kacap.report.chart.firings import UNKNOWN_NS, firings_of, thinned
 from kacap.report.chart.limits import near, steps
+from kacap.report.chart.labels import Labels
 from kacap.report.chart.losses import Losses
 from kacap.report.chart.palette import SHAPES, VERMILLION, Theme
 from kacap.report.chart.words import headline, population
@@ -167,7 +168,8 @@ class Silence:
         axes.set_xlim(-margin, self.axis.width + margin)
         axes.set_ylim(0, self.top_ns)
         self._outside(axes, theme, margin)
-        Losses(self.capture, self.axis).draw(axes, theme, 0.96)
+        labels = Labels(axes)
+        Losses(self.capture, self.axis).draw(axes, theme, labels, 0.96)
         self._levels(axes, theme)
         for saw in reversed(self.saws):
             self._saw(axes, theme, saw)
