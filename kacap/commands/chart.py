@@ -40,8 +40,8 @@ def chart(
     fleet (above six connections): a row for each, by fate and time of death. timeline (up to six): what each side
     sent, when each probe was due, what became of it. idle (where nobody probes): silences survived and silences that
     killed, between the known limits of boxes. silence: for how long nothing was received. residuals: observed minus
-    configured, against what the timer may be late. ecdf: the gaps of many connections. FILE and the filter are as in kacap read. What is not
-    stated is guessed from the gaps, and drawn as a guess.
+    configured, against what the timer may be late. ecdf: the gaps of many connections. FILE and the filter are as in
+    kacap read. What is not stated is guessed from the gaps, and drawn as a guess.
 
     \b
     kacap chart incident.pcap -o incident.png --expect idle=60,interval=10,count=6

@@ -126,7 +126,9 @@ class Standing(Sequence[Connection]):
 
 
 def by_gravity(connections: Sequence[Connection]) -> Standing:
-    """Return the probing connections, gravest first."""
+    """Return the probing connections, gravest first; of some in that order already the same."""
+    if isinstance(connections, Standing):
+        return connections
     states, missed, numbers = _columns(connections)
     probing = np.flatnonzero(states < _NOBODY)
     order = probing[np.lexsort((numbers[probing], -missed[probing], states[probing]))]

@@ -81,10 +81,7 @@ class TimeAxis:
             times = range(-(-(self.first_ns - origin_ns) // step) * step, self.last_ns - origin_ns + 1, step)
             drawn = [time for time in times if self._drawn(time + origin_ns)]
             xs = [float(self.x(time + origin_ns)) for time in drawn]
-            if in_hours:
-                labels = _with_clock(drawn, step, origin_ns)
-            else:
-                labels = [f"{time / size:.10g}" for time in drawn]
+            labels = _with_clock(drawn, step, origin_ns) if in_hours else [f"{time / size:.10g}" for time in drawn]
             kept = self._apart(xs, labels, inches)
             if 2 * len(kept) > len(xs) or step == _STEPS[-1]:
                 break
@@ -98,10 +95,11 @@ class TimeAxis:
     def _apart(self, xs: list[float], labels: list[str], inches: float) -> list[int]:
         """Return which ticks have room for their labels: 0 always has, then from left to right."""
         kept: list[int] = []
+        taken = -np.inf
         scale = inches / (self.width * 1.03)
         for n in range(len(xs)):
             half = max(map(len, labels[n].split("\n"))) * LETTER / 2 + 0.05
-            if not kept or xs[n] * scale - half > taken:
+            if xs[n] * scale - half > taken:
                 kept.append(n)
                 taken = xs[n] * scale + half
         return kept
@@ -149,7 +147,7 @@ def _rhythm(anchors_ns: ArrayLike, breaks: Sequence[tuple[int, int]]) -> bool:
 
 
 def _with_clock(times_ns: list[int], step_ns: int, origin_ns: int) -> list[str]:
-    """Return labels of two lines: ``2 h 05 min`` since the origin, and the time of day, with its date where that is new."""
+    """Return labels of two lines: ``2 h 05 min`` since the origin, and the time of day; a new day has its date."""
     labels, before = [], None
     for time_ns in times_ns:
         at = datetime.fromtimestamp((origin_ns + time_ns) // SECOND_NS, UTC)
@@ -171,17 +169,27 @@ def hours(time_ns: int, step_ns: int) -> str:
     whole, rest = divmod(time_ns, HOUR_NS)
     minutes, seconds = divmod(rest, MINUTE_NS)
     words = [f"{whole} h"] if whole else []
-    words += [f"{minutes:02d} min" if whole else f"{minutes} min"] if minutes or (step_ns % HOUR_NS and whole) else []
+    if minutes or (step_ns % HOUR_NS and whole):
+        words.append(f"{minutes:02d} min" if whole else f"{minutes} min")
     words += [f"{seconds / SECOND_NS:g} s"] if seconds or step_ns % MINUTE_NS else []
     return sign + " ".join(words)
 
 
-def log_ticks(low_ns: int, high_ns: int) -> tuple[list[float], list[str]]:
-    """Return ticks of a logarithmic axis between two durations, and their labels: 1, 10, 60 s, 5 min, 1 h."""
+def log_ticks(low_ns: int, high_ns: int, inches: float = 7.3) -> tuple[list[float], list[str]]:
+    """Return ticks of a logarithmic axis between two durations, and their labels: 1, 10, 60 s, 5 min, 1 h.
+
+    The axis is so many inches wide: labels without room are left out, the roundest stay.
+    """
     near = [n for n in _STEPS if low_ns <= n <= high_ns]
     wide = high_ns > 1_000 * low_ns
     round_ones = [n for n in near if (n < SECOND_NS and str(n)[0] == "1") or n in _LOG] if wide else near
-    return [float(n) for n in round_ones], [_label(n) for n in round_ones]
+    scale = inches / float(np.log(max(high_ns / low_ns, 1.01)))
+    kept: list[int] = []
+    half = {n: (len(_label(n)) * LETTER + 0.1) / 2 for n in round_ones}
+    for n in sorted(round_ones, key=lambda n: (n not in _LOG, n)):
+        if all(abs(float(np.log(n / other))) * scale > half[n] + half[other] for other in kept):
+            kept.append(n)
+    return [float(n) for n in sorted(kept)], [_label(n) for n in sorted(kept)]
 
 
 _LOG = (

@@ -70,7 +70,7 @@ class Due:
         return found
 
     def _missing(self) -> list[Episode]:
-        """Return the runs that began with a miss and that nothing but giving up has ended: a deadline ends with its run."""
+        """Return the runs that began with a miss and ended, if at all, by giving up: a deadline ends with its run."""
         return [e for e in self.prober.runs if e.probes[0].reply_frame is None and e.ending in UNANSWERED]
 
     def _sum(self, episode: Episode) -> str:
@@ -108,7 +108,7 @@ class Due:
         colour: Any = {"color": theme.soft if not term.stated else theme.probe}
         low, high = height - HALF, height + HALF
         if term.stated and self.terms.late_ns(term):
-            right = np.minimum(axis.x(starts[kept] + self.terms.late_ns(term)), axis.width)
+            right = np.minimum(axis.x(starts[kept] + self.terms.late_ns(term)), axis.width * 1.015)
             spans = list(zip(left.tolist(), (right - left).tolist(), strict=True))
             axes.broken_barh(spans, (low, high - low), facecolor=theme.band, edgecolor="none", zorder=0.6)
         style = "-" if term.stated else (0, (1, 1.5))

@@ -23,9 +23,9 @@ from kacap.report.chart import page as paper
 from kacap.report.chart.axis import TimeAxis
 from kacap.report.chart.expected import terms_of
 from kacap.report.chart.labels import Labels
-from kacap.report.chart.legend import Entry, legend
+from kacap.report.chart.legend import Entry, legend, wrapped
 from kacap.report.chart.losses import Losses
-from kacap.report.chart.palette import ORANGE, VERMILLION, Theme
+from kacap.report.chart.palette import LIGHT, ORANGE, VERMILLION, Theme
 from kacap.report.chart.words import population
 from kacap.units import clean
 
@@ -51,7 +51,7 @@ def page(analysis: Analysis, connections: Any) -> paper.Page:
     lines = [*population(analysis, fleet.standing), *paper.idle_deaths(analysis)]
     top = paper.Panel(picture.deaths, 0.5, fleet.verdict().sentence, lines, 0.12, 0.06, picture.left, picture.right)
     below = paper.below(picture.axis, picture.origin_ns)
-    rows = paper.Panel(picture.draw, picture.height, "", (), 0.42, below, picture.left, picture.right)
+    rows = paper.Panel(picture.draw, picture.height, "", (), 0.42, below, picture.left, picture.right, picture.fit)
     panels = [top, rows] if fleet.dead else [rows]
     if not fleet.dead:
         rows.title, rows.lines = top.title, lines
@@ -90,7 +90,14 @@ class Rows:
 
     def _y(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the height of rows, in inches below the top."""
-        return (rows + 0.5) * self.pitch
+        heights: NDArray[np.float64] = (rows.astype(np.float64) + 0.5) * self.pitch
+        return heights
+
+    def fit(self, inches: float) -> tuple[float, float]:
+        """Return the panel's height and the room above it that a width of so many inches needs."""
+        ended = {fate: int((self.fleet.fates == fate).sum()) for fate in GLYPHS}
+        entries = self._entries(LIGHT, True, True, {fate: number for fate, number in ended.items() if number})
+        return self.height, 0.2 + 0.16 * len(wrapped(entries, inches))
 
     def _limits(self, axes: Axes) -> None:
         """Give an axes the common clock."""
@@ -101,7 +108,8 @@ class Rows:
         self._limits(axes)
         times = self.fleet.died_ns[self.fleet.died_ns != NEVER]
         numbers, edges = np.histogram(self.axis.x(times), BINS, (0, self.axis.width))
-        axes.bar(edges[:-1], numbers, np.diff(edges), align="edge", color=VERMILLION, edgecolor=theme.paper, linewidth=0.5)
+        style: Any = {"align": "edge", "color": VERMILLION, "edgecolor": theme.paper, "linewidth": 0.5}
+        axes.bar(edges[:-1], numbers, np.diff(edges), **style)
         most = int(numbers.max(initial=1))
         axes.set_ylim(0, most * 1.1)
         axes.set_yticks([0, most] if most > 1 else [0, 1])
@@ -141,7 +149,8 @@ class Rows:
         began = np.array([self.fleet[row].began_in_capture for row in range(self.shown)], np.bool_)
         x0 = np.where(began, self.axis.x(self.fleet.first_ns[: self.shown]), self.axis.x(self.axis.first_ns))
         x1 = self.axis.x(self.fleet.until_ns[: self.shown])
-        _lines(axes, x0, x1, self._y(np.arange(self.shown)), color=theme.rule, linewidth=self.pitch * 72 * 0.28, zorder=1)
+        heights = self._y(np.arange(self.shown))
+        _lines(axes, x0, x1, heights, color=theme.rule, linewidth=self.pitch * 72 * 0.28, zorder=1)
 
     def _ticks(self, axes: Axes, theme: Theme, rows: NDArray[np.int64], times: NDArray[np.int64]) -> bool:
         """Draw probes as blue ticks, and as a line where they are too close; return whether some are."""
@@ -184,7 +193,7 @@ class Rows:
     def _ends(self, axes: Axes, theme: Theme) -> dict[int, int]:
         """Draw a glyph at each end; return how many of each there are."""
         numbers: dict[int, int] = {}
-        for fate, (marker, size, _) in GLYPHS.items():
+        for fate, (_, size, _) in GLYPHS.items():
             rows = np.flatnonzero(self.fleet.fates[: self.shown] == fate)
             if len(rows):
                 numbers[fate] = len(rows)

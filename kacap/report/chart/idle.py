@@ -1,6 +1,6 @@
 """Silences and what became of them: a dot for each connection on a log axis, survived or dead, by destination.
 
-The bracket of an idle timeout (longest survived, shortest that killed) is shaded; known limits are named on their lines.
+The bracket of an idle timeout (longest survived, shortest that killed) is shaded; known limits have their names.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from kacap.model import Endpoint, IdleDeaths
 from kacap.report.chart import page as paper
 from kacap.report.chart.axis import log_ticks
 from kacap.report.chart.labels import Labels
-from kacap.report.chart.legend import Entry, legend
+from kacap.report.chart.legend import Entry, legend, wrapped
 from kacap.report.chart.limits import within
-from kacap.report.chart.palette import ORANGE, VERMILLION, Theme
+from kacap.report.chart.palette import LIGHT, ORANGE, VERMILLION, Theme
 from kacap.units import counted, duration
 
 MOST = 12  # destinations with a row of their own: those with deaths first
@@ -35,15 +35,19 @@ OTHERS = "others"
 def page(analysis: Analysis, connections: Any) -> paper.Page:
     """Return every silence of a capture that ended in use, whether anybody probes (``connections``) or not."""
     rows = _rows(analysis)
-    if not rows:
+    if not rows and not len(connections):
         return paper.nothing(analysis)
+    if not rows:
+        words = "no connection was used again after a silence"
+        verdict = Fleet(connections, analysis.capture.last_ns or 0).verdict().sentence
+        return paper.Page([paper.only_words(words, [verdict])])
     picture = Silences(rows, analysis.idle_deaths)
     said = [*paper.idle_deaths(analysis), _conclusion(analysis.silences)]
     if len(connections):
         verdict = Fleet(connections, analysis.capture.last_ns or 0).verdict().sentence
         said.insert(0 if not len(analysis.silences[analysis.silences["outcome"] == KILLED]) else len(said), verdict)
     title, lines = said[0], said[1:]
-    panel = paper.Panel(picture.draw, picture.height, title, lines, NAMES + 0.3, left=picture.left)
+    panel = paper.Panel(picture.draw, picture.height, title, lines, left=picture.left, fit=picture.fit)
     return paper.Page([panel], paper.drop_note(analysis))
 
 
@@ -84,6 +88,10 @@ class Silences:
         self.height = len(rows) * ROW + 0.1
         self.left = min(2.6, max(len(name) for name, _ in rows) * 0.0655 + 0.25)
 
+    def fit(self, inches: float) -> tuple[float, float]:
+        """Return the panel's height and the room above it that a width of so many inches needs."""
+        return self.height, NAMES + 0.14 + 0.16 * len(wrapped(self._entries(LIGHT), inches))
+
     def draw(self, axes: Axes, theme: Theme) -> None:
         """Draw the panel."""
         axes.set_xscale("log")
@@ -97,7 +105,7 @@ class Silences:
             self._bracket(axes, theme, labels, row, self.brackets.get(name))
             self._dots(axes, theme, row, found)
         self._limits(axes, theme, labels)
-        axes.set_xticks(*log_ticks(self.low, self.high))
+        axes.set_xticks(*log_ticks(self.low, self.high, axes.get_window_extent().width / axes.figure.dpi))
         axes.set_xticks([], minor=True)
         axes.set_xlabel("silence before the next use, logarithmic", size=7.5, color=theme.soft, labelpad=2)
         labels.place()
@@ -108,7 +116,8 @@ class Silences:
         if found is None or found.survived_ns >= found.killed_ns:
             return
         low = max(found.survived_ns, self.low)
-        axes.add_patch(Rectangle((low, row - 0.36), found.killed_ns - low, 0.72, facecolor=VERMILLION, alpha=0.22, zorder=0.8))
+        shade: Any = {"facecolor": VERMILLION, "alpha": 0.22, "zorder": 0.8}
+        axes.add_patch(Rectangle((low, row - 0.36), found.killed_ns - low, 0.72, **shade))
         begin = duration(found.survived_ns) if found.survived_ns else "up"
         words = f"timeout: {begin} to {duration(found.killed_ns)}"
         style: Any = {"size": 7.5, "color": VERMILLION, "bbox": paper.halo(theme), "zorder": 6}
@@ -130,7 +139,8 @@ class Silences:
         """Draw the known limits as lines, each named above it."""
         for ns, words in within(self.low, self.high):
             axes.axvline(ns, color=theme.soft, linewidth=0.7, linestyle=(0, (5, 3)), zorder=0.6)
-            spots = [(dx, 2 + 9 * line, ha, "bottom") for line in range(4) for dx, ha in ((0, "center"), (-2, "left"), (2, "right"))]
+            sides = ((0, "center"), (-2, "left"), (2, "right"))
+            spots = [(dx, 2 + 9 * line, ha, "bottom") for line in range(4) for dx, ha in sides]
             labels.add(words, (ns, 1.0), spots, 1, size=6.5, color=theme.soft, coordinates=axes.get_xaxis_transform())
 
     def _entries(self, theme: Theme) -> list[Entry]:

@@ -77,10 +77,10 @@ class Labels:
             words, label.at, (dx, dy), xycoords=label.coordinates, textcoords="offset points", ha=ha, va=va,
             annotation_clip=False, parse_math=False, **label.style,
         )  # fmt: skip
-        around = drawn if drawn.get_bbox_patch() is None else drawn.get_bbox_patch()
-        drawn.update_positions(_renderer(self.axes))
-        drawn.update_bbox_position_size(_renderer(self.axes))
-        box, page = around.get_window_extent(_renderer(self.axes)), self.axes.figure.bbox
+        renderer, page, around = _renderer(self.axes), self.axes.figure.bbox, drawn.get_bbox_patch()
+        drawn.update_positions(renderer)
+        drawn.update_bbox_position_size(renderer)
+        box = (around or drawn).get_window_extent(renderer)
         inside = box.x0 >= page.x0 and box.x1 <= page.x1 and box.y0 >= page.y0 and box.y1 <= page.y1
         if inside and box.width <= label.room and not any(_overlap(box, other) for other in self._taken):
             self._taken.append(box)
@@ -93,10 +93,8 @@ def _renderer(axes: Axes) -> Any:
     """Return what measures words as they will be drawn."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    figure = axes.figure
-    canvas = figure.canvas
-    if not isinstance(canvas, FigureCanvasAgg):
-        canvas = FigureCanvasAgg(figure)
+    figure: Any = axes.figure
+    canvas: Any = figure.canvas if isinstance(figure.canvas, FigureCanvasAgg) else FigureCanvasAgg(figure)
     return canvas.get_renderer()
 
 

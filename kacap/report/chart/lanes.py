@@ -26,7 +26,7 @@ from kacap.report.chart.labels import Labels, Spot
 from kacap.report.chart.legend import Entry, legend, wrapped
 from kacap.report.chart.losses import Losses
 from kacap.report.chart.marked import Marked
-from kacap.report.chart.palette import BY_KIND, GREEN, SHAPES, VERMILLION, Theme, sample
+from kacap.report.chart.palette import BY_KIND, GREEN, LIGHT, SHAPES, VERMILLION, Theme, sample
 from kacap.report.chart.strip import ENDS, Window
 from kacap.units import counted, duration
 
@@ -96,13 +96,14 @@ class Lanes:
         return bool(closed) or any(due.prober.ending in OVER for due in self.due)
 
     def _restarts(self) -> dict[float, NDArray[np.int64]]:
-        """Return when a plain ACK restarted a prober's clock, by the row on which it was sent: nothing else shows it."""
+        """Return when a plain ACK restarted a prober's clock, by the row on which it was sent."""
         found = {}
         for due in self.due:
             since = due.firings["since_ns"]
             known = [self.rows["time_ns"], *(one.firings["reply_ns"] for one in self.due)]
             own = since[(since != UNKNOWN_NS) & ~np.isin(since, np.concatenate(known))]
-            found[BOTTOM if self.row_height(due.prober.side) == TOP else TOP] = np.unique(own[own >= self.axis.first_ns])
+            there = BOTTOM if self.row_height(due.prober.side) == TOP else TOP
+            found[there] = np.unique(own[own >= self.axis.first_ns])
         return found
 
     def row_height(self, side: Endpoint) -> float:
@@ -161,7 +162,7 @@ class Lanes:
         return float(min(1.0, max(0.35, (60 / max(sent, 1)) ** 0.5)))
 
     def _drawn(self) -> list[tuple[str, NDArray[np.int64], float, float]]:
-        """Return (shape, times, row, offset from it) of everything that is drawn as a shape, without its prober's own."""
+        """Return (shape, times, row, offset from it) of everything that is drawn as a shape."""
         found: list[tuple[str, NDArray[np.int64], float, float]] = []
         a_height, b_height = self.row_height(self.connection.a), self.row_height(self.connection.b)
         for kind, name in BY_KIND.items():
@@ -314,8 +315,8 @@ class Lanes:
                 words = f"{counts[name]:,} {SHAPES[name].plural if counts[name] > 1 else SHAPES[name].single or name}"
                 words += " (or not captured)" if name == "no reply" and self.capture.dropped else ""
                 marker = "^" if name == "probe" and height == BOTTOM else None
-                entries.append(([sample(name, theme or paper.LIGHT, marker)], words))
+                entries.append(([sample(name, theme or LIGHT, marker)], words))
         if height == BOTTOM and self.losses.frames:
             lost = f"{counted(self.losses.frames, 'frame')} lost by the capture"
-            entries.append((losses.sample(theme or paper.LIGHT), lost))
+            entries.append((losses.sample(theme or LIGHT), lost))
         return entries

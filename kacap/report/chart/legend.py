@@ -18,7 +18,7 @@ Entry = tuple[Sequence[Artist], str]  # what is drawn (none: a heading), and its
 
 
 def legend(axes: Axes, theme: Theme, entries: Sequence[Entry], height: float = 1.0, *, below: bool = False) -> Artist:
-    """Draw entries above (or below) a height, a share of the panel, the first line at the top; return what was drawn."""
+    """Draw entries above (or below) a height, a share of the panel, the first on top; return what was drawn."""
     lines = wrapped(entries, axes.get_window_extent().width / axes.figure.dpi)
     rows: list[Any] = [
         HPacker(children=[_entry(theme, *entry) for entry in line], pad=0, sep=9, align="center") for line in lines

@@ -55,8 +55,10 @@ class Losses:
             found.append((float(left), float(right), frames))
         return found
 
-    def draw(self, axes: Axes, theme: Theme, labels: Labels, words_at: float, low: float = 0.0, high: float = 1.0) -> None:
-        """Draw the spans between two shares of the height, and at a third how many frames each lost, if there is room."""
+    def draw(
+        self, axes: Axes, theme: Theme, labels: Labels, words_at: float, low: float = 0.0, high: float = 1.0
+    ) -> None:
+        """Draw the spans between two shares of the height; at a third say how many frames each lost."""
         for left, right, frames in self._spans():
             for style in styles(theme):
                 axes.axvspan(left, right, low, high, zorder=0.55, **style)

@@ -28,7 +28,7 @@ def marked(analysis: Analysis, connection: Connection, rows: NDArray[np.void]) -
     own = [f for f in analysis.findings if f.connection == connection.connection and not f.folded][:MOST]
     if not own:
         return []
-    times = {FrameRef(int(file), int(frame)): int(at) for file, frame, at in rows[["file", "frame", "time_ns"]].tolist()}
+    times = {FrameRef(file, frame): at_ns for file, frame, at_ns in rows[["file", "frame", "time_ns"]].tolist()}
     for prober in connection.probers:
         for episode in prober.runs:
             for probe in episode.probes:

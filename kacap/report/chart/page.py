@@ -128,7 +128,8 @@ class Page:
         notes = [part for note in self.notes for part in textwrap.wrap(clean(note), columns)]
         foot = textwrap.wrap(source(analysis), round(columns * 1.12))
         texts = sum(len(title) * TITLE_LINE + len(lines) * LINE for title, lines in headings)
-        height = TOP + texts + sum(p.above + p.height + p.below for p in self.panels) + LINE * (len(notes) + len(foot) - 1) + FOOT
+        pictures = sum(panel.above + panel.height + panel.below for panel in self.panels)
+        height = TOP + texts + pictures + LINE * (len(notes) + len(foot) - 1) + FOOT
         dots = look.width / look.inches
         height = round(height * dots) / dots
         with styled():

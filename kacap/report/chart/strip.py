@@ -19,14 +19,14 @@ from kacap.report.chart import page as paper
 from kacap.report.chart.axis import TimeAxis
 from kacap.report.chart.firings import thinned
 from kacap.report.chart.labels import Labels
-from kacap.report.chart.legend import Entry, legend
+from kacap.report.chart.legend import Entry, legend, wrapped
 from kacap.report.chart.losses import Losses
-from kacap.report.chart.palette import ORANGE, VERMILLION, Theme
+from kacap.report.chart.palette import LIGHT, ORANGE, VERMILLION, Theme
 from kacap.units import counted, duration
 
 LONG = 6  # a life so many times longer than what decided it is a strip
 CROWDED = 60  # probes; of more that were all answered the last are enlarged
-LAST = 10
+LAST, AROUND = 10, 4
 COLUMNS = 600
 ENDS = (Kind.ABORT, Kind.RESET, Kind.RST)
 
@@ -46,11 +46,16 @@ def focus_of(connection: Connection, rows: NDArray[np.void]) -> Window | None:
     if silent and (fatal or prober.missed):
         run = silent[-1] if fatal else max(silent, key=unanswered)
         start, end = _span(run)
-        ends = rows["time_ns"][np.isin(rows["kind"], ENDS)]
-        end = max([end, *ends.tolist()]) if fatal else end
+        if fatal:
+            end = max([end, *rows["time_ns"][np.isin(rows["kind"], ENDS)].tolist()])
+        else:
+            times = np.array(prober.times_ns)
+            first, last = np.searchsorted(times, [run.probes[0].time_ns, run.probes[-1].time_ns])
+            start = min(start, int(times[max(first - AROUND, 0)]))
+            end = max(end, int(times[min(last + AROUND, len(times) - 1)]))
     elif prober.probes > CROWDED:
-        times = prober.times_ns
-        start, end = times[-LAST], max(times[-1], connection.last_ns)
+        sent = prober.times_ns
+        start, end = int(sent[-LAST]), max(int(sent[-1]), connection.last_ns)
     else:
         return None
     spare = (end - start) // 12
@@ -76,6 +81,12 @@ class Strip:
         begin = analysis.capture.first_ns
         self.origin_ns = first if begin is None else begin
         self.axis = TimeAxis(min(first, self.origin_ns), last)
+
+    def fit(self, inches: float) -> tuple[float, float]:
+        """Return the panel's height and the room above it that a width of so many inches needs."""
+        sent = sum(prober.probes for prober in self.connection.probers)
+        lost = sum(prober.missed for prober in self.connection.probers)
+        return 0.3, 0.2 + 0.16 * len(wrapped(self._entries(LIGHT, sent, lost), inches))
 
     def draw(self, axes: Axes, theme: Theme) -> None:
         """Draw the strip."""

@@ -40,7 +40,7 @@ def _panels(analysis: Analysis, connection: Connection) -> list[paper.Panel]:
     panels = [main]
     if window is not None:
         strip = Strip(analysis, connection, rows, window)
-        panels.insert(0, paper.Panel(strip.draw, 0.3, above=0.35, below=paper.below(strip.axis, strip.origin_ns)))
+        panels.insert(0, paper.Panel(strip.draw, 0.3, below=paper.below(strip.axis, strip.origin_ns), fit=strip.fit))
     panels[0].title, panels[0].lines = headline([connection]), lines
     return panels
 
