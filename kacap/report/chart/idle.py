@@ -35,7 +35,7 @@ OTHERS = "others"
 def page(analysis: Analysis, connections: Any) -> paper.Page:
     """Return every silence of a capture that ended in use, whether anybody probes (``connections``) or not."""
     rows = _rows(analysis)
-    if not rows and not len(connections):
+    if not rows and not any(one.probers for one in connections):
         return paper.nothing(analysis)
     if not rows:
         words = "no connection was used again after a silence"

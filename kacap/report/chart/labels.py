@@ -11,6 +11,8 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.transforms import Bbox
 
+from kacap.units import clean
+
 Spot = tuple[float, float, str, str]  # offset in points from where it belongs, horizontal and vertical alignment
 ABOVE: Spot = (0, 4, "center", "bottom")
 BELOW: Spot = (0, -4, "center", "top")
@@ -73,8 +75,9 @@ class Labels:
     def _try(self, label: _Label, words: str, spot: Spot) -> bool:
         """Draw a label at a spot if there is room; return whether there was."""
         dx, dy, ha, va = spot
+        plain = "\n".join(map(clean, words.split("\n")))
         drawn = self.axes.annotate(
-            words, label.at, (dx, dy), xycoords=label.coordinates, textcoords="offset points", ha=ha, va=va,
+            plain, label.at, (dx, dy), xycoords=label.coordinates, textcoords="offset points", ha=ha, va=va,
             annotation_clip=False, parse_math=False, **label.style,
         )  # fmt: skip
         renderer, page, around = _renderer(self.axes), self.axes.figure.bbox, drawn.get_bbox_patch()

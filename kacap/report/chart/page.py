@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -132,7 +133,8 @@ class Page:
         height = TOP + texts + pictures + LINE * (len(notes) + len(foot) - 1) + FOOT
         dots = look.width / look.inches
         height = round(height * dots) / dots
-        with styled():
+        with styled(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph", UserWarning)  # words in a script that no font here has
             figure = Chart(figsize=(look.inches, height), dpi=dots, facecolor=look.theme.paper)
             cursor = _Cursor(figure, look.theme, look.inches, height)
             for panel, (title, lines) in zip(self.panels, headings, strict=True):

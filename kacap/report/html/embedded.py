@@ -2,7 +2,7 @@
 
 For each probe four unsigned numbers of seven bits a byte, the lowest first (LEB128): microseconds since the probe
 before (of the first: since ``start_ns``), the difference of its frame's number (zigzag), microseconds to the reply and
-one, 0 for none, and what is known of the silence before it: 0 none, for it follows another of its run; 1 not known; else
+one, 0 for none, and what is known of the silence before it: 0 none, it follows another of its run; 1 not known; else
 microseconds since the peer was last heard, and two.
 """
 
