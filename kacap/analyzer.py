@@ -208,7 +208,14 @@ class Analyzer:
         facts = None if seen is None else ConnectionFacts(made, *seen)
         is_open = not state & (A_FIN | B_FIN | WAS_RESET | FINISHED)
         judge_connection(made, self.expect(made), self.tracker.now_ns if is_open and not made.probers else None)
-        conclude(made, ended, facts, self.tracker.now_ns)
+        conclude(made, ended, facts, self._watched_until(made, state))
+
+    def _watched_until(self, made: Connection, state: int) -> int:
+        """Return until when a connection was watched if neither FIN nor RST ended it, nanoseconds.
+
+        One whose addresses and ports another connection uses ended unseen after its last segment.
+        """
+        return made.last_ns if state & FINISHED else self.tracker.now_ns
 
     def _find(self, connections: Connections) -> None:
         """Look for findings, on each connection that may hold one and over the capture."""
@@ -302,7 +309,7 @@ class Analyzer:
         """Judge a connection without probes; it was watched until ``now_ns`` if it stayed open."""
         is_open = not row["state"] & (A_FIN | B_FIN | WAS_RESET | FINISHED)
         judge_connection(facts.connection, self.expect(facts.connection), now_ns if is_open else None)
-        conclude(facts.connection, ended, facts, self.tracker.now_ns)
+        conclude(facts.connection, ended, facts, self._watched_until(facts.connection, int(row["state"])))
 
     def _count_unprobed(self, rows: NDArray[np.void]) -> None:
         """Add connections without probes to their summary."""
