@@ -165,6 +165,20 @@ class Analyzer:
         heard[known] = self.tracker.sides["heard_ns"][2 * slot[known] + probers["side"][known]]
         return heard
 
+    def ends_of(self, watched: list[int]) -> NDArray[np.void]:
+        """Return how connections, by their rows of WATCHED, have ended by now, as rows of ENDED.
+
+        One that is no longer held ended before, and reads as open.
+        """
+        rows = self.tracker.rest()
+        slots = np.flatnonzero(np.isin(rows["watched"], watched))
+        found, seen = np.zeros(len(watched), ENDED), self.observations.of(slots)
+        screen(seen, MANY_NS)
+        place_of = {number: place for place, number in enumerate(rows["watched"][slots].tolist())}
+        known = [place for place, number in enumerate(watched) if number in place_of]
+        found[known] = ends(seen)[[place_of[watched[place]] for place in known]]
+        return found
+
     def finish(self) -> Analysis:
         """The source has ended: close everything and return the analysis (its ``capture`` names no files yet)."""
         rest, now_ns = self.tracker.rest(), self.tracker.now_ns

@@ -249,6 +249,11 @@ class Connection:
     _verdict: Verdict | Callable[[], Verdict] | None = field(default=None, repr=False, compare=False)
 
     @property
+    def destination(self) -> Endpoint:
+        """The end that was connected to; where the SYN was not captured, the one with the smaller port."""
+        return self.b if self.began_in_capture or self.b.port <= self.a.port else self.a
+
+    @property
     def observed_ns(self) -> int:
         """For how long it was observed: until it closed, or until the capture ended."""
         return max(self.observed_until_ns, self.last_ns) - self.first_ns
