@@ -124,7 +124,7 @@ class Savefile:
     def _append(self, buffer: NDArray[np.uint8], frames: NDArray[np.void]) -> None:
         """Write frames of the one link type into the open file."""
         if bool((frames["link_type"] != self._link_type).any()):
-            raise UsageError(f"-w {self.path}: a pcap holds one link type, these are several: one kind of interface, or any")
+            raise UsageError(f"-w {self.path}: one link type fits a pcap: one kind of interface, or any")
         heads = np.empty((len(frames), 4), "<u4")
         heads[:, 0] = frames["time_ns"] // SECOND_NS
         heads[:, 1] = frames["time_ns"] % SECOND_NS // (1000 if self._micro else 1)

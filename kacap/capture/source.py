@@ -36,8 +36,9 @@ def open_captures(
 
     A file named twice is read once. ``filter`` is a BPF expression. ``follow`` waits for more at the end of the
     file that begins last, until ``stop()`` returns True. It ends after ``limit`` frames that the filter takes. With
-    ``convert`` tshark reads the formats that only it knows. Raises CaptureError when any of them cannot be opened or is not a capture, FilterError when libpcap
-    refuses the expression (for an interface of a pcapng: at its first frame).
+    ``convert`` tshark reads the formats that only it knows. Raises CaptureError when any of them cannot be opened
+    or is not a capture, FilterError when libpcap refuses the expression (for an interface of a pcapng: at its first
+    frame).
     """
     found = Captures(expand(paths), Filter(filter) if filter else None, follow, stop or never, convert)
     found.limit = limit

@@ -124,7 +124,6 @@ class Run:
     ) -> None:
         self.source, self.file, self.sockets, self.options = source, file, sockets, options
         self.out = options.out
-        self.live = LiveTracker(sockets.of_prober if sockets is not None else None)
         self.colored = colored(options.color, self.out)
         records = RecordWriter(self.out, source.files, flush=True)
         how = Options(
@@ -134,6 +133,7 @@ class Run:
             marks=False,
         )
         self.analyzer = Analyzer(how, sink=records.news if options.as_json else _ignore)
+        self.live = LiveTracker(sockets.of_prober if sockets is not None else None, self.analyzer.ends_of)
         self.screen = self._screen()
         self.lines = Lines(self.out, Clock(options.stamps), color=self.colored, brief=options.brief)
         self._started_ns: int | None = None

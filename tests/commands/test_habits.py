@@ -156,10 +156,10 @@ def test_a_tar_archive_is_named_as_such(cut_off, tmp_path, mode):
     assert done.stderr == f"kacap: {archive}: is a tar archive; unpack it first: tar xf {archive}\n"
 
 
-@pytest.mark.parametrize("words", [["--frames", "8-10"], ["--frame", "8,9-10"], ["frames", "8-10"], ["frame", "8,9,10"]])
+@pytest.mark.parametrize("words", ["--frames 8-10", "--frame 8,9-10", "frames 8-10", "frame 8,9,10"])
 def test_each_of_several_frames_is_explained(cut_off, words):
     singly = [run("explain", cut_off, "--frame", number).stdout for number in (8, 9, 10)]
-    assert run("explain", cut_off, *words).stdout == "\n".join(singly)
+    assert run("explain", cut_off, *words.split()).stdout == "\n".join(singly)
 
 
 @pytest.mark.parametrize("words", ["10-8", "0-3", "8-", "x", "1-9999", ""])
