@@ -44,7 +44,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what measures real time on real links in one worker: two of these at once on two cores wait for each other."""
+    """Keep what measures real time on real links in one worker: two at once on two cores wait for each other."""
     for item in items:
         if item.get_closest_marker("namespaces"):
             item.add_marker(pytest.mark.xdist_group("namespaces"))
