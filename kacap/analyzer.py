@@ -28,10 +28,11 @@ from kacap.findings.context import Context
 from kacap.findings.deaths import Deaths, summed
 from kacap.findings.observations import Observations, Observed
 from kacap.findings.presence import Heard
-from kacap.findings.screening import FEW_NS, MANY_NS, is_uneven, screen, worth_a_look
+from kacap.findings.screening import FEW_NS, MANY_NS, has_more, screen, worth_a_look
 from kacap.flows import A_FIN, B_FIN, FINISHED, NEVER, WAS_RESET
 from kacap.model import Connection, Endpoint, FrameRef, SegmentRecord
 from kacap.news import News, Sink
+from kacap.rows import numbered
 from kacap.timing.episodes import ANSWER_WAIT_NS
 from kacap.timing.estimate import Estimates, estimate
 from kacap.timing.expectations import Expectation, Expected
@@ -164,6 +165,20 @@ class Analyzer:
         heard[known] = self.tracker.sides["heard_ns"][2 * slot[known] + probers["side"][known]]
         return heard
 
+    def ends_of(self, watched: list[int]) -> NDArray[np.void]:
+        """Return how connections, by their rows of WATCHED, have ended by now, as rows of ENDED.
+
+        One that is no longer held ended before, and reads as open.
+        """
+        rows = self.tracker.rest()
+        slots = np.flatnonzero(np.isin(rows["watched"], watched))
+        found, seen = np.zeros(len(watched), ENDED), self.observations.of(slots)
+        screen(seen, MANY_NS)
+        place_of = {number: place for place, number in enumerate(rows["watched"][slots].tolist())}
+        known = [place for place, number in enumerate(watched) if number in place_of]
+        found[known] = ends(seen)[[place_of[watched[place]] for place in known]]
+        return found
+
     def finish(self) -> Analysis:
         """The source has ended: close everything and return the analysis (its ``capture`` names no files yet)."""
         rest, now_ns = self.tracker.rest(), self.tracker.now_ns
@@ -191,15 +206,13 @@ class Analyzer:
 
     def _estimate(self) -> Estimates:
         """Estimate the settings of every prober. The sockets of one kernel share its clock: a host is an address."""
-        probers, watched = self.gatherer.probers.filled, self.gatherer.watched.rows
-        ends, of_b = watched[probers["watched"]], probers["side"] == 1
-        address = np.column_stack([np.where(of_b, ends[f"b_{half}"], ends[f"a_{half}"]) for half in ("hi", "lo")])
-        hosts, host = np.unique(address, axis=0, return_inverse=True)
+        probers = self.gatherer.probers.filled
+        hosts, host = numbered(*Probing(self.gatherer).address(peer=False))
         estimates = estimate(
-            self.gatherer.histories.filled, self.gatherer.steps.filled, host.reshape(-1), probers["payload"],
+            self.gatherer.histories.filled, self.gatherer.steps.filled, host, probers["payload"],
             probers["path_ns"], self.system,
         )  # fmt: skip
-        self.analysis.clocks = {address_text(*hosts[i].tolist()): rates for i, rates in estimates.clocks.items()}
+        self.analysis.clocks = {address_text(*hosts[i]): rates for i, rates in estimates.clocks.items()}
         return estimates
 
     def _complete(self, made: Connection, state: int, ended: np.void) -> None:
@@ -208,16 +221,21 @@ class Analyzer:
         facts = None if seen is None else ConnectionFacts(made, *seen)
         is_open = not state & (A_FIN | B_FIN | WAS_RESET | FINISHED)
         judge_connection(made, self.expect(made), self.tracker.now_ns if is_open and not made.probers else None)
-        conclude(made, ended, facts, self.tracker.now_ns)
+        conclude(made, ended, facts, self._watched_until(made, state))
+
+    def _watched_until(self, made: Connection, state: int) -> int:
+        """Return until when a connection was watched if neither FIN nor RST ended it, nanoseconds.
+
+        One whose addresses and ports another connection uses ended unseen after its last segment.
+        """
+        return made.last_ns if state & FINISHED else self.tracker.now_ns
 
     def _find(self, connections: Connections) -> None:
         """Look for findings, on each connection that may hold one and over the capture."""
-        analysis, index_of = self.analysis, {int(number): i for i, number in enumerate(connections.rows["id"])}
-        all_facts = []
+        analysis, all_facts = self.analysis, []
         for rows, observed in self.looked_at:
-            for row, number in enumerate(rows["id"].tolist()):
-                at = index_of.get(number)  # else nobody probes, nobody should, and it has no record
-                made = connections[at] if at is not None else connection(rows[row])
+            for row, at in enumerate(connections.places(rows["id"])):
+                made = connections[at] if at >= 0 else connection(rows[row])  # else it has no record
                 all_facts.append(ConnectionFacts(made, observed, row))
         all_facts.sort(key=lambda facts: facts.connection.connection)
         context = Context(
@@ -292,7 +310,7 @@ class Analyzer:
         self.heard.take(rows, seen.rows)
         self.deaths.take_rows(rows, survived)
         wanted = telling | self.expects | (probers.any(axis=1) & worth_a_look(rows, seen.rows))
-        wanted |= is_uneven(table[probers]).any(axis=1)
+        wanted |= has_more(table)[probers].any(axis=1)
         chosen, found = np.flatnonzero(wanted), ends(seen)
         if len(chosen):
             self.looked_at.append((rows[chosen], seen.picked(chosen)))
@@ -302,7 +320,7 @@ class Analyzer:
         """Judge a connection without probes; it was watched until ``now_ns`` if it stayed open."""
         is_open = not row["state"] & (A_FIN | B_FIN | WAS_RESET | FINISHED)
         judge_connection(facts.connection, self.expect(facts.connection), now_ns if is_open else None)
-        conclude(facts.connection, ended, facts, self.tracker.now_ns)
+        conclude(facts.connection, ended, facts, self._watched_until(facts.connection, int(row["state"])))
 
     def _count_unprobed(self, rows: NDArray[np.void]) -> None:
         """Add connections without probes to their summary."""

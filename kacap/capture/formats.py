@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from kacap.capture.blocks import BLOCK_BYTES, Stream, StreamDamage, Window
+from kacap.capture.blocks import BLOCK_BYTES, Spares, Stream, StreamDamage, Window
 from kacap.capture.compressed import GZIP_MAGIC, ZSTD_MAGIC, GzipStream, ZstdStream
 from kacap.capture.pcap import MAGICS, PcapReader
 from kacap.capture.pcapng import SECTION_MAGIC, PcapngReader
@@ -39,35 +39,39 @@ def open_reader(
     size: int = BLOCK_BYTES,
     stream: Stream | None = None,
     convert: bool = True,
+    spares: Spares | None = None,
 ) -> RecordReader:
     """Open the capture called ``name`` (``-``: standard input), number ``index``, with buffers of ``size`` bytes.
 
-    ``stream`` is where its bytes come from if not from there. With ``convert`` tshark reads the formats that only it
-    knows, of a file, which it opens itself. Raises CaptureError where nothing of it can be read.
+    ``stream`` is where its bytes come from if not from there, ``spares`` where buffers come from and go to. With
+    ``convert`` tshark reads the formats that only it knows, of a file, which it opens itself. Raises CaptureError where
+    nothing of it can be read.
     """
     convert = convert and stream is None and os.path.isfile(name)  # noqa: PTH113 (Path.is_file raises for some names)
     stream = stream or open_stream(name, follow, stop)
     try:
-        return _recognise(stream, name, index, size, follow, convert)
+        return _recognise(stream, name, index, (size, spares), follow, convert)
     except BaseException:
         stream.close()
         raise
 
 
-def _recognise(stream: Stream, name: str, index: int, size: int, follow: bool, convert: bool) -> RecordReader:
-    """Return the reader that the first bytes of ``stream`` ask for."""
+def _recognise(
+    stream: Stream, name: str, index: int, room: tuple[int, Spares | None], follow: bool, convert: bool
+) -> RecordReader:
+    """Return the reader that the first bytes of ``stream`` ask for; ``room``: size and origin of its buffer."""
     head = _read_head(stream, name, 6)
     if head.startswith((GZIP_MAGIC, ZSTD_MAGIC)):
         stream = GzipStream(stream, head) if head.startswith(GZIP_MAGIC) else ZstdStream(stream, head)
         head = _read_head(stream, name, 6)
     reader: RecordReader
     if head[:4] in PCAP_MAGICS:
-        reader = PcapReader(Window(stream, head, size), name, index)
+        reader = PcapReader(Window(stream, head, *room), name, index)
     elif head[:4] == SECTION_MAGIC:
-        reader = PcapngReader(Window(stream, head, size), name, index)
+        reader = PcapngReader(Window(stream, head, *room), name, index)
     elif (converted := _converted(name, head, convert and not follow)) is not None:
         stream.close()
-        reader = PcapngReader(Window(converted, b"", size), name, index)
+        reader = PcapngReader(Window(converted, b"", *room), name, index)
     else:
         raise CaptureError(f"{name}: {_what_else(head)}")
     reader.growing = follow

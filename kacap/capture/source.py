@@ -5,19 +5,20 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kacap.capture.blocks import Spares
+from kacap.capture.breaks import Span, breaks_between
 from kacap.capture.drops import shortened, total
 from kacap.capture.filters import Filter
 from kacap.capture.formats import never, open_reader
 from kacap.capture.frames import FrameBatch
-from kacap.capture.merge import Waiting, merge
+from kacap.capture.merge import Extent, Waiting, merge
 from kacap.capture.records import RecordReader
 from kacap.errors import CaptureError, Damage
-from kacap.model import Drop
+from kacap.model import Break, Drop
 
 PEEK_BYTES = 1 << 16
 EARLIEST = int(np.iinfo(np.int64).min)
@@ -43,17 +44,26 @@ def open_captures(
 
 def expand(paths: Sequence[str]) -> list[str]:
     """Return the files that ``paths`` name, each once: a pattern is expanded when no file has that very name."""
-    files: dict[str, str] = {}
+    files: dict[object, str] = {}
     for path in paths:
         literal = path == "-" or os.path.exists(path)  # noqa: PTH110 (Path.exists raises where access is denied)
         names = [path] if literal else sorted(glob.glob(path, recursive=True)) if glob.has_magic(path) else [path]  # noqa: PTH207
         if not names:
             raise CaptureError(f"{path}: no file matches this pattern; check the path")
         for name in names:
-            files.setdefault(name if name == "-" else os.path.realpath(name), name)
+            files.setdefault(_identity(name), name)
     if not files:
         raise CaptureError("no capture named; name a pcap or pcapng file, or - for standard input")
     return list(files.values())
+
+
+def _identity(name: str) -> object:
+    """Return what two names of one file have in common."""
+    try:
+        found = os.stat(name)  # noqa: PTH116 (a Path takes longer)
+    except (OSError, ValueError):
+        return name
+    return name if name == "-" else (found.st_dev, found.st_ino)
 
 
 class Captures:
@@ -67,6 +77,8 @@ class Captures:
         self._filter, self._follow, self._stop, self._convert = filter, follow, stop, convert
         self._late_damages: list[Damage] = []
         self._readers: dict[int, RecordReader] = {}
+        self._spans: dict[int, Extent] = {}
+        self._spares: Spares = []
         try:
             self._waiting = [self._once(0, follow)] if len(files) == 1 else self._peek()
             for link_type in self.link_types:
@@ -79,7 +91,7 @@ class Captures:
     def __iter__(self) -> Iterator[FrameBatch]:
         """Yield batches of at least one frame; a batch's buffer is valid until the next is asked for."""
         try:
-            for batch in merge(self._waiting):
+            for batch in merge(self._waiting, self._spans if len(self.files) > 1 else None):
                 kept = self._sieve(batch)
                 if len(kept.frames):
                     yield kept
@@ -101,6 +113,14 @@ class Captures:
         """Where files stopped making sense, in the order of the files."""
         damages = [damage for reader in self._readers.values() for damage in reader.damages]
         return sorted([*damages, *self._late_damages], key=lambda damage: self.files.index(damage.file))
+
+    @property
+    def breaks(self) -> list[Break]:
+        """Where the files do not follow on one another, as far as they have been read."""
+        return breaks_between([
+            Span(self.files[index], extent.first_ns, extent.last_ns, extent.silence_ns)
+            for index, extent in sorted(self._spans.items())
+        ])
 
     @property
     def notes(self) -> list[str]:
@@ -142,8 +162,9 @@ class Captures:
 
     def _peek(self) -> list[Waiting]:
         """Look at the first frame of each file for the order; pipes come first."""
-        files = [index for index, name in enumerate(self.files) if name != "-" and Path(name).is_file()]
-        waiting = [self._once(index, False) for index in range(len(self.files)) if index not in files]
+        regular = [name != "-" and os.path.isfile(name) for name in self.files]  # noqa: PTH113 (a Path takes longer)
+        files = [index for index, is_file in enumerate(regular) if is_file]
+        waiting = [self._once(index, False) for index, is_file in enumerate(regular) if not is_file]
         first_ns = {index: self._first_ns(index) for index in files}
         last = max(files, key=lambda index: (first_ns[index], index), default=None)
         return waiting + [Waiting(first_ns[i], i, self._opener(i, self._follow and i == last)) for i in files]
@@ -152,7 +173,8 @@ class Captures:
         """Return the time of the file's first frame; a time before all others if it has no frame."""
         reader = self._open(index, False, PEEK_BYTES)
         try:
-            return next((int(batch.frames["time_ns"][0]) for batch in reader.batches()), EARLIEST)
+            first_ns = reader.first_ns()
+            return EARLIEST if first_ns is None else first_ns
         finally:
             reader.close()
 
@@ -171,6 +193,7 @@ class Captures:
 
     def _open(self, index: int, follow: bool, size: int | None = None) -> RecordReader:
         """Open one file and remember its reader."""
-        options: dict[str, Any] = {"convert": self._convert} | ({} if size is None else {"size": size})
+        options: dict[str, Any] = {"spares": self._spares} if size is None else {"size": size}
+        options["convert"] = self._convert
         self._readers[index] = open_reader(self.files[index], index, follow=follow, stop=self._stop, **options)
         return self._readers[index]

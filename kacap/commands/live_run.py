@@ -119,7 +119,6 @@ class Run:
     def __init__(self, source: LiveSource, file: Savefile | None, sockets: Sockets | None, options: Options) -> None:
         self.source, self.file, self.sockets, self.options = source, file, sockets, options
         self.out: TextIO = sys.stderr if options["savefile"] == "-" else sys.stdout
-        self.live = LiveTracker(sockets.of_prober if sockets is not None else None)
         self.colored = colored(options["color"], self.out)
         records = RecordWriter(self.out, source.files, flush=True)
         self.analyzer = Analyzer(
@@ -128,6 +127,7 @@ class Run:
             segments=options["segments"] if options["as_json"] else "events",
             expect=sockets.of_connection if sockets is not None else None,
         )
+        self.live = LiveTracker(sockets.of_prober if sockets is not None else None, self.analyzer.ends_of)
         self.screen = self._screen()
         self.lines = Lines(self.out, Clock(options["stamps"]), color=self.colored, brief=options["brief"])
         self._started_ns: int | None = None

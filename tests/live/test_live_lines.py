@@ -36,13 +36,16 @@ class Follower:
 
     def __init__(self, expected=None, **options) -> None:
         self.news: list[News] = []
-        self.tracker = LiveTracker(expected)
+        self.events: list[LiveEvent] = []
         self.analyzer = Analyzer(**{"sink": self.news.append, "segments": "events", **options})
+        self.tracker = LiveTracker(expected, self.analyzer.ends_of)
 
     def feed(self, batch: FrameBatch, now_ns: int) -> list[LiveEvent]:
         """Return what is told of some frames, none perhaps, and of what is overdue by ``now_ns``."""
         news = self.analyzer.feed(batch)
-        return self.tracker.take(news, self.analyzer.advance(now_ns).tolist(), now_ns)
+        events = self.tracker.take(news, self.analyzer.advance(now_ns).tolist(), now_ns)
+        self.events += events
+        return [event for event in events if event.words]
 
     def wait(self, now_ns: int) -> list[LiveEvent]:
         """Return what is told when no frame comes until ``now_ns``."""
