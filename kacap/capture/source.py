@@ -31,15 +31,19 @@ def open_captures(
     follow: bool = False,
     stop: Callable[[], bool] | None = None,
     convert: bool = True,
+    limit: int | None = None,
 ) -> Captures:
     """Open the captures named by ``paths`` (files, patterns, ``-`` for standard input) as one capture.
 
     A file named twice is read once. ``filter`` is a BPF expression. ``follow`` waits for more at the end of the
-    file that begins last, until ``stop()`` returns True. With ``convert`` tshark reads the formats that only
-    it knows. Raises CaptureError when any of them cannot be opened or is not a capture, FilterError when libpcap
-    refuses the expression (for an interface of a pcapng: at its first frame).
+    file that begins last, until ``stop()`` returns True. It ends after ``limit`` frames that the filter takes. With
+    ``convert`` tshark reads the formats that only it knows. Raises CaptureError when any of them cannot be opened
+    or is not a capture, FilterError when libpcap refuses the expression (for an interface of a pcapng: at its first
+    frame).
     """
-    return Captures(expand(paths), Filter(filter) if filter else None, follow, stop or never, convert)
+    found = Captures(expand(paths), Filter(filter) if filter else None, follow, stop or never, convert)
+    found.limit = limit
+    return found
 
 
 def expand(paths: Sequence[str]) -> list[str]:
@@ -74,6 +78,7 @@ class Captures:
         self.files = files
         self.frames = 0  # handed out or filtered out so far
         self.filtered_out = 0
+        self.limit: int | None = None  # so many frames are handed out; None: all
         self._filter, self._follow, self._stop, self._convert = filter, follow, stop, convert
         self._late_damages: list[Damage] = []
         self._readers: dict[int, RecordReader] = {}
@@ -95,6 +100,8 @@ class Captures:
                 kept = self._sieve(batch)
                 if len(kept.frames):
                     yield kept
+                if self._left == 0:
+                    return
         finally:
             self.close()
 
@@ -146,13 +153,19 @@ class Captures:
         """When frames were lost, as far as the files say."""
         return shortened(drop for reader in self._readers.values() for drop in reader.drops)
 
+    @property
+    def _left(self) -> int | None:
+        """How many frames may still be handed out; None: any number."""
+        return None if self.limit is None else self.limit - (self.frames - self.filtered_out)
+
     def _sieve(self, batch: FrameBatch) -> FrameBatch:
-        """Count the frames and leave out those that the filter rejects."""
-        self.frames += len(batch.frames)
-        if self._filter is None:
-            return batch
-        kept = batch.frames[self._filter.matches(batch)]
-        self.filtered_out += len(batch.frames) - len(kept)
+        """Count the frames; leave out those that the filter rejects, and those after the last that may be taken."""
+        taken = np.ones(len(batch.frames), np.bool_) if self._filter is None else self._filter.matches(batch)
+        at = np.flatnonzero(taken)
+        seen = len(taken) if self._left is None or len(at) < self._left else int(at[self._left - 1]) + 1
+        kept = batch.frames[:seen][taken[:seen]] if seen < len(taken) or len(at) < seen else batch.frames
+        self.frames += seen
+        self.filtered_out += seen - len(kept)
         return FrameBatch(batch.buffer, kept)
 
     def _once(self, index: int, follow: bool) -> Waiting:

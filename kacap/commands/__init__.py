@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from kacap.commands import interrupts
 from kacap.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, KacapError
@@ -39,6 +40,7 @@ COMMANDS = {
     "annotate": ("kacap.commands.annotate:annotate", "Write a capture again, its frames of evidence commented."),
     "doctor": ("kacap.commands.doctor:doctor", "Say what works on this machine, what does not, and what fixes it."),
     "lab": ("kacap.commands.lab:lab", "Make real keepalive traffic on demand, and record it."),
+    "completion": ("kacap.commands.completion:completion", "Print the completion script for bash, zsh or fish."),
 }
 
 
@@ -62,6 +64,24 @@ class Program(click.Group):
         module, attribute = COMMANDS[cmd_name][0].split(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the first word names, and the words for it; a capture's name is read."""
+        if args and args[0] not in COMMANDS:
+            from kacap.commands.sources import files_named
+
+            if files_named(args[0]):
+                return "read", self.get_command(ctx, "read"), args
+            if not args[0].startswith("-") and ("." in args[0] or os.sep in args[0]):
+                raise KacapError(f"{args[0]}: no such file, and no command of kacap's (kacap --help lists them)")
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the commands, and files: a capture's name alone is read."""
+        found = super().shell_complete(ctx, incomplete)
+        return found if incomplete.startswith("-") else [*found, CompletionItem(incomplete, type="file")]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the table of commands without loading any of them."""
@@ -194,4 +214,7 @@ def program() -> NoReturn:
     help="Show the version, and the parts found on this machine.",
 )  # fmt: skip
 def main() -> None:
-    """See every TCP keepalive probe, who sent it, whether it was answered, and how it ended."""
+    """See every TCP keepalive probe, who sent it, whether it was answered, and how it ended.
+
+    With the name of a capture in place of a command, kacap reads it: kacap incident.pcap.
+    """
