@@ -78,8 +78,7 @@ class TimeAxis:
         least = self.to_scale_ns // MOST_TICKS
         for step in (*(s for s in _STEPS if s >= least), _STEPS[-1]):
             size, words = next(row[1:] for row in _UNITS if step % row[0] == 0)
-            times = range(-(-(self.first_ns - origin_ns) // step) * step, self.last_ns - origin_ns + 1, step)
-            drawn = [time for time in times if self._drawn(time + origin_ns)]
+            drawn = self._multiples(step, origin_ns)
             xs = [float(self.x(time + origin_ns)) for time in drawn]
             labels = _with_clock(drawn, step, origin_ns) if in_hours else [f"{time / size:.10g}" for time in drawn]
             kept = self._apart(xs, labels, inches)
@@ -104,9 +103,16 @@ class TimeAxis:
                 taken = xs[n] * scale + half
         return kept
 
-    def _drawn(self, time_ns: int) -> bool:
-        """Return whether a time lies on a piece drawn to scale."""
-        return not any(start < time_ns < end for start, end in self.breaks)
+    def _multiples(self, step_ns: int, origin_ns: int) -> list[int]:
+        """Return the multiples of ``step_ns`` since ``origin_ns`` on pieces drawn to scale; a break is not walked."""
+        starts = [self.first_ns, *(end for _, end in self.breaks)]
+        ends = [*(start for start, _ in self.breaks), self.last_ns]
+        found = {
+            time_ns
+            for start, end in zip(starts, ends, strict=True)
+            for time_ns in range(-(-(start - origin_ns) // step_ns) * step_ns, end - origin_ns + 1, step_ns)
+        }
+        return sorted(found)
 
 
 def span_ticks(low_ns: int, top_ns: int) -> tuple[list[float], list[str]]:

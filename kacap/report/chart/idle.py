@@ -84,7 +84,8 @@ class Silences:
         self.rows = rows
         self.brackets = {str(one.destination): one for one in brackets}
         values = np.concatenate([found["silence_ns"] for _, found in rows])
-        self.low, self.high = int(values.min()) * 10 // 16, int(values.max()) * 16 // 10
+        self.low = max(1, int(values.min()) * 10 // 16)
+        self.high = max(2 * self.low, int(values.max()) * 16 // 10)  # nanoseconds have no smaller part
         self.height = len(rows) * ROW + 0.1
         self.left = min(2.6, max(len(name) for name, _ in rows) * 0.0655 + 0.25)
 
