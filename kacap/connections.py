@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,14 @@ class Connections(Sequence[Connection]):
         if index not in self._made:
             self._made[index] = self._make(index)
         return self._made[index]
+
+    def places(self, numbers: NDArray[np.integer[Any]]) -> list[int]:
+        """Return where connections with these serial numbers are, -1: not here."""
+        own = self.rows["id"]
+        places = np.searchsorted(own, numbers)
+        here = np.append(own, 0)[places] == numbers
+        found: list[int] = np.where(here, places, -1).tolist()
+        return found
 
     def __repr__(self) -> str:
         """Return them as a list is written."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 
 class FrameRef(NamedTuple):
@@ -98,6 +98,25 @@ class Setting:
     assumes: list[str] = field(default_factory=list)
 
 
+class ProberRows(Protocol):
+    """The tables that hold what a prober sent; a prober is named by its row there."""
+
+    def episodes(self, prober: int) -> list[Episode]:
+        """Return its episodes, in order."""
+
+    def runs(self, prober: int) -> list[Episode]:
+        """Return those of them that are more than one probe answered."""
+
+    def last(self, prober: int) -> Episode:
+        """Return the last of them."""
+
+    def times_ns(self, prober: int) -> list[int]:
+        """Return when its probes were sent, in order."""
+
+    def end(self, prober: int, ending: str) -> None:
+        """Let its last episode have ended in another way."""
+
+
 @dataclass(slots=True)
 class Prober:
     """One side that probes: numbers, and the three settings of ``tcp(7)``."""
@@ -125,54 +144,56 @@ class Prober:
     row: int = 0  # of the tables that it is a view of
     frames: tuple[FrameRef, FrameRef] | None = None  # of its first and its last probe
     lone: int = 0  # episodes that are one probe answered
-    _end: Callable[[str], None] | None = field(default=None, repr=False, compare=False)
-    _times: Callable[[], list[int]] | None = field(default=None, repr=False, compare=False)
-    _episodes: list[Episode] | Callable[[], list[Episode]] = field(default_factory=list, repr=False, compare=False)
-    _runs: list[Episode] | Callable[[], list[Episode]] | None = field(default=None, repr=False, compare=False)
+    _rows: ProberRows | None = field(default=None, repr=False, compare=False)
+    _episodes: list[Episode] | None = field(default=None, repr=False, compare=False)
+    _runs: list[Episode] | None = field(default=None, repr=False, compare=False)
+    _last: Episode | None = field(default=None, repr=False, compare=False)
 
     @property
     def episodes(self) -> list[Episode]:
         """Its episodes in order, made when they are first asked for."""
-        if callable(self._episodes):
-            self._episodes = self._episodes()
+        if self._episodes is None:
+            self._episodes = [] if self._rows is None else self._rows.episodes(self.row)
         return self._episodes
 
     @episodes.setter
     def episodes(self, episodes: list[Episode]) -> None:
         """Give it these episodes."""
-        self._episodes, self._runs = episodes, None
+        self._episodes, self._runs, self._rows = episodes, None, None
 
     @property
     def runs(self) -> list[Episode]:
         """Its episodes that are more than one probe answered, in order: few, where most probes are."""
-        if self._runs is None:
+        if self._runs is None and self._rows is not None:
+            self._runs = self._rows.runs(self.row)
+        elif self._runs is None:
             self._runs = [e for e in self.episodes if len(e.probes) > 1 or e.ending != "answered"]
-        elif callable(self._runs):
-            self._runs = self._runs()
         return self._runs
 
     @property
     def times_ns(self) -> list[int]:
         """When its probes were sent, in order."""
-        if self._times is not None:
-            return self._times()
+        if self._rows is not None:
+            return self._rows.times_ns(self.row)
         return [probe.time_ns for episode in self.episodes for probe in episode.probes]
 
     @property
     def last(self) -> Episode | None:
         """Its last episode."""
-        if callable(self._episodes) and self.ending != "answered":
-            return self.runs[-1]
-        return self.episodes[-1] if self.episodes else None
+        if self._rows is None:
+            return self.episodes[-1] if self.episodes else None
+        if self._last is None:
+            self._last = self._rows.last(self.row)
+        return self._last
 
     def end(self, ending: str) -> None:
         """Let it, and its last episode, have ended in another way than the rows say."""
         self.ending = ending
-        if self._end is not None:
-            self._end(ending)
-        for made in (self._episodes, self._runs):
-            if isinstance(made, list) and made:
-                made[-1].ending = ending
+        if self._rows is not None:
+            self._rows.end(self.row, ending)
+        for made in (*(self._episodes or [])[-1:], *(self._runs or [])[-1:], self._last):
+            if made is not None:
+                made.ending = ending
 
     @property
     def steady(self) -> bool:
@@ -226,6 +247,11 @@ class Connection:
     observed_until_ns: int = 0
     ended: Ended = field(default_factory=Ended)
     _verdict: Verdict | Callable[[], Verdict] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def destination(self) -> Endpoint:
+        """The end that was connected to; where the SYN was not captured, the one with the smaller port."""
+        return self.b if self.began_in_capture or self.b.port <= self.a.port else self.a
 
     @property
     def observed_ns(self) -> int:
@@ -282,11 +308,27 @@ class Drop(NamedTuple):
     interface: str | None = None
 
 
+class Break(NamedTuple):
+    """Two files of a capture, ``before`` and ``after``, that do not follow on one another.
+
+    ``what`` is ``overlap`` (both hold frames of the span), ``gap`` (no frame for longer than within any file) or
+    ``missing`` (``files`` between the two are not there, by their numbers).
+    """
+
+    what: str
+    since_ns: int
+    until_ns: int
+    before: str
+    after: str
+    files: int
+
+
 @dataclass(slots=True)
 class CaptureSummary:
     """How much of the capture was understood; ``skipped`` maps a reason to a count of frames.
 
-    ``drops`` are the spans in which frames were lost, in order, as far as the source tells when that was.
+    ``drops`` are the spans in which frames were lost, in order, as far as the source tells when that was; ``breaks``
+    are where its files do not follow on one another.
     """
 
     files: list[str] = field(default_factory=list)
@@ -299,6 +341,12 @@ class CaptureSummary:
     first_ns: int | None = None
     last_ns: int | None = None
     drops: list[Drop] = field(default_factory=list)
+    breaks: list[Break] = field(default_factory=list)
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether frames are known to be lacking: lost while capturing, or in a file that is not there."""
+        return self.dropped > 0 or any(each.what == "missing" for each in self.breaks)
 
     @property
     def dropped(self) -> int:

@@ -6,6 +6,7 @@ An untouched page of such a table takes no memory, so that room for later rows c
 from __future__ import annotations
 
 import mmap
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,36 @@ def chain(previous: NDArray[np.int32], last: int, number: int) -> NDArray[np.int
     found = np.zeros(number, np.int64)
     _follow(previous, np.int64(last), found)
     return found
+
+
+@entry
+def _group(groups: Row, ends: Row, order: Row) -> None:
+    """Write the positions of each group's members behind one another; ``ends`` begins as where each group begins."""
+    for i in range(len(groups)):
+        group = groups[i]
+        order[ends[group]] = i
+        ends[group] += 1
+
+
+def by_group(groups: NDArray[np.integer[Any]], number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return an order that puts members of the same group (from 0, below ``number``) together, as they come.
+
+    With it come the bounds of each group in that order, one more than there are groups.
+    """
+    groups = groups.astype(np.int64)
+    bounds = np.zeros(number + 1, np.int64)
+    np.cumsum(np.bincount(groups, minlength=number), out=bounds[1:])
+    order = np.empty(len(groups), np.int64)
+    _group(groups, bounds[:-1].copy(), order)
+    return order, bounds
+
+
+def numbered(hi: NDArray[np.uint64], lo: NDArray[np.uint64]) -> tuple[list[tuple[int, int]], NDArray[np.int64]]:
+    """Return the distinct addresses (halves) in order, and the number of each one given among them, from 0."""
+    highs, of_high = np.unique(hi, return_inverse=True)
+    lows, of_low = np.unique(lo, return_inverse=True)
+    found, number = np.unique(of_high.astype(np.int64) * len(lows) + of_low, return_inverse=True)
+    return list(zip(highs[found // len(lows)].tolist(), lows[found % len(lows)].tolist(), strict=True)), number
 
 
 def _zeros(size: int) -> mmap.mmap:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import islice, pairwise
 from typing import Any
 
@@ -82,6 +81,10 @@ class Views:
         previous = self.gatherer.episodes.rows["previous"]
         return self._made(prober, chain(previous, int(row["last_episode"]), int(row["episodes"])))
 
+    def last(self, prober: int) -> Episode:
+        """Return the last episode of a prober."""
+        return self._made(prober, self.gatherer.probers.rows["last_episode"][[prober]])[0]
+
     def runs(self, prober: int) -> list[Episode]:
         """Return the episodes of a prober that are more than one probe answered, in order."""
         previous, found = self.gatherer.episodes.rows["previous_run"], []
@@ -102,10 +105,8 @@ class Views:
             reply_after_ns=(int(row["reply_least_ns"]), int(row["reply_most_ns"])) if row["replies"] else None,
             gaps_ns=(int(row["gap_least_ns"]), int(row["gap_most_ns"])) if row["probes"] > 1 else None,
             survived_ns=int(row["survived_ns"]), longest_run=int(row["longest_run"]), unheard=int(row["unheard"]),
-            connection=connection, row=number, _episodes=partial(self.episodes, number),
-            _runs=partial(self.runs, number), _end=partial(self._end, number),
-            _times=partial(self._times, number),
-            frames=self._frames(row), lone=int(row["episodes"] - row["runs"]),
+            connection=connection, row=number, frames=self._frames(row), lone=int(row["episodes"] - row["runs"]),
+            _rows=self,
         )  # fmt: skip
 
     def gaps(self, probers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -124,7 +125,7 @@ class Views:
             later.append(np.diff([*times, *closed]))
         return first, np.concatenate(later)
 
-    def _times(self, number: int) -> list[int]:
+    def times_ns(self, number: int) -> list[int]:
         """Return when the probes of a prober were sent, in order."""
         row, probes = self.gatherer.probers.rows[number], self.gatherer.probes.rows
         rows = chain(probes["previous"], int(row["last_probe"]), int(row["rows"]))
@@ -137,7 +138,7 @@ class Views:
         first, last = (FrameRef(int(probe["file"]), int(probe["frame"])) for probe in found)
         return first, last
 
-    def _end(self, number: int, ending: str) -> None:
+    def end(self, number: int, ending: str) -> None:
         """Let a prober's last episode have ended in another way."""
         row = self.gatherer.probers.rows[number]
         row["ending"] = code = ENDINGS.index(Ending(ending))

@@ -119,6 +119,8 @@ PROBER = np.dtype([
     ("last_ns", "<i8"),
     ("gap_least_ns", "<i8"),
     ("gap_most_ns", "<i8"),
+    ("silence_least_ns", "<i8"),  # before a run; 0: before no run is it known
+    ("silence_most_ns", "<i8"),
     ("reply_least_ns", "<i8"),
     ("reply_most_ns", "<i8"),
     ("path_ns", "<i8"),  # from the capture point to it and back, by the handshake; 0: not seen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from kacap.addresses import address_halves
 from kacap.classify.kinds import ENDINGS, Ending, Grade
 from kacap.classify.tables import Outcome
+from kacap.rows import by_group, numbered
 from kacap.timing.gathering import Gatherer
 
 _ANSWERED, _AMBIGUOUS = ENDINGS.index(Ending.ANSWERED), int(Grade.AMBIGUOUS)
@@ -22,10 +24,12 @@ class Probing:
         self.gatherer = gatherer
         self.probers = gatherer.probers.filled
 
-    def address(self, *, peer: bool) -> NDArray[np.uint64]:
-        """Return the address of each prober, or of its peer: its two halves, shape (probers, 2)."""
-        ends, of_b = self.gatherer.watched.rows[self.probers["watched"]], (self.probers["side"] == 1) != peer
-        return np.column_stack([np.where(of_b, ends[f"b_{half}"], ends[f"a_{half}"]) for half in ("hi", "lo")])
+    def address(self, *, peer: bool) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """Return the address of each prober, or of its peer: its two halves."""
+        watched, of_b = self.gatherer.watched.rows, (self.probers["side"] == 1) != peer
+        of = self.probers["watched"]
+        hi, lo = (np.where(of_b, watched[f"b_{half}"][of], watched[f"a_{half}"][of]) for half in ("hi", "lo"))
+        return hi, lo
 
     @property
     def missed(self) -> int:
@@ -46,24 +50,27 @@ class Probing:
 
     @cached_property
     def _replies(self) -> tuple[NDArray[np.int64], dict[tuple[int, int], tuple[int, int]]]:
-        """When probes were answered, by the address that answered and then by time, and the span of each address."""
+        """When probes were answered, by the address that answered, and the span of each address."""
         probes = self.gatherer.probes.filled
         answered = probes["reply_frame"] != 0
-        addresses, number = np.unique(self.address(peer=True), axis=0, return_inverse=True)
-        of = number.reshape(-1).astype(np.int32)[probes["prober"][answered]]
-        times = probes["time_ns"][answered] + probes["reply_after_ns"][answered]
-        order = np.lexsort((times, of))
-        times, of = times[order], of[order]
-        bounds = np.searchsorted(of, np.arange(len(addresses) + 1))
-        keys = map(tuple, addresses.tolist())
-        return times, dict(zip(keys, zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True), strict=True))
+        addresses, number = numbered(*self.address(peer=True))
+        order, bounds = by_group(number[probes["prober"][answered]], len(addresses))
+        times = (probes["time_ns"][answered] + probes["reply_after_ns"][answered])[order]
+        return times, dict(zip(addresses, pairwise(bounds.tolist()), strict=True))
+
+    @cached_property
+    def _replied(self) -> dict[str, NDArray[np.int64]]:
+        """When each address that was asked for answered probes, in order."""
+        return {}
 
     def replied_within(self, address: str, low_ns: int, high_ns: int) -> bool:
         """Return whether an address answered a probe, on any connection, within a span."""
-        times, spans = self._replies
-        start, end = spans.get(address_halves(address), (0, 0))
-        first = start + int(np.searchsorted(times[start:end], low_ns))
-        return first < end and int(times[first]) <= high_ns
+        if address not in self._replied:
+            times, spans = self._replies
+            self._replied[address] = np.sort(times[slice(*spans.get(address_halves(address), (0, 0)))])
+        own = self._replied[address]
+        first = int(np.searchsorted(own, low_ns))
+        return first < len(own) and int(own[first]) <= high_ns
 
     def pace_ns(self, limit_ns: int) -> NDArray[np.int64]:
         """Return how often each prober probes while it is answered, nanoseconds; 0: not shown, or not below a limit.
@@ -87,10 +94,8 @@ class Probing:
         """The times of probes that were answered at once, by prober, and where those of each begin."""
         episodes = self.gatherer.episodes.filled
         lone = (episodes["probes"] == 1) & (episodes["ending"] == _ANSWERED) & (episodes["prober"] > 0)
-        of, last = episodes["prober"][lone], episodes["last"][lone]
-        order = np.argsort(of, kind="stable")
-        times = self.gatherer.probes.rows["time_ns"][last[order]]
-        return times, np.searchsorted(of[order], np.arange(len(self.probers) + 1))
+        order, bounds = by_group(episodes["prober"][lone], len(self.probers))
+        return self.gatherer.probes.rows["time_ns"][episodes["last"][lone][order]], bounds
 
     def _median_ns(self, number: int) -> int:
         """Return the median time between a prober's probes that were answered at once; 0: misses outnumber them."""

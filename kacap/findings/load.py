@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from kacap.clock import SECOND_NS
 from kacap.findings.connection_facts import Claim
 from kacap.findings.context import Context
 from kacap.model import Drop, FrameRef
+from kacap.rows import by_group, numbered
 from kacap.timing.episodes import ANSWER_WAIT_NS
 from kacap.units import counted, duration, moment
 from kacap.views import Views
@@ -27,10 +29,11 @@ def too_many(context: Context) -> Iterator[Claim]:
     probing = context.probing
     pace = probing.pace_ns(FAST_NS)
     busy = np.flatnonzero(pace)
-    senders, of_sender = np.unique(probing.address(peer=False)[busy], axis=0, return_inverse=True)
+    senders, of_sender = numbered(*(half[busy] for half in probing.address(peer=False)))
+    order, bounds = by_group(of_sender, len(senders))
     found = []
-    for number, (hi, lo) in enumerate(senders.tolist()):
-        own = busy[of_sender.reshape(-1) == number]
+    for (hi, lo), (start, end) in zip(senders, pairwise(bounds.tolist()), strict=True):
+        own = busy[order[start:end]]
         if probing.probers["replies"][own].sum() >= FEWEST:
             found.append((float((3600 * SECOND_NS / pace[own]).sum()), address_text(hi, lo), own))
     views = Views(probing.gatherer)

@@ -9,10 +9,10 @@ from kacap.classify.kinds import Ending
 from kacap.findings.connection_facts import Claim, ConnectionFacts, closing_ns, episodes, frames_of
 from kacap.findings.context import Context
 from kacap.findings.idle import death_of, is_lively
+from kacap.findings.screening import RATE_LIMIT_NS
 from kacap.model import Episode, Probe, Prober
 from kacap.units import between, counted, duration
 
-RATE_LIMIT_NS = 500_000_000  # net.ipv4.tcp_invalid_ratelimit
 ALIKE = 3  # runs of one length: two may be chance
 SHOWN, MANY = 4, 16  # frames
 UNANSWERED = (Ending.GAVE_UP, Ending.OPEN, Ending.RESUMED, Ending.USER_TIMEOUT, Ending.RESET)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from kacap.classify.kinds import ENDINGS, Ending
 from kacap.clock import SECOND_NS
 from kacap.findings.observations import Observed
 from kacap.findings.observed import (
@@ -31,6 +32,8 @@ FAST_NS = np.int64(1_000_000)  # on shorter paths, who answers first says nothin
 # Messages closer together do not count as a heartbeat; if an idle is expected they may be closer.
 MANY_NS, FEW_NS = 5 * SECOND_NS, SECOND_NS
 UNEVEN, FEW_GAPS = 10, 5  # gaps of one timer differ by less than a tenth; fewer of them tell nothing
+RATE_LIMIT_NS = 500_000_000  # net.ipv4.tcp_invalid_ratelimit
+_HARMLESS = [ENDINGS.index(one) for one in (Ending.ANSWERED, Ending.RESUMED, Ending.CLOSED, Ending.OPEN)]
 SMALL_BYTES = 512  # what a heartbeat carries at most
 
 
@@ -165,9 +168,15 @@ def worth_a_look(connections: NDArray[np.void], observed: NDArray[np.void]) -> N
     return worth
 
 
-def is_uneven(probers: NDArray[np.void]) -> NDArray[np.bool_]:
-    """Return which probers (rows of PROBER) missed a reply, did not hear one, or probe at uneven gaps."""
-    missed = (probers["replies"] < probers["probes"]) | (probers["unheard"] > 0)
-    uneven = probers["gap_most_ns"] - probers["gap_least_ns"] > probers["gap_least_ns"] // UNEVEN
-    found: NDArray[np.bool_] = missed | ((probers["probes"] > FEW_GAPS) & uneven)
+def has_more(probers: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Return which probers (rows of PROBER) may show more than probes that are answered.
+
+    Two unanswered probes or one that ended it, replies that did not reach it, or silences of different lengths before
+    its probes. A single miss tells something only where it came right after an answered probe.
+    """
+    unanswered = probers["probes"] - probers["replies"]
+    ended = ~np.isin(probers["ending"], _HARMLESS) | (probers["gap_least_ns"] < RATE_LIMIT_NS)
+    uneven = probers["silence_most_ns"] - probers["silence_least_ns"] > probers["silence_least_ns"] // UNEVEN
+    found: NDArray[np.bool_] = (unanswered >= 2) | ((unanswered > 0) & ended) | (probers["unheard"] > 0)
+    found |= (probers["probes"] > FEW_GAPS) & uneven
     return found

@@ -35,9 +35,12 @@ _SENTENCES = {
 }
 
 
+_WORDS = [[word for bit, word in WORDS.items() if number & bit] for number in range(2 * max(Assumes))]
+
+
 def words_of(assumes: int) -> list[str]:
     """Return the words for what is assumed, in order of ``Assumes``."""
-    return [word for bit, word in WORDS.items() if assumes & bit]
+    return list(_WORDS[assumes])
 
 
 def sentence_of(words: Iterable[str]) -> str:

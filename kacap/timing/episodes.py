@@ -117,6 +117,9 @@ def _take_probe(middle: Row, event: Row) -> None:
         since_ns = NEVER if event.hints & HEARD_UNSEEN else event.heard_ns
         gap = event.time_ns - since_ns if since_ns != NEVER else np.int64(0)
         prober.run_first, prober.run_since_ns = row, since_ns
+        if since_ns != NEVER:
+            prober.silence_least_ns = min(prober.silence_least_ns, gap) if prober.silence_least_ns else gap
+            prober.silence_most_ns = max(prober.silence_most_ns, gap)
         prober.run_replies = prober.run_spoken = 0
         prober.run_ending, prober.run_ending_frame, prober.run_ending_ns = OPEN, 0, NEVER
         prober.run_unheard = 1 if event.hints & UNHEARD else 0

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.kernels import Row, entry
+from kacap.rows import by_group
 from kacap.timing.assumes import Assumes
 from kacap.timing.decide import BELOW, ESTIMATE, SHOWN, SettingReason, decide, fit_below, look
 from kacap.timing.history import FIRINGS_KEPT, STEP
@@ -49,8 +50,7 @@ def estimate(
     ``hosts`` tells whose sockets share a kernel, ``path_ns`` how long a segment takes from the capture to the prober
     and back (0: not known). ``system`` is one of ``systems.NAMES``; ``auto`` leaves open what the gaps leave open.
     """
-    order = np.argsort(steps["prober"], kind="stable")
-    firsts = np.searchsorted(steps["prober"][order], np.arange(len(histories) + 1))
+    order, firsts = by_group(steps["prober"], len(histories))
     rows = np.zeros(len(histories), ESTIMATE)
     with_bytes = np.array(possible(system), np.int64)[(payload_bytes > 0).astype(np.int64)]
     paths = np.where(path_ns > 0, path_ns * 1.5 + PATH_SLACK_NS, PATH_NS)
