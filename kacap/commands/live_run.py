@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from kacap.capture.live_stream import open_growing
 from kacap.capture.privileges import User, drop, is_privileged, may_write
 from kacap.capture.rotation import Rotation
 from kacap.capture.savefile import Savefile
+from kacap.commands.keyboard import Keyboard
 from kacap.commands.live import LiveOptions
 from kacap.commands.live_ready import compile_apart, warm_up
 from kacap.commands.live_sockets import Sockets
@@ -29,10 +31,10 @@ from kacap.options import Options
 from kacap.outputs import refuse_inputs
 from kacap.pipeline import conclude
 from kacap.report import text
-from kacap.report.live_events import LiveTracker, ProbingConnection
+from kacap.report.live_events import LiveEvent, LiveTracker, ProbingConnection
 from kacap.report.live_text import Clock, Lines
 from kacap.report.records import RecordWriter
-from kacap.report.screen import Screen
+from kacap.report.screen import Screen, rehearse
 
 ANSWERS_FOR_VERDICT = 3
 KEPT_EPISODES = 4096  # of each prober: the summary of a watch of weeks needs no more
@@ -49,6 +51,9 @@ def watch(user: User | None, sockets: Sockets | None, options: LiveOptions) -> i
         compile_apart()
     else:
         warm_up()
+    if options.top:
+        rehearse()
+        Keyboard.prepare()
     source = _open(options, user)
     file = _savefile(options, source, user)
     drop(user)
@@ -134,8 +139,10 @@ class Run:
         )
         self.analyzer = Analyzer(how, sink=records.news if options.as_json else _ignore)
         self.live = LiveTracker(sockets.of_prober if sockets is not None else None, self.analyzer.ends_of)
-        self.screen = self._screen()
-        self.lines = Lines(self.out, Clock(options.stamps), color=self.colored, brief=options.brief)
+        self.screen, self.keyboard = self._screen(), Keyboard()
+        self.lines = Lines(
+            self.out, Clock(options.stamps), color=self.colored, brief=options.brief, width=self._columns()
+        )
         self._started_ns: int | None = None
 
     def _screen(self) -> Screen | None:
@@ -143,13 +150,19 @@ class Run:
         wanted = self.options.top and self.out.isatty() and os.environ.get("TERM") != "dumb"
         return Screen(color=self.colored) if wanted else None
 
+    def _columns(self) -> int | None:
+        """Return how wide a terminal is that healthy probes share one line of; None: each has a line of its own."""
+        plain = not self.out.isatty() or os.environ.get("TERM") == "dumb" or self.options.verbose
+        return None if plain else shutil.get_terminal_size().columns
+
     def follow(self) -> None:
         """Feed what comes until the end."""
         try:
-            with self.screen or contextlib.nullcontext():
+            with self.screen or contextlib.nullcontext(), self.keyboard if self.screen else contextlib.nullcontext():
                 for batch in self.source:
                     self.step(batch)
         finally:
+            self.lines.end()
             if self.file is not None:
                 self.file.close()
 
@@ -165,19 +178,29 @@ class Run:
         if self.sockets is not None:
             self.sockets.look_ahead(len(batch.frames) > 0)
         events = self.live.take(news, self.analyzer.advance(source.now_ns).tolist(), source.now_ns)
-        if self.screen is not None and self.screen.is_due(source.now_ns):
-            self.live.update_heard(self.analyzer.heard_ns())
-            rows = [*self.live.rows.values(), *self.live.suspects]
-            self.screen.draw(rows, source.now_ns, self._foot())
+        rows = [*self.live.rows.values(), *self.live.suspects]
+        if self.screen is not None:
+            self._redraw(self.screen, events, rows)
         elif not self.options.as_json:
             self.lines.write(events)
+            if self.lines.is_due(source.now_ns):
+                self.live.update_heard(self.analyzer.heard_ns())
+                self.lines.wait(rows, source.now_ns)
         self.analyzer.forget()
         if self._over():
             source.stop()
 
-    def _foot(self) -> str:
-        """Return the screen's last line."""
-        return f"{', '.join(self.source.counters().lines())}; Ctrl-C ends with the summary"
+    def _redraw(self, screen: Screen, events: list[LiveEvent], rows: list[ProbingConnection]) -> None:
+        """Take what happened and the keys that were pressed, and draw the screen when it is time, or a key asks."""
+        screen.view.take(events)
+        keys = list(self.keyboard.keys())
+        for key in keys:
+            screen.view.press(key)
+        if screen.view.quit:
+            self.source.stop()
+        if keys or screen.is_due(self.source.now_ns):
+            self.live.update_heard(self.analyzer.heard_ns())
+            screen.draw(rows, self.source.now_ns, self.source.dropped or 0)
 
     def _over(self) -> bool:
         """Return whether one of the wished ends has come."""

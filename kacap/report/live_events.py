@@ -53,6 +53,8 @@ class Cause(StrEnum):
     RESET_BY_BOX = "reset_by_box"
 
 
+OUTCOMES = 64  # kept of each prober
+
 _OF_ENDING = {Ending.GAVE_UP: Cause.GAVE_UP, Ending.UNREACHABLE: Cause.UNREACHABLE}
 
 
@@ -97,6 +99,9 @@ class ProbingConnection:
     interval_gap_ns: int | None = None
     ending: str | None = None  # how the connection died, once it has
     expected: Expectation | None = None
+    died_ns: int | None = None
+    death: str = ""  # of what, in words
+    outcomes: list[bool] = field(default_factory=list)  # of its newest probes in order: whether each was answered
     reported_missed: set[int] = field(default_factory=set)  # probes of the run reported as missed, by their time
 
     @property
@@ -112,6 +117,24 @@ class ProbingConnection:
         if self.expected is not None and self.expected.interval is not None:
             return self.expected.interval * SECOND_NS
         return self.interval_gap_ns
+
+    def note_outcome(self, answered: bool, *, late: bool = False) -> None:
+        """Note what became of a probe; a ``late`` answer takes back that it was missed."""
+        if late and False in self.outcomes:
+            self.outcomes[len(self.outcomes) - 1 - self.outcomes[::-1].index(False)] = True
+        else:
+            self.outcomes.append(answered)
+            del self.outcomes[:-OUTCOMES]
+
+    def dies_ns(self) -> int | None:
+        """When it gives up if nothing comes: as long as a run is unanswered and its settings are known, else None.
+
+        After the last probe of the count one interval more is waited (tcp_keepalive_timer, net/ipv4/tcp_timer.c).
+        """
+        count = self.expected.count if self.expected is not None else None
+        if self.ending or not self.run or not self.missed or count is None or self.interval_ns is None:
+            return None
+        return self.probe_ns + max(count - self.run + 1, 1) * self.interval_ns
 
     def due_ns(self) -> int | None:
         """When the next probe is due if the peer stays silent; None: not known, or none will come."""
@@ -216,6 +239,7 @@ class LiveTracker:
         row.heard_ns, row.answer_after_ns = time_ns, after_ns
         words = f"{how} after {duration(max(after_ns, 0))}{' after all' if late else ''}"
         row.missed -= late
+        row.note_outcome(True, late=late)
         row.reported_missed.discard(int(probe["time_ns"]))
         words, mood = words + _next(row, time_ns), "doubt" if late else "good"
         self._tell(time_ns, (row.peer, row.prober), words, mood, What.ANSWERED, row, max(after_ns, 0))
@@ -245,7 +269,8 @@ class LiveTracker:
             row = next((self.rows[number] for number in numbers if number in self.rows), None)
             if row is None or row.ending or end["how"] == OPEN:
                 continue
-            row.ending, row.run = str(Ending.RESET), 0
+            row.ending, row.run, row.died_ns = str(Ending.RESET), 0, time_ns
+            row.death = _reset_by(row, by_box=by_box, gone=gone)
             event = self._tell(time_ns, (row.peer, row.prober), "", "", What.RESET, row)
             if by_box or gone:
                 event.what, event.cause = What.DEAD, Cause.RESET_BY_BOX if by_box else Cause.RESET_BY_PEER
@@ -263,6 +288,7 @@ class LiveTracker:
             return
         row.reported_missed.add(int(found["time_ns"]))
         row.missed, row.streak = row.missed + 1, 0
+        row.note_outcome(False)
         words = f"{self.word}: no answer for {duration(now_ns - int(found['time_ns']))}{_next(row, now_ns)}"
         words = "" if self._was_told(views, number, int(found["time_ns"])) else words
         self._tell(now_ns, (row.prober, row.peer), words, "bad", What.MISSING, row)
@@ -310,7 +336,7 @@ class LiveTracker:
     ) -> LiveEvent:  # fmt: skip
         """The connection is over because of, or during, its keepalives."""
         death = self._tell(time_ns, ends, words, "bad", What.DEAD, row)
-        row.ending, row.run = str(ending), 0
+        row.ending, row.run, row.died_ns, row.death = str(ending), 0, time_ns, words
         row.reported_missed.clear()
         return death
 
@@ -349,6 +375,13 @@ class LiveTracker:
             row.interval_gap_ns = int(found["run_gap_ns"])
             row.expected = self._expected(*ends) if self._expected is not None else None
             self.suspects.append(row)
+
+
+def _reset_by(row: ProbingConnection, *, by_box: bool, gone: bool) -> str:
+    """Return who reset a connection, in words."""
+    if by_box:
+        return f"RST by a box in the name of {row.peer}"
+    return f"RST from {row.peer}, which does not know it" if gone else "an application reset it (RST)"
 
 
 def _nth(run: int) -> str:
