@@ -336,7 +336,8 @@ class LiveTracker:
     ) -> LiveEvent:  # fmt: skip
         """The connection is over because of, or during, its keepalives."""
         death = self._tell(time_ns, ends, words, "bad", What.DEAD, row)
-        row.ending, row.run, row.died_ns, row.death = str(ending), 0, time_ns, words
+        row.ending, row.run, row.died_ns = str(ending), 0, time_ns
+        row.death = words.removeprefix(f"RST from {row.prober}: ").replace(f" from {row.peer}", "")
         row.reported_missed.clear()
         return death
 

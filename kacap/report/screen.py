@@ -216,7 +216,9 @@ class View:
         lines = [("  ".join(filter(None, about)), STYLES[state_of(row)] or "bold")]
         events = [event for event in self._events.get(_key(row), ()) if event.words]
         for event in [*reversed(events)][self.top : self.top + height - 1]:
-            lines.append((f"{time_of_day(event.time_ns)}  {event.source} > {event.destination}: {event.words}", ""))
+            way = ">" if event.source == row.prober else "<"
+            words = event.words.replace(f" from {event.source}:", ":").replace(f" from {event.source}", "")
+            lines.append((f"{time_of_day(event.time_ns)} {way} {words}", ""))
         return lines
 
 
