@@ -11,6 +11,7 @@ from kacap import analysis as data
 from kacap.analyzer import Analyzer
 from kacap.capture import open_captures
 from kacap.capture.tshark.engine import Engine, decoder
+from kacap.continuing import Continued
 from kacap.news import Sink, each
 from kacap.pipeline import conclude, run
 from kacap.timing.expectations import Expectation, Expected
@@ -75,6 +76,7 @@ def read(
     system: str = "auto",
     limits: tuple[Limit, ...] | None = None,
     engine: Engine = "auto",
+    state: str | None = None,
 ) -> Analysis:
     """Read one capture, possibly of several files, and return its analysis.
 
@@ -83,18 +85,23 @@ def read(
     of their own. ``marks`` keeps what a timeline draws. With ``follow`` a growing file is read until ``stop`` says so.
     ``expect`` (an ``Expectation``, or what returns one for a connection) is what idle, interval and count are judged
     by; ``system`` says whose timers to assume (``timing.systems.NAMES``); ``limits`` takes the place of the known idle
-    limits (``timing.limits``). Raises ``KacapError``; damage inside a capture does not raise, it is listed in
-    ``damages``.
+    limits (``timing.limits``). ``state`` names a file that this reading goes on from, if it is there, and that it
+    leaves for the next one: the result is that of one reading of everything. Raises ``KacapError``; damage inside a
+    capture does not raise, it is listed in ``damages``.
     """
     names = [paths] if isinstance(paths, str) else list(paths)
     decode = decoder(engine)
-    source = open_captures(names, filter=filter, follow=follow, stop=stop, convert=engine != "kacap")
     analyzer = Analyzer(
         sink=each(sink) if sink is not None else news, segments=segments, keep_all=keep_all, marks=marks,
         expect=expect, system=system, limits=LIMITS if limits is None else limits, decoder=decode,
     )  # fmt: skip
+    continued = None if state is None else Continued(state, {"filter": filter, "engine": engine})
+    earlier = None if continued is None else continued.begin(analyzer)
+    source = open_captures(names, filter=filter, follow=follow, stop=stop, convert=engine != "kacap", earlier=earlier)
     try:
-        run(source, analyzer)
+        run(source if continued is None else continued.follow(source), analyzer)
+        if continued is not None:
+            continued.end(analyzer, source, names)
     finally:
         source.close()
         decode.close()

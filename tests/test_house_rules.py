@@ -33,10 +33,10 @@ LAYERS = (
     ("timing",),
     ("views", "news", "connections"),
     ("findings", "facts"),
-    ("analyzer", "pipeline"),
+    ("analyzer", "pipeline", "resuming", "state_checks"),
     ("",),  # kacap itself: its public names
     ("report",),
-    ("library",),
+    ("library", "continuing"),
     ("annotate", "compare"),
     ("commands", "__main__", "pytest_plugin"),
 )

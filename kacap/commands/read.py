@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +20,7 @@ from kacap.timing.systems import NAMES
 
 if TYPE_CHECKING:
     from kacap.analysis import Analysis
+    from kacap.news import Sink
 
 
 @click.command(no_args_is_help=True)
@@ -37,6 +39,13 @@ if TYPE_CHECKING:
     help="Whose timers to assume: auto takes Linux where a Linux timer explains the gaps.",
 )  # fmt: skip
 @click.option("--chart", "chart_file", metavar="FILE", help="Draw the probe timeline into FILE (.png, .svg or .pdf).")
+@click.option(
+    "--state", metavar="FILE",
+    help="Go on from FILE, where an earlier run ended, and leave FILE for the next: as if all had been read at once.",
+)  # fmt: skip
+@click.option(
+    "--parquet", metavar="DIR", help="Write connections, probers, probes, episodes and findings as Parquet into DIR."
+)
 @click.option("--all", "everything", is_flag=True, help="Show every connection, also those without a probe.")
 @click.option("--follow", is_flag=True, help="Go on reading while the file grows; Ctrl-C ends with the report.")
 @click.option("-q", "brief", is_flag=True, help="One line for each connection.")
@@ -55,6 +64,7 @@ def read(
     kacap read incident.pcap
     kacap read 'rotated.pcap*' port 5432 --chart timeline.png
     tcpdump -U -s 128 -w - tcp | kacap read -
+    kacap read today.pcap --state watch.state
 
     Exit code 0, or 1 when the capture was damaged (what precedes the damage is still reported).
     """
@@ -80,28 +90,49 @@ def _check_chart(chart_file: str | None, files: list[str]) -> None:
 
 def _analyse(files: list[str], expression: str | None, marks: bool, options: dict[str, Any]) -> Analysis:
     """Read the files; with ``--json`` every record is written as soon as it is final."""
-    import kacap
     from kacap.capture.source import expand
+    from kacap.continuing import files_before
 
     files = expand(files)
     live = options["follow"] or "-" in files or sys.stdout.isatty()
-    news = None
+    named = [*(files_before(options["state"]) if options["state"] else []), *files]
+    news: Sink | None = None
+    tables: Any = nullcontext()
     if options["as_json"]:
         from kacap.report.records import RecordWriter
 
-        news = RecordWriter(sys.stdout, files, flush=live).news
+        news = RecordWriter(sys.stdout, named, flush=live).news
+    if options["parquet"]:
+        from kacap.report import parquet
+
+        tables = parquet.Writer(options["parquet"], named)
+        news = parquet.together(news, tables.news)
+    with tables:
+        analysis = _read(files, expression, marks, news, options)
+        if options["parquet"]:
+            tables.finish(analysis)
+    return analysis
+
+
+def _read(
+    files: list[str], expression: str | None, marks: bool, news: Sink | None, options: dict[str, Any]
+) -> Analysis:
+    """Read the files as the options say."""
+    import kacap
+
     analysis: Analysis = kacap.read(
         files,
         expression,
         keep_all=options["everything"],
         marks=marks,
         news=news,
-        segments=options["segments"] if news else "none",
+        segments=options["segments"] if options["as_json"] else "none",
         expect=expected(options),
         engine=options["engine"],
         system=options["system"],
         follow=options["follow"],
         stop=_until_interrupted() if options["follow"] else None,
+        state=options["state"],
     )
     return analysis
 

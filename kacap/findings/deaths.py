@@ -32,7 +32,7 @@ FRAMES_SHOWN = 16  # frames
 Telling = list[tuple[Endpoint, int, list[Death]]]
 
 
-_SURVIVED = np.dtype([("hi", "<u8"), ("lo", "<u8"), ("survived_ns", "<i8"), ("port", "<u2")], align=True)
+SURVIVED = np.dtype([("hi", "<u8"), ("lo", "<u8"), ("survived_ns", "<i8"), ("port", "<u2")], align=True)
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class Deaths:
     def take_rows(self, connections: NDArray[np.void], survived_ns: NDArray[np.int64]) -> None:
         """Take the longest silence that each of some connections (CONNECTION rows) survived, nanoseconds."""
         lived = survived_ns > 0
-        rows = np.zeros(int(lived.sum()), _SURVIVED)
+        rows = np.zeros(int(lived.sum()), SURVIVED)
         rows["survived_ns"] = survived_ns[lived]
         connections = connections[lived]
         to_b = (connections["state"] & BEGAN != 0) | (connections["b_port"] <= connections["a_port"])
@@ -80,7 +80,7 @@ class Deaths:
         }  # fmt: skip
         if not brackets:
             return
-        rows = np.concatenate([np.zeros(0, _SURVIVED), *self.survived])
+        rows = np.concatenate([np.zeros(0, SURVIVED), *self.survived])
         ports = np.array(sorted({port for _, _, port in brackets}), np.uint16)
         for hi, lo, survived_ns, port in rows[np.isin(rows["port"], ports)].tolist():
             bracket = brackets.get((hi, lo, port))
