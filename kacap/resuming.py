@@ -64,9 +64,10 @@ class State:
 
 def settings_of(analyzer: Analyzer) -> dict[str, Any]:
     """Return what decides which rows an analyzer keeps: who continues has to want the same."""
+    options = analyzer.options
     return {
-        "segments": analyzer.segments, "all": analyzer.keep_all, "marks": analyzer.keep_marks,
-        "expect": analyzer.expects, "kept episodes": analyzer.keep_episodes,
+        "segments": options.segments, "all": options.keep_all, "marks": options.marks, "expect": options.judges,
+        "kept episodes": options.keep_episodes,
     }  # fmt: skip
 
 
@@ -76,7 +77,7 @@ def saved(analyzer: Analyzer, options: dict[str, Any]) -> State:
     ``options`` decide which frames it was given: who continues has to want the same. Raises StateError where it holds
     what is in no row: with ``segments="all"``.
     """
-    if analyzer.segments == "all":
+    if analyzer.options.segments == "all":
         raise StateError("a state cannot be kept with --segments all: plain ACKs that wait are in no table")
     tracker, gatherer = analyzer.tracker.saved(), analyzer.gatherer.saved()
     seen = analyzer.observations.rest(len(tracker["connections"]))
@@ -95,7 +96,7 @@ def saved(analyzer: Analyzer, options: dict[str, Any]) -> State:
     capture, unprobed = analyzer.analysis.capture, analyzer.analysis.unprobed
     facts = {
         "settings": settings_of(analyzer) | options, "first_ns": capture.first_ns, "last_ns": capture.last_ns,
-        "segments": capture.segments, "unprobed": _unprobed(unprobed),
+        "segments": capture.segments, "marking": analyzer.keep_marks, "unprobed": _unprobed(unprobed),
     }  # fmt: skip
     return State({name: tables[name] for name in LAYOUT}, facts)
 
@@ -118,6 +119,7 @@ def resume(analyzer: Analyzer, state: State, files: int, options: dict[str, Any]
     analyzer.looked_at = [(tables["found"].copy(), found)] if len(found.rows) else []
     analyzer.heard.parts, analyzer.deaths.survived = [tables["heard"].copy()], [tables["survived"].copy()]
     analyzer.marks = [tables["marks"].copy()] if len(tables["marks"]) else []
+    analyzer.keep_marks = analyzer.keep_marks and state.facts.get("marking") is True
     analyzer.skipped[:] = tables["skipped"]
     analyzer.withheld = tables["withheld"].tolist()
     capture, facts = analyzer.analysis.capture, state.facts

@@ -16,13 +16,12 @@ from kacap.capture.earlier import Earlier
 from kacap.capture.filters import Filter
 from kacap.capture.formats import never, open_reader
 from kacap.capture.frames import FrameBatch
-from kacap.capture.merge import Waiting, merge
+from kacap.capture.merge import EARLIEST, Waiting, merge
 from kacap.capture.records import RecordReader
 from kacap.errors import CaptureError, Damage
 from kacap.model import Break, Drop
 
 PEEK_BYTES = 1 << 16
-EARLIEST = int(np.iinfo(np.int64).min)
 MOST_FILES = 1 << 15  # a frame is kept as one number of 64 bits, its file in the upper 16
 
 
@@ -34,18 +33,20 @@ def open_captures(
     stop: Callable[[], bool] | None = None,
     convert: bool = True,
     earlier: Earlier | None = None,
+    limit: int | None = None,
 ) -> Captures:
     """Open the captures named by ``paths`` (files, patterns, ``-`` for standard input) as one capture.
 
     A file named twice is read once. ``filter`` is a BPF expression. ``follow`` waits for more at the end of the
-    file that begins last, until ``stop()`` returns True. With ``convert`` tshark reads the formats that only
-    it knows. ``earlier`` is what was read before: its files go before these. Raises CaptureError when any of them
-    cannot be opened or is not a capture, FilterError when libpcap refuses the expression (for an interface of a
-    pcapng: at its first frame).
+    file that begins last, until ``stop()`` returns True. It ends after ``limit`` frames that the filter takes. With
+    ``convert`` tshark reads the formats that only it knows. ``earlier`` is what was read before: its files go before
+    these. Raises CaptureError when any of them cannot be opened or is not a capture, FilterError when libpcap refuses
+    the expression (for an interface of a pcapng: at its first frame).
     """
-    source = Captures(expand(paths), Filter(filter) if filter else None, follow, stop or never, convert, earlier)
-    source.start()
-    return source
+    found = Captures(expand(paths), Filter(filter) if filter else None, follow, stop or never, convert, earlier)
+    found.limit = limit
+    found.start()
+    return found
 
 
 def expand(paths: Sequence[str]) -> list[str]:
@@ -87,6 +88,8 @@ class Captures:
         self._own = range(len(self._earlier.files), len(self.files))
         self.frames = self._earlier.frames  # handed out or filtered out so far
         self.filtered_out = self._earlier.filtered_out
+        self._before = self.frames - self.filtered_out
+        self.limit: int | None = None  # so many frames are handed out; None: all
         self._filter, self._follow, self._stop, self._convert = filter, follow, stop, convert
         self._late_damages: list[Damage] = []
         self._readers: dict[int, RecordReader] = {}
@@ -111,6 +114,8 @@ class Captures:
                 kept = self._sieve(batch)
                 if len(kept.frames):
                     yield kept
+                if self._left == 0:
+                    return
         finally:
             self.close()
 
@@ -173,13 +178,19 @@ class Captures:
             self.dropped_interface, self.drops, self.damages,
         )
 
+    @property
+    def _left(self) -> int | None:
+        """How many frames may still be handed out; None: any number."""
+        return None if self.limit is None else self.limit - (self.frames - self.filtered_out) + self._before
+
     def _sieve(self, batch: FrameBatch) -> FrameBatch:
-        """Count the frames and leave out those that the filter rejects."""
-        self.frames += len(batch.frames)
-        if self._filter is None:
-            return batch
-        kept = batch.frames[self._filter.matches(batch)]
-        self.filtered_out += len(batch.frames) - len(kept)
+        """Count the frames; leave out those that the filter rejects, and those after the last that may be taken."""
+        taken = np.ones(len(batch.frames), np.bool_) if self._filter is None else self._filter.matches(batch)
+        at = np.flatnonzero(taken)
+        seen = len(taken) if self._left is None or len(at) < self._left else int(at[self._left - 1]) + 1
+        kept = batch.frames[:seen][taken[:seen]] if seen < len(taken) or len(at) < seen else batch.frames
+        self.frames += seen
+        self.filtered_out += seen - len(kept)
         return FrameBatch(batch.buffer, kept)
 
     def _once(self, index: int, follow: bool) -> Waiting:
@@ -190,12 +201,16 @@ class Captures:
     def _peek(self) -> list[Waiting]:
         """Look at the first frame of each file for the order; pipes come first."""
         names = {index: self.files[index] for index in self._own}
-        files = [i for i, name in names.items() if name != "-" and os.path.isfile(name)]  # noqa: PTH113 (faster)
+        files = [index for index, name in names.items() if self._is_file(name)]
         pipes = sorted(names.keys() - set(files))
         waiting = [self._once(index, False) for index in pipes]
         first_ns = {index: self._first_ns(index) for index in files}
         last = max(files, key=lambda index: (first_ns[index], index), default=None)
         return waiting + [Waiting(first_ns[i], i, self._opener(i, self._follow and i == last)) for i in files]
+
+    def _is_file(self, name: str) -> bool:
+        """Return whether a file can be opened again and again."""
+        return name != "-" and os.path.isfile(name)  # noqa: PTH113 (a Path takes longer)
 
     def _first_ns(self, index: int) -> int:
         """Return the time of the file's first frame; a time before all others if it has no frame."""

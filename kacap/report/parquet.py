@@ -6,7 +6,7 @@ that memory does not grow with the number of probes. The columns are those of ``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cache
 from itertools import islice
@@ -223,32 +223,19 @@ def _add_gaps(columns: _Columns, found: NDArray[np.void], times: NDArray[np.int6
     columns.add("gave_up_after", closing, gave_up)
 
 
-def _each(connections: Sequence[Connection]) -> Iterator[Connection]:
+def passing(connections: Sequence[Connection]) -> Iterator[Connection]:
     """Yield connections that nobody keeps."""
     return connections.passing() if isinstance(connections, Connections) else iter(connections)
 
 
 def final_batches(analysis: Analysis) -> Iterator[tuple[str, Batch]]:
     """Yield what an analysis shows at its end alone, table by table, some thousand rows at a time."""
-    connections = _each(analysis.connections)
+    connections = passing(analysis.connections)
     while some := list(islice(connections, OBJECTS)):
         yield "connections", table_of(some, CONNECTION).to_arrow()
         probers = [(connection, prober) for connection in some for prober in connection.probers]
         yield "probers", table_of(probers, PROBER).to_arrow()
     yield "findings", Tables(analysis).findings.to_arrow()
-
-
-def together(*sinks: Callable[[News], None] | None) -> Callable[[News], None] | None:
-    """Return a sink that hands news on to several; None where there is none."""
-    given = [sink for sink in sinks if sink is not None]
-    if not given:
-        return None
-
-    def sink(news: News) -> None:
-        for each in given:
-            each(news)
-
-    return sink
 
 
 def write_tables(analysis: Analysis, directory: str, inputs: Iterable[str] = ()) -> None:

@@ -15,6 +15,8 @@ from click.testing import CliRunner
 
 import kacap
 from kacap.commands.read import read
+from kacap.library import analyse
+from kacap.options import Options
 from kacap.report.parquet import Writer, schemas
 from kacap.report.tables import NAMES
 
@@ -25,7 +27,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs" / "tables.md"
 def written(case: str, directory: Path, **options: int) -> kacap.Analysis:
     files = files_of(case)
     with Writer(str(directory), files, **options) as writer:
-        analysis = kacap.read(files, news=writer.news)
+        analysis = analyse(files, None, Options(), sink=writer.news)
         writer.finish(analysis)
     return analysis
 
@@ -96,7 +98,7 @@ def test_the_docs_describe_every_column_of_every_table() -> None:
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("tables")
     with Writer(str(directory), []) as writer:
-        writer.finish(kacap.read(files_of("lab/cut-off"), news=writer.news))
+        writer.finish(analyse(files_of("lab/cut-off"), None, Options(), sink=writer.news))
     return directory
 
 

@@ -14,6 +14,7 @@ import kacap
 from kacap.analyzer import Analyzer
 from kacap.capture.state_file import layout_digest, pack, unpack
 from kacap.errors import KacapError
+from kacap.options import Options
 from kacap.resuming import LAYOUT, State, StateError
 from kacap.state_checks import BOUNDS, check
 
@@ -166,7 +167,7 @@ def test_a_table_with_other_columns_has_another_digest() -> None:
 
 
 def state_of(case: str) -> State:
-    analyzer = Analyzer(**OPTIONS)
+    analyzer = Analyzer(Options(**OPTIONS))
     frames = frames_of(case)
     analyzer.feed(pieces(frames, [2 * len(frames.frames) // 3])[0])
     state = analyzer.save()
@@ -255,7 +256,7 @@ def test_whatever_a_state_holds_it_is_refused_or_it_can_be_continued(case: str) 
             name = str(rng.choice([name for name, rows in state.tables.items() if rows.nbytes]))
             view = state.tables[name].view(np.uint8)
             view[int(rng.integers(len(view)))] = rng.integers(256)
-        analyzer = Analyzer(**OPTIONS)
+        analyzer = Analyzer(Options(**OPTIONS))
         try:
             analyzer.restore(state, FILES)
         except StateError:
