@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kacap.clock import SECOND_NS
+from kacap.commands.live_duty import duty_options, wants_sockets
 from kacap.errors import EXIT_DONE, UsageError
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 @click.option("-l", "lines", is_flag=True, help="Accepted as in tcpdump: lines are never held back.")
 @click.option("-n", "numeric", count=True, help="Accepted as in tcpdump: addresses are always numeric.")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
+@duty_options
 def live(words: tuple[str, ...], listing: bool, **options: Any) -> int:
     """Show keepalives on an interface as they happen: each probe, its answer or its absence, and who gave up.
 
@@ -79,7 +81,8 @@ def live(words: tuple[str, ...], listing: bool, **options: Any) -> int:
     user = whom_to_become(options["user"])
     if is_privileged():  # numpy's threads would keep rights that this one gives up: let there be none
         os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    sockets = Sockets(options["netns"]) if options["stream"] is None else None
+    counting = wants_sockets(options)
+    sockets = Sockets(options["netns"], counting=counting) if options["stream"] is None else None
     try:
         from kacap.commands.live_run import watch
 

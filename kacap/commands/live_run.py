@@ -19,6 +19,7 @@ from kacap.capture.live_stream import open_growing
 from kacap.capture.privileges import User, drop, is_privileged, may_write
 from kacap.capture.rotation import Rotation
 from kacap.capture.savefile import Savefile
+from kacap.commands.live_duty import Duty
 from kacap.commands.live_ready import compile_apart, warm_up
 from kacap.commands.live_sockets import Sockets
 from kacap.commands.telling import tell
@@ -28,7 +29,8 @@ from kacap.news import News
 from kacap.outputs import refuse_inputs
 from kacap.pipeline import conclude
 from kacap.report import text
-from kacap.report.live_events import LiveTracker, ProbingConnection
+from kacap.report.live_events import LiveTracker
+from kacap.report.live_rows import LiveEvent, ProbingConnection
 from kacap.report.live_text import Clock, Lines
 from kacap.report.records import RecordWriter
 from kacap.report.screen import Screen
@@ -52,13 +54,14 @@ def watch(user: User | None, sockets: Sockets | None, options: Options) -> int:
         warm_up()
     source = _open(options, user)
     file = _savefile(options, source, user)
+    duty = Duty(options, user)
     drop(user)
     CACHE.reopen()
     if privileged:
         warm_up()
-    _announce(source, options)
-    run = Run(source, file, sockets, options)
-    with _signals(source):
+    run = Run(source, file, sockets, options, duty)
+    _announce(source, options, duty)
+    with _signals(source, duty):
         run.follow()
     analysis = run.conclude()
     _sum_up(analysis, source, options, run.out)
@@ -79,8 +82,10 @@ def _open(options: Options, user: User | None) -> LiveSource:
     )
 
 
-def _announce(source: LiveSource, options: Options) -> None:
-    """Say on stderr what is listened to, as tcpdump does."""
+def _announce(source: LiveSource, options: Options, duty: Duty) -> None:
+    """Say on stderr what is listened to, as tcpdump does, and where the metrics are."""
+    if duty.url is not None:
+        tell(f"kacap: metrics at {duty.url}")
     if options["stream"] is None:
         size = f"snapshot length {source.snaplen} bytes"
         zone = "" if options["as_json"] else Clock(options["stamps"]).zone
@@ -89,8 +94,11 @@ def _announce(source: LiveSource, options: Options) -> None:
 
 
 @contextlib.contextmanager
-def _signals(source: LiveSource) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP stop the source, a second one ends at once; SIGUSR1 (SIGINFO) shows the counters."""
+def _signals(source: LiveSource, duty: Duty | None = None) -> Iterator[None]:
+    """Ctrl-C, SIGTERM and SIGHUP stop the source, a second one ends at once; SIGUSR1 (SIGINFO) shows the counters.
+
+    With a log, SIGHUP opens its file anew.
+    """
     asked: list[int] = []
 
     def ask(number: int, _: object) -> None:
@@ -107,7 +115,8 @@ def _signals(source: LiveSource) -> Iterator[None]:
         if hasattr(signal, name):
             handlers[getattr(signal, name)] = count
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup: it goes on
-        handlers[signal.SIGHUP] = ask
+        reopens = duty is not None and duty.can_reopen
+        handlers[signal.SIGHUP] = (lambda *_: duty.reopen()) if duty is not None and reopens else ask
     for number, handler in handlers.items():
         signal.signal(number, handler)
     yield
@@ -116,8 +125,10 @@ def _signals(source: LiveSource) -> Iterator[None]:
 class Run:
     """One watch: source, analyzer, and who shows the events."""
 
-    def __init__(self, source: LiveSource, file: Savefile | None, sockets: Sockets | None, options: Options) -> None:
-        self.source, self.file, self.sockets, self.options = source, file, sockets, options
+    def __init__(
+        self, source: LiveSource, file: Savefile | None, sockets: Sockets | None, options: Options, duty: Duty
+    ) -> None:
+        self.source, self.file, self.sockets, self.options, self.duty = source, file, sockets, options, duty
         self.out: TextIO = sys.stderr if options["savefile"] == "-" else sys.stdout
         self.colored = colored(options["color"], self.out)
         records = RecordWriter(self.out, source.files, flush=True)
@@ -131,6 +142,7 @@ class Run:
         self.screen = self._screen()
         self.lines = Lines(self.out, Clock(options["stamps"]), color=self.colored, brief=options["brief"])
         self._started_ns: int | None = None
+        duty.start(source, self.analyzer, self.live, sockets)
 
     def _screen(self) -> Screen | None:
         """Return the live screen where it was asked for and there is a terminal; else plain lines do."""
@@ -146,28 +158,36 @@ class Run:
         finally:
             if self.file is not None:
                 self.file.close()
+            self.duty.close()
 
     def step(self, batch: FrameBatch) -> None:
         """Take one batch, which may be empty: only time has passed."""
         source = self.source
         if self.file is not None:
             self.file.write(batch)
-        news = self.analyzer.feed(batch)
-        if source.dropped:
-            self.live.word = "missed or not captured"
-            self.analyzer.dropped = source.dropped
-        if self.sockets is not None:
-            self.sockets.look_ahead(len(batch.frames) > 0)
-        events = self.live.take(news, self.analyzer.advance(source.now_ns).tolist(), source.now_ns)
+        with self.duty.lock:
+            events = self._take(batch)
+            self.duty.take(events)
+            self.analyzer.forget()
         if self.screen is not None and self.screen.is_due(source.now_ns):
             self.live.update_heard(self.analyzer.heard_ns())
             rows = [*self.live.rows.values(), *self.live.suspects]
             self.screen.draw(rows, source.now_ns, self._foot())
         elif not self.options["as_json"]:
             self.lines.write(events)
-        self.analyzer.forget()
         if self._over():
             source.stop()
+
+    def _take(self, batch: FrameBatch) -> list[LiveEvent]:
+        """Return what happened in a batch."""
+        source = self.source
+        news = self.analyzer.feed(batch)
+        if source.dropped:
+            self.live.word = "missed or not captured"
+            self.analyzer.dropped = source.dropped
+        if self.sockets is not None:
+            self.sockets.look_ahead(len(batch.frames) > 0)
+        return self.live.take(news, self.analyzer.advance(source.now_ns).tolist(), source.now_ns)
 
     def _foot(self) -> str:
         """Return the screen's last line."""
