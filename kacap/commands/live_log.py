@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 
 from kacap.commands.telling import tell
@@ -55,9 +56,9 @@ class EventLog:
 
     def reopen(self) -> None:
         """Open the file anew by its name: logrotate has moved the old one away."""
-        self._file.close()
-        self._file.stream = None  # the next line opens it
+        self.close()  # the next line opens it
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file; what could not be written was told."""
+        with suppress(OSError):
+            self._file.close()
