@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -50,28 +51,42 @@ def duty_options(command: F) -> F:
     return command
 
 
-def wants_sockets(options: dict[str, Any]) -> bool:
-    """Return whether metrics are asked for, which count the sockets."""
-    return options["metrics"] is not None or options["textfile"] is not None
+@dataclass(frozen=True, kw_only=True)
+class DutyOptions:
+    """What is asked for besides showing."""
+
+    metrics: str | None
+    textfile: str | None
+    destinations: int
+    by: str | None
+    hooks: tuple[tuple[str, str], ...]
+    log_file: str | None
+    log_size: int
+    log_files: int
+
+    @property
+    def wants_metrics(self) -> bool:
+        """Whether metrics are asked for, which count the sockets as well."""
+        return self.metrics is not None or self.textfile is not None
 
 
 class Duty:
     """All that was asked for. Make it while there are rights: a port is opened, and who may write what is looked at."""
 
-    def __init__(self, options: dict[str, Any], user: User | None) -> None:
+    def __init__(self, options: DutyOptions, user: User | None) -> None:
         """Raises UsageError, KacapError where something cannot be had."""
         self._options, self._metrics, self._hooks = options, None, None
         self._log: EventLog | None = None
-        for name in ("textfile", "log_file"):
-            _check_file(options[name], "--textfile" if name == "textfile" else "--log", user)
-        if options["hooks"]:
+        for option, path in (("--textfile", options.textfile), ("--log", options.log_file)):
+            _check_file(path, option, user)
+        if options.hooks:
             from kacap.commands.live_hooks import Hooks
 
-            self._hooks = Hooks(options["hooks"])
-        if wants_sockets(options):
+            self._hooks = Hooks(options.hooks)
+        if options.wants_metrics:
             with _extra():
                 from kacap.commands.live_metrics import Metrics
-            self._metrics = Metrics(options["metrics"], options["textfile"])
+            self._metrics = Metrics(options.metrics, options.textfile)
         self.lock: AbstractContextManager[object] = (
             contextlib.nullcontext() if self._metrics is None else self._metrics.lock
         )
@@ -84,23 +99,23 @@ class Duty:
     @property
     def can_reopen(self) -> bool:
         """Whether SIGHUP means that the log's file was moved away."""
-        return self._options["log_file"] is not None
+        return self._options.log_file is not None
 
     def start(self, source: LiveSource, analyzer: Analyzer, live: LiveTracker, sockets: Sockets | None) -> None:
         """Begin, without rights: open the log, answer for the metrics."""
         options = self._options
-        if options["log_file"] is not None:
+        if options.log_file is not None:
             from kacap.commands.live_log import EventLog
 
-            self._log = EventLog(options["log_file"], options["log_size"] * MEGABYTE, options["log_files"])
+            self._log = EventLog(options.log_file, options.log_size * MEGABYTE, options.log_files)
             self._log.note("started", time.time_ns(), f"watching {', '.join(source.files)}")
         if self._metrics is None:
             return
         from kacap.report.metrics import Snapshot
         from kacap.report.tallies import Tallies
 
-        by_process = options["by"] == "process" and sockets is not None
-        tallies = Tallies(options["destinations"], sockets.process_of if by_process and sockets else None)
+        by_process = options.by == "process" and sockets is not None
+        tallies = Tallies(options.destinations, sockets.process_of if by_process and sockets else None)
         self._tallies = tallies
 
         def look() -> Snapshot:

@@ -11,8 +11,8 @@ from kacap.commands.live_sockets import Sockets
 from kacap.commands.telling import tell
 from kacap.errors import EXIT_DONE, EXIT_FAILED, EXIT_NO_EVIDENCE, FilterError
 from kacap.model import Endpoint
-from kacap.report.live_rows import ProbingConnection, What
-from kacap.units import clean, duration
+from kacap.report.live_rows import ProbingConnection
+from kacap.units import clean, duration, rounded
 
 ANSWERS_FOR_VERDICT = 3
 LOOK_NS = SECOND_NS  # how often it is asked what is due
@@ -45,10 +45,12 @@ class Waiting:
         """0: up, 1: it died, 3: nothing could be told."""
         return EXIT_FAILED if self._died else EXIT_DONE if self._up else EXIT_NO_EVIDENCE
 
+    def is_due(self, now_ns: int) -> bool:
+        """Return whether it is time to look again."""
+        return self._looked_ns is None or not 0 <= now_ns - self._looked_ns < LOOK_NS
+
     def look(self, rows: Sequence[ProbingConnection], now_ns: int) -> None:
         """Say what is waited for, where that has changed."""
-        if self._looked_ns is not None and 0 <= now_ns - self._looked_ns < LOOK_NS:
-            return
         self._looked_ns = now_ns
         found = self._from_sockets(now_ns) or _from_rows(rows)
         if found is None:
@@ -56,7 +58,7 @@ class Waiting:
             return
         due_ns, prober, peer, words = found
         left_ns = due_ns - now_ns
-        when = f"due in {duration(left_ns)}" if left_ns > 0 else f"due for {duration(-left_ns)}"
+        when = f"due in {_in_words(left_ns)}" if left_ns > 0 else f"due for {_in_words(-left_ns)}"
         self._say(f"waiting: {prober} > {peer}: next probe {when}{words}", (prober, peer), due_ns, now_ns)
 
     def _from_sockets(self, now_ns: int) -> tuple[int, Endpoint, Endpoint, str] | None:
@@ -66,8 +68,11 @@ class Waiting:
             if self._filter is not None and not self._filter(*ends):
                 continue
             found = one.settings
-            values = "/".join("?" if value is None else str(value) for value in (found.idle, found.interval, found.count))
+            settings = (found.idle, found.interval, found.count)
+            values = "/".join("?" if value is None else str(value) for value in settings)
             missed = f", {one.unanswered} unanswered" if one.unanswered else ""
+            if found.count is not None and one.unanswered >= found.count:
+                missed += ": it will give up instead"
             return now_ns + one.next_probe_ns, *ends, f" (set to {values}, {found.source}{missed})"
         return None
 
@@ -88,6 +93,12 @@ class Waiting:
         """Leave the line on a terminal."""
         if self._looked_ns is not None and sys.stderr.isatty():
             sys.stderr.write("\r\x1b[K")
+
+
+def _in_words(span_ns: int) -> str:
+    """Return a duration that runs: whole seconds from ten of them on."""
+    seconds = rounded(span_ns, SECOND_NS) // SECOND_NS
+    return f"{seconds} s" if 10 <= seconds < 1000 else duration(span_ns)
 
 
 def _from_rows(rows: Sequence[ProbingConnection]) -> tuple[int, Endpoint, Endpoint, str] | None:

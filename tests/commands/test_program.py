@@ -106,6 +106,26 @@ def test_a_reader_that_goes_away_is_no_failure(capture):
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("where", ["a callback that C calls", "a destructor"])
+def test_an_interrupt_where_no_exception_can_be_raised_is_not_lost_and_shows_no_traceback(where, number, tmp_path):
+    (tmp_path / "deaf.py").write_text(
+        "import click, ctypes, signal, time\n"
+        f"def ask(*_): signal.raise_signal(signal.{number}); return 0\n"
+        "class Ends:\n    __del__ = ask\n"
+        "@click.command()\n"
+        "def deaf():\n"
+        f"    ctypes.CFUNCTYPE(ctypes.c_int)(ask)() if {where.startswith('a callback')} else Ends()\n"
+        "    __import__('os').write(1, b'went on\\n')\n"
+        "    time.sleep(30)\n"
+        "    print('to the end')\n"
+    )
+    script = "import kacap.commands as c; c.COMMANDS['read'] = ('deaf:deaf', ''); c.program()"
+    env = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"}
+    done = subprocess.run([sys.executable, "-c", script, "read"], capture_output=True, text=True, check=False, env=env)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "went on\n", "kacap: interrupted\n")
+
+
 def test_an_interrupt_while_following_ends_with_the_report(capture, tmp_path):
     growing = tmp_path / "growing.pcapng"
     growing.write_bytes(capture.read_bytes())

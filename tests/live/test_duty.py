@@ -23,6 +23,7 @@ from kacap.capture import open_captures
 from kacap.commands.live_hooks import AT_ONCE, WAITING, Hooks
 from kacap.commands.live_log import EventLog
 from kacap.commands.live_metrics import Served, address_of
+from kacap.commands.live_pace import Pace
 from kacap.errors import KacapError, UsageError
 from kacap.facts.due import gives_up_ns
 from kacap.model import Endpoint
@@ -319,3 +320,50 @@ def test_nothing_of_prometheus_is_loaded_unless_metrics_are_asked_for(tmp_path):
     capture = CONTRIB.parent / "captures/lab/up/capture.pcapng"
     done = subprocess.run([sys.executable, "-c", code, capture], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+UNTIL = """
+drop() {{ nft add table t; nft 'add chain t i {{ type filter hook input priority 0; }}'
+         nft add rule t i tcp dport 12345 drop; nft add rule t i tcp sport 12345 drop; }}
+{before}
+kacap live -i lo --until verdict {options} port 12345 2>&1; echo exit code $?
+"""
+
+
+@pytest.mark.namespaces
+@pytest.mark.tool("nft")
+@pytest.mark.parametrize(
+    ("pair", "before", "options", "code"),
+    [
+        ("-d 2 -i 1 -c 3", "", "--timeout 60", 0),
+        ("-d 1 -i 1 -c 5", "drop", "--timeout 60", 1),
+        ("-d 300 -i 1 -c 3", "", "--timeout 2", 3),
+    ],
+)
+def test_until_verdict_says_what_it_waits_for_and_its_exit_code_is_the_answer(pair, before, options, code):
+    done = inside(UNTIL.format(before=before, options=options), pair=pair, timeout=200)
+    assert f"exit code {code}" in done.stdout, done.stdout
+    if code == 3:
+        pattern = r"waiting: 127\.0\.0\.1:12345 > 127\.0\.0\.1:\d+: next probe due in \d+ s \(set to 300/1/3, "
+        assert re.search(pattern, done.stdout)
+        assert "0 packets captured" in done.stdout
+    waiting, first = (done.stdout.find(word) for word in ("waiting: ", " probe after" if code == 0 else "probe"))
+    assert waiting >= 0 and (first < 0 or waiting <= first)
+
+
+def test_a_clock_that_is_set_is_said_once_and_one_that_is_slewed_is_not():
+    now = [1000 * SECOND, 5 * SECOND]
+    pace = Pace(lambda: now[0], lambda: now[1])
+    said = []
+    for wall_s, steady_s in ((1, 1), (1.2, 1), (3600, 1), (1, 1), (-90, 1), (1, 1)):
+        now[0] += int(wall_s * SECOND)
+        now[1] += int(steady_s * SECOND)
+        said.append(pace.stepped())
+    assert [bool(words) for words in said] == [False, False, True, False, True, False]
+    assert "set forward by 59 min 59 s" in said[2] and "set back by 91.0 s" in said[4]
+
+
+def test_a_timeout_without_a_verdict_to_wait_for_is_refused():
+    words = [sys.executable, "-m", "kacap", "live", "--timeout", "3"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "--until verdict" in done.stderr

@@ -76,16 +76,23 @@ class TimeAxis:
         )
         xs: list[float] = []
         labels: list[str] = []
-        for time in range(-(-(self.first_ns - origin_ns) // step) * step, self.last_ns - origin_ns + 1, step):
+        for time in self._multiples(step, origin_ns):
             x = float(self.x(time + origin_ns))
-            if self._drawn(time + origin_ns) and (not xs or x - xs[-1] > self.width / 16):
+            if not xs or x - xs[-1] > self.width / 16:
                 xs.append(x)
                 labels.append(f"{time / unit:.10g}")
         return xs, labels, name
 
-    def _drawn(self, time_ns: int) -> bool:
-        """Return whether a time lies on a piece drawn to scale."""
-        return not any(start < time_ns < end for start, end in self.breaks)
+    def _multiples(self, step_ns: int, origin_ns: int) -> list[int]:
+        """Return the multiples of ``step_ns`` since ``origin_ns`` on pieces drawn to scale; a break is not walked."""
+        starts = [self.first_ns, *(end for _, end in self.breaks)]
+        ends = [*(start for start, _ in self.breaks), self.last_ns]
+        found = {
+            time_ns
+            for start, end in zip(starts, ends, strict=True)
+            for time_ns in range(-(-(start - origin_ns) // step_ns) * step_ns, end - origin_ns + 1, step_ns)
+        }
+        return sorted(found)
 
 
 def span_ticks(low_ns: int, top_ns: int) -> tuple[list[float], list[str]]:

@@ -52,7 +52,8 @@ class Gaps:
             ends = [ns for one in self.brackets for ns in (one.survived_ns, one.killed_ns) if ns]
             low = min([*ends, *(int(gaps[0]) for _, gaps in self.curves)])
             high = max([*ends, *(int(gaps[-1]) for _, gaps in self.curves)])
-            self.low, self.high = low * 10 // 16, high * 16 // 10
+            self.low = max(1, low * 10 // 16)
+            self.high = max(2 * self.low, high * 16 // 10)  # nanoseconds have no smaller part
 
     def _settings(self, analysis: Analysis, connections: list[Connection]) -> list[tuple[str, Term]]:
         """Return the different settings as lines: the stated ones, or a few guesses."""

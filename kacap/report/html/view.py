@@ -13,7 +13,7 @@ from kacap.facts.standing import Standing, by_gravity, gravest, state_of
 from kacap.facts.verdicts import of_prober
 from kacap.model import Connection, Finding, Prober, Setting
 from kacap.report.html.wireshark import frames_filter, pair_filter
-from kacap.report.sentences import GRADES, ending_words, missed_word, observed_words
+from kacap.report.sentences import GRADES, break_words, ending_words, missed_word, observed_words
 from kacap.report.settings import setting
 from kacap.units import between, counted, duration, moment
 
@@ -267,6 +267,8 @@ def _capture_facts(analysis: Analysis, made_from: Provenance) -> Iterator[tuple[
     yield "link types", ", ".join(map(str, capture.link_types)) or "none"
     drops = [("by the kernel", capture.dropped_kernel), ("by the interface", capture.dropped_interface)]
     yield "dropped", ", ".join(f"{n:,} {who}" for who, n in drops if n is not None) or "the capture does not say"
+    for each in capture.breaks:
+        yield f"{each.what} between files", break_words(each)
     yield "filter", made_from.expression or "none"
     yield "kacap", kacap.__version__
 
