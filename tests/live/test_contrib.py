@@ -112,9 +112,8 @@ def test_one_capability_is_enough_to_watch(tmp_path, who):
     tmp_path.chmod(0o777)
     words = f"setpriv --no-new-privs {who} --bounding-set=-all,+net_raw env KACAP_CACHE={tmp_path}/cache"
     if who:  # the tests' own directory may be closed to others
-        probe = subprocess.run([*f"setpriv {who} env {sys.executable} -c".split(), "import kacap.commands"], check=False,
-                               cwd=ROOT, capture_output=True)  # fmt: skip
-        if probe.returncode:
+        python = [*f"setpriv {who} env {sys.executable} -c".split(), "import kacap.commands"]
+        if subprocess.run(python, check=False, cwd=ROOT, capture_output=True).returncode:
             pytest.skip("this Python cannot be run by another user")
     script = f"{words} {sys.executable} -m kacap live -i lo --metrics 0 -c 4 port 12345"
     done = inside(script, pair="", timeout=240, cwd=ROOT)
