@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.analysis import MARK, UnprobedSummary
+from kacap.analysis import MARK, SILENCE, UnprobedSummary
 from kacap.classify.emit import EVENT
 from kacap.classify.tables import COUNTS, EPISODE, PROBE, PROBER, WATCHED, WATCHED_SIDE
 from kacap.errors import KacapError
 from kacap.facts.ended import ENDED
-from kacap.findings.deaths import SURVIVED
 from kacap.findings.observations import Observed, joined
 from kacap.findings.observed import NOTE, OBSERVED, SPAN
 from kacap.findings.presence import PRESENCE
@@ -38,7 +37,7 @@ LAYOUT: dict[str, np.dtype[Any]] = {
     "probes": PROBE, "episodes": EPISODE, "waiting": EVENT, "steps": STEP,
     "kept": CONNECTION, "kept_ends": ENDED, "found": CONNECTION,
     "found_observed": OBSERVED, "found_notes": NOTE, "found_spans": SPAN,
-    "heard": PRESENCE, "survived": SURVIVED, "marks": MARK,
+    "heard": PRESENCE, "survived": SILENCE, "marks": MARK,
     "skipped": np.dtype("<i8"), "withheld": np.dtype("<i8"),
 }  # fmt: skip
 _OF_TRACKER = ("tracker", "connections", "sides", "recent")
