@@ -58,7 +58,8 @@ def own_words(about: metadata.PackageMetadata) -> set[str]:
     """What a package says of its licence."""
     text = about.get("License-Expression") or ""
     if not text:
-        classes = [line.split(" :: ")[-1] for line in about.get_all("Classifier") or [] if line.startswith("License ::")]
+        lines = about.get_all("Classifier") or []
+        classes = [line.split(" :: ")[-1] for line in lines if line.startswith("License ::")]
         text = " AND ".join(CALLED.get(name, name) for name in classes if name != "OSI Approved")
     text = text or ((about.get("License") or "").splitlines() or [""])[0]
     return {word.strip(" ()") for word in re.split(r"\bAND\b|\bOR\b", text) if word.strip(" ()")}
