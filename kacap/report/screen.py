@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from kacap.report.live_events import LiveEvent, ProbingConnection
+from kacap.report.live_rows import LiveEvent, ProbingConnection
 from kacap.report.screen_rows import (
     STATES,
     STYLES,

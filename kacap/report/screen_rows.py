@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from kacap.classify.kinds import Ending
 from kacap.clock import DAY_NS, SECOND_NS
 from kacap.model import Endpoint
-from kacap.report.live_events import ProbingConnection
+from kacap.report.live_rows import ProbingConnection
 from kacap.units import duration
 
 MARKS = 12  # probes of the history that are shown
@@ -20,7 +20,7 @@ def state_of(row: ProbingConnection) -> str:
     """Return the state of a prober as a word of STATES: ``probable`` is a run that may yet not be probes."""
     if row.ending is not None:
         return "dead"
-    return "missing" if row.missed and row.run else "up"
+    return "missing" if row.missing else "up"
 
 
 def time_of_day(time_ns: int) -> str:
