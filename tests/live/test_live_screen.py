@@ -172,6 +172,7 @@ def test_no_line_wraps_at_120_columns_and_the_ports_stay():
 
 WATCH = """
 pane() {{ tmux -S {home}/tmux -f /dev/null "$@"; }}
+trap 'kill $pair; pane kill-server 2>/dev/null' EXIT
 pane new-session -d -x 80 -y 24 "env NO_COLOR=1 TERM=screen {kacap} live --top -i lo port 12345 2>{home}/log"
 look() {{
   for n in $(seq {tries}); do
@@ -190,8 +191,6 @@ pane send-keys Enter
 look ' > RST: gave up after'
 pane send-keys q
 for n in $(seq 100); do pane has-session 2>/dev/null || break; sleep 0.1; done
-pane kill-server 2>/dev/null
-true
 """
 
 

@@ -130,6 +130,7 @@ class Rows:
         self._lives(axes, theme)
         dense = self._ticks(axes, theme, rows[own & ~missed], times[own & ~missed])
         self._runs(axes, rows[own], times[own], missed[own])
+        self._missed(axes, theme, rows[own & missed], times[own & missed])
         ended = self._ends(axes, theme)
         self._names(axes, theme)
         if self.banded:
@@ -189,6 +190,14 @@ class Rows:
         x0, x1 = self.axis.x(times[starts]), self.axis.x(until)
         x1 = np.maximum(x1, x0 + self.axis.width / 450)
         _lines(axes, x0, x1, self._y(rows[starts]), color=ORANGE, linewidth=self.pitch * 72 * 0.6, zorder=3)
+
+    def _missed(self, axes: Axes, theme: Theme, rows: NDArray[np.int64], times: NDArray[np.int64]) -> None:
+        """Draw each probe of a run as a thin tick on its bar, a few thousand at most."""
+        if not 0 < len(rows) <= 8 * COLUMNS:
+            return
+        x, y, half = self.axis.x(times), self._y(rows), self.pitch * 0.36
+        ticks = np.stack([np.column_stack([x, y - half]), np.column_stack([x, y + half])], 1)
+        axes.add_collection(LineCollection(list(ticks), colors=theme.ink, linewidths=0.5, zorder=3.5))
 
     def _ends(self, axes: Axes, theme: Theme) -> dict[int, int]:
         """Draw a glyph at each end; return how many of each there are."""
