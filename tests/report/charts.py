@@ -54,8 +54,8 @@ def drawn(figure, form: str = "svg") -> bytes:
     return out.getvalue()
 
 
-def overlapping(figure) -> list[tuple[str, str]]:
-    """Return the pairs of texts whose boxes lie over each other, by more than half a pixel."""
+def misplaced(figure) -> tuple[list[tuple[str, str]], list[str]]:
+    """Return the pairs of texts whose boxes lie over each other, and the texts that do not lie wholly on the page."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
@@ -63,19 +63,13 @@ def overlapping(figure) -> list[tuple[str, str]]:
     x0, y0, x1, y1 = (boxes + np.array([0.5, 0.5, -0.5, -0.5])).T
     over = (x0[:, None] < x1) & (x0 < x1[:, None]) & (y0[:, None] < y1) & (y0 < y1[:, None])
     pairs = np.argwhere(np.triu(over, 1))
-    return [(texts[one].get_text(), texts[other].get_text()) for one, other in pairs.tolist()]
+    page = figure.bbox
+    before, beyond = boxes[:, :2] < [page.x0 - 1, page.y0 - 1], boxes[:, 2:] > [page.x1 + 1, page.y1 + 1]
+    off = before.any(axis=1) | beyond.any(axis=1)
+    over_each_other = [(texts[one].get_text(), texts[other].get_text()) for one, other in pairs.tolist()]
+    return over_each_other, [texts[place].get_text() for place in np.flatnonzero(off).tolist()]
 
 
 def outside(figure) -> list[str]:
     """Return the texts that do not lie wholly on the page."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    renderer, page = canvas.get_renderer(), figure.bbox
-    wrong = []
-    for text in figure.findobj(Text):
-        if not (text.get_visible() and text.get_text().strip()):
-            continue
-        box = text.get_window_extent(renderer)
-        if box.x0 < page.x0 - 1 or box.x1 > page.x1 + 1 or box.y0 < page.y0 - 1 or box.y1 > page.y1 + 1:
-            wrong.append(text.get_text())
-    return wrong
+    return misplaced(figure)[1]
