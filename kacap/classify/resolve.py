@@ -12,7 +12,7 @@ from kacap.classify.kinds import Grade, Kind
 from kacap.classify.states import ACT, NEXT, Act, Seen, State
 from kacap.classify.tables import Change
 from kacap.flows import NEVER
-from kacap.kernels import Row, kernel
+from kacap.kernels import Row, inlined, kernel
 from kacap.wire.sequence import seq_diff
 
 SHORTEST_IDLE_NS = np.int64(950_000_000)  # below the smallest idle and interval of tcp(7), a second, and a tick
@@ -52,7 +52,7 @@ _A_COMPANY_AGAIN = _A["COMPANY_AGAIN"]
 _C_SUSPECTED, _C_DOUBTED = int(Change.SUSPECTED), int(Change.DOUBTED)
 
 
-@kernel
+@inlined
 def change(middle: Row, what: Row, row: Row, watched: Row, time_ns: Row) -> Row:
     """Note that something is new; return the row of CHANGE that tells it."""
     counts = middle.counts[0]
