@@ -167,18 +167,19 @@ class Analyzer:
 
     def finish(self) -> Analysis:
         """The source has ended: close everything and return the analysis (its ``capture`` names no files yet)."""
-        rest, now_ns = self.tracker.rest(), self.tracker.now_ns
+        rest, now_ns = self.tracker.end(), self.tracker.now_ns
         others = self._close(rest, self.observations.rest(len(rest)), now_ns)
         del rest
         self.tracker.release()
         analysis = self.analysis
-        rows = np.concatenate(self.kept) if self.kept else self.tracker.connections[:0]
+        rows = self.kept[0] if len(self.kept) == 1 else np.concatenate([self.tracker.connections[:0], *self.kept])
         ends_of_rows = np.concatenate([np.zeros(0, ENDED), *self.kept_ends])
         for found, observed in self.looked_at:
             self.observed_at |= {number: (observed, row) for row, number in enumerate(found["id"].tolist())}
         estimates = self._estimate()
         analysis.connections = connections = Connections(rows, ends_of_rows, self.views, estimates, self._complete)
         self._find(connections)
+        analysis.unprobed.let_go = self.tracker.let_go
         analysis.capture.skipped = {SkipReason(i).text: int(count) for i, count in enumerate(self.skipped) if count}
         if self.marks:
             analysis.marks = np.concatenate(self.marks)

@@ -98,6 +98,12 @@ class Table:
             self._view()[: self.used] = before[: self.used]
         self.rows = self._view()
 
+    def replace(self, rows: Rows) -> None:
+        """Hold these rows instead, as many as there were or fewer; all behind them are zero again."""
+        self.rows[: len(rows)] = rows
+        self.rows[len(rows) : self.used] = np.zeros((), self.dtype)
+        self.used = len(rows)
+
     @property
     def filled(self) -> Rows:
         """The rows in use, as a view that is valid until the table grows."""

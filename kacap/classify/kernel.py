@@ -33,7 +33,10 @@ from kacap.flows import (
     UNA,
     UNHEARD,
     find,
+    forget,
     is_copy,
+    join,
+    leave_alone,
     open_connection,
     segment_digest,
     starts_another,
@@ -316,12 +319,13 @@ def classify(segments: Row, labels: Row, columns: Row) -> None:
         digest, quote = segment_digest(seg, tracker.seed), seg.has & IS_QUOTE
         copy = is_copy(seg, recent)
         bucket, slot, side = find(seg, digest, table, connections)
+        if slot >= 0 and connections[slot].state & FINISHED:
+            slot = np.int64(-1)  # it was let go
         if slot >= 0 and not copy and starts_another(
             seg, connections[slot], sides[2 * slot + side], sides[2 * slot + 1 - side]
         ):  # fmt: skip
             if not quote:
-                connections[slot].state |= FINISHED
-                tracker.finished += 1
+                forget(connections[slot], tracker)
             slot = np.int64(-1)
         if slot < 0 and quote:
             label.id, label.slot, label.kind, label.why, label.from_a = 0, -1, _ACK, _W_QUOTED_OTHER, 0
@@ -329,6 +333,9 @@ def classify(segments: Row, labels: Row, columns: Row) -> None:
         if slot < 0:
             slot, side = open_connection(seg, tracker, connections, sides)
             table[bucket] = slot
+            leave_alone(seg, connections[slot], tracker, connections)
+        elif not copy:
+            join(connections[slot], tracker)
         row, x, y = connections[slot], sides[2 * slot + side], sides[2 * slot + 1 - side]
         label.id, label.slot, label.from_a = row.id, slot, 1 - side
         if copy:

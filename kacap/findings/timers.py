@@ -118,7 +118,7 @@ def heartbeat(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     if connection.probers or not found:
         return
     # Of two sides the one that is answered: more messages, or the earlier.
-    from_a = max(found, key=lambda one: (facts.beat(one).n, -facts.side(one).beat_ns))
+    from_a = max(found, key=lambda one: (facts.beat(one).n, -facts.sent(one).beat_ns))
     beat = facts.beat(from_a)
     answer = f" and {beat.answer_bytes} B back" if beat.answer_bytes else ", one way"
     fires = f"an idle of {idle} s" if idle is not None else "a longer idle"

@@ -92,7 +92,5 @@ def _keep_probes(gatherer: Gatherer, episodes: Places) -> Places:
 def _shrink(gatherer: Gatherer, name: str, rows: NDArray[np.void]) -> None:
     """Let a table hold just these rows; what comes after them is zero again."""
     table: Table = getattr(gatherer, name)
-    table.rows[: len(rows)] = rows
-    table.rows[len(rows) : table.used] = np.zeros((), table.dtype)
-    table.used = len(rows)
+    table.replace(rows)
     gatherer.counts[name] = len(rows)

@@ -75,7 +75,7 @@ def planted(place: Path) -> None:
     """Put other machine code in the place of each kernel, as somebody does who knows the format."""
     other = place.parent / "other"
     other.mkdir()
-    (other / "probe.py").write_text(PROBE.replace("doubled(x) + 2", str(PLANTED)))
+    (other / "probe.py").write_text(PROBE.replace("doubled(x) + 2", f"doubled(x) + {PLANTED - 40}"))
     assert run(other / "cache")["answer"] == PLANTED
     for path in files(place):
         (code,) = [each for each in files(other / "cache") if each.name == path.name]
