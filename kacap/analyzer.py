@@ -6,7 +6,6 @@ Live and offline sources are the same to it. Results do not depend on how the fr
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,18 +31,16 @@ from kacap.findings.screening import FEW_NS, MANY_NS, has_more, screen, worth_a_
 from kacap.flows import A_FIN, B_FIN, FINISHED, NEVER, WAS_RESET
 from kacap.model import Connection, Endpoint, FrameRef, SegmentRecord
 from kacap.news import News, Sink
+from kacap.options import DEFAULTS, Options
 from kacap.rows import numbered
 from kacap.timing.episodes import ANSWER_WAIT_NS
 from kacap.timing.estimate import Estimates, estimate
-from kacap.timing.expectations import Expectation, Expected
 from kacap.timing.forgetting import forget
 from kacap.timing.gathering import Gatherer
 from kacap.timing.judging import judge_connection, may_have_timed_out
-from kacap.timing.limits import LIMITS, Limit
 from kacap.views import Views, begun, connection
 from kacap.wire import SkipReason, decode
 
-Segments = Literal["events", "all", "none"]
 Decode = Callable[[FrameBatch, NDArray[np.int64]], NDArray[np.void]]
 
 # From which kind on segments are reported: all but ACK and data, all, none.
@@ -52,46 +49,24 @@ _GAVE_UP, _ENDED = ENDINGS.index(Ending.GAVE_UP), int(Change.ENDED)
 
 
 FORGET_EVERY = 1 << 17  # episodes
+FEW_MARKS = 50_000  # so many are kept without being asked for
 
 
 class Analyzer:
     """Feed it frame batches in time order; it keeps what is few and forgets the rest.
 
-    ``sink`` is called with the ``News`` of each batch; ``segments`` chooses which segments get a record there.
-    ``system`` names the timer model (``timing.systems.NAMES``). The records of probing connections come
-    at the end, when the clocks of all probers of a host have been compared. ``expect`` says what is expected of a
-    connection, or of every one; ``limits`` are the idle limits of boxes to look for. ``keep_all`` keeps connections
-    without a prober too, ``marks`` a row per segment for timelines, ``keep_episodes`` so many episodes of each prober
-    when ``forget`` is called. ``decoder`` turns frames into segments.
+    ``sink`` is called with the ``News`` of each batch; the records of probing connections come at the end, when the
+    clocks of all probers of a host have been compared. ``decoder`` turns frames into segments.
     """
 
-    def __init__(
-        self,
-        *,
-        sink: Sink | None = None,
-        segments: Segments = "none",
-        keep_all: bool = False,
-        marks: bool = False,
-        keep_episodes: int | None = None,
-        system: str = "auto",
-        expect: Expected | Expectation | None = None,
-        limits: tuple[Limit, ...] = LIMITS,
-        decoder: Decode = decode,
-    ) -> None:
-        self.decoder = decoder
-        self.system = system
-        self.expects = expect is not None
-        self.expect = expect if callable(expect) else lambda _: expect
-        self.limits = limits
-        self.sink = sink
-        self.segments = segments
-        self.keep_all = keep_all
-        self.keep_marks = marks
-        self.keep_episodes = keep_episodes
+    def __init__(self, options: Options = DEFAULTS, *, sink: Sink | None = None, decoder: Decode = decode) -> None:
+        self.decoder, self.options, self.sink = decoder, options, sink
+        self.expect = options.expected
+        self.keep_marks = options.marks is not False
         self.forget_at = FORGET_EVERY
         self.observations = Observations()
-        self.tracker = Tracker(all_segments=segments != "none", companion=self.observations)
-        self.gatherer = Gatherer(listening=sink is not None, reported_from=_TOLD_FROM[segments])
+        self.tracker = Tracker(all_segments=options.segments != "none", companion=self.observations)
+        self.gatherer = Gatherer(listening=sink is not None, reported_from=_TOLD_FROM[options.segments])
         self.views = Views(self.gatherer)
         self.skipped = np.zeros(len(SkipReason), np.int64)
         self.kept: list[NDArray[np.void]] = []  # CONNECTION rows that are reported one by one
@@ -124,7 +99,7 @@ class Analyzer:
         """Do the second part: classify SEGMENT rows, whoever decoded them. May run ahead as well."""
         self.analysis.capture.segments += len(segments)
         tracked = self.tracker.take(segments)
-        if self.segments == "all" or self.keep_marks:
+        if self.options.segments == "all" or self.keep_marks:
             tracked.labels = tracked.labels.copy()
         return tracked
 
@@ -136,14 +111,14 @@ class Analyzer:
         if self.keep_marks:
             self._mark(tracked)
         news = self._news(others)
-        if self.segments == "all":
+        if self.options.segments == "all":
             news.others += self._plain(tracked, news)
         return self._tell(news)
 
     def forget(self) -> None:
         """Forget what is beyond ``keep_episodes``, once it is worth it: the news of before must have been used."""
-        if self.keep_episodes is not None and self.gatherer.episodes.used >= self.forget_at:
-            forget(self.gatherer, self.keep_episodes)
+        if self.options.keep_episodes is not None and self.gatherer.episodes.used >= self.forget_at:
+            forget(self.gatherer, self.options.keep_episodes)
             self.forget_at = 2 * self.gatherer.episodes.used + FORGET_EVERY
 
     def advance(self, now_ns: int) -> NDArray[np.int64]:
@@ -164,6 +139,20 @@ class Analyzer:
         known = slot >= 0
         heard[known] = self.tracker.sides["heard_ns"][2 * slot[known] + probers["side"][known]]
         return heard
+
+    def ends_of(self, watched: list[int]) -> NDArray[np.void]:
+        """Return how connections, by their rows of WATCHED, have ended by now, as rows of ENDED.
+
+        One that is no longer held ended before, and reads as open.
+        """
+        rows = self.tracker.rest()
+        slots = np.flatnonzero(np.isin(rows["watched"], watched))
+        found, seen = np.zeros(len(watched), ENDED), self.observations.of(slots)
+        screen(seen, MANY_NS)
+        place_of = {number: place for place, number in enumerate(rows["watched"][slots].tolist())}
+        known = [place for place, number in enumerate(watched) if number in place_of]
+        found[known] = ends(seen)[[place_of[watched[place]] for place in known]]
+        return found
 
     def finish(self) -> Analysis:
         """The source has ended: close everything and return the analysis (its ``capture`` names no files yet)."""
@@ -197,7 +186,7 @@ class Analyzer:
         hosts, host = numbered(*Probing(self.gatherer).address(peer=False))
         estimates = estimate(
             self.gatherer.histories.filled, self.gatherer.steps.filled, host, probers["payload"],
-            probers["path_ns"], self.system,
+            probers["path_ns"], self.options.system,
         )  # fmt: skip
         self.analysis.clocks = {address_text(*hosts[i]): rates for i, rates in estimates.clocks.items()}
         return estimates
@@ -226,13 +215,13 @@ class Analyzer:
                 all_facts.append(ConnectionFacts(made, observed, row))
         all_facts.sort(key=lambda facts: facts.connection.connection)
         context = Context(
-            Probing(self.gatherer), self.heard, dropped=self.dropped, expected=self.expect, limits=self.limits
+            Probing(self.gatherer), self.heard, dropped=self.dropped, expected=self.expect, limits=self.options.limits
         )
         context.timed_drops, context.last_ns = analysis.capture.timed_drops, analysis.capture.last_ns or 0
         for facts in all_facts:
             self.deaths.take(facts)
         telling = self.deaths.telling(context)
-        analysis.idle_deaths = summed(telling)
+        analysis.idle_deaths, analysis.silences = summed(telling), self.deaths.silences(context)
         analysis.findings = findings(all_facts, telling, context)
 
     def tell(self, records: list[object]) -> None:
@@ -249,7 +238,7 @@ class Analyzer:
         """Return what has changed since the last news; runs whose ending is not sure yet are withheld."""
         changes = self.gatherer.changed()
         withheld: list[int] = []
-        if self.expects:
+        if self.options.judges:
             ended = changes.rows["row"][changes.rows["what"] == _ENDED]
             gave_up = ended[self.gatherer.episodes.rows["ending"][ended] == _GAVE_UP]
             withheld = [row for row in gave_up.tolist() if self._may_have_timed_out(row)]
@@ -276,7 +265,7 @@ class Analyzer:
         probed = probers.any(axis=1)
         self._count_unprobed(rows[~probed])
         found = self._look(rows, seen, probers)
-        wanted = probed | self.keep_all | self.expects
+        wanted = probed | self.options.keep_all | self.options.judges
         self.kept.append(rows[wanted])
         self.kept_ends.append(found[wanted])
         records: list[object] = []
@@ -291,12 +280,12 @@ class Analyzer:
 
         Return their rows of ENDED.
         """
-        telling = screen(seen, MANY_NS if not self.expects else FEW_NS)
+        telling = screen(seen, MANY_NS if not self.options.judges else FEW_NS)
         table = self.gatherer.probers.rows
         survived = np.maximum(seen.rows["survived_ns"], table["survived_ns"][probers].max(axis=1))
         self.heard.take(rows, seen.rows)
         self.deaths.take_rows(rows, survived)
-        wanted = telling | self.expects | (probers.any(axis=1) & worth_a_look(rows, seen.rows))
+        wanted = telling | self.options.judges | (probers.any(axis=1) & worth_a_look(rows, seen.rows))
         wanted |= has_more(table)[probers].any(axis=1)
         chosen, found = np.flatnonzero(wanted), ends(seen)
         if len(chosen):
@@ -355,3 +344,5 @@ class Analyzer:
         marks["connection"], marks["kind"] = labels["id"][shown], labels["kind"][shown]
         marks["from_a"] = labels["from_a"][shown]
         self.marks.append(marks)
+        if self.options.marks is None and sum(map(len, self.marks)) > FEW_MARKS:
+            self.marks, self.keep_marks = [], False

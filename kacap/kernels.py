@@ -123,7 +123,8 @@ class _Entry(_Kernel):
         self.dispatcher.compile(types)
         made = self.dispatcher.overloads[types]
         _, (code, _) = made.library.serialize_using_object_code()[1:]
-        returned = str(numba.types.unliteral(made.signature.return_type))
+        of_kind: Any = numba.types.unliteral
+        returned = str(of_kind(made.signature.return_type))
         if returned not in _RETURNED:
             raise TypeError(f"{self.function.__name__} returns {returned}: an entry returns one number, or nothing")
         return f"{made.fndesc.llvm_func_name}\n{returned}\n".encode() + bytes(code)

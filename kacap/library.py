@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from io import StringIO
-from typing import TYPE_CHECKING, Literal
+from os import PathLike, fspath
+from typing import TYPE_CHECKING
 
 from kacap import analysis as data
 from kacap.analyzer import Analyzer
 from kacap.capture import open_captures
-from kacap.capture.tshark.engine import Engine, decoder
+from kacap.capture.frames import FrameBatch
+from kacap.capture.tshark.engine import decoder
 from kacap.news import Sink, each
+from kacap.options import DEFAULTS, Options
 from kacap.pipeline import conclude, run
-from kacap.timing.expectations import Expectation, Expected
-from kacap.timing.limits import LIMITS, Limit
 
 if TYPE_CHECKING:
     from kacap.report.chart import Plot
@@ -61,44 +62,65 @@ class Analysis(data.Analysis):
 
 
 def read(
-    paths: str | Sequence[str],
+    paths: str | PathLike[str] | Sequence[str | PathLike[str]],
     filter: str | None = None,
+    options: Options | None = None,
     *,
-    keep_all: bool = False,
-    marks: bool = False,
     sink: Callable[[object], None] | None = None,
-    news: Sink | None = None,
-    segments: Literal["events", "all", "none"] = "none",
-    follow: bool = False,
-    stop: Callable[[], bool] | None = None,
-    expect: Expected | Expectation | None = None,
-    system: str = "auto",
-    limits: tuple[Limit, ...] | None = None,
-    engine: Engine = "auto",
+    **changes: object,
 ) -> Analysis:
     """Read one capture, possibly of several files, and return its analysis.
 
-    ``filter`` is a BPF expression. ``sink`` is called with each record (``kacap.model``) as soon as it is final, or
-    ``news`` with what each batch of frames brought (``kacap.news``); ``segments`` chooses which segments get a record
-    of their own. ``marks`` keeps what a timeline draws. With ``follow`` a growing file is read until ``stop`` says so.
-    ``expect`` (an ``Expectation``, or what returns one for a connection) is what idle, interval and count are judged
-    by; ``system`` says whose timers to assume (``timing.systems.NAMES``); ``limits`` takes the place of the known idle
-    limits (``timing.limits``). Raises ``KacapError``; damage inside a capture does not raise, it is listed in
-    ``damages``.
+    ``paths`` is a file, a pattern, ``-`` (standard input) or several of them; ``filter`` is a BPF expression, as
+    tcpdump has it. ``options`` say what is expected and what is kept; each field of ``kacap.Options`` can be given by
+    its name as well. ``sink`` is called with each record (segments, probes, episodes, connections, findings) as soon as
+    it is final. Raises ``KacapError``; damage inside a capture does not raise, it is listed in ``damages``.
+
+    >>> import kacap
+    >>> analysis = kacap.read("captures/lab/cut-off/capture.pcapng", "tcp", expect="idle=2,interval=1,count=3")
+    >>> analysis.connections[0].verdict.sentence
+    '10.1.0.2:40000 gave up on 10.2.0.2:12345: 3 unanswered probes in 5.06 s of silence'
     """
-    names = [paths] if isinstance(paths, str) else list(paths)
-    decode = decoder(engine)
-    source = open_captures(names, filter=filter, follow=follow, stop=stop, convert=engine != "kacap")
-    analyzer = Analyzer(
-        sink=each(sink) if sink is not None else news, segments=segments, keep_all=keep_all, marks=marks,
-        expect=expect, system=system, limits=LIMITS if limits is None else limits, decoder=decode,
-    )  # fmt: skip
+    wanted = (options or DEFAULTS).changed(**changes)
+    return analyse(_names(paths), filter, wanted, sink=None if sink is None else each(sink))
+
+
+def _names(paths: str | PathLike[str] | Sequence[str | PathLike[str]]) -> list[str]:
+    """Return paths as texts."""
+    return [fspath(paths)] if isinstance(paths, str | PathLike) else [fspath(path) for path in paths]
+
+
+def analyse(
+    files: Sequence[str],
+    filter: str | None,
+    options: Options,
+    *,
+    sink: Sink | None = None,
+    stop: Callable[[], bool] | None = None,
+    tap: Callable[[FrameBatch], None] | None = None,
+) -> Analysis:
+    """Do what ``read`` does; ``sink`` gets the news of each batch of frames, ``tap`` the frames themselves.
+
+    A growing file (``options.follow``) is read until ``stop`` returns True.
+    """
+    decode = decoder(options.engine)
+    source = open_captures(
+        files, filter=filter, follow=options.follow, stop=stop, convert=options.engine != "kacap", limit=options.frames
+    )
+    analyzer = Analyzer(options, sink=sink, decoder=decode)
     try:
-        run(source, analyzer)
+        run(source if tap is None else _tapped(source, tap), analyzer)
     finally:
         source.close()
         decode.close()
     return shown(conclude(source, analyzer))
+
+
+def _tapped(source: Iterable[FrameBatch], tap: Callable[[FrameBatch], None]) -> Iterator[FrameBatch]:
+    """Yield the batches of a source, each after ``tap`` has seen it."""
+    for batch in source:
+        tap(batch)
+        yield batch
 
 
 def shown(analysis: data.Analysis) -> Analysis:

@@ -249,6 +249,11 @@ class Connection:
     _verdict: Verdict | Callable[[], Verdict] | None = field(default=None, repr=False, compare=False)
 
     @property
+    def destination(self) -> Endpoint:
+        """The end that was connected to; where the SYN was not captured, the one with the smaller port."""
+        return self.b if self.began_in_capture or self.b.port <= self.a.port else self.a
+
+    @property
     def observed_ns(self) -> int:
         """For how long it was observed: until it closed, or until the capture ended."""
         return max(self.observed_until_ns, self.last_ns) - self.first_ns
@@ -303,11 +308,27 @@ class Drop(NamedTuple):
     interface: str | None = None
 
 
+class Break(NamedTuple):
+    """Two files of a capture, ``before`` and ``after``, that do not follow on one another.
+
+    ``what`` is ``overlap`` (both hold frames of the span), ``gap`` (no frame for longer than within any file) or
+    ``missing`` (``files`` between the two are not there, by their numbers).
+    """
+
+    what: str
+    since_ns: int
+    until_ns: int
+    before: str
+    after: str
+    files: int
+
+
 @dataclass(slots=True)
 class CaptureSummary:
     """How much of the capture was understood; ``skipped`` maps a reason to a count of frames.
 
-    ``drops`` are the spans in which frames were lost, in order, as far as the source tells when that was.
+    ``drops`` are the spans in which frames were lost, in order, as far as the source tells when that was; ``breaks``
+    are where its files do not follow on one another.
     """
 
     files: list[str] = field(default_factory=list)
@@ -320,6 +341,12 @@ class CaptureSummary:
     first_ns: int | None = None
     last_ns: int | None = None
     drops: list[Drop] = field(default_factory=list)
+    breaks: list[Break] = field(default_factory=list)
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether frames are known to be lacking: lost while capturing, or in a file that is not there."""
+        return self.dropped > 0 or any(each.what == "missing" for each in self.breaks)
 
     @property
     def dropped(self) -> int:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from kacap.analysis import Analysis
 from kacap.analyzer import Analyzer
 from kacap.capture.frames import FrameBatch
+from kacap.capture.records import BATCH_FRAMES
 from kacap.errors import Damage
-from kacap.model import Drop
+from kacap.model import Break, Drop
 
 AHEAD = 4  # pieces between one thread and the next
 LOOK_S = 0.1  # how often a thread that waits looks whether it still should
@@ -26,7 +30,7 @@ def run(source: Iterable[FrameBatch], analyzer: Analyzer) -> None:
     Kernels release the interpreter's lock, so that decoding, classifying and the gathering of episodes overlap.
     """
     stop = threading.Event()
-    segments = ahead(map(analyzer.decode, source), stop)
+    segments = ahead(map(analyzer.decode, source), stop, together)
     pieces = ahead(map(analyzer.track, segments), stop)
     try:
         for tracked in pieces:
@@ -36,10 +40,18 @@ def run(source: Iterable[FrameBatch], analyzer: Analyzer) -> None:
         pieces.close()
 
 
-def ahead(items: Iterable[T], stop: threading.Event) -> Generator[T, None, None]:
+def together(rows: list[NDArray[np.void]]) -> NDArray[np.void]:
+    """Return rows of several batches as those of one: many small files cost what a large one does."""
+    return rows[0] if len(rows) == 1 else np.concatenate(rows)
+
+
+def ahead(
+    items: Iterable[T], stop: threading.Event, join: Callable[[list[T]], T] | None = None
+) -> Generator[T, None, None]:
     """Yield items that a thread of their own makes, a few ahead; an error of it is raised here, in its place.
 
-    Setting ``stop`` ends the generator and its thread, even while the source is idle.
+    Setting ``stop`` ends the generator and its thread, even while the source is idle. With ``join`` small items that
+    wait are taken as one; none waits for another.
     """
     made: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(AHEAD)
 
@@ -68,11 +80,18 @@ def ahead(items: Iterable[T], stop: threading.Event) -> Generator[T, None, None]
                 piece = made.get(timeout=LOOK_S)
             except queue.Empty:
                 continue
+            taken: list[T] = []
+            while isinstance(piece, tuple):
+                taken.append(piece[0])
+                if join is None or made.empty() or sum(map(len, taken)) >= BATCH_FRAMES:  # type: ignore[arg-type]
+                    break
+                piece = made.get_nowait()
+            if taken:
+                yield taken[0] if join is None else join(taken)
             if piece is None:
                 return
             if isinstance(piece, BaseException):
                 raise piece
-            yield piece[0]
     finally:
         maker.join(LEAVE_S)
 
@@ -104,11 +123,15 @@ class Counted(Protocol):
     def drops(self) -> list[Drop]:
         """When they were dropped, as far as that is known."""
 
+    @property
+    def breaks(self) -> list[Break]:
+        """Where its files do not follow on one another."""
+
 
 def conclude(source: Counted, analyzer: Analyzer) -> Analysis:
     """Finish an analysis whose source has ended: its capture says what was read; the sink gets it last."""
     analyzer.dropped = (source.dropped_kernel or 0) + (source.dropped_interface or 0)
-    analyzer.analysis.capture.drops = source.drops
+    analyzer.analysis.capture.drops, analyzer.analysis.capture.breaks = source.drops, source.breaks
     analysis = analyzer.finish()
     summary = analysis.capture
     summary.files, summary.link_types, summary.frames = list(source.files), list(source.link_types), source.frames

@@ -15,6 +15,7 @@ from kacap.analyzer import Analyzer
 from kacap.capture import open_captures
 from kacap.capture.frames import FRAME, FrameBatch
 from kacap.news import each
+from kacap.options import Options
 from kacap.wire import SkipReason, decode
 
 CAPTURES = Path(__file__).resolve().parent.parent / "captures"
@@ -101,7 +102,7 @@ def summary(analysis: Analysis) -> str:
 
 def listener(heard: Heard, **options) -> Analyzer:
     """An analyzer that tells everything, marks included."""
-    return Analyzer(**{"sink": each(heard.take), "segments": "all", "marks": True, **options})
+    return Analyzer(Options(**{"segments": "all", "marks": True, **options}), sink=each(heard.take))
 
 
 def analyse_frames(batches: Sequence[FrameBatch], *, advance: bool = False, **options) -> Heard:

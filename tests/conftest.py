@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -42,6 +43,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(f"needs the labelled public captures in {SHARED}")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what measures real time on real links in one worker: two at once on two cores wait for each other."""
+    for item in items:
+        if item.get_closest_marker("namespaces"):
+            item.add_marker(pytest.mark.xdist_group("namespaces"))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The directory of the labelled public captures; mark the test ``shared`` as well."""
@@ -55,8 +63,13 @@ def captures() -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _compiled() -> None:
-    """Compile the kernels that reading needs, where that is still to be done: no command under test tells of it."""
-    for capture in ("lab/up/capture.pcapng", "broken/no-frames.pcap"):  # one of each format
-        subprocess.run([sys.executable, "-m", "kacap", "read", ROOT / "captures" / capture], capture_output=True,
-                       check=False)  # fmt: skip
+def _compiled(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Compile the kernels that reading needs, where that is still to be done: no command under test tells of it.
+
+    One worker compiles, the others wait for its result.
+    """
+    with (tmp_path_factory.getbasetemp().parent / "compiling").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for capture in ("lab/up/capture.pcapng", "broken/no-frames.pcap"):  # one of each format
+            subprocess.run([sys.executable, "-m", "kacap", "read", ROOT / "captures" / capture], capture_output=True,
+                           check=False)  # fmt: skip

@@ -33,6 +33,7 @@ LAYERS = (
     ("timing",),
     ("views", "news", "connections"),
     ("findings", "facts"),
+    ("options",),
     ("analyzer", "pipeline"),
     ("",),  # kacap itself: its public names
     ("report",),

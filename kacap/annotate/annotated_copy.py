@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kacap.analysis import Analysis
-from kacap.analyzer import Analyzer
+from kacap.analyzer import Analyzer, Decode
 from kacap.annotate.anonymise import Anonymiser
 from kacap.annotate.notes import TELLING_WORDS, Name, notes
 from kacap.capture import open_captures
@@ -27,8 +27,10 @@ from kacap.capture.tshark.engine import decoder
 from kacap.classify.tracker import Tracked
 from kacap.errors import CaptureError, Damage, UsageError
 from kacap.model import FrameRef, SegmentRecord
-from kacap.news import each
+from kacap.news import Sink, each
+from kacap.options import Options
 from kacap.pipeline import conclude, run
+from kacap.timing.expectations import Expectation, Expected
 from kacap.wire.fields import LINK_NFLOG
 from kacap.wire.headers import headers_of
 from kacap.wire.replace import replace_addresses
@@ -57,9 +59,10 @@ class Annotated:
 
 
 def annotate(
-    paths: str | Sequence[str], out: BinaryIO, changes: Changes | None = None, **options: Any
-) -> Annotated:
-    """Write the captures ``paths`` to ``out`` as one pcapng, with comments; ``options`` are the Analyzer's.
+    paths: str | Sequence[str], out: BinaryIO, changes: Changes | None = None, *,
+    expect: Expected | Expectation | str | None = None,
+) -> Annotated:  # fmt: skip
+    """Write the captures ``paths`` to ``out`` as one pcapng, with comments; ``expect`` is as in ``kacap.Options``.
 
     Several files follow one another as sections, in the order of their first frames. Raises UsageError for standard
     input, which cannot be read twice, and CaptureError as ``kacap.read`` does.
@@ -69,7 +72,7 @@ def annotate(
     if "-" in files:
         raise UsageError("-: a pipe cannot be read twice; save it first: tcpdump -w FILE")
     before = _identities(files)
-    survey = Survey(files, changes, options)
+    survey = Survey(files, changes, Options(segments="events", marks=False, expect=expect))
     comments = Comments(survey, changes.only)
     result = Annotated(survey.analysis)
     for index in survey.order:
@@ -101,8 +104,8 @@ def _identities(files: Sequence[str]) -> list[tuple[int, ...]]:
 class Watcher(Analyzer):
     """An analyzer that also notes the first frame of each connection."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, options: Options, *, sink: Sink, decoder: Decode) -> None:
+        super().__init__(options, sink=sink, decoder=decoder)
         self._next = 0
         self._firsts: list[NDArray[np.int64]] = []
 
@@ -127,14 +130,14 @@ class Watcher(Analyzer):
 class Survey:
     """The first pass: the analysis, the segments that get a comment, and the number of frames in each file."""
 
-    def __init__(self, files: list[str], changes: Changes, options: dict[str, Any]) -> None:
+    def __init__(self, files: list[str], changes: Changes, options: Options) -> None:
         self.counts = [0] * len(files)
         self._first_ns: list[int | None] = [None] * len(files)
         self.telling: list[SegmentRecord] = []
         # What only tshark can decode has its addresses where nobody here can replace them.
         decode = decoder("auto" if changes.anonymiser is None else "kacap")
         source = open_captures(files)
-        analyzer = Watcher(sink=each(self._hear), segments="events", decoder=decode, **options)
+        analyzer = Watcher(options, sink=each(self._hear), decoder=decode)
         try:
             run(self._watch(source, changes.anonymiser), analyzer)
         finally:

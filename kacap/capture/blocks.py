@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 BLOCK_BYTES = 4 << 20
 
+Spares = list[NDArray[np.uint8]]
+
 
 class StreamDamage(Exception):  # noqa: N818 (it is turned into a Damage, and never reaches a user)
     """The bytes of a compressed or failing stream stop making sense; the message says how."""
@@ -31,10 +33,16 @@ class Stream(Protocol):
 class Window:
     """The unread part of a stream: ``buffer[start:end]``; byte ``buffer[0]`` is byte ``base`` of the stream."""
 
-    def __init__(self, stream: Stream, head: bytes = b"", size: int = BLOCK_BYTES):
-        """Look at ``stream`` from its beginning; its first bytes ``head`` were already read."""
-        self.stream = stream
-        self.buffer: NDArray[np.uint8] = np.empty(max(size, len(head)), np.uint8)
+    def __init__(self, stream: Stream, head: bytes = b"", size: int = BLOCK_BYTES, spares: Spares | None = None):
+        """Look at ``stream`` from its beginning; its first bytes ``head`` were already read.
+
+        ``spares`` are buffers that other windows have no more use for: memory that the system has mapped already.
+        """
+        self.stream, self._spares = stream, spares
+        fits = spares and len(spares[-1]) >= max(size, len(head))
+        self.buffer: NDArray[np.uint8] = (
+            spares.pop() if spares and fits else np.empty(max(size, len(head)), np.uint8)
+        )
         self.buffer[: len(head)] = np.frombuffer(head, np.uint8)
         self.start, self.end, self.base = 0, len(head), 0
         self.fault: str | None = None  # why the stream ended early
@@ -65,6 +73,13 @@ class Window:
         taken = self.buffer[self.start : min(self.end, self.start + count)].tobytes()
         self.start += len(taken)
         return taken
+
+    def close(self) -> None:
+        """Close the stream; leave the buffer to others, or to the system."""
+        self.stream.close()
+        if self._spares is not None and not self._spares and len(self.buffer) == BLOCK_BYTES:
+            self._spares.append(self.buffer)
+        self.buffer = np.empty(0, np.uint8)
 
     def _make_room(self, need: int) -> None:
         """Move the unread bytes to the front, into a larger buffer if ``need`` asks for one."""

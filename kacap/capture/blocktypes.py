@@ -18,7 +18,7 @@ SECTION_BYTES, INTERFACE_BYTES, STATISTICS_BYTES = 28, 20, 24  # the shortest bl
 PACKET_HEADER, SIMPLE_HEADER = 28, 12  # bytes before a packet's data
 BLOCK_LIMIT = 16 << 20  # libpcap's and Wireshark's bound: a longer block is damage
 INTERFACE_LIMIT = 65_536  # interfaces in a section; a bound for hostile files
-LINK_TYPES = 1 << 16  # values that a link type can have
+LINKS = 64  # different link types of a file that are listed; nobody has met so many
 
 # Option codes of interface descriptions, statistics and packets.
 IF_NAME, IF_TSRESOL, IF_TSOFFSET = 2, 9, 14

@@ -149,7 +149,7 @@ def set_time(time_ns: Number, at: Number, state: Row) -> None:
 
 @kernel
 def read_interface(
-    data: NDArray[np.uint8], at: Number, interfaces: NDArray[np.void], links: NDArray[np.uint32], state: Row
+    data: NDArray[np.uint8], at: Number, interfaces: NDArray[np.void], links: NDArray[np.uint16], state: Row
 ) -> Number:
     """Add the interface that the block at ``at`` describes; return 0, or why not (section 4.2)."""
     big = state["big_endian"]
@@ -187,10 +187,19 @@ def read_interface(
     interface["by_interface"] = interface["by_system"] = UNKNOWN
     interface["last_ns"] = interface["counted_ns"] = BEYOND
     state["interfaces"] += 1
-    if links[link_type] == 0:
-        state["links"] += 1
-        links[link_type] = state["links"]
+    add_link(link_type, links, state)
     return 0
+
+
+@kernel
+def add_link(link_type: Number, links: NDArray[np.uint16], state: Row) -> None:
+    """List a link type, once, while there is room."""
+    for i in range(state["links"]):
+        if links[i] == link_type:
+            return
+    if state["links"] < len(links):
+        links[state["links"]] = link_type
+        state["links"] += 1
 
 
 @kernel
@@ -260,14 +269,14 @@ def walk_pcapng(
     data: NDArray[np.uint8],
     rows: NDArray[np.void],
     interfaces: NDArray[np.void],
-    links: NDArray[np.uint32],
+    links: NDArray[np.uint16],
     states: NDArray[np.void],
     losses: NDArray[np.void],
 ) -> int:
     """Fill ``rows`` (FRAME) with the packets of ``data[position:end]``; return how many; update ``states[0]`` (STATE).
 
-    ``interfaces`` and ``losses`` (LOSS) are filled on the way; ``links`` holds for each link type its
-    number in the order of appearance, 0: not seen yet. Unknown blocks are skipped. A walk also ends after the first
+    ``interfaces`` and ``losses`` (LOSS) are filled on the way, and ``links`` with the link types in the order
+    of appearance. Unknown blocks are skipped. A walk also ends after the first
     section header, where ``losses`` are full, and before a section that would forget the interfaces that they name.
     """
     state = states[0]

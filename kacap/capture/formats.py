@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
-from kacap.capture.blocks import BLOCK_BYTES, Stream, StreamDamage, Window
+from kacap.capture.blocks import BLOCK_BYTES, Spares, Stream, StreamDamage, Window
 from kacap.capture.compressed import GZIP_MAGIC, ZSTD_MAGIC, GzipStream, ZstdStream
 from kacap.capture.pcap import MAGICS, PcapReader
 from kacap.capture.pcapng import SECTION_MAGIC, PcapngReader
@@ -20,7 +21,10 @@ FOREIGN = {
     b"BZh": "is compressed with bzip2; decompress it first: bzip2 -dc FILE | kacap read -",
     b"\x04\x22\x4d\x18": "is compressed with lz4; decompress it first: lz4 -dc FILE | kacap read -",
     b"PK\x03\x04": "is a zip archive; unpack it first",
+    b"Rar!": "is a rar archive; unpack it first",
+    b"7z\xbc\xaf": "is a 7-Zip archive; unpack it first",
 }
+TAR_MAGIC, TAR_AT = b"ustar", 257  # pax(1); the magic follows name, mode, owner, size, time, checksum and link
 ADVICE = "name a pcap or pcapng file, as tcpdump -w writes it (gzip and zstd are fine)"
 
 
@@ -38,38 +42,50 @@ def open_reader(
     size: int = BLOCK_BYTES,
     stream: Stream | None = None,
     convert: bool = True,
+    spares: Spares | None = None,
 ) -> RecordReader:
     """Open the capture called ``name`` (``-``: standard input), number ``index``, with buffers of ``size`` bytes.
 
-    ``stream`` is where its bytes come from if not from there. With ``convert`` tshark reads the formats that only it
-    knows. Raises CaptureError where nothing of it can be read.
+    ``stream`` is where its bytes come from if not from there, ``spares`` where buffers come from and go to. With
+    ``convert`` tshark reads the formats that only it knows, of a file, which it opens itself. Raises CaptureError where
+    nothing of it can be read.
     """
+    convert = convert and stream is None and os.path.isfile(name)  # noqa: PTH113 (Path.is_file raises for some names)
     stream = stream or open_stream(name, follow, stop)
     try:
-        return _recognise(stream, name, index, size, follow, convert)
+        return _recognise(stream, name, index, (size, spares), follow, convert)
     except BaseException:
         stream.close()
         raise
 
 
-def _recognise(stream: Stream, name: str, index: int, size: int, follow: bool, convert: bool) -> RecordReader:
-    """Return the reader that the first bytes of ``stream`` ask for."""
+def _recognise(
+    stream: Stream, name: str, index: int, room: tuple[int, Spares | None], follow: bool, convert: bool
+) -> RecordReader:
+    """Return the reader that the first bytes of ``stream`` ask for; ``room``: size and origin of its buffer."""
     head = _read_head(stream, name, 6)
     if head.startswith((GZIP_MAGIC, ZSTD_MAGIC)):
         stream = GzipStream(stream, head) if head.startswith(GZIP_MAGIC) else ZstdStream(stream, head)
         head = _read_head(stream, name, 6)
     reader: RecordReader
     if head[:4] in PCAP_MAGICS:
-        reader = PcapReader(Window(stream, head, size), name, index)
+        reader = PcapReader(Window(stream, head, *room), name, index)
     elif head[:4] == SECTION_MAGIC:
-        reader = PcapngReader(Window(stream, head, size), name, index)
+        reader = PcapngReader(Window(stream, head, *room), name, index)
+    elif _is_tar(head + _read_head(stream, name, TAR_AT + len(TAR_MAGIC) - len(head))):
+        raise CaptureError(f"{name}: is a tar archive; unpack it first: tar xf {name}")
     elif (converted := _converted(name, head, convert and not follow)) is not None:
         stream.close()
-        reader = PcapngReader(Window(converted, b"", size), name, index)
+        reader = PcapngReader(Window(converted, b"", *room), name, index)
     else:
         raise CaptureError(f"{name}: {_what_else(head)}")
     reader.growing = follow
     return reader
+
+
+def _is_tar(head: bytes) -> bool:
+    """Return whether a file that begins so is a tar archive."""
+    return head[TAR_AT:] == TAR_MAGIC
 
 
 def _read_head(stream: Stream, name: str, count: int) -> bytes:
@@ -91,7 +107,7 @@ def _converted(name: str, head: bytes, wanted: bool) -> Stream | None:
     named = head.startswith(tuple(FORMATS))
     if not named and (not head or _is_text(head) or head.startswith(tuple(FOREIGN))):
         return None
-    return convert(name, head, wanted and name != "-")
+    return convert(name, head, wanted)
 
 
 def _is_text(head: bytes) -> bool:

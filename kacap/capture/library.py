@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from kacap.capture.display_filters import advice
 from kacap.errors import FilterError
 
 # Tried by name first: ctypes.util.find_library starts other programs, which takes longer than everything else here.
@@ -129,5 +130,7 @@ def compile_on(handle: int, expression: str, where: str) -> Program:
         raise FilterError("a filter cannot hold a NUL character")
     text = expression.encode(errors="surrogateescape")
     if function("pcap_compile")(handle, ctypes.byref(program), text, 1, _NETMASK_UNKNOWN) != 0:
+        if (instead := advice(expression)) is not None:
+            raise FilterError(f"filter '{expression}' is {instead}")
         raise FilterError(f"filter '{expression}' is refused by libpcap for {where}: {last_error(handle)}")
     return program

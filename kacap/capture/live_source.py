@@ -17,7 +17,7 @@ from kacap.capture.frames import FRAME, FrameBatch
 from kacap.capture.privileges import User
 from kacap.capture.rights import SNAPLEN
 from kacap.errors import Damage
-from kacap.model import Drop
+from kacap.model import Break, Drop
 
 POLL_NS = 100_000_000  # a batch comes at least this often, be it empty
 FEW, GATHER_S = 2048, 0.004  # after so few frames a pause lets more gather: a thousand small batches cost more than one
@@ -170,6 +170,11 @@ class LiveSource:
     def drops(self) -> list[Drop]:
         """When frames were dropped, as far as is known."""
         return shortened([*self._drops.spans(), *(drop for interface in self.interfaces for drop in interface.drops)])
+
+    @property
+    def breaks(self) -> list[Break]:
+        """None: what comes from an interface follows on itself."""
+        return []
 
     def _rest(self) -> Iterator[FrameBatch]:
         """Yield what arrived before the source was stopped, but not what goes on arriving."""

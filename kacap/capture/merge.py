@@ -29,13 +29,27 @@ class Waiting:
     open: Callable[[], RecordReader | None]
 
 
+@dataclass(slots=True)
+class Extent:
+    """What was read of one file, in nanoseconds: its first and last frame, the longest silence between two."""
+
+    first_ns: int
+    last_ns: int
+    silence_ns: int = 0
+
+    def take(self, keys: NDArray[np.int64]) -> None:
+        """Take the times of more frames, none of them below that of one before."""
+        self.silence_ns = max(self.silence_ns, int(keys[0]) - self.last_ns, int(np.diff(keys).max(initial=0)))
+        self.last_ns = int(keys[-1])
+
+
 class FileCursor:
     """The frames of one open file that have not been handed out."""
 
-    def __init__(self, reader: RecordReader):
-        """Take ``reader``'s first batch."""
+    def __init__(self, reader: RecordReader, extents: dict[int, Extent] | None = None):
+        """Take ``reader``'s first batch; ``extents``, by file, takes what is read of it."""
         self.index = reader.index
-        self._reader, self._batches = reader, reader.batches()
+        self._reader, self._batches, self._extents = reader, reader.batches(), extents
         self._latest = np.iinfo(np.int64).min
         self.alive = self.advance()
 
@@ -50,6 +64,9 @@ class FileCursor:
         # Sorting by the running maximum keeps a file's own order where its clock was set back.
         self._keys = np.maximum(np.maximum.accumulate(batch.frames["time_ns"]), self._latest)
         self._latest = int(self._keys[-1])
+        if self._extents is not None:
+            first_ns = int(self._keys[0])
+            self._extents.setdefault(self.index, Extent(first_ns, first_ns)).take(self._keys)
         return True
 
     @property
@@ -71,14 +88,17 @@ class FileCursor:
         return len(self._frames) == 0
 
 
-def merge(waiting: list[Waiting]) -> Iterator[FrameBatch]:
-    """Yield the frames of all files in time order: by time, then file, then position in the file."""
+def merge(waiting: list[Waiting], extents: dict[int, Extent] | None = None) -> Iterator[FrameBatch]:
+    """Yield the frames of all files in time order: by time, then file, then position in the file.
+
+    ``extents``, by file, takes what has been read of each.
+    """
     waiting = sorted(waiting, key=lambda file: (file.first_ns, file.index))
     cursors: list[FileCursor] = []
     while cursors or waiting:
         last = min((cursor.last for cursor in cursors), default=None)
         if last is None or (waiting and (waiting[0].first_ns, waiting[0].index) <= last):
-            _open(waiting.pop(0), cursors)
+            _open(waiting.pop(0), cursors, extents)
             continue
         yield _interleave([cursor.take(last) for cursor in cursors])
         for cursor in cursors:
@@ -87,11 +107,11 @@ def merge(waiting: list[Waiting]) -> Iterator[FrameBatch]:
         cursors = [cursor for cursor in cursors if cursor.alive]
 
 
-def _open(file: Waiting, cursors: list[FileCursor]) -> None:
+def _open(file: Waiting, cursors: list[FileCursor], extents: dict[int, Extent] | None) -> None:
     """Add ``file`` to the open ones, unless it holds no frame."""
     reader = file.open()
     if reader is not None:
-        cursor = FileCursor(reader)
+        cursor = FileCursor(reader, extents)
         if cursor.alive:
             cursors.append(cursor)
 

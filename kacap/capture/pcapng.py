@@ -12,7 +12,7 @@ from kacap.capture.blocktypes import (
     INTERFACE,
     INTERFACE_LIMIT,
     INTERFACES,
-    LINK_TYPES,
+    LINKS,
     LONG,
     LOSS,
     MAGIC,
@@ -56,7 +56,7 @@ class PcapngReader(RecordReader):
         """Read the first section header. Raises CaptureError when it is cut or makes no sense."""
         super().__init__(window, name, index)
         self.interfaces: NDArray[np.void] = np.zeros(4, INTERFACES)
-        self._links = np.zeros(LINK_TYPES, np.uint32)
+        self._links = np.zeros(LINKS, np.uint16)
         self._losses = np.zeros(LOSSES, LOSS)
         self._drops = Drops()
         at_hand = self.cursor[0]
@@ -80,8 +80,8 @@ class PcapngReader(RecordReader):
     @property
     def link_types(self) -> list[int]:
         """Link types of the interfaces described so far."""
-        seen = np.flatnonzero(self._links)
-        return [int(link_type) for link_type in seen[np.argsort(self._links[seen])]]
+        listed: list[int] = self._links[: self.cursor[0]["links"]].tolist()
+        return listed
 
     def walk(self, rows: NDArray[np.void]) -> int:
         """Fill ``rows`` with the next whole frames of the window."""

@@ -108,6 +108,14 @@ class RecordReader:
             if not self.go_on():
                 return
 
+    def first_ns(self) -> int | None:
+        """Read the first frame and return its time, nanoseconds; None: there is none."""
+        rows = np.empty(1, FRAME)
+        while not self.advance(rows):
+            if not self.go_on():
+                return None
+        return int(rows[0]["time_ns"])
+
     def advance(self, rows: NDArray[np.void]) -> int:
         """Walk once through what the window holds; return how many of ``rows`` (FRAME) were filled."""
         cursor = self.cursor[0]
@@ -140,5 +148,4 @@ class RecordReader:
 
     def close(self) -> None:
         """Close the file and release its buffer; what was learned about it stays."""
-        self.window.stream.close()
-        self.window.buffer = np.empty(0, np.uint8)
+        self.window.close()

@@ -57,6 +57,11 @@ class Savefile:
         if path == "-" and self.rotation.rotates:
             raise UsageError("-w -: standard output cannot be rotated (-G, -C)")
 
+    @property
+    def begun(self) -> bool:
+        """Whether the file, or the first of them, has been opened."""
+        return self._file is not None or self.full
+
     def open(self, link_type: int | None, now_ns: int) -> None:
         """Open the first file, for frames of one link type (None: not known yet). Raises CaptureError."""
         self._link_type, self._opened_ns = link_type, now_ns
@@ -119,7 +124,7 @@ class Savefile:
     def _append(self, buffer: NDArray[np.uint8], frames: NDArray[np.void]) -> None:
         """Write frames of the one link type into the open file."""
         if bool((frames["link_type"] != self._link_type).any()):
-            raise UsageError(f"-w {self.path}: a pcap holds one link type; capture on one kind of interface, or on any")
+            raise UsageError(f"-w {self.path}: one link type fits a pcap: one kind of interface, or any")
         heads = np.empty((len(frames), 4), "<u4")
         heads[:, 0] = frames["time_ns"] // SECOND_NS
         heads[:, 1] = frames["time_ns"] % SECOND_NS // (1000 if self._micro else 1)

@@ -182,7 +182,7 @@ class Tracker:
             self.companion.move(kept, used, len(self.connections))
 
     def end(self) -> NDArray[np.void]:
-        """Return the CONNECTION rows that are still held: what the end of a capture closes. Nothing is taken any more."""
+        """Return the CONNECTION rows that are still held: those that the end of a capture closes; take nothing more."""
         self._sides, self.table, self._buffers = Table(SIDE, 1), self.table[:0], []
         return self.rest()
 

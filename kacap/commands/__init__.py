@@ -10,14 +10,15 @@ import errno
 import gc
 import importlib
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
+from kacap.commands import interrupts
 from kacap.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, KacapError
 
 COLLECT_AFTER = 1_000_000  # new objects; the interpreter's own 700 cost a third of the time
@@ -39,6 +40,7 @@ COMMANDS = {
     "annotate": ("kacap.commands.annotate:annotate", "Write a capture again, its frames of evidence commented."),
     "doctor": ("kacap.commands.doctor:doctor", "Say what works on this machine, what does not, and what fixes it."),
     "lab": ("kacap.commands.lab:lab", "Make real keepalive traffic on demand, and record it."),
+    "completion": ("kacap.commands.completion:completion", "Print the completion script for bash, zsh or fish."),
 }
 
 
@@ -62,6 +64,24 @@ class Program(click.Group):
         module, attribute = COMMANDS[cmd_name][0].split(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the first word names, and the words for it; a capture's name is read."""
+        if args and args[0] not in COMMANDS:
+            from kacap.commands.sources import files_named
+
+            if files_named(args[0]):
+                return "read", self.get_command(ctx, "read"), args
+            if not args[0].startswith("-") and ("." in args[0] or os.sep in args[0]):
+                raise KacapError(f"{args[0]}: no such file, and no command of kacap's (kacap --help lists them)")
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the commands, and files: a capture's name alone is read."""
+        found = super().shell_complete(ctx, incomplete)
+        return found if incomplete.startswith("-") else [*found, CompletionItem(incomplete, type="file")]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the table of commands without loading any of them."""
@@ -158,13 +178,6 @@ def _is_written() -> bool:
     return True
 
 
-def _interrupt_when_asked_to_end() -> None:
-    """Take SIGTERM and SIGHUP as Ctrl-C is taken: what was begun is cleared away. Where they are ignored they stay."""
-    for name in ("SIGTERM", "SIGHUP"):
-        if (number := getattr(signal, name, None)) is not None and signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
-
-
 def _forget_stdout() -> None:
     """Let the interpreter exit quietly although nobody reads its output any more."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -184,10 +197,11 @@ def program() -> NoReturn:
     gc.set_threshold(COLLECT_AFTER, 50, 100)  # an analysis makes many objects and hardly a cycle
     sys.setswitchinterval(SWITCH_S)
     _tell_of_compilation()
-    _interrupt_when_asked_to_end()
+    interrupts.install()
     try:
         main(prog_name="kacap")
     finally:
+        interrupts.let_go()
         with suppress(KacapError):  # told by now
             _is_written()
         gc.freeze()  # at its end the interpreter looks for cycles in all that is left, which takes longer than the rest
@@ -200,4 +214,7 @@ def program() -> NoReturn:
     help="Show the version, and the parts found on this machine.",
 )  # fmt: skip
 def main() -> None:
-    """See every TCP keepalive probe, who sent it, whether it was answered, and how it ended."""
+    """See every TCP keepalive probe, who sent it, whether it was answered, and how it ended.
+
+    With the name of a capture in place of a command, kacap reads it: kacap incident.pcap.
+    """

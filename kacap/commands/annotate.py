@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from kacap.commands.expecting import expected, expecting
+from kacap.commands.expecting import Expecting, expecting
+from kacap.commands.reading import FILE, ended, words
 from kacap.commands.sources import sources
 from kacap.commands.telling import tell
-from kacap.errors import EXIT_DONE, EXIT_FAILED, UsageError
+from kacap.errors import UsageError
 
 if TYPE_CHECKING:
     from kacap.annotate.annotated_copy import Annotated
 
 
+@dataclass(frozen=True, kw_only=True)
+class AnnotateOptions(Expecting):
+    """What ``kacap annotate`` is asked for."""
+
+    words: tuple[str, ...]
+    target: str
+    only: bool
+    headers_only: bool
+    anonymise: bool
+
+
 @click.command(no_args_is_help=True)
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="FILE...")
-@click.option("-o", "target", required=True, metavar="OUT.pcapng", help="Write to OUT.pcapng; - is standard output.")
+@words("FILE...")
+@click.option("-o", "target", required=True, type=FILE, metavar="OUT.pcapng",
+              help="Write to OUT.pcapng; - is standard output.")  # fmt: skip
 @click.option("--only", is_flag=True, help="Keep only the frames that carry a comment.")
 @click.option("--headers-only", is_flag=True, help="Cut every frame behind its headers; no payload is left.")
 @click.option(
@@ -25,7 +40,7 @@ if TYPE_CHECKING:
     help="Other addresses: consistent, the same prefixes shared, ports kept; names and comments go.",
 )  # fmt: skip
 @expecting
-def annotate(words: tuple[str, ...], target: str, **options: Any) -> int:
+def annotate(**given: Any) -> int:
     """Write captures as pcapng with a comment on every frame of evidence, for Wireshark and for support cases.
 
     Wireshark shows the comments beside the packets (filter: frame.comment). Everything else stays byte for byte as
@@ -46,17 +61,27 @@ def annotate(words: tuple[str, ...], target: str, **options: Any) -> int:
     from kacap.capture.source import expand
     from kacap.outputs import check, output
 
-    files, expression = sources(words)
+    options = AnnotateOptions(**given)
+    files, expression = sources(options.words)
     if expression is not None:
         raise UsageError(f"'{expression}': annotate copies every frame and takes no filter; --only keeps the evidence")
+    _check_name(options.target)
     files = expand(files)
-    check(target, files)
-    anonymiser = Anonymiser() if options["anonymise"] else None
-    changes = Changes(options["only"], options["headers_only"], anonymiser)
-    expect = expected(options)
-    with output(target, files) as out:
+    check(options.target, files)
+    anonymiser = Anonymiser() if options.anonymise else None
+    changes = Changes(options.only, options.headers_only, anonymiser)
+    expect = options.expected()
+    with output(options.target, files) as out:
         done = write(files, out, changes, expect=expect)
-    return _say(done, changes.headers_only or anonymiser is None, target)
+    return _say(done, changes.headers_only or anonymiser is None, options.target)
+
+
+def _check_name(target: str) -> None:
+    """Refuse a name that promises classic pcap: only pcapng has room for comments."""
+    path = PurePath(target)
+    if path.suffix.lower() in (".pcap", ".cap"):
+        better = path.with_suffix(".pcapng")
+        raise UsageError(f"{target}: comments need pcapng, a pcap has no room for them: -o {better}")
 
 
 def _say(done: Annotated, nothing_left: bool, target: str) -> int:
@@ -68,6 +93,4 @@ def _say(done: Annotated, nothing_left: bool, target: str) -> int:
         tell("kacap: TCP payload is still there and may hold names; --headers-only cuts it")
     if done.without_room:
         tell(f"kacap: {done.without_room:,} frames in Simple Packet Blocks can carry no comment")
-    for damage in done.damages:
-        tell(f"kacap: {damage}")
-    return EXIT_FAILED if done.damages else EXIT_DONE
+    return ended(done.damages)

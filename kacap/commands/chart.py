@@ -2,45 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from kacap.commands.engines import engine
-from kacap.commands.expecting import expected, expecting
-from kacap.commands.sources import sources
+from kacap.commands.expecting import Expecting, expecting
+from kacap.commands.reading import FILE, Reading, ended, reading
 from kacap.commands.telling import tell
-from kacap.errors import EXIT_DONE, EXIT_FAILED
-from kacap.report.chart import VIEWS, check_target, draw, save
+from kacap.report.chart import VIEWS, check_target, default_view, draw, save
 from kacap.report.chart.style import import_matplotlib
 
 
+@dataclass(frozen=True, kw_only=True)
+class ChartOptions(Reading, Expecting):
+    """What ``kacap chart`` is asked for."""
+
+    out: str
+    view: str
+    connection: int | None
+    dark: bool
+    width: int
+
+
 @click.command(no_args_is_help=True)
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="FILE... [BPF EXPRESSION]")
-@click.option("-r", "named", multiple=True, metavar="FILE", help="Read FILE; the same as naming it.")
-@click.option("-F", "filter_file", metavar="FILE", help="Read the filter expression from FILE.")
-@click.option("-o", "out", required=True, metavar="OUT", help="Draw into OUT: .png, .svg or .pdf.")
+@click.option("-o", "out", required=True, type=FILE, metavar="OUT", help="Draw into OUT: .png, .svg or .pdf.")
 @click.option(
-    "--view", type=click.Choice([*VIEWS, "all"]), default="timeline", show_default=True,
-    help="What to draw; all: one below the other.",
+    "--view", type=click.Choice(["auto", *VIEWS, "all"]), default="auto", show_default=True,
+    help="What to draw; auto: what suits the capture; all: one below the other.",
 )  # fmt: skip
 @click.option("--connection", type=int, metavar="N", help="Only connection N, as kacap read numbers them.")
 @click.option("--dark", is_flag=True, help="On dark paper.")
 @click.option(
     "--width", type=click.IntRange(400, 10_000), default=1200, show_default=True, metavar="PX",
-    help="Width of a PNG in pixels; below 1200 everything shrinks with it, above it there is more room.",
+    help="Width of a PNG in pixels; words keep their size: 500 suits a column of a paper with two.",
 )  # fmt: skip
-@engine
+@reading
 @expecting
-def chart(
-    words: tuple[str, ...], named: tuple[str, ...], filter_file: str | None, out: str, view: str, **options: Any
-) -> int:
+def chart(**given: Any) -> int:
     """Draw what a capture shows, with what is configured in the same picture.
 
-    timeline: what each side sent, when each probe was due, what became of it. silence: for how long nothing was
-    received, against idle and the known limits of boxes. residuals: observed minus configured, against what the
-    timer may be late. ecdf: the gaps of many connections. FILE and the filter are as in kacap read. What is not
-    stated is guessed from the gaps, and drawn as a guess.
+    fleet (above six connections): a row for each, by fate and time of death. timeline (up to six): what each side
+    sent, when each probe was due, what became of it. idle (where nobody probes): silences survived and silences that
+    killed, between the known limits of boxes. silence: for how long nothing was received. residuals: observed minus
+    configured, against what the timer may be late. ecdf: the gaps of many connections. FILE and the filter are as in
+    kacap read. What is not stated is guessed from the gaps, and drawn as a guess.
 
     \b
     kacap chart incident.pcap -o incident.png --expect idle=60,interval=10,count=6
@@ -50,20 +56,18 @@ def chart(
     Exit code 0, or 1 when the capture was damaged (what precedes the damage is drawn).
     """
     import kacap
-    from kacap.capture.source import expand
 
-    files, expression = sources(words, named, filter_file)
-    files = expand(files)
-    check_target(out, files)  # before an hour of reading, not after it
-    number = options["connection"]
+    options = ChartOptions(**given)
+    files, expression = options.sources()
+    check_target(options.out, files)  # before an hour of reading, not after it
     analysis = kacap.read(
-        files, expression, expect=expected(options), marks=True, keep_all=number is not None,
-        engine=options["engine"],
-    )
+        files, expression, expect=options.expected(), marks=True, keep_all=options.connection is not None,
+        engine=options.engine,
+    )  # fmt: skip
     import_matplotlib()
-    views = tuple(VIEWS) if view == "all" else (view,)
-    save(draw(analysis, views, number, dark=options["dark"], width=options["width"]), out, files)
-    tell(f"kacap: {view if view != 'all' else 'four views'} written to {out}")
-    for damage in analysis.damages:
-        tell(f"kacap: {damage}")
-    return EXIT_FAILED if analysis.damages else EXIT_DONE
+    views = {"all": tuple(VIEWS), "auto": ()}.get(options.view, (options.view,))
+    save(draw(analysis, views, options.connection, dark=options.dark, width=options.width), options.out, files)
+    suits = default_view(analysis, options.connection)
+    shown = {"all": f"{len(VIEWS)} views", "auto": suits}.get(options.view, options.view)
+    tell(f"kacap: {shown} written to {options.out}")
+    return ended(analysis.damages)

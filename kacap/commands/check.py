@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from kacap.commands.engines import engine
-from kacap.commands.expecting import expected, expecting
-from kacap.commands.sources import sources
+from kacap.commands.expecting import Expecting, expecting
+from kacap.commands.reading import Reading, reading
 from kacap.commands.telling import tell
 from kacap.errors import EXIT_DONE, EXIT_FAILED, EXIT_NO_EVIDENCE, KacapError, UsageError
 
@@ -21,11 +21,30 @@ if TYPE_CHECKING:
 NAGIOS_UNKNOWN = 3
 
 
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions(Reading, Expecting):
+    """What ``kacap check`` is asked for."""
+
+    require: tuple[str, ...]
+    min_probes: int
+    command: bool
+    seconds: float
+    form: str
+
+    def demanded(self) -> Rules:
+        """Return what the options expect. Raises UsageError when that is nothing, or not what they require."""
+        rules = self.expected()
+        if rules is None:
+            raise UsageError("nothing is expected: give --expect idle=60,interval=10,count=6, --idle or --rules")
+        for name in self.require:
+            field = "user_timeout_ns" if name == "user_timeout" else name
+            if all(getattr(rule.expectation, field) is None for rule in rules.rules):
+                raise UsageError(f"--require {name}: say what is expected of it, for example --expect {name}=...")
+        return rules
+
+
 @click.command(no_args_is_help=True)
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="FILE... [BPF EXPRESSION]")
-@click.option("-r", "named", multiple=True, metavar="FILE", help="Read FILE; the same as naming it.")
-@click.option("-F", "filter_file", metavar="FILE", help="Read the filter expression from FILE.")
-@engine
+@reading
 @expecting
 @click.option(
     "--require", multiple=True, type=click.Choice(["idle", "interval", "count", "user_timeout"]),
@@ -44,7 +63,7 @@ NAGIOS_UNKNOWN = 3
     "--format", "form", type=click.Choice(["text", "json", "junit", "tap", "nagios"]), default="text",
     show_default=True, help="For people, scripts, CI, test harnesses, monitoring.",
 )  # fmt: skip
-def check(words: tuple[str, ...], named: tuple[str, ...], filter_file: str | None, **options: Any) -> int:
+def check(**given: Any) -> int:
     """Check that a capture shows the keepalive that was configured.
 
     FILE and the filter are as in kacap read. What is expected is stated in the options or in a file of rules; the
@@ -58,15 +77,15 @@ def check(words: tuple[str, ...], named: tuple[str, ...], filter_file: str | Non
 
     --run waits for no probe: it reads the options of the sockets that the command opens (Linux), then ends it.
 
-    Exit code 0: met. 1: not met, or the capture is damaged. 2: usage. 3: not enough evidence. With --format nagios
-    0 OK, 1 WARNING (met, with probes missed), 2 CRITICAL, 3 UNKNOWN.
+    Exit code 0: met. 1: not met, or the capture is damaged. 2: usage, or --run cannot start the command. 3: not
+    enough evidence. With --format nagios 0 OK, 1 WARNING (met, with probes missed), 2 CRITICAL, 3 UNKNOWN.
     """
+    options = CheckOptions(**given)
     try:
-        if options["command"]:
-            return _check_command(words, [*named, *filter(None, [filter_file])], options)
-        return _check(*sources(words, named, filter_file), options)
+        outcome, analysis = _of_command(options) if options.command else _of_captures(options)
+        return _tell(outcome, analysis, options.form)
     except KacapError as error:
-        if options["form"] != "nagios":
+        if options.form != "nagios":
             raise
         from kacap.units import clean
 
@@ -74,69 +93,44 @@ def check(words: tuple[str, ...], named: tuple[str, ...], filter_file: str | Non
         return NAGIOS_UNKNOWN
 
 
-def _check(files: list[str], expression: str | None, options: dict[str, Any]) -> int:
-    """Read, judge, write; return the exit code."""
-    outcome, analysis = _judged(files, expression, _rules(options), options)
-    return _tell(outcome, analysis, options)
-
-
-def _check_command(words: tuple[str, ...], files: list[str], options: dict[str, Any]) -> int:
-    """Start a command, judge its sockets, write; return the exit code."""
-    if files or not words:
+def _of_command(options: CheckOptions) -> tuple[Outcome, Analysis]:
+    """Start a command and judge its sockets."""
+    if options.named or options.filter_file or not options.words:
         raise UsageError("--run reads sockets, not captures: --run -- COMMAND ARGUMENTS")
-    rules = _rules(options)
+    rules = options.demanded()
     from kacap.analysis import Analysis
     from kacap.commands.check_run import run
 
-    return _tell(run(words, rules, frozenset(options["require"]), options["seconds"]), Analysis(), options)
+    return run(options.words, rules, frozenset(options.require), options.seconds), Analysis()
 
 
-def _rules(options: dict[str, Any]) -> Rules:
-    """Return what the options expect. Raises UsageError when that is nothing."""
-    rules = expected(options)
-    if rules is None:
-        raise UsageError("nothing is expected: give --expect idle=60,interval=10,count=6, --idle or --rules")
-    _check_required(rules, options["require"])
-    return rules
-
-
-def _tell(outcome: Outcome, analysis: Analysis, options: dict[str, Any]) -> int:
-    """Write the outcome in the format asked for; return the exit code."""
-    from kacap.report.checks import FORMATS, nagios_state
-
-    FORMATS[options["form"]](outcome, analysis, sys.stdout)
-    for damage in analysis.damages:
-        tell(f"kacap: {damage}")
-    if options["form"] == "nagios":
-        return nagios_state(outcome, analysis)
-    return _exit_code(outcome, analysis)
-
-
-def _check_required(rules: Rules, required: tuple[str, ...]) -> None:
-    """Refuse to require a setting without an expectation."""
-    for name in required:
-        field = "user_timeout_ns" if name == "user_timeout" else name
-        if all(getattr(rule.expectation, field) is None for rule in rules.rules):
-            raise UsageError(f"--require {name}: say what is expected of it, for example --expect {name}=...")
-
-
-def _judged(
-    files: list[str], expression: str | None, rules: Rules, options: dict[str, Any]
-) -> tuple[Outcome, Analysis]:
+def _of_captures(options: CheckOptions) -> tuple[Outcome, Analysis]:
     """Read the files and take every connection as it is judged."""
+    files, expression = options.sources()
+    rules = options.demanded()
     import kacap
-    from kacap.capture.source import expand
     from kacap.model import Connection
     from kacap.timing.outcome import Demand, Outcome
 
-    outcome = Outcome(Demand(frozenset(options["require"]), options["min_probes"]))
+    outcome = Outcome(Demand(frozenset(options.require), options.min_probes))
 
     def take(record: object) -> None:
         if isinstance(record, Connection):
             outcome.take(record)
 
-    analysis = kacap.read(expand(files), expression, expect=rules, sink=take, engine=options["engine"])
-    return outcome, analysis
+    return outcome, kacap.read(files, expression, expect=rules, sink=take, marks=False, engine=options.engine)
+
+
+def _tell(outcome: Outcome, analysis: Analysis, form: str) -> int:
+    """Write the outcome in the format asked for; return the exit code."""
+    from kacap.report.checks import FORMATS, nagios_state
+
+    FORMATS[form](outcome, analysis, sys.stdout)
+    for damage in analysis.damages:
+        tell(f"kacap: {damage}")
+    if form == "nagios":
+        return nagios_state(outcome, analysis)
+    return _exit_code(outcome, analysis)
 
 
 def _exit_code(outcome: Outcome, analysis: Analysis) -> int:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from kacap.clock import MILLISECOND_NS
-from kacap.errors import KacapError
+from kacap.errors import KacapError, UsageError
 from kacap.model import Connection, Endpoint, Prober, Setting
 from kacap.sockets.reader import read_sockets
 from kacap.sockets.state import SocketState
@@ -31,7 +31,8 @@ def run(command: Sequence[str], expected: Expected, required: frozenset[str], se
 
     It ends as soon as it has connected sockets that are all as expected, when the command ends, or after ``seconds``;
     what a socket was set to last counts. A listening socket is judged, if it keeps alive, while there is no other:
-    those it accepts inherit its options. Raises KacapError when the command cannot be started or looked into.
+    those it accepts inherit its options. Raises UsageError when the command cannot be started, KacapError when
+    it cannot be looked into.
     """
     until = time.monotonic() + seconds
     seen: dict[int, SocketState] = {}
@@ -94,7 +95,7 @@ def _started(command: Sequence[str]) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True)
     except OSError as error:
-        raise KacapError(f"cannot start {command[0]}: {error.strerror}") from error
+        raise UsageError(f"--run: cannot start {command[0]}: {error.strerror}") from error
 
 
 def _end(running: subprocess.Popen[bytes]) -> None:

@@ -2,64 +2,104 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from kacap.commands.sources import sources
-from kacap.commands.telling import tell
-from kacap.errors import EXIT_DONE, EXIT_FAILED, UsageError
+from kacap.commands.reading import ended, words
+from kacap.commands.sources import files_named, sources
+from kacap.errors import UsageError
 
 if TYPE_CHECKING:
-    from kacap.analysis import Analysis
     from kacap.model import FrameRef
+
+MOST = 100  # frames explained in one run
 
 
 @click.command(no_args_is_help=True)
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="FILE...")
-@click.option("--frame", "frame", required=True, metavar="N", help="The frame's number, or name:N with several files.")
-def explain(words: tuple[str, ...], frame: str) -> int:
-    """Say what one frame is, why, and what it could be mistaken for.
+@words("FILE... [frame N | frames N-M]")
+@click.option("--frame", "--frames", "frames", multiple=True, metavar="N",
+              help="A frame's number, several (8,10), a range (8-10); name:N with several files.")  # fmt: skip
+def explain(words: tuple[str, ...], frames: tuple[str, ...]) -> int:
+    """Say what one frame is, or each of several, why, and what it could be mistaken for.
 
     Frames are numbered from 1 within a file, as Wireshark and tcpdump -# number them.
 
     \b
     kacap explain incident.pcap --frame 18
+    kacap explain incident.pcap frames 8-10
     kacap explain 'rotated.pcap*' --frame rotated.pcap3:18
     """
-    import kacap
     from kacap.capture.source import expand
+    from kacap.library import analyse
+    from kacap.news import each
+    from kacap.options import Options
     from kacap.report.frame import Neighbourhood, render
 
-    files, expression = sources(words)
+    names, more = _parted(words)
+    files, expression = sources(names)
     if expression is not None:
-        raise UsageError(f"'{expression}': explain looks at every frame and takes no filter")
+        raise UsageError(f"'{expression}': explain looks at every frame and takes no filter; write frames 8-10")
     files = expand(files)
-    wanted = frame_of(frame, files)
-    heard = Neighbourhood(wanted)
-    analysis: Analysis = kacap.read(files, sink=heard, segments="all")
-    if wanted.number > analysis.capture.frames:
-        raise UsageError(f"frame {frame}: {files[wanted.file]} has only {analysis.capture.frames:,} frames")
-    render(analysis, sys.stdout, heard)
-    for damage in analysis.damages:
-        tell(f"kacap: {damage}")
-    return EXIT_FAILED if analysis.damages else EXIT_DONE
+    wanted = [ref for text in [*frames, *more] for ref in frames_of(text, files)]
+    if not wanted:
+        raise UsageError("which frame? write --frame 18, or --frames 8-10")
+    if len(wanted) > MOST:
+        raise UsageError(f"{len(wanted):,} frames: ask for at most {MOST:,} at a time")
+    heard = {ref: Neighbourhood(ref) for ref in wanted}
+
+    def hear(record: object) -> None:
+        for one in heard.values():
+            one(record)
+
+    analysis = analyse(files, None, Options(segments="all"), sink=each(hear))
+    for ref in heard:
+        if ref.number > analysis.capture.frames:
+            raise UsageError(f"frame {ref.number}: {files[ref.file]} has only {analysis.capture.frames:,} frames")
+    for at, one in enumerate(heard.values()):
+        sys.stdout.write("\n" if at else "")
+        render(analysis, sys.stdout, one)
+    return ended(analysis.damages)
 
 
-def frame_of(words: str, files: list[str]) -> FrameRef:
-    """Return the frame that ``12`` or ``name:12`` means; a name may leave out its directories.
+def _parted(words: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Return the files among the words, and the frames: what follows the word ``frame`` or ``frames``."""
+    for at, word in enumerate(words):
+        if word in ("frame", "frames") and not files_named(word):
+            return list(words[:at]), list(words[at + 1 :])
+    return list(words), []
+
+
+def frames_of(words: str, files: list[str]) -> list[FrameRef]:
+    """Return the frames that ``12``, ``8-10``, ``8,10`` or ``name:12`` means; a name may leave out its directories.
 
     Raises UsageError for a number below 1, an unknown or ambiguous name, and a bare number with several files.
     """
     from kacap.model import FrameRef
 
-    name, _, number = words.rpartition(":")
-    if not number.isdecimal() or int(number) < 1:
-        raise UsageError(f"--frame {words}: frames are numbered from 1")
+    name, _, numbers = words.rpartition(":")
+    found: list[int] = []
+    for part in filter(None, numbers.split(",")):
+        match = re.fullmatch(r"([0-9]{1,18})(?:-([0-9]{1,18}))?", part.strip())
+        low, high = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 1 <= low <= high:
+            raise UsageError(f"--frame {words}: frames are numbered from 1: 8, or 8-10, or 8,10")
+        if high - low >= MOST:
+            raise UsageError(f"--frame {words}: {high - low + 1:,} frames: ask for at most {MOST:,} at a time")
+        found += range(low, high + 1)
+    if not found:
+        raise UsageError(f"--frame {words}: frames are numbered from 1: 8, or 8-10, or 8,10")
+    file = _file_of(name, words, files)
+    return [FrameRef(file, number) for number in found]
+
+
+def _file_of(name: str, words: str, files: list[str]) -> int:
+    """Return which of the files a name means; empty where there is only one."""
     named = [i for i, file in enumerate(files) if name in ("", file, file.rpartition("/")[2])]
     exact = [i for i in named if files[i] == name]
     if len(exact or named) != 1:
         what = "which file? write name:number" if named else f"no file of that name among {', '.join(files)}"
         raise UsageError(f"--frame {words}: {what}")
-    return FrameRef((exact or named)[0], int(number))
+    return (exact or named)[0]

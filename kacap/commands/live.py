@@ -4,25 +4,116 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from kacap.clock import SECOND_NS
+from kacap.commands.reading import FILE, words
 from kacap.errors import EXIT_DONE, UsageError
 
 if TYPE_CHECKING:
     from kacap.capture.rotation import Rotation
+    from kacap.options import Segments
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
+@dataclass(frozen=True, kw_only=True)
+class LiveOptions:
+    """What ``kacap live`` is asked for."""
+
+    words: tuple[str, ...]
+    interfaces: tuple[str, ...]
+    stream: str | None
+    listing: bool
+    filter_file: str | None
+    packets: int | None
+    probes: int | None
+    duration: str | None
+    until: str | None
+    snaplen: int
+    passive: bool
+    promiscuous: bool
+    buffer_kib: int | None
+    link_type: str | None
+    engine: str
+    netns: str | None
+    user: str | None
+    savefile: str | None
+    every_s: int | None
+    size: str | None
+    files: int | None
+    unbuffered: bool
+    micro: bool
+    top: bool
+    as_json: bool
+    segments: Segments
+    stamps: int
+    brief: bool
+    verbose: int
+    lines: bool
+    numeric: int
+    color: str
+
+    @cached_property
+    def expression(self) -> str | None:
+        """The filter that the words or the file hold. Raises UsageError for two of them, or a file unread."""
+        from kacap.commands.sources import filter_in
+
+        if self.filter_file is None:
+            return " ".join(self.words) or None
+        if self.words:
+            raise UsageError(f"two filters: -F {self.filter_file} and '{' '.join(self.words)}'; give one")
+        return filter_in(self.filter_file) or None
+
+    @cached_property
+    def duration_ns(self) -> int | None:
+        """How long to watch, from ``90``, ``90s``, ``10m``, ``2h`` or ``1d``. Raises UsageError."""
+        text = self.duration
+        if text is None:
+            return None
+        number, unit = (text[:-1], text[-1]) if text[-1:] in UNITS else (text, "s")
+        try:
+            return round(float(number) * UNITS[unit] * SECOND_NS)
+        except (ValueError, OverflowError):
+            raise UsageError(f"--duration {text}: write 90, 90s, 10m, 2h or 1d") from None
+
+    @cached_property
+    def rotation(self) -> Rotation:
+        """What -G, -C and -W ask for. Raises UsageError."""
+        from kacap.capture.rotation import Rotation, megabytes
+
+        if (self.every_s or self.size) and self.savefile is None:
+            raise UsageError("-G and -C rotate the file of -w: name one")
+        return Rotation(self.every_s or 0, megabytes(self.size) if self.size else 0, self.files or 0)
+
+    @property
+    def out(self) -> TextIO:
+        """Where the lines go: standard output, unless the packets go there."""
+        return sys.stderr if self.savefile == "-" else sys.stdout
+
+    def check(self) -> None:
+        """Refuse what cannot be read or contradicts itself before anything is opened. Raises UsageError."""
+        _ = self.expression, self.duration_ns, self.rotation
+        if self.stream is not None:
+            given = [letter for letter, value in (("-i", self.interfaces), ("--netns", self.netns)) if value]
+            if given:
+                raise UsageError(f"-r reads a file or a pipe: {given[0]} does not go with it")
+        if self.top and self.as_json:
+            raise UsageError("--top and --json: choose one")
+        if self.savefile == "-" and sys.stdout.isatty():
+            raise UsageError("-w -: packets do not belong on a terminal; redirect or pipe standard output")
+
+
 @click.command()
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[BPF EXPRESSION]")
+@words("[BPF EXPRESSION]")
 @click.option("-i", "interfaces", multiple=True, metavar="IFACE", help="Interface; repeatable; any (the default): all.")
-@click.option("-r", "stream", metavar="FILE", help="Read FILE (-: standard input) instead of an interface.")
+@click.option("-r", "stream", type=FILE, metavar="FILE", help="Read FILE (-: standard input) instead of an interface.")
 @click.option("-D", "listing", is_flag=True, help="List the interfaces and end.")
-@click.option("-F", "filter_file", metavar="FILE", help="Read the filter expression from FILE.")
+@click.option("-F", "filter_file", type=FILE, metavar="FILE", help="Read the filter expression from FILE.")
 @click.option("-c", "packets", type=click.IntRange(min=1), metavar="N", help="End after N packets.")
 @click.option("--probes", type=click.IntRange(min=1), metavar="N", help="End when N probes were answered or missed.")
 @click.option("--duration", metavar="TIME", help="End after so long: 90, 90s, 10m, 2h, 1d.")
@@ -39,7 +130,8 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 @click.option("--netns", metavar="NAME|PID", help="Capture inside this network namespace, or that of a process.")
 @click.option("-Z", "user", metavar="USER",
               help="Become USER once the device is open; by default root becomes tcpdump, else nobody.")  # fmt: skip
-@click.option("-w", "savefile", metavar="FILE", help="Write the packets as pcap as well (-: standard output).")
+@click.option("-w", "savefile", type=FILE, metavar="FILE",
+              help="Write the packets as pcap as well (-: standard output).")  # fmt: skip
 @click.option("-G", "every_s", type=click.IntRange(min=1), metavar="S",
               help="A new -w FILE (strftime) every S seconds.")  # fmt: skip
 @click.option("-C", "size", metavar="MB", help="A new -w FILE after so many millions of bytes.")
@@ -57,7 +149,7 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 @click.option("-l", "lines", is_flag=True, help="Accepted as in tcpdump: lines are never held back.")
 @click.option("-n", "numeric", count=True, help="Accepted as in tcpdump: addresses are always numeric.")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
-def live(words: tuple[str, ...], listing: bool, **options: Any) -> int:
+def live(**given: Any) -> int:
     """Show keepalives on an interface as they happen: each probe, its answer or its absence, and who gave up.
 
     Ends on Ctrl-C with a summary; a second one ends at once. SIGUSR1 shows the counters.
@@ -67,19 +159,17 @@ def live(words: tuple[str, ...], listing: bool, **options: Any) -> int:
     kacap live --top 'port 5432 or icmp or icmp6'
     ssh host tcpdump -U -s 128 -w - port 5432 | kacap live -r -
     """
-    if listing:
+    options = LiveOptions(**given)
+    if options.listing:
         return _list()
     from kacap.capture.privileges import is_privileged, whom_to_become
     from kacap.commands.live_sockets import Sockets
 
-    options["expression"] = _expression(words, options.pop("filter_file"))
-    options["duration_ns"] = _duration_ns(options.pop("duration"))
-    options["rotation"] = _rotation(options)
-    _check(options)
-    user = whom_to_become(options["user"])
+    options.check()
+    user = whom_to_become(options.user)
     if is_privileged():  # numpy's threads would keep rights that this one gives up: let there be none
         os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    sockets = Sockets(options["netns"]) if options["stream"] is None else None
+    sockets = Sockets(options.netns) if options.stream is None else None
     try:
         from kacap.commands.live_run import watch
 
@@ -96,47 +186,3 @@ def _list() -> int:
     for number, interface in enumerate(interfaces(), 1):
         click.echo(f"{number}.{interface}")
     return EXIT_DONE
-
-
-def _expression(words: tuple[str, ...], filter_file: str | None) -> str | None:
-    """Return the filter that the words or the file hold. Raises UsageError for two of them, or a file unread."""
-    from kacap.commands.sources import _filter_of
-
-    if filter_file is None:
-        return " ".join(words) or None
-    if words:
-        raise UsageError(f"two filters: -F {filter_file} and '{' '.join(words)}'; give one")
-    return _filter_of(filter_file) or None
-
-
-def _duration_ns(text: str | None) -> int | None:
-    """Return ``90``, ``90s``, ``10m``, ``2h`` or ``1d`` in nanoseconds. Raises UsageError."""
-    if text is None:
-        return None
-    number, unit = (text[:-1], text[-1]) if text[-1:] in UNITS else (text, "s")
-    try:
-        return round(float(number) * UNITS[unit] * SECOND_NS)
-    except ValueError:
-        raise UsageError(f"--duration {text}: write 90, 90s, 10m, 2h or 1d") from None
-
-
-def _rotation(options: dict[str, Any]) -> Rotation:
-    """Return what -G, -C and -W ask for."""
-    from kacap.capture.rotation import Rotation, megabytes
-
-    every_s, size, files = options.pop("every_s"), options.pop("size"), options.pop("files")
-    if (every_s or size) and options["savefile"] is None:
-        raise UsageError("-G and -C rotate the file of -w: name one")
-    return Rotation(every_s or 0, megabytes(size) if size else 0, files or 0)
-
-
-def _check(options: dict[str, Any]) -> None:
-    """Refuse what contradicts itself before anything is opened."""
-    if options["stream"] is not None:
-        given = [letter for letter, name in (("-i", "interfaces"), ("--netns", "netns")) if options[name]]
-        if given:
-            raise UsageError(f"-r reads a file or a pipe: {given[0]} does not go with it")
-    if options["top"] and options["as_json"]:
-        raise UsageError("--top and --json: choose one")
-    if options["savefile"] == "-" and sys.stdout.isatty():
-        raise UsageError("-w -: packets do not belong on a terminal; redirect or pipe standard output")

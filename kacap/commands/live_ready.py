@@ -16,6 +16,7 @@ from kacap.capture.frames import FRAME, FrameBatch
 from kacap.kernel_cache import CACHE
 from kacap.kernels import rehearse
 from kacap.model import Endpoint
+from kacap.options import Options
 from kacap.report import text
 from kacap.wire import fields
 
@@ -25,7 +26,7 @@ PROBES, EVERY_NS = 4, 1_020_000_000
 
 def warm_up() -> None:
     """Load or compile what the first packet, and the summary, would wait for: watch a connection that probes."""
-    analyzer = Analyzer(segments="events")
+    analyzer = Analyzer(Options(segments="events"))
     analyzer.feed(_probing())
     analyzer.tracker.sweep(len(analyzer.tracker.connections))
     text.render(analyzer.finish(), io.StringIO())

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from kacap.analysis import Analysis
 from kacap.analyzer import Analyzer
@@ -19,12 +18,14 @@ from kacap.capture.live_stream import open_growing
 from kacap.capture.privileges import User, drop, is_privileged, may_write
 from kacap.capture.rotation import Rotation
 from kacap.capture.savefile import Savefile
+from kacap.commands.live import LiveOptions
 from kacap.commands.live_ready import compile_apart, warm_up
 from kacap.commands.live_sockets import Sockets
-from kacap.commands.telling import tell
+from kacap.commands.telling import colored, tell
 from kacap.errors import EXIT_DONE, EXIT_FAILED, UsageError
 from kacap.kernel_cache import CACHE
 from kacap.news import News
+from kacap.options import Options
 from kacap.outputs import refuse_inputs
 from kacap.pipeline import conclude
 from kacap.report import text
@@ -36,10 +37,8 @@ from kacap.report.screen import Screen
 ANSWERS_FOR_VERDICT = 3
 KEPT_EPISODES = 4096  # of each prober: the summary of a watch of weeks needs no more
 
-Options = dict[str, Any]
 
-
-def watch(user: User | None, sockets: Sockets | None, options: Options) -> int:
+def watch(user: User | None, sockets: Sockets | None, options: LiveOptions) -> int:
     """Follow an interface or a stream until it, or the user, ends it; return the exit code. Goes on as ``user``.
 
     What needs rights comes first: the device and the file of -w are opened. Then all rights are given up, and only then
@@ -65,25 +64,29 @@ def watch(user: User | None, sockets: Sockets | None, options: Options) -> int:
     return EXIT_FAILED if source.faults or source.damages else EXIT_DONE
 
 
-def _open(options: Options, user: User | None) -> LiveSource:
+def _open(options: LiveOptions, user: User | None) -> LiveSource:
     """Open what the options name; a program that captures is started as ``user``."""
-    if options["stream"] is not None:
-        return open_growing(options["stream"], filter=options["expression"], limit=options["packets"])
-    names = ("engine", "snaplen", "promiscuous", "buffer_kib", "netns", "link_type")
+    if options.stream is not None:
+        return open_growing(options.stream, filter=options.expression, limit=options.packets)
     return open_live(
-        options["interfaces"] or ["any"],
-        filter=options["expression"],
-        limit=options["packets"],
+        options.interfaces or ["any"],
+        engine=options.engine,
+        filter=options.expression,
+        snaplen=options.snaplen,
+        promiscuous=options.promiscuous,
+        buffer_kib=options.buffer_kib,
+        netns=options.netns,
+        link_type=options.link_type,
+        limit=options.packets,
         user=user,
-        **{name: options[name] for name in names},
     )
 
 
-def _announce(source: LiveSource, options: Options) -> None:
+def _announce(source: LiveSource, options: LiveOptions) -> None:
     """Say on stderr what is listened to, as tcpdump does."""
-    if options["stream"] is None:
+    if options.stream is None:
         size = f"snapshot length {source.snaplen} bytes"
-        zone = "" if options["as_json"] else Clock(options["stamps"]).zone
+        zone = "" if options.as_json else Clock(options.stamps).zone
         parts = [f"listening on {', '.join(source.files)}", size, f"engine {source.engine}", *filter(None, [zone])]
         tell(f"kacap: {', '.join(parts)}")
 
@@ -116,25 +119,28 @@ def _signals(source: LiveSource) -> Iterator[None]:
 class Run:
     """One watch: source, analyzer, and who shows the events."""
 
-    def __init__(self, source: LiveSource, file: Savefile | None, sockets: Sockets | None, options: Options) -> None:
+    def __init__(
+        self, source: LiveSource, file: Savefile | None, sockets: Sockets | None, options: LiveOptions
+    ) -> None:
         self.source, self.file, self.sockets, self.options = source, file, sockets, options
-        self.out: TextIO = sys.stderr if options["savefile"] == "-" else sys.stdout
-        self.live = LiveTracker(sockets.of_prober if sockets is not None else None)
-        self.colored = colored(options["color"], self.out)
+        self.out = options.out
+        self.colored = colored(options.color, self.out)
         records = RecordWriter(self.out, source.files, flush=True)
-        self.analyzer = Analyzer(
+        how = Options(
             keep_episodes=KEPT_EPISODES,
-            sink=records.news if options["as_json"] else _ignore,
-            segments=options["segments"] if options["as_json"] else "events",
+            segments=options.segments if options.as_json else "events",
             expect=sockets.of_connection if sockets is not None else None,
+            marks=False,
         )
+        self.analyzer = Analyzer(how, sink=records.news if options.as_json else _ignore)
+        self.live = LiveTracker(sockets.of_prober if sockets is not None else None, self.analyzer.ends_of)
         self.screen = self._screen()
-        self.lines = Lines(self.out, Clock(options["stamps"]), color=self.colored, brief=options["brief"])
+        self.lines = Lines(self.out, Clock(options.stamps), color=self.colored, brief=options.brief)
         self._started_ns: int | None = None
 
     def _screen(self) -> Screen | None:
         """Return the live screen where it was asked for and there is a terminal; else plain lines do."""
-        wanted = self.options["top"] and self.out.isatty() and os.environ.get("TERM") != "dumb"
+        wanted = self.options.top and self.out.isatty() and os.environ.get("TERM") != "dumb"
         return Screen(color=self.colored) if wanted else None
 
     def follow(self) -> None:
@@ -163,7 +169,7 @@ class Run:
             self.live.update_heard(self.analyzer.heard_ns())
             rows = [*self.live.rows.values(), *self.live.suspects]
             self.screen.draw(rows, source.now_ns, self._foot())
-        elif not self.options["as_json"]:
+        elif not self.options.as_json:
             self.lines.write(events)
         self.analyzer.forget()
         if self._over():
@@ -178,11 +184,11 @@ class Run:
         options, rows = self.options, [*self.live.rows.values(), *self.live.suspects]
         if self._started_ns is None:
             self._started_ns = self.source.now_ns
-        limit_ns = options["duration_ns"]
+        limit_ns = options.duration_ns
         return (
             (limit_ns is not None and self.source.now_ns - self._started_ns >= limit_ns)
-            or (options["probes"] is not None and sum(map(_decided, rows)) >= options["probes"])
-            or (options["until"] == "verdict" and any(map(has_verdict, rows)))
+            or (options.probes is not None and sum(map(_decided, rows)) >= options.probes)
+            or (options.until == "verdict" and any(map(has_verdict, rows)))
             or (self.file is not None and self.file.full)
         )
 
@@ -205,41 +211,34 @@ def has_verdict(row: ProbingConnection) -> bool:
     return row.ending is not None or row.streak >= ANSWERS_FOR_VERDICT
 
 
-def _savefile(options: Options, source: LiveSource, user: User | None) -> Savefile | None:
+def _savefile(options: LiveOptions, source: LiveSource, user: User | None) -> Savefile | None:
     """Return the open file of -w, if one is wanted; its header is there at once where the link type is known.
 
     Files that give way to others are opened as ``user``, who must open the others too. Raises UsageError if he may not.
     """
-    if options["savefile"] is None:
+    if options.savefile is None:
         return None
-    rotation: Rotation = options["rotation"]
-    refuse_inputs(options["savefile"], [options["stream"]] if options["stream"] is not None else [])
-    file = Savefile(options["savefile"], source.snaplen, rotation, micro=options["micro"],
-                    flush=options["unbuffered"] or options["savefile"] == "-")  # fmt: skip
-    known = source.link_types if options["stream"] is None and options["engine"] != "dumpcap" else []
+    rotation: Rotation = options.rotation
+    refuse_inputs(options.savefile, [options.stream] if options.stream is not None else [])
+    file = Savefile(options.savefile, source.snaplen, rotation, micro=options.micro,
+                    flush=options.unbuffered or options.savefile == "-")  # fmt: skip
+    known = source.link_types if options.stream is None and options.engine != "dumpcap" else []
     if user is None or not rotation.rotates:
         file.open(known[0] if known else None, source.now_ns)
-    elif not may_write(user, str(Path(options["savefile"]).parent)):
-        raise UsageError(f"-w {options['savefile']}: -G and -C open each file as {user.name}, who may not write there; "
+    elif not may_write(user, str(Path(options.savefile).parent)):
+        raise UsageError(f"-w {options.savefile}: -G and -C open each file as {user.name}, who may not write there; "
                          "-Z USER names somebody who may")  # fmt: skip
     return file
 
 
-def _sum_up(analysis: Analysis, source: LiveSource, options: Options, out: TextIO) -> None:
+def _sum_up(analysis: Analysis, source: LiveSource, options: LiveOptions, out: TextIO) -> None:
     """Write the summary as ``kacap read`` does, and tcpdump's counters on stderr."""
-    if not options["as_json"]:
+    if not options.as_json:
         out.write("\n")
-        shade = colored(options["color"], out)
-        text.render(analysis, out, color=shade, brief=options["brief"], verbose=options["verbose"] > 0)
+        shade = colored(options.color, out)
+        text.render(analysis, out, color=shade, brief=options.brief, verbose=options.verbose > 0)
         out.flush()
     for line in source.counters().lines():
         tell(line)
     for trouble in [*source.faults, *map(str, source.damages)]:
         tell(f"kacap: {trouble}")
-
-
-def colored(choice: str, out: TextIO) -> bool:
-    """Return whether to colour: asked for, or a terminal that has not said no (NO_COLOR, TERM=dumb)."""
-    if choice != "auto":
-        return choice == "always"
-    return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -2,30 +2,73 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from kacap.commands.engines import engine
-from kacap.commands.expecting import expected, expecting
-from kacap.commands.sources import sources
-from kacap.commands.telling import tell
-from kacap.errors import EXIT_DONE, EXIT_FAILED
+from kacap.commands.expecting import Expecting, expecting
+from kacap.commands.reading import FILE, Reading, ended, reading
+from kacap.commands.telling import colored, tell
+from kacap.errors import UsageError
 from kacap.timing.systems import NAMES
 
 if TYPE_CHECKING:
-    from kacap.analysis import Analysis
+    from kacap.capture.savefile import Savefile
+    from kacap.library import Analysis
+    from kacap.news import Sink
+    from kacap.options import Options, Segments
+
+ETHERNET = 1  # of a file without a frame
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions(Reading, Expecting):
+    """What ``kacap read`` is asked for."""
+
+    packets: int | None
+    savefile: str | None
+    as_json: bool
+    segments: Segments
+    system: str
+    chart_file: str | None
+    everything: bool
+    follow: bool
+    brief: bool
+    verbose: int
+    numeric: int
+    color: str
+
+    @property
+    def out(self) -> TextIO:
+        """Where the report goes: standard output, unless the packets go there."""
+        return sys.stderr if self.savefile == "-" else sys.stdout
+
+    def how(self) -> Options:
+        """Return how the capture is to be read and judged."""
+        from kacap.options import Options
+
+        return Options(
+            expect=self.expected(),
+            system=self.system,
+            segments=self.segments if self.as_json else "none",
+            keep_all=self.everything,
+            marks=self.chart_file is not None,
+            engine=self.engine,
+            follow=self.follow,
+            frames=self.packets,
+        )
 
 
 @click.command(no_args_is_help=True)
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="FILE... [BPF EXPRESSION]")
-@click.option("-r", "named", multiple=True, metavar="FILE", help="Read FILE; the same as naming it.")
-@click.option("-F", "filter_file", metavar="FILE", help="Read the filter expression from FILE.")
-@engine
+@reading
+@click.option("-c", "packets", type=click.IntRange(min=1), metavar="N", help="End after N packets.")
+@click.option("-w", "savefile", type=FILE, metavar="OUT",
+              help="Write the packets that were read to OUT as pcap as well (-: standard output).")  # fmt: skip
 @expecting
 @click.option("--json", "as_json", is_flag=True, help="Write JSON Lines, one record each.")
 @click.option(
@@ -36,16 +79,16 @@ if TYPE_CHECKING:
     "--system", type=click.Choice(NAMES), default="auto", show_default=True,
     help="Whose timers to assume: auto takes Linux where a Linux timer explains the gaps.",
 )  # fmt: skip
-@click.option("--chart", "chart_file", metavar="FILE", help="Draw the probe timeline into FILE (.png, .svg or .pdf).")
+@click.option(
+    "--chart", "chart_file", type=FILE, metavar="FILE", help="Draw the probe timeline into FILE (.png, .svg or .pdf)."
+)
 @click.option("--all", "everything", is_flag=True, help="Show every connection, also those without a probe.")
 @click.option("--follow", is_flag=True, help="Go on reading while the file grows; Ctrl-C ends with the report.")
 @click.option("-q", "brief", is_flag=True, help="One line for each connection.")
-@click.option("-v", "verbose", count=True, help="Show every run of unanswered probes, not only the last.")
+@click.option("-v", "verbose", count=True, help="All details: each connection of a group, every run and finding.")
 @click.option("-n", "numeric", count=True, help="Accepted as in tcpdump: addresses are always numeric.")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
-def read(
-    words: tuple[str, ...], named: tuple[str, ...], filter_file: str | None, chart_file: str | None, **options: Any
-) -> int:
+def read(**given: Any) -> int:
     """Show every keepalive probe in capture files: who sent it, whether it was answered, how it ended.
 
     FILE is pcap or pcapng, plain, gzip or zstd; - is standard input; several files (or a quoted 'glob*') are one
@@ -58,52 +101,60 @@ def read(
 
     Exit code 0, or 1 when the capture was damaged (what precedes the damage is still reported).
     """
-    files, expression = sources(words, named, filter_file)
-    _check_chart(chart_file, files)
-    analysis = _analyse(files, expression, chart_file is not None, options)
-    if not options["as_json"]:
+    options = ReadOptions(**given)
+    files, expression = options.sources()
+    _check_outputs(options, files)
+    analysis = _analyse(files, expression, options)
+    if not options.as_json:
         _print(analysis, options)
-    if chart_file is not None:
-        _draw(analysis, chart_file)
-    for damage in analysis.damages:
-        tell(f"kacap: {damage}")
-    return EXIT_FAILED if analysis.damages else EXIT_DONE
+    if options.chart_file is not None:
+        _draw(analysis, options.chart_file)
+    return ended(analysis.damages)
 
 
-def _check_chart(chart_file: str | None, files: list[str]) -> None:
-    """Refuse an unknown chart format before an hour of reading, not after it."""
-    if chart_file is not None:
+def _check_outputs(options: ReadOptions, files: list[str]) -> None:
+    """Refuse an output that cannot be written before an hour of reading, not after it."""
+    if options.chart_file is not None:
         from kacap.report.chart import check_target
 
-        check_target(chart_file, files)
+        check_target(options.chart_file, files)
+    if options.savefile is not None:
+        from kacap.outputs import check
+
+        check(options.savefile, files)
+        if options.savefile == "-" and sys.stdout.isatty():
+            raise UsageError("-w -: packets do not belong on a terminal; redirect or pipe standard output")
 
 
-def _analyse(files: list[str], expression: str | None, marks: bool, options: dict[str, Any]) -> Analysis:
+def _analyse(files: list[str], expression: str | None, options: ReadOptions) -> Analysis:
     """Read the files; with ``--json`` every record is written as soon as it is final."""
-    import kacap
-    from kacap.capture.source import expand
+    from kacap.library import analyse
 
-    files = expand(files)
-    live = options["follow"] or "-" in files or sys.stdout.isatty()
-    news = None
-    if options["as_json"]:
+    sink: Sink | None = None
+    if options.as_json:
         from kacap.report.records import RecordWriter
 
-        news = RecordWriter(sys.stdout, files, flush=live).news
-    analysis: Analysis = kacap.read(
-        files,
-        expression,
-        keep_all=options["everything"],
-        marks=marks,
-        news=news,
-        segments=options["segments"] if news else "none",
-        expect=expected(options),
-        engine=options["engine"],
-        system=options["system"],
-        follow=options["follow"],
-        stop=_until_interrupted() if options["follow"] else None,
-    )
+        live = options.follow or "-" in files or options.out.isatty()
+        sink = RecordWriter(options.out, files, flush=live).news
+    with ExitStack() as stack:
+        file = None if options.savefile is None else _opened(options.savefile, options.follow)
+        if file is not None:
+            stack.callback(file.close)
+        analysis = analyse(
+            files, expression, options.how(), sink=sink, tap=None if file is None else file.write,
+            stop=_until_interrupted() if options.follow else None,
+        )  # fmt: skip
+        if file is not None and not file.begun:
+            file.open(next(iter(analysis.capture.link_types), ETHERNET), 0)
     return analysis
+
+
+def _opened(path: str, at_once: bool) -> Savefile:
+    """Return the file that packets are written to; its header comes with the first of them."""
+    from kacap.capture.filters import SNAPLEN
+    from kacap.capture.savefile import Savefile
+
+    return Savefile(path, SNAPLEN, flush=at_once or path == "-")
 
 
 def _until_interrupted() -> Callable[[], bool]:
@@ -121,17 +172,17 @@ def _until_interrupted() -> Callable[[], bool]:
     return lambda: bool(asked)
 
 
-def _print(analysis: Analysis, options: dict[str, Any]) -> None:
-    """Write the text report on stdout."""
+def _print(analysis: Analysis, options: ReadOptions) -> None:
+    """Write the text report."""
     from kacap.report import text
 
     text.render(
         analysis,
-        sys.stdout,
-        all_connections=options["everything"],
-        color=_colored(options["color"]),
-        brief=options["brief"],
-        verbose=options["verbose"] > 0,
+        options.out,
+        all_connections=options.everything,
+        color=colored(options.color, options.out),
+        brief=options.brief,
+        verbose=options.verbose > 0,
     )
 
 
@@ -143,10 +194,3 @@ def _draw(analysis: Analysis, chart_file: str) -> None:
     import_matplotlib()
     chart.save(chart.timeline(analysis), chart_file)
     tell(f"kacap: timeline written to {chart_file}")
-
-
-def _colored(choice: str) -> bool:
-    """Return whether to colour: asked for, or a terminal that has not said no (NO_COLOR, TERM=dumb)."""
-    if choice != "auto":
-        return choice == "always"
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

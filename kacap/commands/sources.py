@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from kacap.capture.display_filters import is_display_filter
 from kacap.errors import CaptureError, UsageError
 
 # The words that can begin a pcap-filter(7) expression.
@@ -30,7 +31,7 @@ def split_words(words: Sequence[str]) -> tuple[list[str], str | None]:
     for at, word in enumerate(words):
         found = [] if files and starts_filter(word) else files_named(word)
         if not found:
-            if not starts_filter(word):
+            if not starts_filter(word) and not is_display_filter(" ".join(words[at:])):
                 raise _neither(word)
             return files, " ".join(words[at:])
         files += found
@@ -39,6 +40,8 @@ def split_words(words: Sequence[str]) -> tuple[list[str], str | None]:
 
 def starts_filter(word: str) -> bool:
     """Return whether a word can begin a pcap filter expression: a keyword, a number, ``(``, ``!``, ``tcp[13]``."""
+    if is_display_filter(word):
+        return True  # refused later, with what to write instead
     return bool(re.match(r"\s*[(!0-9]", word)) or re.split(r"[^a-z0-9]", word.lstrip(), maxsplit=1)[0] in FILTER_WORDS
 
 
@@ -82,10 +85,10 @@ def sources(
         return files, expression
     if expression is not None:
         raise UsageError(f"two filters: -F {filter_file} and '{expression}'; give one")
-    return files, _filter_of(filter_file)
+    return files, filter_in(filter_file)
 
 
-def _filter_of(path: str) -> str:
+def filter_in(path: str) -> str:
     """Return the filter expression that a file holds."""
     try:
         return " ".join(Path(path).read_text(encoding="utf-8").split())

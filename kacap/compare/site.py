@@ -99,11 +99,12 @@ def read(files: list[str], name: str) -> Site:
     from kacap.analyzer import Analyzer
     from kacap.capture import open_captures
     from kacap.capture.tshark.engine import decoder
+    from kacap.options import Options
     from kacap.pipeline import conclude
 
     site, kept, decode = Site(name), Collector(), decoder("auto")
     source = open_captures(files)
-    analyzer = Analyzer(keep_all=True, decoder=decode)
+    analyzer = Analyzer(Options(keep_all=True, marks=False), decoder=decode)
     try:
         for batch in source:
             tracked = analyzer.track(analyzer.decode(batch))

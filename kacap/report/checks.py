@@ -4,6 +4,7 @@ Nagios). All of them tell the same points; only their form differs.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TextIO
@@ -24,9 +25,13 @@ WORDS = {MET: "ok", NOT_MET: "FAIL", NO_EVIDENCE: "skip"}
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One line of every format: about what, its name, its answer, and the words for it."""
+    """One line of every format: about what, its name, its answer, and the words for it.
+
+    ``group`` is ``about`` without what differs from run to run, for systems that follow a point over time.
+    """
 
     about: str
+    group: str
     name: str
     answer: str
     words: str
@@ -37,6 +42,17 @@ def who(one: Checked) -> str:
     if one.prober is None:
         return f"{one.connection.a} - {one.connection.b}"
     return f"{one.prober.side} -> {one.prober.peer}"
+
+
+def group_of(one: Checked) -> str:
+    """Return ``10.0.0.1 -> 10.0.0.2:5432``: both ends, without the port that a system chose for one connection.
+
+    That is the higher one: servers listen below the ports that systems hand out (RFC 6335, 6).
+    """
+    arrow = "-" if one.prober is None else "->"
+    a, b = (one.connection.a, one.connection.b) if one.prober is None else (one.prober.side, one.prober.peer)
+    shown = [str(end) if end.port <= other.port else end.address for end, other in ((a, b), (b, a))]
+    return f" {arrow} ".join(shown)
 
 
 def value_of(name: str, number: int | None) -> str:
@@ -67,11 +83,11 @@ def points(outcome: Outcome, analysis: Analysis) -> Iterator[Point]:
     """Yield one point for each check; then one for missing evidence, and one for each damage, where there are."""
     for one in outcome.checked:
         for check in one.checks:
-            yield Point(who(one), check.name, check.answer, words_of(check))
+            yield Point(who(one), group_of(one), check.name, check.answer, words_of(check))
     if outcome.answer == NO_EVIDENCE:
-        yield Point("capture", "evidence", NOT_MET, shortage(outcome, analysis))
+        yield Point("capture", "capture", "evidence", NOT_MET, shortage(outcome, analysis))
     for damage in analysis.damages:
-        yield Point("capture", "whole", NOT_MET, str(damage))
+        yield Point("capture", "capture", "whole", NOT_MET, str(damage))
 
 
 def shortage(outcome: Outcome, analysis: Analysis) -> str:
@@ -176,15 +192,19 @@ def tap(outcome: Outcome, analysis: Analysis, out: TextIO) -> None:
 
 
 def junit(outcome: Outcome, analysis: Analysis, out: TextIO) -> None:
-    """Write a JUnit XML test suite: a test case for each point."""
+    """Write a JUnit XML test suite: a test case for each point, under a name that is the same in the next run."""
     found = list(points(outcome, analysis))
     answers = [point.answer for point in found]
     suite = ElementTree.Element("testsuite", name="kacap check", tests=str(len(found)), errors="0")
     suite.set("failures", str(answers.count(NOT_MET)))
     suite.set("skipped", str(answers.count(NO_EVIDENCE)))
+    seen: Counter[tuple[str, str]] = Counter()
     for point in found:
-        case = ElementTree.SubElement(suite, "testcase", classname=point.about, name=point.name)
-        words = clean(point.words)
+        seen[point.group, point.name] += 1
+        number = seen[point.group, point.name]
+        name = point.name if number == 1 else f"{point.name} #{number}"
+        case = ElementTree.SubElement(suite, "testcase", classname=point.group, name=name)
+        words = clean(f"{point.about}: {point.words}" if point.about != point.group else point.words)
         if point.answer == MET:
             ElementTree.SubElement(case, "system-out").text = words
         else:

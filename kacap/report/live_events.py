@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,26 +17,64 @@ from kacap.classify.kinds import Ending, Kind
 from kacap.classify.states import State
 from kacap.classify.tables import Change
 from kacap.clock import SECOND_NS
-from kacap.model import Endpoint
+from kacap.facts.ended import BOX, OPEN, UNKNOWN_CONNECTION
+from kacap.model import Endpoint, Episode
 from kacap.news import News
 from kacap.timing.episodes import ANSWER_WAIT_NS
 from kacap.timing.expectations import Expectation
+from kacap.timing.giving_up import timed_out
 from kacap.timing.judging import band_ns
 from kacap.units import counted, duration
-from kacap.views import Views, endpoints, seen_ns
+from kacap.views import Views, begun, endpoints, seen_ns
 
 EndpointPair = tuple[Endpoint, Endpoint]
+EndsOf = Callable[[list[int]], NDArray[np.void]]
+
+
+class What(StrEnum):
+    """What happened to a prober; ``NOTE`` is anything else that is told."""
+
+    NOTE = "note"
+    PROBE = "probe"
+    ANSWERED = "answered"
+    MISSING = "missing"  # a probe was not answered in time
+    SURVIVED = "survived"  # the peer is back after probes were missed
+    DEAD = "dead"
+    RESET = "reset"  # an application reset the connection: nobody died
+
+
+class Cause(StrEnum):
+    """Of what a connection died."""
+
+    GAVE_UP = "gave_up"
+    USER_TIMEOUT = "user_timeout"
+    UNREACHABLE = "unreachable"
+    RESET_BY_PEER = "reset_by_peer"
+    RESET_BY_BOX = "reset_by_box"
+
+
+_OF_ENDING = {Ending.GAVE_UP: Cause.GAVE_UP, Ending.UNREACHABLE: Cause.UNREACHABLE}
 
 
 @dataclass(slots=True)
 class LiveEvent:
-    """One thing that happened: when, between whom, in words; ``mood`` as in the text report ("" for none)."""
+    """One thing that happened: when, between whom, in words; ``mood`` as in the text report ("" for none).
+
+    ``what`` happened to ``prober`` (None: a note). ``run`` is how many of its probes in a row were unanswered then,
+    ``after_ns`` how long an answer took or, of a probe, how late it was where that is known. Without words it was told
+    before, when it was only probable, or is not told as a line at all.
+    """
 
     time_ns: int
     source: Endpoint
     destination: Endpoint
     words: str
     mood: str = ""
+    what: What = What.NOTE
+    prober: ProbingConnection | None = None
+    run: int = 0
+    after_ns: int | None = None
+    cause: Cause | None = None
 
 
 @dataclass(slots=True)
@@ -45,6 +84,7 @@ class ProbingConnection:
     connection: int
     prober: Endpoint
     peer: Endpoint
+    service: Endpoint | None = None  # which of the two was connected to
     probes: int = 0
     answered: int = 0
     missed: int = 0
@@ -82,15 +122,21 @@ class ProbingConnection:
 class LiveTracker:
     """Follows one analyzer: hand each ``News`` to ``take``, with the probers that ``advance`` names as overdue.
 
-    ``expected`` returns what a prober (given with its peer) is configured to do, or None.
+    ``expected`` returns what a prober (given with its peer) is configured to do, or None; ``ends_of`` how connections
+    have ended by now (``Analyzer.ends_of``).
     """
 
-    def __init__(self, expected: Callable[[Endpoint, Endpoint], Expectation | None] | None = None) -> None:
+    def __init__(
+        self,
+        expected: Callable[[Endpoint, Endpoint], Expectation | None] | None = None,
+        ends_of: EndsOf | None = None,
+    ) -> None:
         self.rows: dict[int, ProbingConnection] = {}  # by row of PROBER
         self.suspects: list[ProbingConnection] = []  # runs that nobody answers: probably probes, not sure yet
         self.word = "missed"  # with drops: "missed or not captured"
-        self._expected = expected
+        self._expected, self._ends_of = expected, ends_of
         self._events: list[LiveEvent] = []
+        self._resets: dict[int, tuple[int, LiveEvent | None]] = {}  # by row of WATCHED: when, and the death told
         self._suspected_ns: dict[int, int] = {}  # by row of WATCHED_SIDE: until when what is not sure was reported
         self._handlers: dict[int, Callable[[News, np.void], None]] = {
             int(Change.SENT): self._sent, int(Change.ANSWERED): self._answered, int(Change.ENDED): self._ended,
@@ -105,6 +151,7 @@ class LiveTracker:
             self._handlers[int(change["what"])](news, change)
         for number in overdue:
             self._missed(news.views, number, int(news.views.gatherer.probers.rows[number]["last_probe"]), now_ns)
+        self._judge_resets(news.views)
         self._note_suspects(news.views, now_ns)
         return self._events
 
@@ -113,13 +160,17 @@ class LiveTracker:
         for number, row in self.rows.items():
             row.heard_ns = seen_ns(heard_ns[number]) or row.heard_ns
 
-    def _tell(self, time_ns: int, source: Endpoint, destination: Endpoint, words: str, mood: str = "") -> None:
-        self._events.append(LiveEvent(time_ns, source, destination, words, mood))
+    def _tell(self, time_ns: int, ends: EndpointPair, words: str, mood: str = "", what: What = What.NOTE,
+              row: ProbingConnection | None = None, after_ns: int | None = None) -> LiveEvent:  # fmt: skip
+        event = LiveEvent(time_ns, *ends, words, mood, what, row, row.run if row is not None else 0, after_ns)
+        self._events.append(event)
+        return event
 
     def _row(self, views: Views, number: int) -> ProbingConnection:
         """Return the row of a prober, made when it is first seen."""
         if number not in self.rows:
-            self.rows[number] = ProbingConnection(*views.connection_of(number))
+            watched = views.gatherer.watched.rows[views.gatherer.probers.rows[number]["watched"]]
+            self.rows[number] = ProbingConnection(*views.connection_of(number), service=begun(watched).destination)
         row = self.rows[number]
         if self._expected is not None:
             row.expected = self._expected(row.prober, row.peer)
@@ -144,11 +195,15 @@ class LiveTracker:
             row.idle_gap_ns = gap or row.idle_gap_ns
             row.heard_ns = time_ns - gap if gap else None
         words = f"{what} after {duration(gap)}{'' if nth > 1 else ' of silence'}" if gap else what
-        against, mood = _against(row.interval_ns if nth > 1 else row.idle_ns, gap, row.expected)
+        against, mood, late_ns = _against(row.interval_ns if nth > 1 else row.idle_ns, gap, row.expected)
         row.probes, row.run, row.probe_ns = row.probes + 1, nth, time_ns
-        prober = news.views.gatherer.probers.rows[number]
-        if time_ns > self._suspected_ns.get(2 * int(prober["watched"]) + int(prober["side"]), -1):
-            self._tell(time_ns, row.prober, row.peer, words + against, mood)
+        words = "" if self._was_told(news.views, number, time_ns) else words + against
+        self._tell(time_ns, (row.prober, row.peer), words, mood, What.PROBE, row, late_ns)
+
+    def _was_told(self, views: Views, number: int, time_ns: int) -> bool:
+        """Return whether a prober's probe of this time was told before it was sure that it is one."""
+        prober = views.gatherer.probers.rows[number]
+        return time_ns <= self._suspected_ns.get(2 * int(prober["watched"]) + int(prober["side"]), -1)
 
     def _answered(self, news: News, change: np.void) -> None:
         """A probe has its answer: how fast, and when the next probe is due."""
@@ -161,22 +216,45 @@ class LiveTracker:
         row.heard_ns, row.answer_after_ns = time_ns, after_ns
         words = f"{how} after {duration(max(after_ns, 0))}{' after all' if late else ''}"
         row.missed -= late
-        self._tell(time_ns, row.peer, row.prober, words + _next(row, time_ns), "doubt" if late else "good")
+        row.reported_missed.discard(int(probe["time_ns"]))
+        words, mood = words + _next(row, time_ns), "doubt" if late else "good"
+        self._tell(time_ns, (row.peer, row.prober), words, mood, What.ANSWERED, row, max(after_ns, 0))
 
     def _segment(self, news: News, change: np.void) -> None:
-        """A zero-window probe looks like a keepalive, so it gets a line that says what it is."""
+        """A zero-window probe looks like a keepalive, so it gets a line that says what it is; an RST may be a death."""
         found = news.changes.decided[change["row"]]
+        if found["kind"] in (Kind.RST, Kind.RESET):
+            self._resets.setdefault(int(found["watched"]), (int(found["time_ns"]), None))
         if found["kind"] != Kind.WINDOW_PROBE:
             return
         side = 2 * int(found["watched"]) + 1 - int(found["from_a"])
         if int(found["time_ns"]) > self._suspected_ns.get(side, -1):
-            ends = self._ends(news.views, side)
-            self._tell(int(found["time_ns"]), *ends, "zero-window probe, not a keepalive", "dim")
+            self._tell(int(found["time_ns"]), self._ends(news.views, side), "zero-window probe, not a keepalive", "dim")
+
+    def _judge_resets(self, views: Views) -> None:
+        """Say who reset the connections that an RST ended in this batch: a peer, a box or an application."""
+        if not self._resets or self._ends_of is None:
+            self._resets.clear()
+            return
+        for (watched, (time_ns, death)), end in zip(self._resets.items(), self._ends_of([*self._resets]), strict=True):
+            by_box, gone = end["by"] == BOX, end["cause"] == UNKNOWN_CONNECTION
+            if death is not None:
+                death.cause = Cause.RESET_BY_BOX if by_box else death.cause
+                continue
+            numbers = views.gatherer.sides.rows["prober"][2 * watched : 2 * watched + 2].tolist()
+            row = next((self.rows[number] for number in numbers if number in self.rows), None)
+            if row is None or row.ending or end["how"] == OPEN:
+                continue
+            row.ending, row.run = str(Ending.RESET), 0
+            event = self._tell(time_ns, (row.peer, row.prober), "", "", What.RESET, row)
+            if by_box or gone:
+                event.what, event.cause = What.DEAD, Cause.RESET_BY_BOX if by_box else Cause.RESET_BY_PEER
+        self._resets.clear()
 
     def _refused(self, news: News, change: np.void) -> None:
         """An ICMP error quotes a probe."""
         row, _, _ = self._probe(news.views, change)
-        self._tell(int(change["time_ns"]), row.prober, row.peer, "ICMP: an ICMP error quotes a probe", "doubt")
+        self._tell(int(change["time_ns"]), (row.prober, row.peer), "ICMP: an ICMP error quotes a probe", "doubt")
 
     def _missed(self, views: Views, number: int, probe: int, now_ns: int) -> None:
         """Nothing answered a probe in time; reported once."""
@@ -185,10 +263,9 @@ class LiveTracker:
             return
         row.reported_missed.add(int(found["time_ns"]))
         row.missed, row.streak = row.missed + 1, 0
-        prober = views.gatherer.probers.rows[number]
-        if int(found["time_ns"]) > self._suspected_ns.get(2 * int(prober["watched"]) + int(prober["side"]), -1):
-            words = f"{self.word}: no answer for {duration(now_ns - int(found['time_ns']))}{_next(row, now_ns)}"
-            self._tell(now_ns, row.prober, row.peer, words, "bad")
+        words = f"{self.word}: no answer for {duration(now_ns - int(found['time_ns']))}{_next(row, now_ns)}"
+        words = "" if self._was_told(views, number, int(found["time_ns"])) else words
+        self._tell(now_ns, (row.prober, row.peer), words, "bad", What.MISSING, row)
 
     def _ended(self, news: News, change: np.void) -> None:
         """A run is over: what ended it, and who sent that."""
@@ -199,23 +276,43 @@ class LiveTracker:
         lost = sum(probe.reply_frame is None for probe in episode.probes)
         if episode.ending == Ending.RESET:
             words = f"RST from {row.peer} in answer to {_nth(len(episode.probes))}"
-            self._die(row, "reset", time_ns, (row.peer, row.prober), words)
+            death = self._die(row, "reset", time_ns, (row.peer, row.prober), words)
+            death.cause = Cause.RESET_BY_PEER
+            self._resets[int(news.views.gatherer.probers.rows[number]["watched"])] = (time_ns, death)
         elif seen_ns(found["closed_ns"]) is not None:
             self._missed(news.views, number, int(found["last"]), time_ns)
             silent = f" in {duration(time_ns - episode.silent_since_ns)} of silence" if episode.silent_since_ns else ""
             why = counted(lost, "unanswered probe") if lost else "answers that did not reach it"
             words = f"RST from {row.prober}: gave up after {why}{silent}"
-            self._die(row, episode.ending, time_ns, (row.prober, row.peer), words)
-        elif episode.ending in (Ending.RESUMED, Ending.CLOSED):
-            if episode.probes[-1].reply_frame is None:
-                words = "spoke again" if episode.ending == Ending.RESUMED else "the connection was closed"
-                self._tell(time_ns, row.peer, row.prober, f"{words} after {counted(lost, 'unanswered probe')}", "doubt")
+            death = self._die(row, episode.ending, time_ns, (row.prober, row.peer), words)
+            timeout_ns = row.expected.user_timeout_ns if row.expected is not None else None
+            by_timeout = bool(timeout_ns) and timed_out(news.views.prober(number), timeout_ns or 0)
+            death.cause = Cause.USER_TIMEOUT if by_timeout else _OF_ENDING.get(Ending(episode.ending), Cause.GAVE_UP)
+        else:
+            self._outlive(row, episode, time_ns, lost)
+
+    def _outlive(self, row: ProbingConnection, episode: Episode, time_ns: int, lost: int) -> None:
+        """A run is over and its prober lives; ``lost``: so many of its probes have no reply."""
+        words, resumed = "", episode.ending == Ending.RESUMED
+        if (resumed or episode.ending == Ending.CLOSED) and episode.probes[-1].reply_frame is None:
+            words = "spoke again" if resumed else "the connection was closed"
+            words = f"{words} after {counted(lost, 'unanswered probe')}"
+        survived = bool(row.reported_missed) and (resumed or episode.ending == Ending.ANSWERED)
+        if words or survived:
+            what = What.SURVIVED if survived else What.NOTE
+            self._tell(time_ns, (row.peer, row.prober), words, "doubt", what, row)
+        row.reported_missed.clear()
+        if episode.ending in (Ending.RESUMED, Ending.CLOSED):
             row.run, row.heard_ns = 0, time_ns
 
-    def _die(self, row: ProbingConnection, ending: str, time_ns: int, ends: EndpointPair, words: str) -> None:
+    def _die(
+        self, row: ProbingConnection, ending: str, time_ns: int, ends: EndpointPair, words: str
+    ) -> LiveEvent:  # fmt: skip
         """The connection is over because of, or during, its keepalives."""
+        death = self._tell(time_ns, ends, words, "bad", What.DEAD, row)
         row.ending, row.run = str(ending), 0
-        self._tell(time_ns, *ends, words, "bad")
+        row.reported_missed.clear()
+        return death
 
     def _suspected(self, news: News, change: np.void) -> None:
         """An ACK repeats as probes do, though it may take long until it is sure: nobody answers."""
@@ -223,7 +320,7 @@ class LiveTracker:
         self._suspected_ns[side] = time_ns
         gap = duration(int(change["gap_ns"]))
         words = f"probably probe {change['number']} of a run, {gap} after the one before; nothing answers"
-        self._tell(time_ns, *self._ends(news.views, side), words, "doubt")
+        self._tell(time_ns, self._ends(news.views, side), words, "doubt")
 
     def _doubted(self, news: News, change: np.void) -> None:
         """The gaps of probes in front of a closed window have not shown in time what they are."""
@@ -231,7 +328,7 @@ class LiveTracker:
         self._suspected_ns[side] = time_ns
         ends = self._ends(news.views, side)
         words = f"keepalive or zero-window probe: the window of {ends[1]} is 0, and the gaps do not tell yet"
-        self._tell(time_ns, *ends, words, "doubt")
+        self._tell(time_ns, ends, words, "doubt")
 
     @staticmethod
     def _ends(views: Views, side: int) -> EndpointPair:
@@ -265,12 +362,15 @@ def _next(row: ProbingConnection, now_ns: int) -> str:
     return f"; next probe due in {duration(due_ns - now_ns)}" if due_ns is not None and due_ns > now_ns else ""
 
 
-def _against(wanted_ns: int | None, gap_ns: int, expected: Expectation | None) -> tuple[str, str]:
-    """Return how a gap compares with what is configured, and the mood of that; nothing where nothing is configured."""
+def _against(wanted_ns: int | None, gap_ns: int, expected: Expectation | None) -> tuple[str, str, int | None]:
+    """Return how a gap compares with what is configured, the mood of that, and how late it is, in nanoseconds.
+
+    Nothing where nothing is configured.
+    """
     if expected is None or wanted_ns is None or not gap_ns:
-        return "", ""
+        return "", "", None
     seconds, late_ns = wanted_ns // SECOND_NS, gap_ns - wanted_ns
     earliest_ns, latest_ns = band_ns(seconds)
     words = f"{duration(abs(late_ns))} {'late' if late_ns >= 0 else 'early'}"
     mood = "" if earliest_ns <= gap_ns <= latest_ns else "doubt"
-    return f" (expected {seconds} s, {expected.source}: {words})", mood
+    return f" (expected {seconds} s, {expected.source}: {words})", mood, late_ns

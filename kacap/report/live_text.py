@@ -55,7 +55,7 @@ class Lines:
     def write(self, events: Iterable[LiveEvent]) -> None:
         """Write one line for each; ``brief`` leaves out what is as it should be."""
         for one in events:
-            if self._brief and one.mood not in QUIET:
+            if not one.words or (self._brief and one.mood not in QUIET):
                 continue
             line = clean(f"{self._clock.stamp(one.time_ns)}{one.source} > {one.destination}: {one.words}")
             colour = COLOURS.get(one.mood) if self._color else None

@@ -194,6 +194,7 @@ def _finding(record: Finding, frame_name: Name) -> dict[str, Any]:
 
 
 def _capture(record: CaptureSummary, _: Name) -> dict[str, Any]:
+    breaks = [each._asdict() | {"before": _text(each.before), "after": _text(each.after)} for each in record.breaks]
     return {
         "files": [_text(name) for name in record.files],
         "link_types": record.link_types,
@@ -203,6 +204,7 @@ def _capture(record: CaptureSummary, _: Name) -> dict[str, Any]:
         "dropped": _dropped(record),
         "first_ns": record.first_ns,
         "last_ns": record.last_ns,
+        **({"breaks": breaks} if breaks else {}),
     }
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending, Grade
-from kacap.model import Connection
-from kacap.units import duration, moment
+from kacap.model import Break, Connection
+from kacap.units import clean, counted, duration, moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,5 +62,17 @@ def observed_words(connection: Connection) -> str:
 
 
 def missed_word(analysis: Analysis) -> str:
-    """Return what a probe without an answer is called: where frames were dropped the answer may be one of them."""
-    return "missed or not captured" if analysis.capture.dropped else "missed"
+    """Return what a probe without an answer is called: where frames are lacking the answer may be one of them."""
+    return "missed or not captured" if analysis.capture.incomplete else "missed"
+
+
+def break_words(each: Break) -> str:
+    """Return where two files of a capture do not follow on one another, with its times."""
+    span = f"{moment(each.since_ns)} to {moment(each.until_ns)}"
+    before, after, length = clean(each.before), clean(each.after), duration(each.until_ns - each.since_ns)
+    if each.what == "missing":
+        files = f"{counted(each.files, 'file is', 'files are')} missing between {before} and {after}"
+        return f"{files}, by their numbers: nothing is known of {span} ({length})"
+    if each.what == "overlap":
+        return f"{after} begins before {before} ends: both hold frames of {span} ({length}), read in order of time"
+    return f"no frame for {length} between {before} and {after} ({span}): longer than within any file"

@@ -16,12 +16,13 @@ from kacap.facts.runs import gave_up_ns, unanswered
 from kacap.facts.standing import by_gravity, gravest, numbers_of
 from kacap.facts.verdicts import of_prober
 from kacap.model import Connection, Episode, Finding, Prober
-from kacap.report.sentences import GRADES, ending_words, missed_word, observed_words
+from kacap.report.sentences import GRADES, break_words, ending_words, missed_word, observed_words
 from kacap.report.settings import setting
 from kacap.units import between, clean, counted, duration, moment
 
 CLOCKS = 4  # clock rates that are tried: when none is excluded, nothing is known
 SHOWN = 20  # connections shown without --all
+BREAKS_SHOWN = 10  # places where files do not follow on one another
 STEPS = 12  # probes of one unanswered run written out
 KEY = 12  # width of the column of names
 
@@ -230,6 +231,10 @@ def _understood(analysis: Analysis) -> Iterator[Line]:
         span = f" in {duration(capture.last_ns - capture.first_ns)}"
     line = f"{name}: {counted(capture.frames, 'frame')}{span}, {counted(capture.segments, 'TCP segment')}"
     yield f"{line}; {_left_out(analysis)}", "dim"
+    for each in capture.breaks[:BREAKS_SHOWN]:
+        yield break_words(each), "dim"
+    if (more := len(capture.breaks) - BREAKS_SHOWN) > 0:
+        yield f"{counted(more, 'more place')} where files do not follow on one another (--json lists them)", "dim"
 
 
 def _left_out(analysis: Analysis) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from kacap.clock import SECOND_NS
 from kacap.errors import UsageError
@@ -43,7 +44,15 @@ class Expectation:
 
     ``idle`` and ``interval`` in seconds, ``count`` in probes, ``user_timeout_ns`` in nanoseconds; ``source`` says where
     the values come from (``--expect``, ``socket``, ``sysctl``). ``side`` is the end that must probe, None: either.
-    Values are not checked here: a live socket may hold what no setter accepts.
+    A text may have a unit, ``idle="2m"``, and raises UsageError where no socket takes it. Numbers are not checked
+    here: a live socket may hold what no setter accepts.
+
+    >>> import kacap
+    >>> kacap.Expectation(idle="2m", interval=10, count=6).idle
+    120
+    >>> analysis = kacap.read("captures/lab/cut-off/capture.pcapng", expect=kacap.Expectation(idle=2, count=3))
+    >>> [(prober.idle.verdict, prober.count.verdict) for prober in analysis.connections[0].probers]
+    [('ok', 'ok')]
     """
 
     idle: int | None = None
@@ -52,6 +61,20 @@ class Expectation:
     user_timeout_ns: int | None = None
     source: str = "stated"
     side: Side | None = None
+
+    if TYPE_CHECKING:  # a setting may be given as a text, too; what is kept is a number
+
+        def __init__(
+            self, idle: int | str | None = None, interval: int | str | None = None, count: int | str | None = None,
+            user_timeout_ns: int | str | None = None, source: str = "stated", side: Side | None = None,
+        ) -> None: ...  # fmt: skip
+
+    def __post_init__(self) -> None:
+        """Read texts as the numbers they mean. Raises UsageError for what is neither."""
+        for field, name in zip(("idle", "interval", "count", "user_timeout_ns"), NAMES, strict=True):
+            value: object = getattr(self, field)
+            if isinstance(value, bool) or not (value is None or isinstance(value, int)):
+                object.__setattr__(self, field, _number(Stated(name, value, "Expectation")))
 
     def ends(self, connection: Connection) -> list[Endpoint]:
         """Return the ends of ``connection`` that the expectation is about: one, both, or none."""
@@ -67,17 +90,17 @@ class Stated:
     """One value as somebody wrote it, and where: ``Stated("idle", "60s", "--expect")``."""
 
     name: str
-    value: str | int
+    value: object  # a text or a whole number, once it has been looked at
     origin: str
 
 
-def parse(text: str, origin: str = "--expect") -> Expectation:
+def parse(text: str, origin: str = "--expect", source: str | None = None) -> Expectation:
     """Return the expectation in ``idle=60,interval=10,count=6``; values may have units (60s, 2m, 2h).
 
-    Raises UsageError, which names ``origin``, for anything else, an unknown name, a value out of range, and a setting
-    given twice with different values.
+    ``source`` is what it is called in reports (None: as its origin). Raises UsageError, which names ``origin``,
+    for anything else, an unknown name, a value out of range, and a setting given twice with different values.
     """
-    return combine(stated(text, origin), origin)
+    return combine(stated(text, origin), source or origin)
 
 
 def stated(text: str, origin: str) -> list[Stated]:

@@ -12,13 +12,14 @@ import pytest
 from analysing import pieces
 from timelines import parse
 
-import kacap
 from kacap.analyzer import Analyzer
 from kacap.capture import open_captures
 from kacap.capture.frames import FRAME, FrameBatch
 from kacap.capture.live_stream import open_growing
+from kacap.library import analyse
 from kacap.model import Endpoint, Episode
 from kacap.news import News
+from kacap.options import Options
 from kacap.pipeline import conclude
 from kacap.report.live_events import LiveEvent, LiveTracker, ProbingConnection
 from kacap.report.live_text import Clock, Lines
@@ -36,13 +37,16 @@ class Follower:
 
     def __init__(self, expected=None, **options) -> None:
         self.news: list[News] = []
-        self.tracker = LiveTracker(expected)
-        self.analyzer = Analyzer(**{"sink": self.news.append, "segments": "events", **options})
+        self.events: list[LiveEvent] = []
+        self.analyzer = Analyzer(Options(**{"segments": "events", **options}), sink=self.news.append)
+        self.tracker = LiveTracker(expected, self.analyzer.ends_of)
 
     def feed(self, batch: FrameBatch, now_ns: int) -> list[LiveEvent]:
         """Return what is told of some frames, none perhaps, and of what is overdue by ``now_ns``."""
         news = self.analyzer.feed(batch)
-        return self.tracker.take(news, self.analyzer.advance(now_ns).tolist(), now_ns)
+        events = self.tracker.take(news, self.analyzer.advance(now_ns).tolist(), now_ns)
+        self.events += events
+        return [event for event in events if event.words]
 
     def wait(self, now_ns: int) -> list[LiveEvent]:
         """Return what is told when no frame comes until ``now_ns``."""
@@ -240,9 +244,9 @@ LAB = Path(__file__).resolve().parent.parent.parent / "captures" / "lab"
 @pytest.mark.parametrize("path", [*map(str, sorted(LAB.glob("*/*.pcapng")))], ids=lambda path: Path(path).parent.name)
 def test_a_stream_gives_the_records_of_the_file(path):
     outs = [io.StringIO(), io.StringIO()]
-    kacap.read(path, news=RecordWriter(outs[0], [path]).news, segments="events")
+    analyse([path], None, Options(segments="events"), sink=RecordWriter(outs[0], [path]).news)
     source = open_growing(path)
-    analyzer = Analyzer(sink=RecordWriter(outs[1], [path]).news, segments="events")
+    analyzer = Analyzer(Options(segments="events"), sink=RecordWriter(outs[1], [path]).news)
     for batch in source:
         analyzer.feed(batch)
     conclude(source, analyzer)

@@ -16,6 +16,7 @@ from namespaced import KACAP, inside
 import kacap
 from kacap.commands.live_ready import warm_up
 from kacap.commands.live_run import _signals
+from kacap.options import Options
 
 pytestmark = pytest.mark.namespaces
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -249,7 +250,7 @@ def test_nothing_is_compiled_once_frames_arrive(captures, monkeypatch):
     watched = lambda self, *given: asked.append(self.__module__) or code(self, *given)  # noqa: E731
     monkeypatch.setattr(kernels._Entry, "_code", watched)
     for case in ("cut-off", "zero-window", "both-probe", "unreachable"):
-        analyzer = Analyzer(segments="events")
+        analyzer = Analyzer(Options(segments="events"))
         for batch in open_captures([str(captures / "lab" / case / "capture.pcapng")]):
             analyzer.feed(batch)
         analyzer.finish()

@@ -17,6 +17,7 @@ from kacap.analyzer import Analyzer
 from kacap.capture.frames import FrameBatch
 from kacap.model import CaptureSummary
 from kacap.news import News
+from kacap.options import Options
 from kacap.report.lines import Writer
 from kacap.report.records import RecordWriter, line
 from kacap.timing.expectations import Expectation
@@ -37,7 +38,7 @@ def two_ways(names: list[str], batches: list[FrameBatch], **options) -> tuple[li
         write.news(news)
         singly.extend(line(record, frame_name) for record in news.records())
 
-    analyzer = Analyzer(sink=sink, **options)
+    analyzer = Analyzer(Options(**options), sink=sink)
     for batch in batches:
         analyzer.feed(batch)
     analyzer.finish()
@@ -91,7 +92,7 @@ def test_no_file_name_and_no_cut_makes_a_difference(names: list[str], seed: int)
 
 def test_a_writer_that_begins_late_knows_the_names_of_all_connections() -> None:
     told: list[News] = []
-    analyzer = Analyzer(sink=told.append, segments="events")
+    analyzer = Analyzer(Options(segments="events"), sink=told.append)
     for batch in pieces(frames_of("lab/many"), [40]):
         analyzer.feed(batch)
     analyzer.finish()

@@ -12,6 +12,7 @@ from analysing import CAPTURES, POPULATION, frames_of, pieces, segments_of
 from kacap.analysis import Analysis
 from kacap.analyzer import Analyzer
 from kacap.model import Connection, Prober
+from kacap.options import Options
 from kacap.segments import HAS_TIMESTAMPS
 
 OPTIONS = {"idle": "tcp_keepidle", "interval": "tcp_keepintvl", "count": "tcp_keepcnt"}
@@ -30,7 +31,7 @@ def sockets() -> dict[tuple[str, str], dict[str, str]]:
 
 
 def analysed(segments: np.ndarray, **options) -> Analysis:
-    analyzer = Analyzer(**options)
+    analyzer = Analyzer(Options(**options))
     analyzer.gather(analyzer.track(segments.copy()))
     return analyzer.finish()
 

@@ -23,6 +23,7 @@ from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import ENDINGS, GRADE_WORDS, KIND_WORDS
 from kacap.classify.tables import Change, Outcome
 from kacap.flows import BEGAN, CONNECTION, NEVER
+from kacap.options import Options
 from kacap.timing.forgetting import forget
 from kacap.timing.gathering import Changes, Gatherer
 
@@ -184,7 +185,7 @@ def test_on_every_shipped_capture_kernels_and_twin_agree(case: str, both: list[B
     frames = frames_of(case)
     places = random.Random(5).choices(range(1, max(len(frames.frames), 2)), k=7)
     for segments in ("all", "events", "none"):
-        analyzer = Analyzer(segments=segments)  # which events there are depends on it
+        analyzer = Analyzer(Options(segments=segments))  # which events there are depends on it
         for batch in pieces(frames, places):
             analyzer.feed(batch)
         analyzer.finish()
