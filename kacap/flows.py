@@ -168,7 +168,7 @@ LONE_JUMP = np.int64(1 << 26)  # sequence distance that no loss explains after a
 PAIRED_JUMP = np.int64(1 << 16)  # the same when sequence and acknowledgement jump together
 COPY_NS = np.int64(10_000_000)
 IDENTIFIED_COPY_NS = np.int64(500_000_000)
-TWICE_IDENTIFIED_COPY_NS = np.int64(10_000_000_000)
+TWICE_IDENTIFIED_COPY_NS = np.int64(10 * SECOND_NS)
 
 
 @kernel

@@ -22,6 +22,7 @@ from kacap.classify.learn import (
     retract_reply,
 )
 from kacap.classify.rules import LONG_SILENCE_NS, SHORT_SILENCE_NS, hints_of, rate
+from kacap.clock import SECOND_NS
 from kacap.flows import (
     ACCEPTED_STAMP,
     FINISHED,
@@ -47,7 +48,7 @@ from kacap.segments import ACK, FIN, HAS_SACK, HAS_TIMESTAMPS, IS_QUOTE, PSH, RS
 from kacap.wire.sequence import seq_diff
 
 # The default interval of tcp(7): nothing that comes later is a reply, whatever its shape.
-REPLY_LIMIT_NS = np.int64(75_000_000_000)
+REPLY_LIMIT_NS = np.int64(75 * SECOND_NS)
 EARLY_REPLY_NS = np.int64(5_000_000)  # how far apart merged captures may swap a probe and its reply
 
 _K = {kind.name: int(kind) for kind in Kind}

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from kacap.clock import SECOND_NS
 from kacap.findings.observed import ANSWERS, BARE, BEATING
 from kacap.findings.outstanding import frame_of
 from kacap.kernels import Row, kernel
 from kacap.segments import FIN, SYN
 
 # A shorter silence may be one between retransmissions: the timeout after a lost SYN is 3 s (RFC 6298 5.7).
-TRIAL_NS = np.int64(3_000_000_000)
+TRIAL_NS = np.int64(3 * SECOND_NS)
 # Who has no such connection answers at once: later than the longest round trip it is something else.
-SOON_NS = np.int64(3_000_000_000)
+SOON_NS = np.int64(3 * SECOND_NS)
 BURST_NS = np.int64(900_000_000)
 REGULAR = 10  # gaps that differ by no more than a tenth
 

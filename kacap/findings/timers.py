@@ -17,7 +17,7 @@ from kacap.timing.judging import DIFFERS, band_ns
 from kacap.units import between, counted, duration, moment
 
 RETRIES_NS = 924_600_000_000  # tcp_retries2 = 15 with an RTO of 0.2 s: Documentation/networking/ip-sysctl
-WORTH_NS = 5_000_000_000  # what is shorter delays no keepalive, and masks none, that anybody sets
+WORTH_NS = 5 * SECOND_NS  # what is shorter delays no keepalive, and masks none, that anybody sets
 SHOWN = 8  # gaps
 FEWEST = 6  # gaps before two groups of them are no accident
 MIXED = 4  # runs of gaps of one group: fewer, and the timer was changed once
