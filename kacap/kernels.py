@@ -34,6 +34,7 @@ _RETURNED: dict[str, Any] = {
     "none": None, "bool": ctypes.c_bool, "int64": ctypes.c_int64, "uint64": ctypes.c_uint64, "float64": ctypes.c_double,
 }  # fmt: skip
 _FUNCTION: Any = ctypes.CFUNCTYPE(None).__base__  # the type of every function of a C library
+_MARK = b"kacap kernel"  # what code that is kept begins with: a loader that is given anything else may crash
 _LOADING = RLock()
 
 
@@ -116,7 +117,7 @@ class _Entry(_Kernel):
         return _Code(function, data, kinds)
 
     def _compiled(self, given: tuple[Any, ...]) -> bytes:
-        """Compile it: return the name of its symbol and what it returns, each on a line, then an object file."""
+        """Compile it: return a mark, the name of its symbol and what it returns, each on a line, then an object file."""
         import numba
 
         types = tuple(map(numba.typeof, given))
@@ -127,14 +128,16 @@ class _Entry(_Kernel):
         returned = str(of_kind(made.signature.return_type))
         if returned not in _RETURNED:
             raise TypeError(f"{self.function.__name__} returns {returned}: an entry returns one number, or nothing")
-        return f"{made.fndesc.llvm_func_name}\n{returned}\n".encode() + bytes(code)
+        return b"\n".join([_MARK, made.fndesc.llvm_func_name.encode(), returned.encode(), bytes(code)])
 
 
 class _Code:
     """Machine code, ready to run."""
 
     def __init__(self, function: str, data: bytes, kinds: list[Any]) -> None:
-        symbol, returned, code = data.split(b"\n", 2)
+        mark, symbol, returned, code = data.split(b"\n", 3)
+        if mark != _MARK:
+            raise ValueError(f"no code of {function}")
         self._function, self._returned = function, _RETURNED[returned.decode()]
         self._engine, address = _loaded(code, symbol.decode())
         self._call = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *kinds)(address)
@@ -258,5 +261,13 @@ def entry(function: F) -> F:
 
 
 def rehearse() -> None:
-    """Have at hand what loading kept code takes: nothing is imported for it afterwards."""
-    _processor()
+    """Compile something small and load it from its own bytes: what is imported on the way is there afterwards."""
+    if _plain():
+        kernel(_next)(1)
+    else:
+        _Code(_next.__name__, _Entry(_next)._compiled((1,)), list(_kinds((1,))))([1])
+
+
+def _next(number: int) -> int:
+    """Return the number after one."""
+    return number + 1
