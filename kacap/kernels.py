@@ -117,7 +117,7 @@ class _Entry(_Kernel):
         return _Code(function, data, kinds)
 
     def _compiled(self, given: tuple[Any, ...]) -> bytes:
-        """Compile it: return a mark, the name of its symbol and what it returns, each on a line, then an object file."""
+        """Compile it: return a mark, its symbol and what it returns, each on a line, then an object file."""
         import numba
 
         types = tuple(map(numba.typeof, given))
