@@ -186,6 +186,29 @@ class Tracker:
         self._sides, self.table, self._buffers = Table(SIDE, 1), self.table[:0], []
         return self.rest()
 
+    def saved(self) -> dict[str, NDArray[np.void]]:
+        """Return all that the tracker knows, as views of its rows; ``companion`` keeps its own."""
+        return {
+            "tracker": self.state, "connections": self.rest(), "sides": self.sides[: 2 * self.used],
+            "recent": self.recent,
+        }  # fmt: skip
+
+    def restore(self, saved: dict[str, NDArray[np.void]]) -> None:
+        """Go on from what ``saved`` of another tracker returned; ``companion`` has been restored.
+
+        The digests of the hash table are this tracker's own: its seed is not handed on.
+        """
+        own = {name: self.state[name][0] for name in ("seed", "all_segments")}
+        self.state[:] = saved["tracker"]
+        for name, value in own.items():
+            self.state[name] = value
+        self._connections.append(saved["connections"])
+        self._sides.append(saved["sides"])
+        self.recent[:] = saved["recent"]
+        self.introduced = int(self.state["watched"][0])
+        self._resize(None, 0)
+        self.state["lone"] = int((self.connections["state"][: self.used] & LONE != 0).sum())
+
     def release(self) -> None:
         """Give memory back: nothing is to be taken any more."""
         self._connections = Table(CONNECTION, 1)

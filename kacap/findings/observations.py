@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +59,16 @@ class Observations:
         """Return what was seen of some slots, as a copy that later segments leave alone."""
         return _picked(self.rest(len(self.observed)), slots)
 
+    def restore(self, saved: Observed) -> None:
+        """Go on from what ``rest`` of others returned, before the tracker that these rows belong to does."""
+        self._table.append(saved.rows)
+        for name, pool, rows in (
+            ("notes", self._notes, saved.notes), ("spans", self._spans, saved.spans), ("sent", self._sent, saved.sent),
+        ):  # fmt: skip
+            pool.append(rows)
+            pool.reserve(ROOM + 1)
+            self.pools[name] = pool.used
+
     def release(self) -> None:
         """Give memory back: nothing is to be taken any more."""
         self._table = Table(OBSERVED, 1)
@@ -79,6 +90,35 @@ class Observations:
                 self.pools[name] = pool.used
         self._table.used = used
         self._table.reserve(size - used)
+
+
+def joined(parts: Sequence[Observed]) -> Observed:
+    """Return the rows of several, one after the other, with one pool of each kind."""
+    rows, notes, spans, sent = (
+        np.concatenate([np.zeros(0, dtype), *(getattr(part, name) for part in parts)])
+        for name, dtype in (("rows", OBSERVED), ("notes", NOTE), ("spans", SPAN), ("sent", SENT))
+    )
+    at_row = at_note = at_span = at_sent = 0
+    for part in parts:
+        mine = rows[at_row : at_row + len(part.rows)]
+        for name in ("first_note", "last_note", "killed_note"):
+            _shift(mine[name], at_note)
+        for side in ("a", "b"):
+            _shift(mine[side]["data"], at_sent)
+        own, data = notes[at_note : at_note + len(part.notes)], sent[at_sent : at_sent + len(part.sent)]
+        _shift(own["next"], at_note)
+        for name in ("span", "kept"):
+            _shift(data[name], at_span)
+        for pool in (own, data, spans[at_span : at_span + len(part.spans)]):
+            pool["slot"] += at_row
+        at_row, at_note, at_sent = at_row + len(part.rows), at_note + len(own), at_sent + len(data)
+        at_span += len(part.spans)
+    return Observed(rows, notes, spans, sent)
+
+
+def _shift(numbers: NDArray[np.int32], by: int) -> None:
+    """Add to numbers of rows, counted from 1, how many rows come before them now."""
+    numbers += np.where(numbers > 0, by, 0).astype(np.int32)
 
 
 def _picked(observed: Observed, slots: NDArray[np.intp]) -> Observed:
