@@ -75,7 +75,7 @@ def kacap(words: tuple[str, ...], capture: str, rounds: int) -> Run:
 def line(name: str, run: Run, anchor: Run) -> None:
     """Print one measurement."""
     print(
-        f"{name:34}{run.seconds:9.2f}{anchor.seconds:9.2f}{run.seconds - anchor.seconds:9.2f}"
+        f"{name:34}{run.seconds:9.2f}{run.cpu:9.2f}{anchor.seconds:9.2f}{run.seconds - anchor.seconds:9.2f}"
         f"{run.seconds / anchor.seconds:9.1f}{run.megabytes:9.0f}",
         flush=True,
     )
@@ -83,7 +83,7 @@ def line(name: str, run: Run, anchor: Run) -> None:
 
 def head(first: str) -> None:
     """Print the names of the columns."""
-    print(f"{first:34}{'seconds':>9}{'tcpdump':>9}{'more':>9}{'ratio':>9}{'peak MB':>9}")
+    print(f"{first:34}{'seconds':>9}{'cpu':>9}{'tcpdump':>9}{'more':>9}{'ratio':>9}{'peak MB':>9}")
 
 
 def table(directory: Path, args: argparse.Namespace) -> None:
