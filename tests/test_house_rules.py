@@ -34,11 +34,11 @@ LAYERS = (
     ("views", "news", "connections"),
     ("findings", "facts"),
     ("options",),
-    ("analyzer", "pipeline"),
+    ("analyzer", "pipeline", "resuming", "state_checks"),
     ("",),  # kacap itself: its public names
     ("report",),
-    ("library",),
-    ("annotate", "compare"),
+    ("library", "continuing"),
+    ("annotate", "compare", "survey"),
     ("commands", "__main__", "pytest_plugin"),
 )
 # These import none of the analysis.
@@ -48,7 +48,7 @@ APART = {
 }
 
 # where I/O, clocks and the environment may be
-ROOMS = ("annotate", "capture", "commands", "lab", "pytest_plugin", "report", "sockets")
+ROOMS = ("annotate", "capture", "commands", "lab", "pytest_plugin", "report", "sockets", "survey")
 IMPURE_MODULES = {
     "asyncio", "ctypes", "datetime", "fcntl", "glob", "io", "logging", "mmap", "os", "pathlib", "random", "secrets",
     "select", "selectors", "shutil", "signal", "socket", "subprocess", "sys", "tempfile", "time",

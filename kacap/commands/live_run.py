@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,9 +19,13 @@ from kacap.capture.live_stream import open_growing
 from kacap.capture.privileges import User, drop, is_privileged, may_write
 from kacap.capture.rotation import Rotation
 from kacap.capture.savefile import Savefile
+from kacap.commands.keyboard import Keyboard
 from kacap.commands.live import LiveOptions
+from kacap.commands.live_duty import Duty
+from kacap.commands.live_pace import Links, Pace
 from kacap.commands.live_ready import compile_apart, warm_up
 from kacap.commands.live_sockets import Sockets
+from kacap.commands.live_until import Waiting
 from kacap.commands.telling import colored, tell
 from kacap.errors import EXIT_DONE, EXIT_FAILED, UsageError
 from kacap.kernel_cache import CACHE
@@ -29,12 +34,12 @@ from kacap.options import Options
 from kacap.outputs import refuse_inputs
 from kacap.pipeline import conclude
 from kacap.report import text
-from kacap.report.live_events import LiveTracker, ProbingConnection
+from kacap.report.live_events import LiveTracker
+from kacap.report.live_rows import LiveEvent, ProbingConnection
 from kacap.report.live_text import Clock, Lines
 from kacap.report.records import RecordWriter
-from kacap.report.screen import Screen
+from kacap.report.screen import Screen, rehearse
 
-ANSWERS_FOR_VERDICT = 3
 KEPT_EPISODES = 4096  # of each prober: the summary of a watch of weeks needs no more
 
 
@@ -49,18 +54,26 @@ def watch(user: User | None, sockets: Sockets | None, options: LiveOptions) -> i
         compile_apart()
     else:
         warm_up()
+    if options.top:
+        rehearse()
+        Keyboard.prepare()
     source = _open(options, user)
     file = _savefile(options, source, user)
+    duty = Duty(options, user)
     drop(user)
     CACHE.reopen()
     if privileged:
         warm_up()
-    _announce(source, options)
-    run = Run(source, file, sockets, options)
-    with _signals(source):
+    run = Run(source, file, sockets, options, duty)
+    _announce(source, options, duty)
+    with _signals(source, duty):
         run.follow()
     analysis = run.conclude()
     _sum_up(analysis, source, options, run.out)
+    if gone := run.analyzer.past.forgotten:
+        tell(f"kacap: the summary is of what is open and the newest that is over; {gone:,} older connections were told")
+    if run.waiting is not None:
+        return run.waiting.exit_code
     return EXIT_FAILED if source.faults or source.damages else EXIT_DONE
 
 
@@ -82,8 +95,10 @@ def _open(options: LiveOptions, user: User | None) -> LiveSource:
     )
 
 
-def _announce(source: LiveSource, options: LiveOptions) -> None:
-    """Say on stderr what is listened to, as tcpdump does."""
+def _announce(source: LiveSource, options: LiveOptions, duty: Duty) -> None:
+    """Say on stderr what is listened to, as tcpdump does, and where the metrics are."""
+    if duty.url is not None:
+        tell(f"kacap: metrics at {duty.url}")
     if options.stream is None:
         size = f"snapshot length {source.snaplen} bytes"
         zone = "" if options.as_json else Clock(options.stamps).zone
@@ -92,8 +107,11 @@ def _announce(source: LiveSource, options: LiveOptions) -> None:
 
 
 @contextlib.contextmanager
-def _signals(source: LiveSource) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP stop the source, a second one ends at once; SIGUSR1 (SIGINFO) shows the counters."""
+def _signals(source: LiveSource, duty: Duty | None = None) -> Iterator[None]:
+    """Ctrl-C, SIGTERM and SIGHUP stop the source, a second one ends at once; SIGUSR1 (SIGINFO) shows the counters.
+
+    With a log, SIGHUP opens its file anew.
+    """
     asked: list[int] = []
 
     def ask(number: int, _: object) -> None:
@@ -110,7 +128,8 @@ def _signals(source: LiveSource) -> Iterator[None]:
         if hasattr(signal, name):
             handlers[getattr(signal, name)] = count
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup: it goes on
-        handlers[signal.SIGHUP] = ask
+        reopens = duty is not None and duty.can_reopen
+        handlers[signal.SIGHUP] = (lambda *_: duty.reopen()) if duty is not None and reopens else ask
     for number, handler in handlers.items():
         signal.signal(number, handler)
     yield
@@ -120,9 +139,9 @@ class Run:
     """One watch: source, analyzer, and who shows the events."""
 
     def __init__(
-        self, source: LiveSource, file: Savefile | None, sockets: Sockets | None, options: LiveOptions
+        self, source: LiveSource, file: Savefile | None, sockets: Sockets | None, options: LiveOptions, duty: Duty
     ) -> None:
-        self.source, self.file, self.sockets, self.options = source, file, sockets, options
+        self.source, self.file, self.sockets, self.options, self.duty = source, file, sockets, options, duty
         self.out = options.out
         self.colored = colored(options.color, self.out)
         records = RecordWriter(self.out, source.files, flush=True)
@@ -134,63 +153,112 @@ class Run:
         )
         self.analyzer = Analyzer(how, sink=records.news if options.as_json else _ignore)
         self.live = LiveTracker(sockets.of_prober if sockets is not None else None, self.analyzer.ends_of)
-        self.screen = self._screen()
-        self.lines = Lines(self.out, Clock(options.stamps), color=self.colored, brief=options.brief)
+        self.screen, self.keyboard = self._screen(), Keyboard()
+        self.lines = Lines(
+            self.out, Clock(options.stamps), color=self.colored, brief=options.brief, width=self._columns()
+        )
+        self.waiting = Waiting(options.expression, sockets) if options.until == "verdict" else None
+        own = options.stream is None and options.netns is None
+        self._pace, self._links = Pace(), Links(source.files if own else [])
         self._started_ns: int | None = None
+        duty.start(source, self.analyzer, self.live, sockets)
 
     def _screen(self) -> Screen | None:
         """Return the live screen where it was asked for and there is a terminal; else plain lines do."""
         wanted = self.options.top and self.out.isatty() and os.environ.get("TERM") != "dumb"
         return Screen(color=self.colored) if wanted else None
 
+    def _columns(self) -> int | None:
+        """Return how wide a terminal is that healthy probes share one line of; None: each has a line of its own."""
+        plain = not self.out.isatty() or os.environ.get("TERM") == "dumb" or self.options.verbose
+        return None if plain or self.options.until else shutil.get_terminal_size().columns
+
     def follow(self) -> None:
         """Feed what comes until the end."""
         try:
-            with self.screen or contextlib.nullcontext():
+            with self.screen or contextlib.nullcontext(), self.keyboard if self.screen else contextlib.nullcontext():
                 for batch in self.source:
                     self.step(batch)
         finally:
+            self.lines.end()
             if self.file is not None:
                 self.file.close()
+            if self.waiting is not None:
+                self.waiting.close()
+            self.duty.close()
 
     def step(self, batch: FrameBatch) -> None:
         """Take one batch, which may be empty: only time has passed."""
         source = self.source
+        if self.options.stream is None and (stepped := self._pace.stepped()):
+            self._trouble(stepped)
+        for words in self._links.changed():
+            self._trouble(words)
         if self.file is not None:
             self.file.write(batch)
+        with self.duty.lock:
+            events = self._take(batch)
+            self.duty.take(events)
+            if (moved := self.analyzer.forget()) is not None:
+                self.live.renumber(moved)
+            if self.waiting is not None and self.waiting.is_due(source.now_ns):
+                self.live.update_heard(self.analyzer.heard_ns())
+                self.waiting.look(self._rows(), source.now_ns)
+        if self.screen is not None:
+            self._redraw(self.screen, events)
+        elif not self.options.as_json:
+            self.lines.write(events)
+            if self.lines.is_due(source.now_ns):
+                self.live.update_heard(self.analyzer.heard_ns())
+                self.lines.wait(self._rows(), source.now_ns)
+        if self._over():
+            source.stop()
+
+    def _take(self, batch: FrameBatch) -> list[LiveEvent]:
+        """Return what happened in a batch."""
+        source = self.source
         news = self.analyzer.feed(batch)
         if source.dropped:
             self.live.word = "missed or not captured"
             self.analyzer.dropped = source.dropped
         if self.sockets is not None:
             self.sockets.look_ahead(len(batch.frames) > 0)
-        events = self.live.take(news, self.analyzer.advance(source.now_ns).tolist(), source.now_ns)
-        if self.screen is not None and self.screen.is_due(source.now_ns):
-            self.live.update_heard(self.analyzer.heard_ns())
-            rows = [*self.live.rows.values(), *self.live.suspects]
-            self.screen.draw(rows, source.now_ns, self._foot())
-        elif not self.options.as_json:
-            self.lines.write(events)
-        self.analyzer.forget()
-        if self._over():
-            source.stop()
+        return self.live.take(news, self.analyzer.advance(source.now_ns).tolist(), source.now_ns)
 
-    def _foot(self) -> str:
-        """Return the screen's last line."""
-        return f"{', '.join(self.source.counters().lines())}; Ctrl-C ends with the summary"
+    def _redraw(self, screen: Screen, events: list[LiveEvent]) -> None:
+        """Take what happened and the keys that were pressed, and draw the screen when it is time, or a key asks."""
+        screen.view.take(events)
+        keys = list(self.keyboard.keys())
+        for key in keys:
+            screen.view.press(key)
+        if screen.view.quit:
+            self.source.stop()
+        if keys or screen.is_due(self.source.now_ns):
+            self.live.update_heard(self.analyzer.heard_ns())
+            screen.draw(self._rows(), self.source.now_ns, self.source.dropped or 0)
 
     def _over(self) -> bool:
         """Return whether one of the wished ends has come."""
-        options, rows = self.options, [*self.live.rows.values(), *self.live.suspects]
+        options = self.options
+        now_ns = self._pace.watched_ns() if options.stream is None else self.source.now_ns
         if self._started_ns is None:
-            self._started_ns = self.source.now_ns
+            self._started_ns = now_ns
         limit_ns = options.duration_ns
         return (
-            (limit_ns is not None and self.source.now_ns - self._started_ns >= limit_ns)
-            or (options.probes is not None and sum(map(_decided, rows)) >= options.probes)
-            or (options.until == "verdict" and any(map(has_verdict, rows)))
+            (limit_ns is not None and now_ns - self._started_ns >= limit_ns)
+            or (options.probes is not None and sum(map(_decided, self._rows())) >= options.probes)
+            or (self.waiting is not None and self.waiting.take(self._rows()))
             or (self.file is not None and self.file.full)
         )
+
+    def _rows(self) -> list[ProbingConnection]:
+        """Return every prober, and what is probably one."""
+        return [*self.live.rows.values(), *self.live.suspects]
+
+    def _trouble(self, words: str) -> None:
+        """Tell, and log, what happened to the watch itself."""
+        tell(f"kacap: {words}")
+        self.duty.trouble(words)
 
     def conclude(self) -> Analysis:
         """Finish the analysis; with ``--json`` the last records are written."""
@@ -204,11 +272,6 @@ def _ignore(news: News) -> None:
 def _decided(row: ProbingConnection) -> int:
     """Return how many probes of a row have their outcome."""
     return row.answered + row.missed
-
-
-def has_verdict(row: ProbingConnection) -> bool:
-    """Return whether a prober's question is answered: its connection died, or three probes in a row were answered."""
-    return row.ending is not None or row.streak >= ANSWERS_FOR_VERDICT
 
 
 def _savefile(options: LiveOptions, source: LiveSource, user: User | None) -> Savefile | None:

@@ -111,12 +111,6 @@ def stopped_probing(facts: ConnectionFacts, prober: Prober, episode: Episode) ->
     return bool(idle_ns) and episode.first_gap_ns > LATE * max(idle_ns)
 
 
-def destination(facts: ConnectionFacts) -> Endpoint:
-    """Return the end that was connected to; where the SYN was not captured, the one with the smaller port."""
-    a, b = facts.connection.a, facts.connection.b
-    return b if facts.connection.began_in_capture or b.port <= a.port else a
-
-
 def is_lively(death: Death, context: Context) -> bool:
     """Return whether the end that should have answered was not gone itself: a box has forgotten the connection.
 
@@ -196,7 +190,7 @@ def died_idle(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     if death is None or death.probed:
         return
     lively, survived = is_lively(death, context), facts.survived_ns
-    if not (death.by_reset or lively) or destination(facts) in context.bracketed:
+    if not (death.by_reset or lively) or facts.connection.destination in context.bracketed:
         return
     limits = forgetting(survived, death.silence_ns, context)
     came = "an RST" if death.by_reset else "no answer"
