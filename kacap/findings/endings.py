@@ -31,7 +31,7 @@ EXCEEDED = {(4, 11), (6, 3)}
 
 
 def peer_gone(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
-    """Every probe of a run went unanswered the prober reset the connection, and the peer sent nothing since."""
+    """Every probe of a run went unanswered, the prober reset the connection, and the peer sent nothing since."""
     for prober, episode in episodes(facts, Ending.GAVE_UP):
         span = episode.probes[0].time_ns, closing_ns(episode)
         if _is_early(prober, episode) or facts.heard_within(prober.peer, *span):

@@ -15,6 +15,7 @@ class Assumes(IntFlag):
     LINUX_TIMER = 8
     NO_USER_TIMEOUT = 16
     NO_FRAME_DELAYED = 32
+    FINE_TIMER = 64
 
 
 WORDS = {
@@ -24,6 +25,7 @@ WORDS = {
     Assumes.LINUX_TIMER: "linux-timer",
     Assumes.NO_USER_TIMEOUT: "no-user-timeout",
     Assumes.NO_FRAME_DELAYED: "no-frame-delayed",
+    Assumes.FINE_TIMER: "fine-timer",
 }
 _SENTENCES = {
     "enabled-at-connect": "keepalive was enabled at connect",
@@ -31,6 +33,7 @@ _SENTENCES = {
     "no-frame-missing": "no frame is missing from the capture",
     "linux-timer": "the clock rate that other connections of this host show",
     "no-user-timeout": "no TCP_USER_TIMEOUT",
+    "fine-timer": "a timer that looks more often than once a second",
     "no-frame-delayed": "no frame was delayed before it was captured (timestamps and capture times differ)",
 }
 

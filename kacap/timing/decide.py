@@ -16,10 +16,11 @@ from kacap.flows import DELAYED, NEVER
 from kacap.kernels import Row, kernel
 from kacap.timing.assumes import Assumes
 from kacap.timing.history import ABORT, EXACT
-from kacap.timing.search import FIRST, IDLE, INTERVAL, PER_SECOND, REVERSED, lateness
+from kacap.timing.search import DRIFT, FIRST, IDLE, INTERVAL, PER_SECOND, REVERSED, lateness
 from kacap.timing.systems import TIMERS
 
 EARLIEST_NS = 600_000_000  # no known timer fires earlier than that (xnu)
+OFF_GRID_NS = 10_000_000.0  # jitter of a timer that looks at whole seconds
 FEW = 3  # gaps that are alike: not all of them hold firings that were not captured
 HOLE = 1.5  # a gap so many times another of the same timer may hold firings that were not captured
 BELOW = 4  # the fit of idle where the interval exceeds it
@@ -39,6 +40,7 @@ class SettingReason(IntEnum):
 _ENABLED, _LE_IDLE, _NO_MISSING = (
     int(Assumes.ENABLED_AT_CONNECT), int(Assumes.INTERVAL_LE_IDLE), int(Assumes.NO_FRAME_MISSING)
 )  # fmt: skip
+_FINE = int(Assumes.FINE_TIMER)
 _NO_DELAYED = int(Assumes.NO_FRAME_DELAYED)
 _NO_GAP, _NO_TIMER = int(SettingReason.NO_GAP), int(SettingReason.NO_TIMER)
 _EITHER, _GOVERNS = int(SettingReason.EITHER), int(SettingReason.GOVERNS)
@@ -58,12 +60,14 @@ ESTIMATE = np.dtype(
 # What a prober's steps show. answered: how many answered gaps; least, most: their extent; first: the first gap is
 # known; exact, exact_first, exact_interval: no frame is missing in them; normal: timers explain answered gaps by idle;
 # above: an interval above idle explains them otherwise; opened: the first gap agrees; unsure: an early timer may
-# have made it; holes: firings that speak against such an interval may lack probes in between.
+# have made it; holes: firings that speak against such an interval may lack probes in between;
+# coarse: all firings lie on a grid of whole seconds, so that the timer may look no more often.
 SHOWN = np.dtype(
     [
         ("least", "<f8"), ("most", "<f8"), ("answered", "<i4"), ("began", "u1"), ("first", "u1"), ("exact", "u1"),
         ("exact_first", "u1"), ("exact_interval", "u1"), ("normal", "u1"), ("above", "u1"), ("opened", "u1"),
         ("unsure", "u1"), ("holes", "u1"),
+        ("coarse", "u1"),
     ],
     align=True,
 )  # fmt: skip
@@ -91,7 +95,22 @@ def look(shown: Row, history: Row, steps: Row) -> None:
             gap = float(step.time_ns - step.since_ns)
             shown.exact = exact if shown.most == 0 else shown.exact & exact
             shown.least, shown.most = min(shown.least, gap), max(shown.most, gap)
+    shown.coarse = _on_seconds(steps)
     shown.unsure = not shown.began or history.gap_min_ns - min(least, shown.least) < EARLIEST_NS
+
+
+@kernel
+def _on_seconds(steps: Row) -> Row:
+    """Return whether all firings are whole seconds apart: a timer that looks once in one, two or five may make them.
+
+    Linux's wheel hardly ever does.
+    """
+    for i in range(1, len(steps)):
+        away = float(steps[i].time_ns - steps[0].time_ns)
+        off = away % PER_SECOND
+        if min(off, PER_SECOND - off) > OFF_GRID_NS + DRIFT * away:
+            return False
+    return len(steps) > 1
 
 
 @kernel
@@ -231,7 +250,7 @@ def decide(row: Row, history: Row, shown: Row, fits: Row) -> None:
             row.idle_low[m] = row.idle_high[m] = row.interval_low[m] = row.interval_high[m] = 0
     if history.interval_n and not shown.above and (row.interval_assumes & _NO_MISSING or not interval):
         row.idle_assumes |= _NO_MISSING  # it is the interval that shows that idle spaces answered probes
-    delayed = _NO_DELAYED if history.flags & DELAYED else 0
+    delayed = (_NO_DELAYED if history.flags & DELAYED else 0) | (_FINE if shown.coarse else 0)
     row.idle_assumes |= delayed
     row.interval_assumes |= delayed
     if not idle:

@@ -18,6 +18,7 @@ from kacap.units import duration
 OK, DIFFERS, NOT_OBSERVABLE = "ok", "differs", "not observable"
 TIMES = ("idle", "interval")
 OPTIONS = {"idle": "TCP_KEEPIDLE", "interval": "TCP_KEEPINTVL", "count": "TCP_KEEPCNT"}
+COARSEST = 5  # seconds between two looks at the clock
 FEWEST = 3  # so many probes and more are judged by all their gaps
 
 
@@ -132,10 +133,11 @@ def _possible(value: Setting, expected: int) -> bool:
     """Return whether a time outside of the candidates may be set if the candidates' assumptions are wrong.
 
     Keepalive that came late, an interval above idle and missing frames all make gaps longer, never shorter; a
-    clock rate shifts them within the timer's lateness.
+    clock rate shifts them within the timer's lateness, a coarse timer within its grid.
     """
-    others = [word for word in value.assumes if word != "linux-timer"]
-    if others and expected < min(value.candidates or [0]):
+    others = [word for word in value.assumes if word not in ("linux-timer", "fine-timer")]
+    above = min(value.candidates or [0]) - expected
+    if above > 0 and (others or ("fine-timer" in value.assumes and above <= COARSEST)):
         return True
     low, high = band_ns(expected)
     return "linux-timer" in value.assumes and value.observed is not None and low <= value.observed[0] <= high

@@ -1,14 +1,17 @@
 """Score what kacap says against what is known to be true: every score in one run.
 
-    python tests/bench/score.py [DIRECTORY] [--only probes|findings|statements|timers ...] [--list] [--seed N]
+    python tests/bench/score.py [DIRECTORY] [--only probes|findings|once|statements|timers ...] [--list] [--seed N]
+                                [--page kacap/docs/accuracy.md]
 
 DIRECTORY (default: `shared` beside the checkout) holds one folder for each score; an absent one is skipped:
     captures/    probes: captures and ``truth.csv`` (file, frame, stream, wireshark_label, true_label, reason)
-    findings/    findings: precision and recall of what is stated about real captures, by the scorer in it
+    findings/    findings: precision and recall of what is stated about real captures, by the scorer in it; once: the
+                 same with all findings of one kind in one capture counted as one
     statements/  statements: sentences known to have been wrong; timers: synthetic probers; by the scorers in it
 
 Probe labels are of whole streams: a frame of a labelled stream without a row has none of the scored labels; frames of
 other streams, and those labelled uncertain, are left out. Precision and recall are printed for kacap and for tshark.
+``--page`` writes what is printed into the page of the documentation.
 The labels name a frame that was captured twice both times; kacap calls the second one a copy: it counts as missed, and
 in a column of its own.
 """
@@ -167,21 +170,40 @@ def run(script: Path, *words: str | Path) -> None:
         print(f"{script.name} failed with exit code {done.returncode}")
 
 
+def write_page(page: Path, directory: Path, seed: str) -> None:
+    """Run every score, print it, and put it into the page between its marks; the words around them stay."""
+    command = [sys.executable, __file__, str(directory), "--seed", seed]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    print(done.stdout)
+    text = page.read_text(encoding="utf-8")
+    for part in done.stdout.split("\n== ")[1:]:
+        name, _, scores = part.partition("\n")
+        start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        before, _, rest = text.partition(start)
+        text = f"{before}{start}```\n{scores.rstrip()}\n```\n{end}{rest.partition(end)[2]}"
+    page.write_text(text, encoding="utf-8")
+
+
 def main() -> None:
     """Parse the command line and print every score that was asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    names = ("probes", "findings", "statements", "timers")
+    names = ("probes", "findings", "once", "statements", "timers")
     parser.add_argument("directory", nargs="?", type=Path, default=SHARED)
     parser.add_argument("--only", nargs="+", choices=names, default=names)
     parser.add_argument("--list", action="store_true", help="print everything that is wrong, with the truth")
     parser.add_argument("--seed", default="1", help="of the synthetic probers")
+    parser.add_argument("--page", type=Path, help="write the page of the documentation with all scores")
     args = parser.parse_args()
+    if args.page:
+        return write_page(args.page, args.directory, args.seed)
     more = ["--list"] if args.list else []
     top = args.directory
     scorers: dict[str, tuple[Path, Callable[[], None]]] = {
         "probes": (top / "captures" / "truth.csv", lambda: probes(top)),
         "findings": (script := top / "findings" / "score_findings.py", lambda script=script: run(  # type: ignore[misc]
             script, script.parent / "captures", script.parent / "findings-truth.csv", *more)),
+        "once": (script := top / "findings" / "score_findings.py", lambda script=script: run(  # type: ignore[misc]
+            script, script.parent / "captures", script.parent / "findings-truth.csv", "--once", *more)),
         "statements": (script := top / "statements" / "score_statements.py", lambda script=script: run(  # type: ignore[misc]
             script, script.parent, *more)),
         "timers": (script := top / "statements" / "timers.py", lambda script=script: run(  # type: ignore[misc]

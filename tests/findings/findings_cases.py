@@ -56,7 +56,7 @@ PAIRS = {
         "lab/cut-off",
         "10.2.0.2:12345 is gone or cut off: 3 probes unanswered, 10.1.0.2:40000 gave up 5.06 s after its last sign of "
         "life; its application sees ETIMEDOUT",
-        [8, 9, 10, 13], "lab/up", "lab/recovered", "lab/restarted", "crafted/72-path-forgot",
+        [8, 9, 10, 13], "lab/recovered", "lab/up", "lab/restarted", "crafted/72-path-forgot",
         "crafted/74-swallowed-probes",
     ),
     "peer-restarted": pair(
@@ -98,7 +98,7 @@ PAIRS = {
         "lab/merged",
         "replies of 10.2.0.2:12345 are in the capture, but at least 3 did not reach 10.1.0.2:40000: it went on echoing "
         "an older timestamp, and 10.1.0.2:40000 gave up",
-        [17, 20, 23, 24], "lab/both-ends", "lab/up", "crafted/31-stray-reset",
+        [17, 20, 23, 24], "lab/merged-up", "lab/both-ends", "lab/up", "crafted/31-stray-reset",
     ),
     "outage": pair(
         "lab/recovered", "nothing was heard of 10.2.0.2:12345 for 4.06 s (2 probes of 10.1.0.2:40000 unanswered), then",
