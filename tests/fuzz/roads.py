@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import zstandard
 from stories import Chance, pcap, shipped
@@ -256,14 +257,12 @@ def live(c: Chance, path: str) -> None:
 
 def watch(words: list[str]) -> None:
     """Do what ``kacap live`` does, but for the rights that it gives up for good."""
-    options = LiveOptions(**live_command.make_context("live", words).params)
-    source = live_run._open(options, None)
-    try:
-        run = live_run.Run(source, live_run._savefile(options, source, None), None, options)
-        run.follow()
-        live_run._sum_up(run.conclude(), source, options, run.out)
-    finally:
-        source.close()
+    with (
+        patch.object(live_run, "is_privileged", lambda: False),
+        patch.object(live_run, "warm_up", lambda: None),
+        patch.object(live_run, "drop", lambda _: None),
+    ):
+        live_run.watch(None, None, LiveOptions(**live_command.make_context("live", words).params))
 
 
 def pour(data: bytes, pipe: str, cuts: list[int]) -> None:
