@@ -141,6 +141,11 @@ def _pandas(pandas: Any, column: Column) -> Any:
     return pandas.Series(column.values, dtype=dtypes[column.kind])
 
 
+def encodable(text: str) -> str:
+    """Return a text as UTF-8 can hold it: the name of a file may be any bytes."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def _words(kind: str, value: Any) -> str:
     """Return a value for people."""
     if value is None:
@@ -155,7 +160,11 @@ Field = tuple[str, str, Callable[[Any], Any]]
 def table_of(rows: Iterable[Any], fields: Sequence[Field]) -> Table:
     """Return the table of some objects: for each field its name, kind and how it is got from an object."""
     found = list(rows)
-    return Table([Column(name, kind, [get(row) for row in found]) for name, kind, get in fields])
+    columns = [Column(name, kind, [get(row) for row in found]) for name, kind, get in fields]
+    for column in columns:
+        if column.kind == TEXT and not all(value is None or value.isascii() for value in column.values):
+            column.values[:] = [None if value is None else encodable(value) for value in column.values]
+    return Table(columns)
 
 
 class Tables:

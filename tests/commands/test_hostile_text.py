@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
@@ -15,6 +17,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from namespaced import KACAP, inside
+
+import kacap
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = [sys.executable, "-m", "kacap"]
@@ -203,3 +208,37 @@ def test_the_names_of_processes_are_inert(what):
     records(as_json.stdout.decode())
 
 
+
+
+@pytest.mark.namespaces
+@pytest.mark.parametrize("name", ["\x1b[31mred", "=1+1", "<b>x</b>", "a\u202eb", "-rf", "[bold]x"])
+def test_the_names_of_interfaces_are_inert(name):
+    script = f"""
+    ip link add "$NAME" type veth peer name other && ip link set dev "$NAME" up || exit 77
+    kacap live -D
+    timeout 20 {KACAP} live --duration 1 -i "$NAME" || true
+    kacap live -i "no$NAME" || true
+    kacap doctor
+    """
+    done = inside(script, env=os.environ | {"NAME": name})
+    if done.returncode == 77:
+        pytest.skip(f"the kernel takes no such name: {done.stderr}")
+    is_inert(done.stdout)
+    is_inert(done.stderr)
+    assert "unexpected" not in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_tables_hold_no_formula_of_a_stranger(what, tmp_path):
+    """What a spreadsheet runs begins with = + - or @: no text of a table does, whatever a capture and its file say."""
+    name = "".join(c for c in HOSTILE[what] if c not in "/\0")[:80] + ".pcapng"
+    (tmp_path / name).write_bytes(named_in_the_file(HOSTILE[what]))
+    tables = kacap.read(str(tmp_path / name), keep_all=True).tables
+    rows = 0
+    for each in ("connections", "probers", "probes", "episodes", "findings"):
+        frame = getattr(tables, each).to_pandas()
+        rows += len(frame)
+        for line in list(csv.reader(io.StringIO(frame.to_csv(index=False))))[1:]:
+            texts = [cell for cell in line if not re.fullmatch(r"-?[\d.:e+ -]*( days?.*)?", cell)]
+            assert not [cell for cell in texts if cell[:1] in tuple("=+-@\t\r")], line
+    assert rows
