@@ -22,11 +22,14 @@ class FileStream:
     def __init__(self, file: Any, close: bool = True):
         """Read from ``file``, an open binary file; ``close`` False leaves it open (standard input)."""
         self._file, self._close = file, close
+        self.taken = 0  # bytes read so far
         self._read = getattr(file, "readinto1", file.readinto)  # what is there now, without waiting for more
 
     def readinto(self, view: memoryview) -> int:
         """Read some bytes into ``view``; 0 at the end."""
-        return self._read(view) or 0
+        got = self._read(view) or 0
+        self.taken += got
+        return got
 
     def fileno(self) -> int:
         """Return the file's descriptor."""
