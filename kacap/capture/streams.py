@@ -83,7 +83,8 @@ def open_stream(name: str, follow: bool, stop: Callable[[], bool]) -> FileStream
     if name == "-":
         if sys.stdin is None:
             raise CaptureError("-: standard input is closed; pipe a capture into it")
-        return FileStream(sys.stdin.buffer, close=False)
+        # What Python has buffered it hands out only with what comes next: a pipe is read without a buffer.
+        return FileStream(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), close=False)
     try:
         file = open(name, "rb", buffering=0)  # noqa: PTH123, SIM115 (the stream closes it; a Path takes longer)
     except FileNotFoundError:

@@ -36,7 +36,8 @@ def fed(*words: str, **streams: object) -> subprocess.Popen[bytes]:
 def test_an_interrupt_reports_what_was_read_leaves_the_state_and_ends_with_130(tmp_path: Path) -> None:
     process = fed("--json", "--state", str(tmp_path / "watch.state"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
-    first = process.stdout.readline()  # it reads
+    assert select.select([process.stdout], [], [], 300)[0], "nothing was told of what the pipe brought"
+    first = process.stdout.readline()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
