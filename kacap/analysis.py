@@ -76,6 +76,7 @@ class Analysis:
     findings: list[Finding] = field(default_factory=list)
     clocks: dict[str, set[int]] = field(default_factory=dict)  # host address to the jiffies per second it may have
     damages: list[Damage] = field(default_factory=list)
+    interrupted: bool = False  # it was asked to end before the end of its files
     marks: NDArray[np.void] = field(default_factory=lambda: np.empty(0, MARK))
     idle_deaths: list[IdleDeaths] = field(default_factory=list)  # what the finding of that name rests on
     silences: NDArray[np.void] = field(default_factory=lambda: np.empty(0, SILENCE))  # what these rest on

@@ -19,6 +19,7 @@ from kacap.options import DEFAULTS, Options
 from kacap.pipeline import conclude, run
 
 if TYPE_CHECKING:
+    from kacap.capture.source import Captures
     from kacap.report.chart import Plot
     from kacap.report.tables import Tables
 
@@ -99,10 +100,12 @@ def analyse(
     sink: Sink | None = None,
     stop: Callable[[], bool] | None = None,
     tap: Callable[[FrameBatch], None] | None = None,
+    begun: Callable[[Captures], None] | None = None,
 ) -> Analysis:
     """Do what ``read`` does; ``sink`` gets the news of each batch of frames, ``tap`` the frames themselves.
 
-    A growing file (``options.follow``) is read until ``stop`` returns True.
+    ``begun`` gets the source before the first frame is read. When ``stop`` returns True, reading ends there: a growing
+    file (``options.follow``) is read up to its end, others are not, and the state is left as it was.
     """
     decode = decoder(options.engine)
     analyzer = Analyzer(options, sink=sink, decoder=decode)
@@ -113,15 +116,21 @@ def analyse(
         files, filter=filter, follow=options.follow, stop=stop, convert=options.engine != "kacap", limit=options.frames,
         earlier=None if continued is None else continued.begin(analyzer),
     )  # fmt: skip
+    if begun is not None:
+        begun(source)
     try:
         frames = source if continued is None else continued.follow(source)
-        run(frames if tap is None else _tapped(frames, tap), analyzer)
-        if continued is not None:
+        enough = None if options.follow else stop
+        run(frames if tap is None else _tapped(frames, tap), analyzer, enough)
+        interrupted = enough is not None and enough()
+        if continued is not None and not interrupted:
             continued.end(analyzer, source, files)
     finally:
         source.close()
         decode.close()
-    return shown(conclude(source, analyzer))
+    analysis = conclude(source, analyzer)
+    analysis.interrupted = interrupted
+    return shown(analysis)
 
 
 def _tapped(source: Iterable[FrameBatch], tap: Callable[[FrameBatch], None]) -> Iterator[FrameBatch]:

@@ -24,14 +24,16 @@ LEAVE_S = 1.0  # how long the end waits for a thread that may be waiting for its
 T = TypeVar("T")
 
 
-def run(source: Iterable[FrameBatch], analyzer: Analyzer) -> None:
+def run(source: Iterable[FrameBatch], analyzer: Analyzer, enough: Callable[[], bool] | None = None) -> None:
     """Feed every batch of a source to the analyzer, in order; an error of any part ends all and is raised.
+
+    When ``enough`` returns True and nothing waits, it ends too, even while the source is idle.
 
     Kernels release the interpreter's lock, so that decoding, classifying and the gathering of episodes overlap.
     """
     stop = threading.Event()
     segments = ahead(map(analyzer.decode, source), stop, together)
-    pieces = ahead(map(analyzer.track, segments), stop)
+    pieces = ahead(map(analyzer.track, segments), stop, enough=enough)
     try:
         for tracked in pieces:
             analyzer.gather(tracked)
@@ -46,8 +48,9 @@ def together(rows: list[NDArray[np.void]]) -> NDArray[np.void]:
 
 
 def ahead(
-    items: Iterable[T], stop: threading.Event, join: Callable[[list[T]], T] | None = None
-) -> Generator[T, None, None]:
+    items: Iterable[T], stop: threading.Event, join: Callable[[list[T]], T] | None = None,
+    enough: Callable[[], bool] | None = None,
+) -> Generator[T, None, None]:  # fmt: skip
     """Yield items that a thread of their own makes, a few ahead; an error of it is raised here, in its place.
 
     Setting ``stop`` ends the generator and its thread, even while the source is idle. With ``join`` small items that
@@ -79,6 +82,8 @@ def ahead(
             try:
                 piece = made.get(timeout=LOOK_S)
             except queue.Empty:
+                if enough is not None and enough():
+                    return
                 continue
             taken: list[T] = []
             while isinstance(piece, tuple):

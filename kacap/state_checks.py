@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.analysis import KILLED
+from kacap.analysis import GONE
 from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import ENDINGS, Grade, Kind
 from kacap.classify.states import State
@@ -88,7 +88,7 @@ BOUNDS: dict[str, dict[str, tuple[int, Any]]] = {
     "waiting": _EVENT,
     "kept_ends": {"how": (0, len(HOW)), "by": (0, len(BY)), "cause": (0, 6), "named": (0, len(BY)),
                   "frame": (0, "frames")},
-    "survived": {"outcome": (0, KILLED + 1)},
+    "survived": {"outcome": (0, GONE + 1)},
     "marks": {"kind": (0, _KINDS), "file": (0, FILES)},
     "withheld": {"": (1, "episodes")},
 }  # fmt: skip

@@ -10,7 +10,7 @@ from kacap.capture.compressed import GZIP_MAGIC, ZSTD_MAGIC, GzipStream, ZstdStr
 from kacap.capture.pcap import MAGICS, PcapReader
 from kacap.capture.pcapng import SECTION_MAGIC, PcapngReader
 from kacap.capture.records import RecordReader
-from kacap.capture.streams import open_stream
+from kacap.capture.streams import FileStream, open_stream
 from kacap.errors import CaptureError
 
 PCAP_MAGICS = {magic.to_bytes(4, order) for magic in MAGICS for order in ("little", "big")}
@@ -53,7 +53,11 @@ def open_reader(
     convert = convert and stream is None and os.path.isfile(name)  # noqa: PTH113 (Path.is_file raises for some names)
     stream = stream or open_stream(name, follow, stop)
     try:
-        return _recognise(stream, name, index, (size, spares), follow, convert)
+        reader = _recognise(stream, name, index, (size, spares), follow, convert)
+        if isinstance(stream, FileStream):
+            origin = stream
+            reader.taken = lambda: origin.taken
+        return reader
     except BaseException:
         stream.close()
         raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -62,6 +62,7 @@ class RecordReader:
         self.cursor: NDArray[np.void] = np.zeros(1, self.state)
         self.growing = False  # a cut tail is not damage: the file is still being written
         self._damages: list[Damage] = []
+        self.taken: Callable[[], int] = lambda: 0  # bytes of the file that have been read
 
     def walk(self, rows: NDArray[np.void]) -> int:
         """Fill ``rows`` with the next whole frames of the window, move the cursor, return how many."""

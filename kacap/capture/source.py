@@ -38,10 +38,10 @@ def open_captures(
     """Open the captures named by ``paths`` (files, patterns, ``-`` for standard input) as one capture.
 
     A file named twice is read once. ``filter`` is a BPF expression. ``follow`` waits for more at the end of the
-    file that begins last, until ``stop()`` returns True. It ends after ``limit`` frames that the filter takes. With
-    ``convert`` tshark reads the formats that only it knows. ``earlier`` is what was read before: its files go before
-    these. Raises CaptureError when any of them cannot be opened or is not a capture, FilterError when libpcap refuses
-    the expression (for an interface of a pcapng: at its first frame).
+    file that begins last; when ``stop()`` returns True, or after ``limit`` frames that the filter takes, reading ends.
+    With ``convert`` tshark reads the formats that only it knows. ``earlier`` is what was read before: its files go
+    before these. Raises CaptureError when any of them cannot be opened or is not a capture, FilterError when libpcap
+    refuses the expression (for an interface of a pcapng: at its first frame).
     """
     found = Captures(expand(paths), Filter(filter) if filter else None, follow, stop or never, convert, earlier)
     found.limit = limit
@@ -114,7 +114,7 @@ class Captures:
                 kept = self._sieve(batch)
                 if len(kept.frames):
                     yield kept
-                if self._left == 0:
+                if self._left == 0 or (not self._follow and self._stop()):
                     return
         finally:
             self.close()
@@ -123,6 +123,18 @@ class Captures:
         """Close every file that is still open."""
         for reader in self._readers.values():
             reader.close()
+
+    @property
+    def bytes_read(self) -> int:
+        """How many bytes of the files have been read so far, as they are stored."""
+        return sum(reader.taken() for reader in list(self._readers.values()))
+
+    @property
+    def bytes_in_all(self) -> int | None:
+        """How many bytes the files have; None where one has no end to be seen."""
+        if self._follow or not all(self._is_file(self.files[index]) for index in self._own):
+            return None
+        return sum(os.path.getsize(self.files[index]) for index in self._own)  # noqa: PTH202 (a Path takes longer)
 
     @property
     def link_types(self) -> list[int]:

@@ -22,11 +22,14 @@ class FileStream:
     def __init__(self, file: Any, close: bool = True):
         """Read from ``file``, an open binary file; ``close`` False leaves it open (standard input)."""
         self._file, self._close = file, close
+        self.taken = 0  # bytes read so far
         self._read = getattr(file, "readinto1", file.readinto)  # what is there now, without waiting for more
 
     def readinto(self, view: memoryview) -> int:
         """Read some bytes into ``view``; 0 at the end."""
-        return self._read(view) or 0
+        got = self._read(view) or 0
+        self.taken += got
+        return got
 
     def fileno(self) -> int:
         """Return the file's descriptor."""
@@ -80,7 +83,8 @@ def open_stream(name: str, follow: bool, stop: Callable[[], bool]) -> FileStream
     if name == "-":
         if sys.stdin is None:
             raise CaptureError("-: standard input is closed; pipe a capture into it")
-        return FileStream(sys.stdin.buffer, close=False)
+        # What Python has buffered it hands out only with what comes next: a pipe is read without a buffer.
+        return FileStream(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), close=False)
     try:
         file = open(name, "rb", buffering=0)  # noqa: PTH123, SIM115 (the stream closes it; a Path takes longer)
     except FileNotFoundError:

@@ -31,6 +31,7 @@ class LiveOptions(DutyOptions):
     stream: str | None
     listing: bool
     filter_file: str | None
+    lean: bool
     packets: int | None
     probes: int | None
     duration: str | None
@@ -70,6 +71,13 @@ class LiveOptions(DutyOptions):
         if self.words:
             raise UsageError(f"two filters: -F {self.filter_file} and '{' '.join(self.words)}'; give one")
         return filter_in(self.filter_file) or None
+
+    @property
+    def passing(self) -> str | None:
+        """The filter that frames have to pass: the expression, of that only what is needed with --lean."""
+        from kacap.capture.lean import lean
+
+        return lean(self.expression) if self.lean else self.expression
 
     @cached_property
     def duration_ns(self) -> int | None:
@@ -121,6 +129,8 @@ def _span_ns(option: str, text: str) -> int:
 @click.option("-r", "stream", type=FILE, metavar="FILE", help="Read FILE (-: standard input) instead of an interface.")
 @click.option("-D", "listing", is_flag=True, help="List the interfaces and end.")
 @click.option("-F", "filter_file", type=FILE, metavar="FILE", help="Read the filter expression from FILE.")
+@click.option("--lean", is_flag=True,
+              help="Let the kernel pass only what is needed: short segments, flags and ICMP errors.")  # fmt: skip
 @click.option("-c", "packets", type=click.IntRange(min=1), metavar="N", help="End after N packets.")
 @click.option("--probes", type=click.IntRange(min=1), metavar="N", help="End when N probes were answered or missed.")
 @click.option("--duration", metavar="TIME", help="End after so long: 90, 90s, 10m, 2h, 1d.")

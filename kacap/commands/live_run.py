@@ -80,11 +80,11 @@ def watch(user: User | None, sockets: Sockets | None, options: LiveOptions) -> i
 def _open(options: LiveOptions, user: User | None) -> LiveSource:
     """Open what the options name; a program that captures is started as ``user``."""
     if options.stream is not None:
-        return open_growing(options.stream, filter=options.expression, limit=options.packets)
+        return open_growing(options.stream, filter=options.passing, limit=options.packets)
     return open_live(
         options.interfaces or ["any"],
         engine=options.engine,
-        filter=options.expression,
+        filter=options.passing,
         snaplen=options.snaplen,
         promiscuous=options.promiscuous,
         buffer_kib=options.buffer_kib,
@@ -99,6 +99,10 @@ def _announce(source: LiveSource, options: LiveOptions, duty: Duty) -> None:
     """Say on stderr what is listened to, as tcpdump does, and where the metrics are."""
     if duty.url is not None:
         tell(f"kacap: metrics at {duty.url}")
+    if options.lean:
+        from kacap.capture.lean import COST
+
+        tell(f"kacap: {COST}")
     if options.stream is None:
         size = f"snapshot length {source.snaplen} bytes"
         zone = "" if options.as_json else Clock(options.stamps).zone

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from kacap.commands.expecting import Expecting, expecting
+from kacap.commands.progress import Progress
 from kacap.commands.reading import FILE, Reading, ended, reading
 from kacap.commands.telling import colored, tell
 from kacap.errors import UsageError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from kacap.report.parquet import Writer
 
 ETHERNET = 1  # of a file without a frame
+INTERRUPTED = 130
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +113,8 @@ def read(**given: Any) -> int:
     kacap read today.pcap --state watch.state --parquet tables/
     tcpdump -U -s 128 -w - tcp | kacap read -
 
-    Exit code 0, or 1 when the capture was damaged (what precedes the damage is still reported).
+    Exit code 0, or 1 when the capture was damaged (what precedes the damage is still reported). Ctrl-C ends with what
+    was read, exit code 130.
     """
     options = ReadOptions(**given)
     files, expression = options.sources()
@@ -121,7 +124,10 @@ def read(**given: Any) -> int:
         _print(analysis, options)
     if options.chart_file is not None:
         _draw(analysis, options.chart_file)
-    return ended(analysis.damages)
+    if analysis.interrupted:
+        tell(_interrupted_words(analysis, options))
+    code = ended(analysis.damages)
+    return INTERRUPTED if analysis.interrupted else code
 
 
 def _check_outputs(options: ReadOptions, files: list[str]) -> None:
@@ -157,10 +163,12 @@ def _analyse(files: list[str], expression: str | None, options: ReadOptions) -> 
         file = None if options.savefile is None else _opened(options.savefile, options.follow)
         if file is not None:
             stack.callback(file.close)
+        progress = stack.enter_context(Progress())
         analysis = analyse(
             files, expression, options.how(), sink=together(sinks), tap=None if file is None else file.write,
-            stop=_until_interrupted() if options.follow else None,
+            stop=_until_interrupted(progress if not options.follow else None), begun=progress.begun,
         )  # fmt: skip
+        progress.end()
         if file is not None and not file.begun:
             file.open(next(iter(analysis.capture.link_types), ETHERNET), 0)
         if tables is not None:
@@ -192,12 +200,21 @@ def _opened(path: str, at_once: bool) -> Savefile:
     return Savefile(path, SNAPLEN, flush=at_once or path == "-")
 
 
-def _until_interrupted() -> Callable[[], bool]:
-    """Return what says whether Ctrl-C, SIGTERM or SIGHUP asked for the end; a second one ends at once."""
+def _interrupted_words(analysis: Analysis, options: ReadOptions) -> str:
+    """Return what an interrupt means for the result."""
+    state = f"; {options.state} is as it was" if options.state else ""
+    return f"kacap: interrupted: what is reported is of the first {analysis.capture.frames:,} frames{state}"
+
+
+def _until_interrupted(progress: Progress | None) -> Callable[[], bool]:
+    """Return what says whether Ctrl-C, SIGTERM or SIGHUP asked for the end; a second one ends at once.
+
+    So does the first one before anything was read, where ``progress`` shows that: there is nothing to report.
+    """
     asked: list[int] = []
 
     def ask(number: int, _: object) -> None:
-        if asked:
+        if asked or (progress is not None and not progress.reading):
             raise KeyboardInterrupt
         asked.append(number)
 
