@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from generate import ACK, FIN, START_NS, SYN, plan, render
+from generate import ACK, FIN, START_NS, SYN, plan, put, render
 
 from kacap.analyzer import Analyzer
 from kacap.capture.frames import FRAME, FrameBatch
@@ -31,7 +31,7 @@ from kacap.report.live_events import LiveTracker
 from kacap.report.tallies import Tallies
 
 SECOND, HOUR, SIZE = 1_000_000_000, 3_600_000_000_000, 66
-RST = 4
+RST, HANDSHAKE_NS, ANSWER_NS = 4, 50_000_000, 200_000
 
 
 class Watch:
@@ -46,6 +46,7 @@ class Watch:
         order = np.argsort(columns["time_ns"], kind="stable")
         columns = {name: values[order] for name, values in columns.items()}
         data = render(columns, SIZE)
+        put(data, 62, columns["echo_ns"] // 1_000_000 & 0xFFFFFFFF, 4)
         frames = np.zeros(len(data), FRAME)
         frames["frame"], frames["time_ns"] = np.arange(1, len(data) + 1), columns["time_ns"]
         frames["offset"] = np.arange(len(data)) * SIZE
@@ -84,8 +85,11 @@ def rss_mb() -> float:
     return pages * resource.getpagesize() / 1e6
 
 
-def round_of(who: np.ndarray, time_ns: int, *, turn: int) -> dict[str, np.ndarray]:
-    """Return a probe of each connection, from its server, and the answer 0.2 ms later."""
+def round_of(who: np.ndarray, time_ns: int, heard_ns: int, *, turn: int) -> dict[str, np.ndarray]:
+    """Return a probe of each connection, from its server, which last heard its client at ``heard_ns``; and the answer.
+
+    A probe echoes the timestamp of what was heard last, an answer that of the handshake, as Linux does.
+    """
     n = len(who)
     spread = np.arange(n) * 1000
     both = {
@@ -93,7 +97,9 @@ def round_of(who: np.ndarray, time_ns: int, *, turn: int) -> dict[str, np.ndarra
         "flags": np.full(2 * n, ACK),
         "seq": np.concatenate([77_000_000 + who * 1000, 11_000_001 + who * 1000]),
         "ack": np.concatenate([11_000_001 + who * 1000, 77_000_001 + who * 1000]),
-        "time_ns": np.concatenate([time_ns + spread, time_ns + spread + 200_000]), "id": np.full(2 * n, turn & 0xFFFF),
+        "time_ns": np.concatenate([time_ns + spread, time_ns + spread + ANSWER_NS]),
+        "id": np.full(2 * n, turn & 0xFFFF),
+        "echo_ns": np.concatenate([heard_ns + spread, np.full(n, START_NS)]),
     }  # fmt: skip
     return both
 
@@ -112,7 +118,8 @@ def opening(who: np.ndarray, time_ns: int) -> dict[str, np.ndarray]:
         })  # fmt: skip
     syn["who"] = who
     for number, part in enumerate(parts):
-        part["time_ns"] = time_ns + spread + number * 50_000_000
+        part["time_ns"] = time_ns + spread + number * HANDSHAKE_NS
+        part["echo_ns"] = part["time_ns"] - HANDSHAKE_NS if number else np.zeros(n, np.int64)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[1]}
 
 
@@ -126,6 +133,7 @@ def closing(who: np.ndarray, time_ns: int) -> dict[str, np.ndarray]:
             "who": who, "from_server": np.full(n, from_server), "payload": np.zeros(n, np.int64),
             "flags": np.where(reset, RST | ACK, FIN | ACK), "seq": seq + who * 1000, "ack": ack + who * 1000,
             "time_ns": time_ns + spread + number * 1_000_000, "id": np.full(n, 9),
+            "echo_ns": np.full(n, time_ns - 1_000_000),
         })  # fmt: skip
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -137,7 +145,9 @@ def week(connections: int, idle_s: int, days: float) -> float:
     rounds, per_hour = int(days * 86400 / idle_s), max(1, 3600 // idle_s)
     after_hour = 0.0
     for turn in range(1, rounds + 1):
-        watch.feed(round_of(who, START_NS + turn * idle_s * SECOND, turn=turn))
+        now_ns = START_NS + turn * idle_s * SECOND
+        heard_ns = now_ns - idle_s * SECOND + ANSWER_NS if turn > 1 else START_NS + 2 * HANDSHAKE_NS
+        watch.feed(round_of(who, now_ns, heard_ns, turn=turn))
         if turn == per_hour:
             after_hour = rss_mb()
         if turn % max(rounds // 8, 1) == 0 or turn == per_hour:
@@ -151,7 +161,8 @@ def come_and_go(watch: Watch, rate: int, second: int) -> None:
     now_ns, who = START_NS + second * SECOND, np.arange(second * rate, (second + 1) * rate)
     watch.feed(opening(who, now_ns))
     if second >= 2:
-        watch.feed(round_of(who - 2 * rate, now_ns + 200_000_000, turn=1))
+        heard_ns = now_ns - 2 * SECOND + 2 * HANDSHAKE_NS
+        watch.feed(round_of(who - 2 * rate, now_ns + 200_000_000, heard_ns, turn=1))
         watch.feed(closing(who - 2 * rate, now_ns + 400_000_000))
 
 
