@@ -33,6 +33,7 @@ from kacap.report.live_events import LiveTracker, ProbingConnection
 from kacap.report.live_text import Clock, Lines
 from kacap.report.records import RecordWriter
 from kacap.report.screen import Screen
+from kacap.report.terminal import width_of
 
 ANSWERS_FOR_VERDICT = 3
 KEPT_EPISODES = 4096  # of each prober: the summary of a watch of weeks needs no more
@@ -236,7 +237,8 @@ def _sum_up(analysis: Analysis, source: LiveSource, options: LiveOptions, out: T
     if not options.as_json:
         out.write("\n")
         shade = colored(options.color, out)
-        text.render(analysis, out, color=shade, brief=options.brief, verbose=options.verbose > 0)
+        text.render(analysis, out, color=shade, brief=options.brief, verbose=options.verbose > 0,
+                    width=width_of(out))  # fmt: skip
         out.flush()
     for line in source.counters().lines():
         tell(line)
