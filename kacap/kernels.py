@@ -47,14 +47,20 @@ class _Kept:
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         """Return the code for ``signature``; None if there is no such code, or it cannot be used."""
+        found = self._loaded(signature, target)
+        if found is None and CACHE.on_compile is not None:
+            CACHE.on_compile()
+            found = self._loaded(signature, target)
+        return found
+
+    def _loaded(self, signature: Any, target: Any) -> Any:
+        """Return the code that is kept, ready to run; None if there is none."""
         try:
             target.refresh()
             if (data := CACHE.load(self._name(signature, target.codegen()))) is not None:
                 return CompileResult._rebuild(target, *pickle.loads(data))
         except Exception:  # then it is compiled
             pass
-        if CACHE.on_compile is not None:
-            CACHE.on_compile()
         return None
 
     def save_overload(self, signature: Any, compiled: Any) -> None:

@@ -18,6 +18,7 @@ from kacap.capture.live_stream import open_growing
 from kacap.capture.privileges import User, drop, is_privileged, may_write
 from kacap.capture.rotation import Rotation
 from kacap.capture.savefile import Savefile
+from kacap.commands.compiling import COMPLETE
 from kacap.commands.live import LiveOptions
 from kacap.commands.live_ready import compile_apart, warm_up
 from kacap.commands.live_sockets import Sockets
@@ -46,6 +47,8 @@ def watch(user: User | None, sockets: Sockets | None, options: LiveOptions) -> i
     is anything loaded from the cache, and any packet looked at.
     """
     privileged = is_privileged()
+    if options.stream is None and not CACHE.has(COMPLETE):
+        _open(options, user).close()  # what cannot be captured is known before anything is compiled
     if privileged:
         compile_apart()
     else:

@@ -25,7 +25,7 @@ CAPTURE = CAPTURES / "lab" / "cut-off" / "capture.pcapng"
 TESTS = Path(__file__).resolve().parents[1]
 PACKAGE = Path(kacap.__file__).parent
 OF_BYTES = ("capture", "wire")  # whose kernels take no rows, or do with NumPy's
-ANNOUNCED = "kacap: compiling its kernels once"
+ANNOUNCED = "kacap: compil"
 BROKEN = sorted(str(path) for path in (CAPTURES / "broken").iterdir())
 
 
