@@ -15,7 +15,15 @@ EXIT_NO_EVIDENCE = 3
 
 
 class KacapError(Exception):
-    """A failure that one line explains; ``exit_code`` is what the command returns."""
+    """A failure that one line explains; ``exit_code`` is what the command returns.
+
+    >>> import kacap
+    >>> try:
+    ...     kacap.read("missing.pcap")
+    ... except kacap.KacapError as error:
+    ...     print(error, error.exit_code)
+    missing.pcap: no such file; check the path 1
+    """
 
     exit_code = EXIT_FAILED
 

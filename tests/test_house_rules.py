@@ -37,7 +37,7 @@ LAYERS = (
     ("analyzer", "pipeline"),
     ("",),  # kacap itself: its public names
     ("report",),
-    ("library",),
+    ("library", "watching"),
     ("annotate", "compare"),
     ("commands", "__main__", "pytest_plugin"),
 )

@@ -24,7 +24,9 @@ COMMANDS = [
 
 @pytest.mark.parametrize("words", COMMANDS)
 def test_after_the_first_use_no_command_compiles_anything(captures, words):
-    done = subprocess.run([*PROGRAM, *words.split()], cwd=captures.parent, capture_output=True, check=False, timeout=300)
+    done = subprocess.run(
+        [*PROGRAM, *words.split()], cwd=captures.parent, capture_output=True, check=False, timeout=300
+    )
     assert done.returncode in (0, 1), done.stderr
     assert b"compil" not in done.stderr
 

@@ -41,7 +41,7 @@ def results(cases: list[str], broken: list[str]) -> Iterator[str]:
         records: list[object] = []
         try:
             analysis = kacap.read(path, sink=records.append, segments="all")
-            yield f"{path} {digest(repr((records, analysis.damages)))}"
+            yield f"{path} {digest(analysing.spelled((records, analysis.damages)))}"
         except KacapError as error:
             yield f"{path} {error}"
 
