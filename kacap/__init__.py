@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kacap.errors import KacapError
     from kacap.library import Analysis, read
-    from kacap.model import Connection, Episode, Finding, Probe, Prober, Setting, Verdict
+    from kacap.model import Connection, Episode, Finding, Probe, Prober, Verdict
     from kacap.options import Options
     from kacap.report.live_events import LiveEvent
     from kacap.sockets.keepalive import Keepalive
@@ -33,7 +33,6 @@ _HOMES = {
     "Options": "kacap.options",
     "Probe": "kacap.model",
     "Prober": "kacap.model",
-    "Setting": "kacap.model",
     "Verdict": "kacap.model",
     "live": "kacap.watching",
     "read": "kacap.library",
@@ -42,7 +41,7 @@ _HOMES = {
 __version__ = "0.2.0"
 __all__ = [
     "Analysis", "Connection", "Episode", "Expectation", "Finding", "KacapError", "Keepalive", "LiveEvent", "Options",
-    "Probe", "Prober", "Setting", "Verdict", "live", "read",
+    "Probe", "Prober", "Verdict", "live", "read",
 ]  # fmt: skip
 
 

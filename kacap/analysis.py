@@ -26,6 +26,21 @@ MARK = np.dtype(
 )
 
 
+# The longest silence that a connection survived, or the one that it was dead after, by where it went.
+SILENCE = np.dtype(
+    [
+        ("hi", "<u8"),  # the destination's address
+        ("lo", "<u8"),
+        ("silence_ns", "<i8"),
+        ("port", "<u2"),
+        ("outcome", "u1"),
+    ],
+    align=True,
+)
+# SILENCE["outcome"]: it was answered after it; it was dead while its destination was up; dead, and maybe the end too
+SURVIVED, KILLED, GONE = 0, 1, 2
+
+
 @dataclass(slots=True)
 class UnprobedSummary:
     """The connections without probes in sum: how many, and the longest silence among them."""
@@ -62,6 +77,7 @@ class Analysis:
     damages: list[Damage] = field(default_factory=list)
     marks: NDArray[np.void] = field(default_factory=lambda: np.empty(0, MARK))
     idle_deaths: list[IdleDeaths] = field(default_factory=list)  # what the finding of that name rests on
+    silences: NDArray[np.void] = field(default_factory=lambda: np.empty(0, SILENCE))  # what these rest on
 
     @property
     def episodes(self) -> list[Episode]:

@@ -220,7 +220,7 @@ class Analyzer:
         for facts in all_facts:
             self.deaths.take(facts)
         telling = self.deaths.telling(context)
-        analysis.idle_deaths = summed(telling)
+        analysis.idle_deaths, analysis.silences = summed(telling), self.deaths.silences(context)
         analysis.findings = findings(all_facts, telling, context)
 
     def tell(self, records: list[object]) -> None:

@@ -22,6 +22,7 @@ BEGAN, A_FIN, B_FIN, WAS_RESET, IS_WATCHED, FINISHED = 1, 2, 4, 8, 16, 32
 UNHEARD = 1  # the newest reply in the capture did not reach its sender
 UNSEEN = 2  # its sender heard, or sent, something that is not in the capture since its segment before
 EXACT = 4  # what the capture shows is what its sender heard and sent: its timestamp and its IP ID follow on
+DELAYED = 32  # its or its peer's timestamps run unlike the capture's clock
 HEARD_UNSEEN = 8  # with UNSEEN: what is not in the capture is something that its sender heard
 
 LINE = 64  # bytes of a cache line: what every segment touches comes first, so that few of them are fetched
@@ -71,7 +72,9 @@ CONNECTION = on_lines(
 NXT, UNA, SEEN, SENT_ACK, WINDOW, STAMP, ISN, BYTE = 1, 2, 4, 8, 16, 32, 64, 128
 
 # SIDE["stamps"]
-ACCEPTED_STAMP, REPLIED_STAMP = 1, 2
+ACCEPTED_STAMP, REPLIED_STAMP, ECHOED_STAMP = 1, 2, 4
+STOOD_STILL = 16  # its timestamps stood still while the capture's clock went on: a slow clock, or a delay
+OFF_CLOCK = 8  # its timestamps and the capture's times tell of different gaps: a frame was delayed on its way here
 
 SIDE = on_lines(
     [
@@ -103,7 +106,10 @@ SIDE = on_lines(
         ("isn", "<u4"),
         ("accepted_tsval", "<u4"),  # the newest timestamp of a segment that the peer accepts
         ("replied_tsval", "<u4"),  # that of its last reply to a probe
-        ("stamps", "u1"),  # ACCEPTED_STAMP, REPLIED_STAMP
+        ("echoed", "<u4"),  # the newest timestamp of its peer that it echoed
+        ("stamps", "u1"),  # ACCEPTED_STAMP, REPLIED_STAMP, ECHOED_STAMP, OFF_CLOCK
+        ("tick_hz", "u4"),  # ticks a second of its timestamps; 0: not seen yet
+        ("held_hints", "u1"),  # EVENT["hints"] of the held ACK
         ("id_ones", "u1"),  # how often its IP ID grew by one after a segment without data
         ("id_jumps", "u1"),  # ... and how often by more
         ("id_pure", "u1"),  # 1: its last segment carried no data
@@ -325,6 +331,7 @@ def open_connection(seg: Row, tracker: Row, connections: Row, sides: Row) -> Row
         side.sent_ns = side.heard_ns = side.data_ns = side.probe_ns = NEVER
         side.dup_ns = side.closed_ns = side.replied_ns = side.asked_ns = side.unheard_ns = side.quoted_ns = NEVER
         side.gap_ns = side.path_ns = side.data_gap_ns = 0
+        side.tick_hz = 0
         side.stamps = side.id_ones = side.id_jumps = side.id_pure = 0
         side.heard_n = 0
         side.held_n = side.open_probes = side.late_replies = 0

@@ -49,9 +49,8 @@ class Probe:
     ``outcome`` is ``answered``, ``missed``, ``reset`` (a reset answered it) or ``waiting`` (an answer may still come).
 
     >>> import kacap
-    >>> probe = kacap.read("captures/lab/recovered/capture.pcapng").probes[0]
-    >>> probe.frame.number, str(probe.prober), probe.outcome, probe.reply_after_ns
-    (8, '10.1.0.2:40000', 'missed', None)
+    >>> kacap.read("captures/lab/recovered/capture.pcapng").probes[0].outcome
+    'missed'
     """
 
     connection: int
@@ -93,11 +92,6 @@ class Episode:
 @dataclass(slots=True)
 class Setting:
     """idle, interval or count of one prober: what was seen, what could have produced it, what was expected.
-
-    >>> import kacap
-    >>> (prober,) = kacap.read("captures/lab/cut-off/capture.pcapng", expect="idle=3").connections[0].probers
-    >>> prober.idle.candidates, prober.idle.expected, prober.idle.verdict
-    ([2], 3, 'differs')
 
     ``observed`` is (min, max) in nanoseconds, for count in probes; ``candidates`` are whole seconds, or counts;
     ``assumes`` names what they take for granted, empty where the capture alone shows them.
@@ -257,9 +251,9 @@ class Verdict:
 
 @dataclass(slots=True)
 class Connection:
-    """Both directions of a 4-tuple, one incarnation. ``probers`` is empty where nobody probes.
+    """Both directions of a 4-tuple, one incarnation, observed until it closed or the capture ended.
 
-    It was observed until it closed, or until the capture ended.
+    ``probers`` is empty where nobody probes.
 
     >>> import kacap
     >>> kacap.read("captures/lab/mid-connection/capture.pcapng").connections[0]
@@ -315,9 +309,8 @@ class Finding:
     """One thing worth telling, with its evidence.
 
     >>> import kacap
-    >>> [(finding.id, [frame.number for frame in finding.frames])
-    ...  for finding in kacap.read("captures/lab/cut-off/capture.pcapng").findings]
-    [('peer-gone', [8, 9, 10, 13])]
+    >>> kacap.read("captures/lab/cut-off/capture.pcapng").findings[0].id
+    'peer-gone'
     """
 
     id: str

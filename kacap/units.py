@@ -90,6 +90,16 @@ def moment(time_ns: int) -> str:
     return f"{whole:%Y-%m-%d %H:%M:%S}.{whole.microsecond // 1000:03d} UTC"
 
 
+def clock_span(first_ns: int, last_ns: int) -> str:
+    """Return two times since 1970 as ``between 22:40:13 and 22:55:02 UTC``, equal ones as ``at``; no date."""
+    first, last = (f"{datetime.fromtimestamp(time_ns // SECOND_NS, UTC):%H:%M:%S}" for time_ns in (first_ns, last_ns))
+    days = last_ns // DAY_NS - first_ns // DAY_NS
+    if first == last and not days:
+        return f"at {first} UTC"
+    later = f" {counted(days, 'day')} later" if days else ""
+    return f"between {first} and {last} UTC{later}"
+
+
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """Return ``1 probe``, ``12,000 probes``."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -107,7 +107,8 @@ class Side:
     def rate_closed(self) -> Verdict | None:
         """What a run in front of a closed window is, by its gaps; None: they do not tell."""
         first, newest = self.closed[0], self.closed[-1]
-        clock = [*([] if first.heard_ns is None else [first.heard_ns]), *(event.time_ns for event in self.closed)]
+        heard = [] if first.heard_ns is None or first.hints & UNSEEN else [first.heard_ns]
+        clock = [*heard, *(event.time_ns for event in self.closed)]
         gaps = [b - a for a, b in itertools.pairwise(clock)]
         if gaps and gaps[-1] < LEAST_IDLE_NS:
             return PERSIST
@@ -278,8 +279,12 @@ class Connection:
         if side.lone is None:
             return
         if event is not None and event.kind == "reply" and event.from_a != side.lone.from_a:
-            side.lone.grade = "answered"
-            side.grade_last("answered")
+            if event.window:
+                side.lone.grade = "answered"
+                side.grade_last("answered")
+            else:  # it may answer a window probe
+                side.lone.becomes(UNDECIDED)
+                event.kind, event.dropped = "ack", True
         side.lone.waits, side.lone = False, None
 
     def _hear(self, event: Event, side: Side) -> None:
@@ -309,7 +314,10 @@ class Connection:
 
     def _answer_repeats(self, event: Event, side: Side) -> None:
         """A run of equal ACKs was probes if its answer acknowledges one more than it carried, else it was just that."""
-        if (event.ack - side.repeats[0].seq) % 2**32 == 1:
+        if (event.ack - side.repeats[0].seq) % 2**32 == 1 and event.window == 0:
+            side.decide_repeats(UNDECIDED)
+            event.kind, event.dropped = "ack", True
+        elif (event.ack - side.repeats[0].seq) % 2**32 == 1:
             side.decide_repeats(("probe", "answered", "ANSWERED_ONE_HIGHER"))
             side.grade_last("answered", "ANSWERED_ONE_HIGHER")
         else:

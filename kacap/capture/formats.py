@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from kacap.capture.blocks import BLOCK_BYTES, Spares, Stream, StreamDamage, Window
@@ -46,8 +47,10 @@ def open_reader(
     """Open the capture called ``name`` (``-``: standard input), number ``index``, with buffers of ``size`` bytes.
 
     ``stream`` is where its bytes come from if not from there, ``spares`` where buffers come from and go to. With
-    ``convert`` tshark reads the formats that only it knows. Raises CaptureError where nothing of it can be read.
+    ``convert`` tshark reads the formats that only it knows, of a file, which it opens itself. Raises CaptureError where
+    nothing of it can be read.
     """
+    convert = convert and stream is None and os.path.isfile(name)  # noqa: PTH113 (Path.is_file raises for some names)
     stream = stream or open_stream(name, follow, stop)
     try:
         return _recognise(stream, name, index, (size, spares), follow, convert)
@@ -104,7 +107,7 @@ def _converted(name: str, head: bytes, wanted: bool) -> Stream | None:
     named = head.startswith(tuple(FORMATS))
     if not named and (not head or _is_text(head) or head.startswith(tuple(FOREIGN))):
         return None
-    return convert(name, head, wanted and name != "-")
+    return convert(name, head, wanted)
 
 
 def _is_text(head: bytes) -> bool:

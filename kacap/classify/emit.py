@@ -97,7 +97,7 @@ def emit_held(out: Row, seg: Row, label: Row, row: Row, y: Row) -> Row:
     event.time_ns, event.frame, event.file = y.held_ns, y.held_frame, y.held_file
     event.heard_ns = y.held_heard_ns
     event.seq, event.ack, event.payload_len = y.held_seq, y.held_ack, y.held_payload
-    event.flags, event.window = ACK, 0
+    event.flags, event.window, event.hints = ACK, 0, y.held_hints
     event.kind, event.grade = _PROBE, _PATTERNED
     event.why = _W_REPEATS
     return event

@@ -13,6 +13,7 @@ from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import Grade, Kind
 from kacap.classify.learn import (
     advance_row,
+    learn_clock,
     learn_numbers,
     learn_path,
     learn_rest,
@@ -135,6 +136,7 @@ def _hold(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> None:
         x.held_ns = x.held_last_ns = seg.time_ns
         x.held_frame, x.held_file = seg.frame, seg.file
         x.held_seq, x.held_ack, x.held_payload = seg.seq, seg.ack, seg.payload_len
+        x.held_hints = hints_of(seg, x, y) & ~np.uint8(UNHEARD)
         x.held_heard_ns, x.held_peer_ns = x.heard_ns, y.heard_ns
         x.quoted_ns = NEVER
 
@@ -249,6 +251,7 @@ def _take_segment(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> N
     """Rate one TCP segment from X to Y, emit it if needed, and remember it."""
     heard_ns = y.dup_heard_ns if y.dup_ns > x.sent_ns and seg.time_ns - y.dup_ns <= EARLY_REPLY_NS else x.heard_ns
     packed = rate(seg, x, y, heard_ns)
+    learn_clock(seg, x)
     label.kind, label.grade, label.why = packed & 0xFF, packed >> 8 & 0xFF, packed >> 16
     accepted = _accepts(seg, x, y, label.kind)
     if y.held_n > 0:
@@ -269,7 +272,7 @@ def _take_segment(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> N
     if shaped and not (label.grade == _PATTERNED or (label.kind == _WINDOW_PROBE and seg.payload_len)):
         _note_probe(out, seg, label, row, x, y)
     elif _is_reported(seg, label, x, answers) and (row.state & IS_WATCHED or out[0].all_segments):
-        hints = hints_of(seg, x, y) if label.kind == _ABORT else 0
+        hints = hints_of(seg, x, y) if label.kind == _ABORT or label.kind == _PROBE else 0
         if hints & UNHEARD:
             retract_reply(x)
         event = emit(out, seg, label, row, x)

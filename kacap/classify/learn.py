@@ -6,16 +6,20 @@ import numpy as np
 
 from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import Grade, Kind
+from kacap.clock import SECOND_NS
 from kacap.flows import (
     A_FIN,
     B_FIN,
     BYTE,
+    ECHOED_STAMP,
     ISN,
     NEVER,
     NXT,
+    OFF_CLOCK,
     SEEN,
     SENT_ACK,
     STAMP,
+    STOOD_STILL,
     UNA,
     WAS_RESET,
     WINDOW,
@@ -26,6 +30,11 @@ from kacap.wire.sequence import seq_diff
 
 SAME_MOMENT_NS = np.int64(50_000_000)
 ONE_PACKET = 1460  # bytes that fit one Ethernet frame
+MILLISECOND_NS = np.int64(1_000_000)
+LONG_NS = np.int64(900_000_000)  # in so much time the rate of a clock shows
+FAST_HZ = 100  # a clock that ticks so often does not stand still for STRAY_NS
+STRAY_NS = np.int64(30_000_000)  # a frame that is late by less changes no setting
+TICKS_HZ = (1000, 100, 250, 300, 10, 2, 1, 1_000_000)  # of timestamps, the usual first
 
 _PROBE, _WINDOW_PROBE, _RETRANSMISSION = int(Kind.PROBE), int(Kind.WINDOW_PROBE), int(Kind.RETRANSMISSION)
 _PROVEN, _W_OUT_RST = int(Grade.PROVEN), int(KindReason.OUT_OF_WINDOW_RST)
@@ -92,6 +101,9 @@ def learn_numbers(seg: Row, x: Row, y: Row, kind: Row) -> None:
     if seg.flags & SYN:
         x.isn = seg.seq
         x.known |= ISN
+    elif x.known & ISN and not x.known & UNA and not seg.flags & RST and seg.flags & ACK:
+        x.una = np.uint32(x.isn + 1)  # who goes on after its SYN has had it acknowledged (RFC 9293 3.5)
+        x.known |= UNA
     if seg.flags & ACK:
         if not y.known & UNA or seq_diff(seg.ack, y.una) > 0:
             y.una = seg.ack
@@ -105,8 +117,14 @@ def learn_numbers(seg: Row, x: Row, y: Row, kind: Row) -> None:
 
 @kernel
 def learn_rest(seg: Row, x: Row, kind: Row) -> None:
-    """Take window, timestamp, IP ID and TTL of a segment into what is known of its sender."""
-    if seg.flags & (ACK | SYN) and not seg.flags & RST:
+    """Take window, timestamp, IP ID and TTL of a segment into what is known of its sender.
+
+    A segment that was overtaken says nothing of the window any more (RFC 9293 3.10.7.4: SND.WL1, SND.WL2).
+    """
+    overtaken = x.known & SENT_ACK and seg.flags & ACK and seq_diff(seg.ack, x.sent_ack) < -1
+    if seg.has & HAS_TIMESTAMPS and x.known & STAMP:
+        overtaken = seq_diff(seg.tsval, x.tsval) < 0
+    if seg.flags & (ACK | SYN) and not seg.flags & RST and not overtaken:
         if seg.window:
             x.closed_ns = NEVER
         elif x.known & WINDOW and x.window:
@@ -116,9 +134,46 @@ def learn_rest(seg: Row, x: Row, kind: Row) -> None:
     if seg.has & HAS_TIMESTAMPS and (not x.known & STAMP or seq_diff(seg.tsval, x.tsval) > 0):
         x.tsval = seg.tsval
         x.known |= STAMP
+    if seg.has & HAS_TIMESTAMPS and seg.flags & ACK and not seg.flags & SYN:
+        x.echoed = seg.tsecr
+        x.stamps |= ECHOED_STAMP
     learn_ip_id(seg, x)
     if x.ttl == 0 or seg.payload_len > 1 or seg.flags & SYN:
         x.ttl = seg.ttl  # replies may come from a nearer hop, data does not
+
+
+@kernel
+def _ticks_at(hz: Row, passed_ns: Row, ticks: Row) -> Row:
+    """Return whether a clock of so many ticks a second ticks so often in a time of the capture."""
+    most = STRAY_NS + passed_ns / 500 + SECOND_NS / hz
+    return abs(passed_ns - ticks * (SECOND_NS / hz)) <= most
+
+
+@kernel
+def learn_clock(seg: Row, x: Row) -> None:
+    """Compare how long X says that it waited, by its timestamps, with what the capture shows, before both are learnt.
+
+    The clocks are those in use (RFC 7323 5.4: 1 ms to 1 s a tick; Linux also microseconds); one that stands still says
+    nothing. A SYN,ACK with a cookie keeps options in its timestamp (Linux cookie_init_timestamp).
+    """
+    if not seg.has & HAS_TIMESTAMPS or not x.known & STAMP or seg.flags & SYN:
+        return
+    passed_ns, ticks = seg.time_ns - x.sent_ns, np.int64(seq_diff(seg.tsval, x.tsval))
+    if -STRAY_NS <= passed_ns - ticks * MILLISECOND_NS <= STRAY_NS and passed_ns < LONG_NS:
+        return
+    if x.tick_hz and _ticks_at(x.tick_hz, passed_ns, ticks):
+        return
+    if x.tick_hz == 0:
+        if ticks == 0:
+            x.stamps |= STOOD_STILL
+            return
+        for hz in TICKS_HZ:
+            if _ticks_at(hz, passed_ns, ticks):
+                if passed_ns >= LONG_NS:
+                    x.tick_hz = hz
+                    x.stamps |= OFF_CLOCK if hz >= FAST_HZ and x.stamps & STOOD_STILL else 0
+                return
+    x.stamps |= OFF_CLOCK
 
 
 @kernel

@@ -11,7 +11,7 @@ from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import Grade, Kind
 from kacap.classify.states import ACT, NEXT, Act, Seen, State
 from kacap.classify.tables import Change
-from kacap.flows import NEVER
+from kacap.flows import NEVER, UNSEEN
 from kacap.kernels import Row, kernel
 from kacap.wire.sequence import seq_diff
 
@@ -144,7 +144,7 @@ def _join_closed(middle: Row, head: Row, own: Row, event: Row) -> None:
         own.from_start = 1 if event.closed_ns != NEVER else 0
         before = np.int64(0)
         gaps = 0
-        if event.heard_ns != NEVER:
+        if event.heard_ns != NEVER and not event.hints & UNSEEN:
             own.run_last_ns, own.run_n = event.heard_ns, 0
             before = _extend_run(own, event.time_ns)
             own.run_n, gaps = 1, 1
@@ -227,14 +227,20 @@ def _end_repeats(middle: Row, head: Row, side: Row, own: Row) -> None:
 
 
 @kernel
-def _keep_company(middle: Row, head: Row, side: Row, seen: Row) -> None:
-    """Decide a lone probe: a reply right after it confirms what the capture had not shown."""
+def _keep_company(middle: Row, head: Row, side: Row, reply: Row, seen: Row) -> None:
+    """Decide a lone probe: a reply right after it confirms what the capture had not shown.
+
+    One with a window of 0 leaves open whether it answers a keepalive or a window probe.
+    """
     row = head.queue
     while row:
         event = middle.waiting[row]
         if event.open and 1 - event.from_a == side:
             event.open = 0
-            if seen == _E_REPLY or seen == _E_REPLY + 1:
+            if seen == _E_REPLY:
+                event.kind, event.grade, event.why = _WINDOW_PROBE, _AMBIGUOUS, _W_UNDECIDED
+                reply.kind, reply.dropped = _ACK, 1
+            elif seen == _E_REPLY + 1:
                 event.grade = _ANSWERED
                 middle.sides[2 * event.watched + side].last_grade = _ANSWERED
         row = event.next
@@ -263,14 +269,18 @@ def _act(middle: Row, head: Row, side: Row, event: Row, order: Row) -> None:
         if act == _A_CONFIRM_ABORT:
             event.grade = _PATTERNED
     elif act == _A_ANSWER:
-        settle(middle, head, side, (_PROBE, _ANSWERED, _W_HIGHER))
-        own.last_grade, own.last_why = _ANSWERED, _W_HIGHER
+        if event.window:
+            settle(middle, head, side, (_PROBE, _ANSWERED, _W_HIGHER))
+            own.last_grade, own.last_why = _ANSWERED, _W_HIGHER
+        else:  # it may be a window probe's answer as well
+            settle(middle, head, side, (_WINDOW_PROBE, _AMBIGUOUS, _W_UNDECIDED))
+            event.kind, event.dropped = _ACK, 1
     elif act == _A_DROP:
         _drop(middle, head, side)
     elif act == _A_END or act == _A_END_AGAIN:
         _end_repeats(middle, head, side, own)
     elif act == _A_COMPANY_AGAIN:
-        _keep_company(middle, head, side, seen)
+        _keep_company(middle, head, side, event, seen)
     if act == _A_HOLD or act == _A_HOLD_DOUBT:
         event.held = 1
     if act == _A_DOUBT or act == _A_DOUBT_AGAIN or act == _A_HOLD_DOUBT:

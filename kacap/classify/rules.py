@@ -14,10 +14,13 @@ from kacap.clock import SECOND_NS
 from kacap.flows import (
     ACCEPTED_STAMP,
     BYTE,
+    DELAYED,
+    ECHOED_STAMP,
     EXACT,
     HEARD_UNSEEN,
     NEVER,
     NXT,
+    OFF_CLOCK,
     REPLIED_STAMP,
     SEEN,
     SENT_ACK,
@@ -102,12 +105,29 @@ def is_unheard(seg: Row, x: Row, y: Row) -> Row:
 
 
 @kernel
+def echoes_unseen(seg: Row, x: Row, y: Row) -> Row:
+    """Return whether X echoes a timestamp of Y that the capture lacks: it has received something since.
+
+    A zero-length probe of Y is below X's window and leaves no timestamp there (RFC 7323 4.3), so that what X echoes is
+    newer than anything it could accept; or newer than what it echoed before, and nothing was captured in between.
+    """
+    if not seg.has & HAS_TIMESTAMPS:
+        return False
+    if x.stamps & ECHOED_STAMP and seq_diff(seg.tsecr, x.echoed) > 0 and x.heard_n == 0:
+        return True
+    if not y.known & STAMP:
+        return False
+    newer = y.stamps & ACCEPTED_STAMP and seq_diff(seg.tsecr, y.accepted_tsval) > 0 and seg.tsecr != y.tsval
+    return newer or seq_diff(seg.tsecr, y.tsval) > 0
+
+
+@kernel
 def hints_of(seg: Row, x: Row, y: Row) -> Row:
     """Return what timestamps and IP ID of X's segment say of frames that the capture lacks, or that X lacks (flows)."""
     hints = UNHEARD if is_unheard(seg, x, y) else 0
-    if seg.has & HAS_TIMESTAMPS and y.known & STAMP and seq_diff(seg.tsecr, y.tsval) > 0:
-        hints |= UNSEEN | HEARD_UNSEEN
-        return hints
+    hints |= DELAYED if (x.stamps | y.stamps) & OFF_CLOCK else 0
+    if echoes_unseen(seg, x, y):
+        return hints | UNSEEN | HEARD_UNSEEN
     step = np.int64(np.uint16(np.uint16(seg.ip_id) - np.uint16(x.ip_id)))
     if not (x.id_pure and x.ip_id and seg.ip_id and x.id_ones > 3 * x.id_jumps):
         return hints

@@ -10,7 +10,6 @@ import errno
 import gc
 import importlib
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,6 +18,7 @@ from typing import Any, NoReturn
 import click
 from click.shell_completion import CompletionItem
 
+from kacap.commands import interrupts
 from kacap.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, KacapError
 
 COLLECT_AFTER = 1_000_000  # new objects; the interpreter's own 700 cost a third of the time
@@ -161,13 +161,6 @@ def _is_written() -> bool:
     return True
 
 
-def _interrupt_when_asked_to_end() -> None:
-    """Take SIGTERM and SIGHUP as Ctrl-C is taken: what was begun is cleared away. Where they are ignored they stay."""
-    for name in ("SIGTERM", "SIGHUP"):
-        if (number := getattr(signal, name, None)) is not None and signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
-
-
 def _forget_stdout() -> None:
     """Let the interpreter exit quietly although nobody reads its output any more."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -189,10 +182,11 @@ def program() -> NoReturn:
     gc.set_threshold(COLLECT_AFTER, 50, 100)  # an analysis makes many objects and hardly a cycle
     sys.setswitchinterval(SWITCH_S)
     announce_compilation()
-    _interrupt_when_asked_to_end()
+    interrupts.install()
     try:
         main(prog_name="kacap")
     finally:
+        interrupts.let_go()
         with suppress(KacapError):  # told by now
             _is_written()
         gc.freeze()  # at its end the interpreter looks for cycles in all that is left, which takes longer than the rest

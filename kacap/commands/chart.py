@@ -10,7 +10,7 @@ import click
 from kacap.commands.expecting import Expecting, expecting
 from kacap.commands.reading import FILE, Reading, ended, reading
 from kacap.commands.telling import tell
-from kacap.report.chart import VIEWS, check_target, draw, save
+from kacap.report.chart import VIEWS, check_target, default_view, draw, save
 from kacap.report.chart.style import import_matplotlib
 
 
@@ -28,24 +28,25 @@ class ChartOptions(Reading, Expecting):
 @click.command(no_args_is_help=True)
 @click.option("-o", "out", required=True, type=FILE, metavar="OUT", help="Draw into OUT: .png, .svg or .pdf.")
 @click.option(
-    "--view", type=click.Choice([*VIEWS, "all"]), default="timeline", show_default=True,
-    help="What to draw; all: one below the other.",
+    "--view", type=click.Choice(["auto", *VIEWS, "all"]), default="auto", show_default=True,
+    help="What to draw; auto: what suits the capture; all: one below the other.",
 )  # fmt: skip
 @click.option("--connection", type=int, metavar="N", help="Only connection N, as kacap read numbers them.")
 @click.option("--dark", is_flag=True, help="On dark paper.")
 @click.option(
     "--width", type=click.IntRange(400, 10_000), default=1200, show_default=True, metavar="PX",
-    help="Width of a PNG in pixels; below 1200 everything shrinks with it, above it there is more room.",
+    help="Width of a PNG in pixels; words keep their size: 500 suits a column of a paper with two.",
 )  # fmt: skip
 @reading
 @expecting
 def chart(**given: Any) -> int:
     """Draw what a capture shows, with what is configured in the same picture.
 
-    timeline: what each side sent, when each probe was due, what became of it. silence: for how long nothing was
-    received, against idle and the known limits of boxes. residuals: observed minus configured, against what the
-    timer may be late. ecdf: the gaps of many connections. FILE and the filter are as in kacap read. What is not
-    stated is guessed from the gaps, and drawn as a guess.
+    fleet (above six connections): a row for each, by fate and time of death. timeline (up to six): what each side
+    sent, when each probe was due, what became of it. idle (where nobody probes): silences survived and silences that
+    killed, between the known limits of boxes. silence: for how long nothing was received. residuals: observed minus
+    configured, against what the timer may be late. ecdf: the gaps of many connections. FILE and the filter are as in
+    kacap read. What is not stated is guessed from the gaps, and drawn as a guess.
 
     \b
     kacap chart incident.pcap -o incident.png --expect idle=60,interval=10,count=6
@@ -64,7 +65,9 @@ def chart(**given: Any) -> int:
         engine=options.engine,
     )  # fmt: skip
     import_matplotlib()
-    views = tuple(VIEWS) if options.view == "all" else (options.view,)
+    views = {"all": tuple(VIEWS), "auto": ()}.get(options.view, (options.view,))
     save(draw(analysis, views, options.connection, dark=options.dark, width=options.width), options.out, files)
-    tell(f"kacap: {options.view if options.view != 'all' else 'four views'} written to {options.out}")
+    suits = default_view(analysis, options.connection)
+    shown = {"all": f"{len(VIEWS)} views", "auto": suits}.get(options.view, options.view)
+    tell(f"kacap: {shown} written to {options.out}")
     return ended(analysis.damages)

@@ -15,6 +15,8 @@ from kacap.findings.observed import (
     ACKS_NEW,
     ANSWERS,
     BARE,
+    COUNTING,
+    DEAF,
     FIN_SEEN,
     FORGED,
     HEARD,
@@ -22,7 +24,7 @@ from kacap.findings.observed import (
     RST_NOTE,
     UNSTAMPED,
 )
-from kacap.findings.screening import nearest
+from kacap.findings.screening import is_its_ttl
 from kacap.kernels import Row, entry, kernel
 from kacap.model import Connection, Ended, Episode, FrameRef
 from kacap.timing.giving_up import GIVEN_UP, given_up
@@ -33,7 +35,9 @@ A, B, BOX, UNCLEAR = 1, 2, 3, 4
 HOW = ("open", "fin", "reset")
 BY = (None, "a", "b", "a box", "unclear")
 # ENDED["cause"] of a reset
-FORGERY, UNKNOWN_CONNECTION, REFUSED_DATA, ABORT, REFUSED = 1, 2, 3, 4, 5
+FORGERY, UNKNOWN_CONNECTION, REFUSED_DATA, ABORT, REFUSED, OWN_RESET = 1, 2, 3, 4, 5, 6
+# A prober gives up after its first probe's interval at the earliest: a second each, by tcp(7), and a tick.
+GIVES_UP_NS = np.int64(1_950_000_000)
 # A side that is heard so long after its peer's FIN has not closed; what comes sooner was on its way, or swept up.
 HALF_OPEN_NS = np.int64(3_000_000_000)
 
@@ -71,16 +75,24 @@ def _cause(note: Row, row: Row) -> Row:
 
     A host without the connection answers without ACK, at the number it was asked with (RFC 9293 3.10.7.1); an
     application that aborts sends RST,ACK with the connection's numbers and timestamps (tcp_send_active_reset); a
-    socket closed before its data came acknowledges that data.
+    socket closed before its data came acknowledges that data. A keepalive that gave up sends what an application that
+    aborts does: which of them it was is open where nothing had been heard for so long, and its probes may be missing
+    from the capture (its IP ID does not follow on that of its segment before).
     """
     side = row.a if note.from_a else row.b
     if note.about & FORGED:
         return FORGERY
     if note.about & (BARE | ANSWERS) == BARE | ANSWERS:
         return UNKNOWN_CONNECTION
-    if not side.known & HEARD:
-        return REFUSED
-    return REFUSED_DATA if note.about & ACKS_NEW else ABORT
+    if not side.known & HEARD and note.seq == 0:
+        return REFUSED  # in answer to a SYN (RFC 9293 3.10.7.1)
+    if note.about & ACKS_NEW:
+        return REFUSED_DATA
+    if side.known & HEARD == 0:
+        return OWN_RESET
+    follows = note.about & COUNTING and np.uint16(note.ip_id - note.usual_ip_id) == 1
+    spoken = 0 <= note.after_ns < GIVES_UP_NS and not note.about & DEAF
+    return ABORT if follows or spoken else OWN_RESET
 
 
 @kernel
@@ -91,7 +103,7 @@ def _by(note: Row, row: Row, cause: Row) -> Row:
     side = row.a if note.from_a else row.b
     own = A if note.from_a else B
     if cause == UNKNOWN_CONNECTION:
-        return own if side.known & HEARD and nearest(note.ttl, side) == 0 else UNCLEAR
+        return own if side.known & HEARD and is_its_ttl(note.ttl, side) else UNCLEAR
     return UNCLEAR if note.about & UNSTAMPED else own
 
 

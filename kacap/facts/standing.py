@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from kacap.addresses import address_text
 from kacap.classify.kinds import ENDINGS, Ending
+from kacap.classify.tables import Outcome
 from kacap.connections import Connections
 from kacap.facts.ended import RESET
 from kacap.model import Connection, Endpoint, Prober
@@ -72,16 +73,19 @@ class ProbingEnds(NamedTuple):
 
 
 class Standing(Sequence[Connection]):
-    """The connections that probe, gravest first, then most misses, then in order of their first segment."""
+    """The connections that probe, gravest first, then most misses, then in order of their first segment.
+
+    ``order`` are their places among ``connections``, ``states`` the index in STATES of each.
+    """
 
     def __init__(
         self, connections: Sequence[Connection], order: NDArray[np.int64], states: NDArray[np.int64]
     ) -> None:
-        self._connections, self._order, self.states = connections, order, states
+        self.connections, self.order, self.states = connections, order, states
 
     def __len__(self) -> int:
         """Return how many there are."""
-        return len(self._order)
+        return len(self.order)
 
     @overload
     def __getitem__(self, index: int) -> Connection: ...
@@ -90,25 +94,42 @@ class Standing(Sequence[Connection]):
     def __getitem__(self, index: int | slice) -> Connection | Standing:
         """Return one of them, or some in the same order."""
         if isinstance(index, slice):
-            return Standing(self._connections, self._order[index], self.states[index])
-        return self._connections[int(self._order[index])]
+            return Standing(self.connections, self.order[index], self.states[index])
+        return self.connections[int(self.order[index])]
 
     @property
     def totals(self) -> Totals:
         """How many probers they have, and what these sent and got in all."""
-        if isinstance(self._connections, Connections):
-            numbers = self._connections.probers[self._order].ravel()
-            found = self._connections.views.gatherer.probers.filled[numbers[numbers > 0]]
+        if isinstance(self.connections, Connections):
+            numbers = self.connections.probers[self.order].ravel()
+            found = self.connections.views.gatherer.probers.filled[numbers[numbers > 0]]
             return Totals(len(found), *(int(found[name].sum()) for name in ("probes", "replies", "missed")))
         probers = [prober for connection in self for prober in connection.probers]
         numbers_sent = ((p.probes, p.replies, p.missed) for p in probers)
         return Totals(len(probers), *map(sum, zip(*numbers_sent, strict=True)) if probers else (0, 0, 0))
 
+    def probes(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """Return whose each probe is (a place in this order), when it was sent, nanoseconds, and if it was missed."""
+        if isinstance(self.connections, Connections):
+            probers = self.connections.probers[self.order]
+            place = np.full(self.connections.views.gatherer.probers.used, -1, np.int64)
+            for side in (0, 1):
+                place[probers[:, side]] = np.arange(len(self))
+            place[0] = -1  # row 0 is nobody
+            sent = self.connections.views.gatherer.probes.filled
+            of = place[sent["prober"]]
+            known = of >= 0
+            return of[known], sent["time_ns"][known], sent["outcome"][known] == Outcome.MISSED
+        sent_by = [(n, p) for n, c in enumerate(self) for one in c.probers for e in one.episodes for p in e.probes]
+        of = np.array([n for n, _ in sent_by], np.int64)
+        times_ns = np.array([p.time_ns for _, p in sent_by], np.int64)
+        return of, times_ns, np.array([p.outcome == "missed" for _, p in sent_by], np.bool_)
+
     @property
     def probing_ends(self) -> ProbingEnds:
         """The gravest prober of each connection, and its peer."""
-        if isinstance(self._connections, Connections):
-            return _ends_of_rows(self._connections.views.gatherer, self._connections.probers[self._order])
+        if isinstance(self.connections, Connections):
+            return _ends_of_rows(self.connections.views.gatherer, self.connections.probers[self.order])
         probers = [gravest(connection)[0] for connection in self]
         ends = [(prober.side, prober.peer) for prober in probers]
         known = list(dict.fromkeys(end for pair in ends for end in pair))
@@ -126,8 +147,8 @@ class Standing(Sequence[Connection]):
     @property
     def gaps_ns(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The silences before runs of probes, and the gaps within runs, nanoseconds, sorted."""
-        if isinstance(self._connections, Connections):
-            first, later = self._connections.views.gaps(self._connections.probers[self._order].ravel())
+        if isinstance(self.connections, Connections):
+            first, later = self.connections.views.gaps(self.connections.probers[self.order].ravel())
         else:
             episodes = [e for connection in self for prober in connection.probers for e in prober.episodes]
             first = np.array([e.first_gap_ns for e in episodes if e.first_gap_ns is not None], np.int64)
@@ -175,7 +196,9 @@ def _pace_ns(sent: NDArray[np.int64], span_ns: NDArray[np.int64]) -> NDArray[np.
 
 
 def by_gravity(connections: Sequence[Connection]) -> Standing:
-    """Return the probing connections, gravest first."""
+    """Return the probing connections, gravest first; of some in that order already the same."""
+    if isinstance(connections, Standing):
+        return connections
     states, missed, numbers = _columns(connections)
     probing = np.flatnonzero(states < _NOBODY)
     order = probing[np.lexsort((numbers[probing], -missed[probing], states[probing]))]

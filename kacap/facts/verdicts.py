@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
 from kacap.classify.kinds import Ending, Grade
-from kacap.facts.ended import ABORT, FORGERY, REFUSED, REFUSED_DATA, UNKNOWN_CONNECTION, ended_of, observed_until_ns
+from kacap.clock import SECOND_NS
+from kacap.facts.ended import (
+    ABORT,
+    FORGERY,
+    OWN_RESET,
+    REFUSED,
+    REFUSED_DATA,
+    UNKNOWN_CONNECTION,
+    ended_of,
+    observed_until_ns,
+)
 from kacap.facts.runs import over_ns, unanswered
 from kacap.findings import observed as bits
 from kacap.findings.connection_facts import ConnectionFacts, Outstanding
 from kacap.model import Connection, Ended, Endpoint, Prober, Verdict
+from kacap.timing.assumes import WORDS, Assumes
+from kacap.timing.episodes import EARLY_ABORT
 from kacap.timing.giving_up import user_timeout
 from kacap.units import between, counted, duration
 
@@ -20,6 +33,7 @@ from kacap.units import between, counted, duration
 # one eighth late).
 CADENCE_SHARE, CADENCE_SPREAD = 0.8, 1 / 8
 WORTH_NS = 5_000_000_000  # bytes that wait for less than this say nothing of a connection
+FEW = 4  # probes at one pace: between them none is missing from the capture
 GRAVE = (Ending.GAVE_UP, Ending.USER_TIMEOUT, Ending.UNREACHABLE)
 # Endings of a prober, gravest first.
 ORDER = (*GRAVE, Ending.RESET, Ending.OPEN, Ending.RESUMED, Ending.CLOSED, Ending.ANSWERED)
@@ -85,7 +99,7 @@ def _closed(connection: Connection, ended: Ended, prober: Prober) -> str:
 
 
 def _reset(connection: Connection, ended: Ended) -> str:
-    """Return who reset a connection, in words: four makers, four sentences."""
+    """Return who reset a connection, in words: each maker has a sentence of its own."""
     named = _end(connection, ended.named)
     unclear = ended.by == "unclear"
     return {
@@ -96,7 +110,24 @@ def _reset(connection: Connection, ended: Ended) -> str:
         REFUSED: f"{named} refused the connection (RST)",
         ABORT: f"an RST in the name of {named} ended the connection" if unclear
         else f"the application of {named} reset the connection",
+        OWN_RESET: f"an RST in the name of {named} ended the connection" if unclear
+        else f"{named} itself reset the connection (its application, or a keepalive that gave up unseen)",
     }.get(ended.cause, f"{named} reset the connection")  # fmt: skip
+
+
+def _is_delayed(prober: Prober) -> bool:
+    """Return whether timestamps show that frames were delayed before they were captured."""
+    return WORDS[Assumes.NO_FRAME_DELAYED] in prober.idle.assumes + prober.interval.assumes
+
+
+def _own_cause(prober: Prober, after_ns: int) -> int:
+    """Return whether a prober's RST so long after its last probe is its application's for sure: no timer fires then."""
+    shortest_ns = SECOND_NS if prober.gaps_ns is None else prober.gaps_ns[0]
+    if prober.unheard or _is_delayed(prober) or not 0 <= after_ns < EARLY_ABORT * shortest_ns:
+        return OWN_RESET
+    regular = prober.probes >= FEW and cadence(prober).startswith("every")
+    sure = regular or prober.ending == Ending.CLOSED or after_ns < EARLY_ABORT * SECOND_NS
+    return ABORT if sure else OWN_RESET
 
 
 def _half_closed(facts: ConnectionFacts, prober: Prober) -> str:
@@ -110,14 +141,16 @@ def _half_closed(facts: ConnectionFacts, prober: Prober) -> str:
 
 def _ended_by_reset(connection: Connection, ended: Ended, prober: Prober, facts: ConnectionFacts | None) -> Verdict:
     """Return the verdict on a probed connection that an RST ended."""
+    last = prober.last
+    after_ns = (ended.time_ns or 0) - prober.last_probe_ns
+    if ended.cause in (ABORT, OWN_RESET) and prober.side == _end(connection, ended.named):
+        ended = replace(ended, cause=_own_cause(prober, after_ns))
     said = _reset(connection, ended)
     if ended.cause == UNKNOWN_CONNECTION and facts is not None and _half_closed(facts, prober):
         return Verdict(
             f"{prober.peer} had closed (FIN) and has forgotten the connection (RST), {prober.side} had not closed and "
             "went on probing", "bad",
         )
-    last = prober.last
-    after_ns = (ended.time_ns or 0) - prober.last_probe_ns
     if prober.ending == Ending.RESET and ended.cause == UNKNOWN_CONNECTION:
         silence = f" after {duration(last.first_gap_ns)} of silence" if last and last.first_gap_ns is not None else ""
         return Verdict(f"{said} to the probe of {prober.side}{silence}", "bad")
@@ -154,8 +187,8 @@ def _unprobed(connection: Connection, ended: Ended, facts: ConnectionFacts | Non
     """Return the verdict of a connection without certain probes."""
     none = f"no keepalive probe in {duration(max(until_ns - connection.first_ns, 0))}"
     if connection.probers:
-        number = sum(prober.probes for prober in connection.probers)
-        none = f"{counted(number, 'segment')} may be a keepalive probe or not, and none is certain"
+        none = _doubtful(connection)
+        ended = replace(ended, cause=OWN_RESET) if ended.cause == ABORT else ended
     killed, waits = facts.killed if facts is not None else None, _waiting(facts)
     if ended.cause == FORGERY:
         return Verdict(f"{_reset(connection, ended)}; {none}", "bad")
@@ -171,6 +204,15 @@ def _unprobed(connection: Connection, ended: Ended, facts: ConnectionFacts | Non
     if ended.how == "fin":
         return Verdict(f"{_end(connection, ended.by)} closed it (FIN); {none}", mood)
     return Verdict(none, mood)
+
+
+def _doubtful(connection: Connection) -> str:
+    """Return what is said of segments that may be probes or not."""
+    grades = [probe.grade for prober in connection.probers for e in prober.episodes for probe in e.probes]
+    doubtful = grades.count(Grade.AMBIGUOUS.word)
+    rest = len(grades) - doubtful
+    certain = "and none is certain" if not rest else f"beside {counted(rest, 'certain one')}"
+    return f"{counted(doubtful, 'segment')} may be a keepalive probe or not, {certain}"
 
 
 def probe_gaps(prober: Prober) -> list[int]:
@@ -258,9 +300,19 @@ def _gave_up(prober: Prober) -> Verdict:
     bracket = user_timeout(prober) if prober.ending == Ending.GAVE_UP else None
     if bracket is None or prober.count.verdict == "ok":
         return Verdict(said, "bad")
-    number = 0 if prober.last is None else unanswered(prober.last)
+    if _is_delayed(prober):
+        return Verdict(f"{said} ({_count_read(prober)}, or a TCP_USER_TIMEOUT)", "bad")
     span = between(*bracket) if bracket[0] else f"at most {duration(bracket[1])}"
-    return Verdict(f"{said} (count {number}, or a TCP_USER_TIMEOUT of {span})", "bad")
+    return Verdict(f"{said} ({_count_read(prober)}, or a TCP_USER_TIMEOUT of {span})", "bad")
+
+
+def _count_read(prober: Prober) -> str:
+    """Return the count that explains when a prober gave up, in words, with what it takes for granted."""
+    count = prober.count
+    if not count.candidates:
+        return f"a count of at least {1 if prober.last is None else unanswered(prober.last)}"
+    missing = " if no frame is missing" if WORDS[Assumes.NO_FRAME_MISSING] in count.assumes else ""
+    return f"count {count.candidates[0]}{missing}"
 
 
 def _user_timeout(prober: Prober) -> Verdict:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from kacap.addresses import address_text
-from kacap.classify.kinds import Ending
+from kacap.classify.kinds import Ending, Grade
 from kacap.findings import observed as bits
 from kacap.findings.observations import Observed
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Prober
@@ -131,6 +131,11 @@ class ConnectionFacts:
     row: int
     death: Any = UNKNOWN  # what ``idle.death_of`` found
 
+    @property
+    def probers(self) -> list[Prober]:
+        """Its probers whose probes are certain: on others no finding rests."""
+        return [prober for prober in self.connection.probers if prober.grade != Grade.AMBIGUOUS.word]
+
     def end(self, from_a: bool) -> Endpoint:
         """Return side a or side b."""
         return self.connection.a if from_a else self.connection.b
@@ -150,11 +155,19 @@ class ConnectionFacts:
         return Beat._make(self.side(from_a).beat)
 
     def closed(self, from_a: bool) -> bool:
-        """Return whether a side has sent its FIN, or may have: its peer acknowledges more than the capture shows."""
+        """Return whether a side has sent its FIN, or may have: its numbers go on beyond what the capture shows."""
         side = self.side(from_a)
         numbers = bits.UNA | bits.END
         unseen = side.known & numbers == numbers and distance(side.una, side.end) > 0
-        return bool(unseen or side.known & bits.FIN_SEEN)
+        return bool(unseen or side.known & (bits.FIN_SEEN | bits.WENT_UNSEEN))
+
+    def heard_within(self, end: Endpoint, low_ns: int, high_ns: int) -> bool:
+        """Return whether an end was certainly heard on this connection within a span."""
+        side = self.side(end == self.connection.a)
+        if not side.known & bits.HEARD:
+            return False
+        throughout = side.first_ns < low_ns and side.last_ns > high_ns and side.quiet_ns <= high_ns - low_ns
+        return throughout or any(low_ns <= time_ns <= high_ns for time_ns in (side.first_ns, side.last_ns))
 
     @cached_property
     def _notes(self) -> list[Any]:
@@ -262,7 +275,7 @@ def _open(observed: Observed, side: Any, from_a: bool) -> Outstanding:
 
 def episodes(facts: ConnectionFacts, *endings: str) -> Iterator[tuple[Prober, Episode]]:
     """Yield the episodes of a connection that ended in one of the ways given."""
-    for prober in facts.connection.probers:
+    for prober in facts.probers:
         if prober.steady and Ending.ANSWERED not in endings:
             continue
         for episode in prober.episodes if Ending.ANSWERED in endings else prober.runs:

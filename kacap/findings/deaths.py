@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.addresses import address_halves
+from kacap.analysis import GONE, KILLED, SILENCE
 from kacap.clock import SECOND_NS
 from kacap.findings.connection_facts import Claim, ConnectionFacts
 from kacap.findings.context import Context
@@ -16,7 +17,6 @@ from kacap.findings.idle import (
     TIGHT_NS,
     Death,
     death_of,
-    destination,
     forgetting,
     is_lively,
     limit_s,
@@ -30,9 +30,6 @@ from kacap.units import counted, duration
 FRAMES_SHOWN = 16  # frames
 
 Telling = list[tuple[Endpoint, int, list[Death]]]
-
-
-_SURVIVED = np.dtype([("hi", "<u8"), ("lo", "<u8"), ("survived_ns", "<i8"), ("port", "<u2")], align=True)
 
 
 @dataclass(slots=True)
@@ -53,8 +50,8 @@ class Deaths:
     def take_rows(self, connections: NDArray[np.void], survived_ns: NDArray[np.int64]) -> None:
         """Take the longest silence that each of some connections (CONNECTION rows) survived, nanoseconds."""
         lived = survived_ns > 0
-        rows = np.zeros(int(lived.sum()), _SURVIVED)
-        rows["survived_ns"] = survived_ns[lived]
+        rows = np.zeros(int(lived.sum()), SILENCE)
+        rows["silence_ns"] = survived_ns[lived]
         connections = connections[lived]
         to_b = (connections["state"] & BEGAN != 0) | (connections["b_port"] <= connections["a_port"])
         for name in ("hi", "lo", "port"):
@@ -67,7 +64,7 @@ class Deaths:
         probed_ns = max((prober.survived_ns for prober in facts.connection.probers), default=0)
         if death is None and probed_ns < TIGHT_NS:
             return
-        bracket = self.by_destination.setdefault(destination(facts), Bracket())
+        bracket = self.by_destination.setdefault(facts.connection.destination, Bracket())
         bracket.survived_ns = max(bracket.survived_ns, probed_ns, facts.survived_ns if death else 0)
         if death is not None:
             bracket.deaths.append(death)
@@ -80,12 +77,20 @@ class Deaths:
         }  # fmt: skip
         if not brackets:
             return
-        rows = np.concatenate([np.zeros(0, _SURVIVED), *self.survived])
+        rows = np.concatenate([np.zeros(0, SILENCE), *self.survived])
         ports = np.array(sorted({port for _, _, port in brackets}), np.uint16)
-        for hi, lo, survived_ns, port in rows[np.isin(rows["port"], ports)].tolist():
+        for hi, lo, survived_ns, port, _ in rows[np.isin(rows["port"], ports)].tolist():
             bracket = brackets.get((hi, lo, port))
             if bracket is not None and survived_ns > bracket.survived_ns:
                 bracket.survived_ns = survived_ns
+
+    def silences(self, context: Context) -> NDArray[np.void]:
+        """Return a row (SILENCE) for the longest silence that each connection survived, and for each that killed."""
+        dead = [
+            (*address_halves(to.address), death.silence_ns, to.port, KILLED if is_lively(death, context) else GONE)
+            for to, bracket in sorted(self.by_destination.items()) for death in bracket.deaths
+        ]  # fmt: skip
+        return np.concatenate([np.zeros(0, SILENCE), *self.survived, np.array(dead, SILENCE)])
 
     def telling(self, context: Context) -> Telling:
         """Return (destination, longest silence survived, deaths by their silence) where these show a limit."""

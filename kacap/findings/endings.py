@@ -34,7 +34,9 @@ def peer_gone(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """Every probe of a run went unanswered the prober reset the connection, and the peer sent nothing since."""
     for prober, episode in episodes(facts, Ending.GAVE_UP):
         span = episode.probes[0].time_ns, closing_ns(episode)
-        if _is_early(prober, episode) or context.alive(prober.peer, prober.side, *span) or _is_lively(facts, context):
+        if _is_early(prober, episode) or facts.heard_within(prober.peer, *span):
+            continue
+        if context.alive(prober.peer, prober.side, *span) or _is_lively(facts, context):
             continue
         one = " (a count of 1, or TCP_USER_TIMEOUT)" if len(episode.probes) == 1 else ""
         sentence = (
@@ -71,16 +73,18 @@ def peer_restarted(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
         if facts.closed(reset.from_a) or _is_lively(facts, context):
             continue
         after = duration(reset.time_ns - episode.probes[-1].time_ns)
+        whole = facts.connection.began_in_capture and facts.side(reset.from_a).syn_ttl
+        closed = "without a word" if whole else "without a word, or in what the capture does not show"
         sentence = (
             f"{prober.peer} answers the probe with RST after {after}: it does not know the connection, so it has "
-            "likely restarted or closed without a word, or an address translation on the way was lost"
+            f"likely restarted or closed {closed}, or an address translation on the way was lost"
         )
         yield Claim(sentence, frames_of(episode))
 
 
 def probes_after_close(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """The peer has closed, the prober has not and probes on: its socket is in CLOSE_WAIT (RFC 9293 3.6)."""
-    for prober in facts.connection.probers:
+    for prober in facts.probers:
         peer, own = (facts.side(prober.side != facts.connection.a), facts.side(prober.side == facts.connection.a))
         if not peer.known & FIN_SEEN or own.known & FIN_SEEN:
             continue
@@ -101,7 +105,7 @@ def _over(probes: list[Probe]) -> str:
 
 def refused(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """ICMP errors quote probes: somebody on the way says why."""
-    for prober in facts.connection.probers:
+    for prober in facts.probers:
         from_a = prober.side == facts.connection.a
         quotes = [refusal for refusal in facts.refusals if refusal.from_a == from_a]
         if not quotes:

@@ -38,6 +38,7 @@ class Death:
     frames: list[FrameRef]
     user: Endpoint
     probed: bool
+    answered: bool  # ``dead`` was heard on this connection after all
 
 
 def reset_at(facts: ConnectionFacts, frame: FrameRef | None) -> Reset | None:
@@ -75,7 +76,10 @@ def _death_of(facts: ConnectionFacts) -> Death | None:
     waits = facts.outstanding(killed.from_a)
     frames = [reset.frame] if reset else waits.frames[:6] if waits else []
     until_ns, by_box = facts.connection.last_ns, reset is not None and reset.forged
-    return Death(killed.silence_ns, killed.at_ns, until_ns, dead, reset is not None, by_box, frames, user, False)
+    answered = facts.heard_within(dead, killed.at_ns, until_ns + SOON_NS)
+    return Death(
+        killed.silence_ns, killed.at_ns, until_ns, dead, reset is not None, by_box, frames, user, False, answered
+    )
 
 
 def _at_probe(facts: ConnectionFacts, prober: Prober, episode: Episode) -> Death | None:
@@ -94,7 +98,8 @@ def _at_probe(facts: ConnectionFacts, prober: Prober, episode: Episode) -> Death
     if by_reset and not by_box and (reset is None or not reset.connection_unknown):
         return None
     times = gap, episode.probes[0].time_ns, closing_ns(episode)
-    return Death(*times, prober.peer, by_reset, by_box, frames_of(episode), prober.side, True)
+    answered = facts.heard_within(prober.peer, times[1], times[2] + SOON_NS)
+    return Death(*times, prober.peer, by_reset, by_box, frames_of(episode), prober.side, True, answered)
 
 
 def stopped_probing(facts: ConnectionFacts, prober: Prober, episode: Episode) -> bool:
@@ -106,12 +111,6 @@ def stopped_probing(facts: ConnectionFacts, prober: Prober, episode: Episode) ->
     return bool(idle_ns) and episode.first_gap_ns > LATE * max(idle_ns)
 
 
-def destination(facts: ConnectionFacts) -> Endpoint:
-    """Return the end that was connected to; where the SYN was not captured, the one with the smaller port."""
-    a, b = facts.connection.a, facts.connection.b
-    return b if facts.connection.began_in_capture or b.port <= a.port else a
-
-
 def is_lively(death: Death, context: Context) -> bool:
     """Return whether the end that should have answered was not gone itself: a box has forgotten the connection.
 
@@ -121,8 +120,8 @@ def is_lively(death: Death, context: Context) -> bool:
     address = death.dead.address
     if death.by_box:
         return True
-    if address == death.user.address:
-        return False  # its segments may be the user's own
+    if address == death.user.address or (death.answered and not death.by_reset):
+        return False  # its segments may be the user's own, or those of this connection
     if death.by_reset:
         return context.heard.throughout(address, death.at_ns - death.silence_ns, death.at_ns)
     return context.alive(death.dead, death.user, death.at_ns, death.until_ns + SOON_NS)
@@ -191,7 +190,7 @@ def died_idle(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     if death is None or death.probed:
         return
     lively, survived = is_lively(death, context), facts.survived_ns
-    if not (death.by_reset or lively) or destination(facts) in context.bracketed:
+    if not (death.by_reset or lively) or facts.connection.destination in context.bracketed:
         return
     limits = forgetting(survived, death.silence_ns, context)
     came = "an RST" if death.by_reset else "no answer"

@@ -27,6 +27,7 @@ VAIN = 128  # ... although the capture shows that they were acknowledged
 PEER_RESET = 256  # an RST of the peer came since they were last sent
 BEATING = 512  # beat_ns, sent_ns
 RESET_OWN = 1024  # it has sent an RST
+WENT_UNSEEN = 2048  # its numbers went on by what the capture lacks, and no bytes came since: that may have been a FIN
 
 # NOTE["kind"], NOTE["about"]
 RST_NOTE, QUOTE_NOTE = 1, 2
@@ -39,6 +40,7 @@ IN_WINDOW = 32
 TO_PROBE = 64  # it follows unanswered probes of the other side
 AFTER_PROBES = 128  # it follows unanswered probes of its own side
 COUNTING = 256  # the IP IDs of its side were counted up so far
+DEAF = 8192  # it echoes an older timestamp than the other side's last segment, long after it, carries
 AFTER_RESET = 512  # its side had sent an RST before
 # ... and once the whole connection is known (screening): why a box in between made it
 FOREIGN_TTL = 1024  # it came over another number of hops than its side's data
@@ -80,6 +82,7 @@ SIDE_OBSERVED = np.dtype(
         ("end", "<u4"),  # next sequence number
         ("sent_ack", "<u4"),  # its newest acknowledgement
         ("last_seq", "<u4"),  # of its last segment
+        ("tsval", "<u4"),  # ... and its timestamp
         ("first_ns", "<i8"),  # when it was heard first, RSTs apart
         ("last_ns", "<i8"),  # ... and last
         ("quiet_ns", "<i8"),  # its longest pause in between

@@ -14,6 +14,7 @@ from kacap.findings.observed import (
     BARE,
     BYTES,
     COUNTING,
+    DEAF,
     END,
     FIN_SEEN,
     HEAD,
@@ -29,6 +30,7 @@ from kacap.findings.observed import (
     TTLS,
     UNA,
     UNSTAMPED,
+    WENT_UNSEEN,
 )
 from kacap.findings.outstanding import frame_of, take_acknowledgement, take_bytes, take_own_reset, take_peer_reset
 from kacap.findings.silences import take_message, take_refusal, take_sign
@@ -37,6 +39,7 @@ from kacap.segments import ACK, FIN, HAS_TIMESTAMPS, IS_QUOTE, RST, SYN
 from kacap.wire.sequence import seq_diff
 
 COUNTED_UP = 4096  # how far a host's next IP ID may be from its last
+ON_ITS_WAY_NS = np.int64(900_000_000)  # sooner, what one side sent may not have reached the other
 ROOM = 2  # notes and spans that one segment may need, of each
 
 _COPY, _DATA, _FIN, _RETRANSMISSION = (
@@ -90,6 +93,10 @@ def _take_numbers(seg: Row, x: Row, y: Row, kind: Row) -> None:
     if kind != _PROBE and kind != _WINDOW_PROBE:
         end = np.uint32(seg.seq + length)
         if not x.known & END or seq_diff(end, x.end) > 0:
+            if x.known & END and seq_diff(seg.seq, x.end) > 0:
+                x.known |= WENT_UNSEEN
+            if length:
+                x.known &= ~np.uint32(WENT_UNSEEN)
             x.end = end
             x.known |= END
             if length:
@@ -126,6 +133,8 @@ def _about(seg: Row, label: Row, x: Row, y: Row) -> Row:
     about |= TO_PROBE if label.kind == _RESET else AFTER_PROBES if label.kind == _ABORT else 0
     about |= COUNTING if x.ip_steps >= 2 and x.ip_jumps == 0 else 0
     about |= AFTER_RESET if x.known & RESET_OWN else 0
+    if seg.has & HAS_TIMESTAMPS and y.known & TIMESTAMPS and seg.time_ns - y.last_ns > ON_ITS_WAY_NS:
+        about |= DEAF if seq_diff(seg.tsecr, y.tsval) < 0 else 0
     return about
 
 
@@ -198,6 +207,7 @@ def _take_segment(seg: Row, label: Row, row: Row, pools: Row) -> None:
         take_sign(seg, row, label.from_a, kind != _RETRANSMISSION and not _waits(x) and not _waits(y))
     if seg.has & HAS_TIMESTAMPS:
         x.known |= TIMESTAMPS
+        x.tsval = seg.tsval
     if seg.payload_len and kind in (_DATA, _RETRANSMISSION, _FIN):
         take_bytes(seg, x, label.slot, (header, spans))
         if kind == _DATA:

@@ -10,7 +10,7 @@ from kacap.findings.connection_facts import Claim, ConnectionFacts, closing_ns, 
 from kacap.findings.context import Context
 from kacap.findings.idle import death_of, is_lively
 from kacap.findings.screening import RATE_LIMIT_NS
-from kacap.model import Episode, Probe
+from kacap.model import Episode, Probe, Prober
 from kacap.units import between, counted, duration
 
 ALIKE = 3  # runs of one length: two may be chance
@@ -25,9 +25,7 @@ def unanswered_while_alive(facts: ConnectionFacts, context: Context) -> Iterator
         return  # forgotten after a silence: another row
     for prober, episode in episodes(facts, *UNANSWERED):
         lost = [probe for probe in _missed(episode) if probe.reply_frame is None]
-        if len(lost) < 2 or not context.alive(
-            prober.peer, prober.side, lost[0].time_ns, closing_ns(episode)
-        ):
+        if len(lost) < 2 or not _heard_elsewhere(facts, context, prober, (lost[0].time_ns, closing_ns(episode))):
             continue
         never = " (none on this connection was ever answered)" if prober.replies == 0 else ""
         gave_up = f", and {prober.side} gave up" if episode.ending in (Ending.GAVE_UP, Ending.USER_TIMEOUT) else ""
@@ -38,6 +36,11 @@ def unanswered_while_alive(facts: ConnectionFacts, context: Context) -> Iterator
         yield Claim(sentence, frames_of(episode))
 
 
+def _heard_elsewhere(facts: ConnectionFacts, context: Context, prober: Prober, span: tuple[int, int]) -> bool:
+    """Return whether a prober's peer was heard on another connection within a span, and not on this one."""
+    return context.alive(prober.peer, prober.side, *span) and not facts.heard_within(prober.peer, *span)
+
+
 def _missed(episode: Episode) -> list[Probe]:
     """Return the probes of an episode that met nothing at all: an RST answers the last one."""
     return episode.probes[:-1] if episode.ending == Ending.RESET else episode.probes
@@ -45,7 +48,7 @@ def _missed(episode: Episode) -> list[Probe]:
 
 def rate_limited(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """A probe less than half a second after an answered one: Linux answers such segments twice a second at most."""
-    for prober in facts.connection.probers:
+    for prober in facts.probers:
         if prober.steady or prober.gaps_ns is None or prober.gaps_ns[0] >= RATE_LIMIT_NS:
             continue
         frames, answered_ns = [], None
@@ -69,7 +72,7 @@ def outage(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """
     if any(rate_limited(facts, context)) or any(regular_misses(facts, context)):
         return
-    for prober in facts.connection.probers:
+    for prober in facts.probers:
         found = []
         for episode in prober.runs if prober.longest_run > 1 else ():
             lost = _lost(episode)
@@ -77,7 +80,7 @@ def outage(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
                 continue
             since_ns = episode.silent_since_ns or lost[0].time_ns
             back_ns = _back_ns(episode)
-            if not context.alive(prober.peer, prober.side, lost[0].time_ns, lost[-1].time_ns):
+            if not _heard_elsewhere(facts, context, prober, (lost[0].time_ns, lost[-1].time_ns)):
                 found.append((back_ns - since_ns, len(lost), frames_of(episode)))
         if found:
             lasted_ns, number, frames = max(found)
@@ -104,7 +107,7 @@ def probe_loss(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """Probes are missed again and again, with answers in between: something loses packets."""
     if any(rate_limited(facts, context)) or any(regular_misses(facts, context)):
         return
-    for prober in facts.connection.probers:
+    for prober in facts.probers:
         runs = [e for e in prober.runs if e.ending in (Ending.ANSWERED, Ending.RESUMED)] if prober.missed else []
         lost = [found for found in map(_lost, runs) if found]
         number = sum(map(len, lost))
@@ -123,7 +126,7 @@ def regular_misses(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """
     if any(rate_limited(facts, context)):
         return
-    for prober in facts.connection.probers:
+    for prober in facts.probers:
         if prober.steady or prober.lone > 1:
             continue
         answered = [e for e in prober.episodes if e.ending == Ending.ANSWERED][1:]
@@ -144,7 +147,7 @@ def reply_lost(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     Its probes echo the timestamp of the last reply that it heard (RFC 7323 4.3): where they go on echoing an older one
     than the replies before them carry, these were lost. One such reply is a loss as any other, unless it gave up.
     """
-    for prober in facts.connection.probers:
+    for prober in facts.probers:
         gave_up = prober.ending in (Ending.GAVE_UP, Ending.USER_TIMEOUT)
         if prober.unheard < (1 if gave_up else 2):
             continue

@@ -81,6 +81,15 @@ def nearest(ttl: Row, side: Row) -> Row:
 
 
 @kernel
+def is_its_ttl(ttl: Row, side: Row) -> Row:
+    """Return whether all segments of a side that were captured came with a TTL."""
+    its = not side.more_ttls
+    for i in range(TTLS):
+        its = its and (side.ttl[i] == ttl or side.data_n[i] + side.reply_n[i] + side.other_n[i] == 0)
+    return its
+
+
+@kernel
 def _has_ttl(ttl: Row, side: Row) -> Row:
     """Return whether a side's segments came with a TTL."""
     found = ttl == side.syn_ttl

@@ -177,7 +177,7 @@ def two_timers(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     Groups that follow each other are one timer that was set anew; where replies did not reach the prober, the gaps are
     those of idle and interval.
     """
-    for prober in facts.connection.probers:
+    for prober in facts.probers:
         in_order = _idle_gaps(prober) if not prober.idle.candidates else []
         gaps = sorted(in_order)
         if len(gaps) < FEWEST or prober.unheard:

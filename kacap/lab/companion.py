@@ -40,8 +40,12 @@ class Companion:
 
     def _wait_until_it_names(self, interface: str) -> None:
         deadline = time.monotonic() + _READY_S
-        while not re.search(rf"\b{interface}\b.*\n", said := self._errors.read_text(errors="replace")):
-            if self._process.poll() is not None or time.monotonic() > deadline:
+        while True:
+            over = self._process.poll() is not None or time.monotonic() > deadline
+            said = self._errors.read_text(errors="replace")  # after the look: what has ended has said all
+            if re.search(rf"\b{interface}\b.*\n", said):
+                return
+            if over:
                 self._process.kill()
                 last = (said.strip().splitlines() or ["it says nothing"])[-1]
                 raise KacapError(f"{self._name} does not watch {interface}: {last}")

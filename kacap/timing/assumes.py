@@ -14,6 +14,7 @@ class Assumes(IntFlag):
     NO_FRAME_MISSING = 4
     LINUX_TIMER = 8
     NO_USER_TIMEOUT = 16
+    NO_FRAME_DELAYED = 32
 
 
 WORDS = {
@@ -22,6 +23,7 @@ WORDS = {
     Assumes.NO_FRAME_MISSING: "no-frame-missing",
     Assumes.LINUX_TIMER: "linux-timer",
     Assumes.NO_USER_TIMEOUT: "no-user-timeout",
+    Assumes.NO_FRAME_DELAYED: "no-frame-delayed",
 }
 _SENTENCES = {
     "enabled-at-connect": "keepalive was enabled at connect",
@@ -29,6 +31,7 @@ _SENTENCES = {
     "no-frame-missing": "no frame is missing from the capture",
     "linux-timer": "the clock rate that other connections of this host show",
     "no-user-timeout": "no TCP_USER_TIMEOUT",
+    "no-frame-delayed": "no frame was delayed before it was captured (timestamps and capture times differ)",
 }
 
 

@@ -12,7 +12,7 @@ from enum import IntEnum
 import numpy as np
 
 from kacap.clock import SECOND_NS
-from kacap.flows import NEVER
+from kacap.flows import DELAYED, NEVER
 from kacap.kernels import Row, kernel
 from kacap.timing.assumes import Assumes
 from kacap.timing.history import ABORT, EXACT
@@ -39,6 +39,7 @@ class SettingReason(IntEnum):
 _ENABLED, _LE_IDLE, _NO_MISSING = (
     int(Assumes.ENABLED_AT_CONNECT), int(Assumes.INTERVAL_LE_IDLE), int(Assumes.NO_FRAME_MISSING)
 )  # fmt: skip
+_NO_DELAYED = int(Assumes.NO_FRAME_DELAYED)
 _NO_GAP, _NO_TIMER = int(SettingReason.NO_GAP), int(SettingReason.NO_TIMER)
 _EITHER, _GOVERNS = int(SettingReason.EITHER), int(SettingReason.GOVERNS)
 _N = len(TIMERS)
@@ -177,6 +178,7 @@ def _write_idle(row: Row, shown: Row, fits: Row) -> None:
         row.idle_assumes = _ENABLED if opened else _LE_IDLE
     if wide:
         row.idle_why = _EITHER if shown.normal or unsure else 0
+        row.idle_assumes |= _NO_MISSING if shown.holes and not shown.exact else 0
         return
     doubtful = shown.answered < FEW or shown.most > HOLE * shown.least or shown.holes
     if (opened and not shown.exact_first) or (doubtful and not shown.exact):
@@ -229,6 +231,9 @@ def decide(row: Row, history: Row, shown: Row, fits: Row) -> None:
             row.idle_low[m] = row.idle_high[m] = row.interval_low[m] = row.interval_high[m] = 0
     if history.interval_n and not shown.above and (row.interval_assumes & _NO_MISSING or not interval):
         row.idle_assumes |= _NO_MISSING  # it is the interval that shows that idle spaces answered probes
+    delayed = _NO_DELAYED if history.flags & DELAYED else 0
+    row.idle_assumes |= delayed
+    row.interval_assumes |= delayed
     if not idle:
         row.idle_why, row.idle_assumes = _NO_TIMER if has_gap else _NO_GAP, 0
     if (history.interval_n or row.interval_why == _GOVERNS) and not interval:

@@ -106,6 +106,26 @@ def test_a_reader_that_goes_away_is_no_failure(capture):
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("where", ["a callback that C calls", "a destructor"])
+def test_an_interrupt_where_no_exception_can_be_raised_is_not_lost_and_shows_no_traceback(where, number, tmp_path):
+    (tmp_path / "deaf.py").write_text(
+        "import click, ctypes, signal, time\n"
+        f"def ask(*_): signal.raise_signal(signal.{number}); return 0\n"
+        "class Ends:\n    __del__ = ask\n"
+        "@click.command()\n"
+        "def deaf():\n"
+        f"    ctypes.CFUNCTYPE(ctypes.c_int)(ask)() if {where.startswith('a callback')} else Ends()\n"
+        "    __import__('os').write(1, b'went on\\n')\n"
+        "    time.sleep(30)\n"
+        "    print('to the end')\n"
+    )
+    script = "import kacap.commands as c; c.COMMANDS['read'] = ('deaf:deaf', ''); c.program()"
+    env = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"}
+    done = subprocess.run([sys.executable, "-c", script, "read"], capture_output=True, text=True, check=False, env=env)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "went on\n", "kacap: interrupted\n")
+
+
 def test_an_interrupt_while_following_ends_with_the_report(capture, tmp_path):
     growing = tmp_path / "growing.pcapng"
     growing.write_bytes(capture.read_bytes())
@@ -156,16 +176,19 @@ def test_explain_finds_a_frame_of_several_files_by_name(captures):
 
 
 def test_help_starts_fast_and_loads_nothing_heavy():
-    taken = []
+    taken, least = [], []
     for _ in range(5):
         start = time.perf_counter()
         assert run("--help").returncode == 0
-        taken.append(time.perf_counter() - start)
+        between = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import click"], check=True)
+        taken.append(between - start)
+        least.append(time.perf_counter() - between)
     heavy = ["numpy", "numba", "matplotlib", "rich", "scapy", "pyshark"]
     code = "import sys, kacap.commands; print([m for m in sys.argv[1:] if m in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"
-    assert min(taken) < 0.2, f"kacap --help took {min(taken):.3f} s at best"
+    assert min(taken) < 3 * min(least), f"kacap --help took {min(taken):.3f} s, import click {min(least):.3f} s"
 
 
 def test_every_command_of_the_table_can_be_loaded_and_has_help():

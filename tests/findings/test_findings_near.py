@@ -135,8 +135,8 @@ VERDICTS = {
     ),
     "10.0.0.2:5432 does not know the connection: it answered with RST to the probe of 10.0.0.1:40000 after 61.0 s of "
     "silence": (PROBES + "182 A > B . seq nxt-1\n+0.02 B > A R ack 0\n", ("reset", "b", 12)),
-    "10.0.0.1:40000 gave up on 10.0.0.2:5432: 3 unanswered probes in 72.0 s of silence (count 3, or a TCP_USER_TIMEOUT "
-    "of 68.0 to 72.0 s)": (
+    "10.0.0.1:40000 gave up on 10.0.0.2:5432: 3 unanswered probes in 72.0 s of silence (a count of at least 3, or a "
+    "TCP_USER_TIMEOUT of 68.0 to 72.0 s)": (
         PROBES + "185 A > B . seq nxt-1\n189 A > B . seq nxt-1\n189 A > B . seq nxt-1\n193 A > B R. \n", None,
     ),
     "the application of 10.0.0.1:40000 reset the connection; 2 probes of 10.0.0.1:40000 went unanswered before": (

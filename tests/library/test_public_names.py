@@ -87,7 +87,7 @@ def test_what_is_expected_may_be_a_text_wherever_it_may_be_an_expectation():
 )
 def test_an_expectation_given_as_a_text_means_what_its_unit_says_or_fails_at_once(given, seconds):
     if seconds is None:
-        with pytest.raises(kacap.KacapError, match="^Expectation: idle"):
+        with pytest.raises(kacap.KacapError, match=r"^Expectation: idle"):
             kacap.Expectation(idle=given)
     else:
         assert kacap.Expectation(idle=given).idle == seconds

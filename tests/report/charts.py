@@ -54,6 +54,18 @@ def drawn(figure, form: str = "svg") -> bytes:
     return out.getvalue()
 
 
+def overlapping(figure) -> list[tuple[str, str]]:
+    """Return the pairs of texts whose boxes lie over each other, by more than half a pixel."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    boxes = np.array([text.get_window_extent(canvas.get_renderer()).extents for text in texts])
+    x0, y0, x1, y1 = (boxes + np.array([0.5, 0.5, -0.5, -0.5])).T
+    over = (x0[:, None] < x1) & (x0 < x1[:, None]) & (y0[:, None] < y1) & (y0 < y1[:, None])
+    pairs = np.argwhere(np.triu(over, 1))
+    return [(texts[one].get_text(), texts[other].get_text()) for one, other in pairs.tolist()]
+
+
 def outside(figure) -> list[str]:
     """Return the texts that do not lie wholly on the page."""
     canvas = FigureCanvasAgg(figure)

@@ -30,7 +30,8 @@ def read(path: Path | str) -> tuple[list[int], list[Damage]]:
 
 
 def test_broken_captures_in_the_tree_are_those_that_the_script_writes() -> None:
-    assert {path.name: path.read_bytes() for path in BROKEN.iterdir()} == make_broken.FILES
+    written = {path.name: path.read_bytes() for path in BROKEN.iterdir() if not path.name.startswith("found-")}
+    assert written == make_broken.FILES  # what begins with found- is what a fuzzer found
 
 
 @pytest.mark.parametrize("name", NOTHING)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from make_broken import FIRST_S, TWO, interface, packet, pcap_header, record, section
 
 from kacap.capture import Captures, open_captures
+from kacap.capture.live_stream import open_growing
 from kacap.errors import CaptureError
 
 NS = 1_000_000_000
@@ -252,3 +253,15 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     many, large = peak(200)  # 280 MB
     assert many == 20 * few
     assert large < small + 16_000, f"{small:,} kB for {few:,} frames, {large:,} kB for {many:,}"
+
+
+@pytest.mark.parametrize("how", ["read", "live"])
+def test_a_pipe_of_an_unknown_format_is_refused_and_nobody_waits_for_it_to_be_opened_again(how, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(bytes(range(64))), daemon=True)
+    writer.start()
+    with pytest.raises(CaptureError, match="of an unknown format"):
+        next(iter(open_captures([str(pipe)])), None) if how == "read" else list(open_growing(str(pipe)))
+    writer.join(10)
+    assert not writer.is_alive()

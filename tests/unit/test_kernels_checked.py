@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -135,16 +134,12 @@ def read(capture: Path, cache: Path, **settings: str) -> subprocess.Popen[str]:
 
 
 def test_two_processes_that_start_at_once_with_an_empty_cache_both_succeed(tmp_path: Path) -> None:
-    started_ns = time.monotonic_ns()
     told = [process.communicate() for process in [read(CAPTURE, tmp_path), read(CAPTURE, tmp_path)]]
-    took_ns = time.monotonic_ns() - started_ns
     assert told[0][0] == told[1][0] and "gave up" in told[0][0]
     assert all(err.count(ANNOUNCED) == 1 and len(err.splitlines()) == 1 for _, err in told)
     third = read(CAPTURE, tmp_path)
     assert third.communicate() == (told[0][0], "")  # the cache is warm: nothing to say
     assert third.returncode == 0
-    print(f"two first uses at once took {took_ns / 1e9:.1f} s")
-    assert took_ns < 120_000_000_000
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from kacap.capture.tshark import decoder as decoders
 from kacap.capture.tshark import program
 from kacap.capture.tshark.decoder import Decoder
 from kacap.capture.tshark.layers import layers
+from kacap.capture.tshark.rows import ZERO, table
 from kacap.errors import CaptureError, Damage
 from kacap.segments import SEGMENT
 from kacap.wire import SkipReason, decode
@@ -264,3 +265,8 @@ def test_a_tunnel_known_by_name_only_is_part_of_the_lane() -> None:
     assert layers("eth:ethertype:ip:udp:l2tp:ppp:ip:tcp").tunnels == [("l2tp", 0)]
     assert layers("eth:ethertype:ip:ipv6:tcp").tunnels == [("ipv6", 0)]
     assert layers("eth:ethertype:vlan:ethertype:ip:ah:tcp").tunnels == [("vlan", 0)]
+
+
+def test_numbers_that_no_header_holds_are_refused_in_one_line():
+    with pytest.raises(CaptureError, match="too large for any header"):
+        table([tuple((ZERO | {"seq": 1 << 64}).values())])

@@ -140,7 +140,7 @@ def of_html(analysis: Analysis) -> tuple[Facts, Facts]:
         named = dict(zip((name for name, _ in view.COLUMNS), row, strict=True))
         rows[int(named["#"]), named["peer"]] = {
             "probes": number(named["probes"]), "answered": number(named["answered"]), "missed": number(named["missed"]),
-            "ending": named["ending"], "observed": named["observed for"],
+            "ending": named["ending"].partition(" ")[2], "observed": named["observed for"],
         } | {name: candidates(named[name]) for name in SETTINGS}  # fmt: skip
     cards: Facts = {}
     for sentence, named in page.cards:

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from kacap.capture.tshark.fields import FIELDS, command
 from kacap.capture.tshark.program import Running, tell
-from kacap.capture.tshark.rows import Values, row_of
+from kacap.capture.tshark.rows import Values, row_of, table
 from kacap.clock import SECOND_NS
 from kacap.errors import CaptureError
-from kacap.segments import SEGMENT
 from kacap.wire.skip_reasons import SkipReason
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ class Decoder:
                     rows.append((index, row))
         rows.sort(key=lambda found: found[0])
         self._progress.add(len(batch.frames))
-        return np.array([row for _, row in rows], SEGMENT)
+        return table([row for _, row in rows])
 
     def _of(self, link_type: int, batch: FrameBatch, indices: NDArray[np.intp]) -> Iterator[Values | SkipReason]:
         """Yield what tshark makes of the frames at ``indices``, all of one link type."""

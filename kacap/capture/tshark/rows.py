@@ -7,9 +7,11 @@ from ipaddress import ip_address
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kacap.capture.tshark.fields import AT
 from kacap.capture.tshark.layers import Layers, digest, layers
+from kacap.errors import CaptureError
 from kacap.segments import (
     HAS_LAST_BYTE,
     HAS_SACK,
@@ -60,6 +62,14 @@ def row_of(words: list[str], time_ns: int, frame: int, file: int) -> Values | Sk
         return _segment(words, found, time_ns, frame, file)
     except (IndexError, ValueError):  # tshark has not come to the field: the frame ends before, or makes no sense
         return SkipReason.CUT_ICMP if found.icmp else SkipReason.CUT_TCP
+
+
+def table(rows: list[Values]) -> NDArray[np.void]:
+    """Return rows as SEGMENT. Raises CaptureError for a number that no header holds."""
+    try:
+        return np.array(rows, SEGMENT)
+    except OverflowError:
+        raise CaptureError("tshark tells numbers too large for any header: is it Wireshark's tshark?") from None
 
 
 def _segment(words: list[str], found: Layers, time_ns: int, frame: int, file: int) -> Values | SkipReason:

@@ -1,7 +1,8 @@
 """Charts that hold the configuration: when each probe was due, when it came, and what became of it.
 
-Four views: the *timeline* of a connection, the *silence* as a sawtooth, the *residuals* (observed minus configured),
-and the *ecdf* of gaps over many connections. Shape says what an event is, colour repeats it (Okabe-Ito). The same
+Six views: the *fleet* (a row for each connection on one clock), the *timeline* of a connection, the *silence* as a
+sawtooth, *idle* (silences survived and silences that killed), the *residuals* (observed minus configured), and the
+*ecdf* of gaps over many connections. Shape says what an event is, colour repeats it (Okabe-Ito). The same
 analysis gives the same bytes. matplotlib is imported by the functions that draw.
 """
 
@@ -13,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, BinaryIO
 
 from kacap.analysis import Analysis
+from kacap.facts.standing import by_gravity
 from kacap.report.chart.save import FORMATS, check_target, format_of, save, write
 
 if TYPE_CHECKING:
@@ -22,36 +24,47 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "VIEWS", "Plot", "check_target", "draw", "format_of", "render", "save", "timeline"]
 
-VIEWS = {  # where each view is drawn, gravest connections first
+VIEWS = {
+    "fleet": "kacap.report.chart.fleet",  # where each view is drawn, gravest connections first
     "timeline": "kacap.report.chart.timelines",
     "silence": "kacap.report.chart.sawtooth",
+    "idle": "kacap.report.chart.idle",
     "residuals": "kacap.report.chart.lateness",
     "ecdf": "kacap.report.chart.gaps",
 }
+WITHOUT_PROBES = ("idle",)  # shows something though nobody probes
+TIMELINES = 6  # connections, above which the fleet shows more
 WIDTH = 1200  # pixels
+
+
+def default_view(analysis: Analysis, connection: int | None = None) -> str:
+    """Return the view that suits a capture: the fleet above six connections, silences where nobody probes."""
+    if connection is not None:
+        return "timeline"
+    probing = len(by_gravity(analysis.connections))
+    return "fleet" if probing > TIMELINES else "timeline" if probing else "idle"
 
 
 def draw(
     analysis: Analysis,
-    views: Sequence[str] = ("timeline",),
+    views: Sequence[str] = (),
     connection: int | None = None,
     *,
     dark: bool = False,
     width: int = WIDTH,
 ) -> Figure:
-    """Return the views, one below the other, of one connection or of all that probe.
+    """Return the views, one below the other, of one connection or of all that probe; none: the one that suits.
 
-    ``width`` is in pixels of a PNG: below 1200 everything shrinks with it, above it there is more room. Data,
-    retransmissions, resets and the like come from ``analysis.marks``; without marks only probes and replies are
-    drawn. Raises UsageError for a connection that the analysis does not hold.
+    ``width`` is in pixels of a PNG: there is more room on a wide one, words keep their size. Data, retransmissions,
+    resets and the like come from ``analysis.marks``; without marks only probes and replies are drawn. Raises
+    UsageError for a connection that the analysis does not hold.
     """
     from kacap.report.chart.page import Look, Page, drop_note, nothing
     from kacap.report.chart.words import chosen
 
     shown = chosen(analysis, connection)
-    if connection is None and not shown:
-        return nothing(analysis).figure(analysis, Look(width, dark))
-    parts: list[Page] = [_page_of(view)(analysis, shown) for view in views]
+    wanted = [view for view in views or [default_view(analysis, connection)] if shown or view in WITHOUT_PROBES]
+    parts: list[Page] = [_page_of(view)(analysis, shown) for view in wanted] or [nothing(analysis)]
     notes = list(dict.fromkeys(note for part in parts for note in part.notes))
     page = Page([panel for part in parts for panel in part.panels], [*notes, *drop_note(analysis)])
     return page.figure(analysis, Look(width, dark))
@@ -69,8 +82,8 @@ def timeline(analysis: Analysis, connection: int | None = None, *, dark: bool = 
 
 
 def render(analysis: Analysis, out: BinaryIO, *, format: str = "png") -> None:
-    """Write the timeline of the gravest connections to ``out`` as ``png``, ``svg`` or ``pdf``."""
-    write(timeline(analysis), out, format)
+    """Write the view that suits a capture to ``out`` as ``png``, ``svg`` or ``pdf``."""
+    write(draw(analysis), out, format)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +98,14 @@ class Plot:
     def timeline(self, connection: int | None = None, *, dark: bool = False, width: int = WIDTH) -> Figure:
         """Return what each side sent, when each probe was due, and what became of it."""
         return draw(self.analysis, ["timeline"], connection, dark=dark, width=width)
+
+    def fleet(self, connection: int | None = None, *, dark: bool = False, width: int = WIDTH) -> Figure:
+        """Return every connection that probes as one row on one clock, by fate and time of death."""
+        return draw(self.analysis, ["fleet"], connection, dark=dark, width=width)
+
+    def idle(self, connection: int | None = None, *, dark: bool = False, width: int = WIDTH) -> Figure:
+        """Return each silence and whether it was survived, with the bracket of an idle timeout and known limits."""
+        return draw(self.analysis, ["idle"], connection, dark=dark, width=width)
 
     def silence(self, connection: int | None = None, *, dark: bool = False, width: int = WIDTH) -> Figure:
         """Return for how long nothing had been received, against idle and the known limits of boxes."""

@@ -6,6 +6,7 @@ Times in, positions out: integer nanoseconds become floating positions; every li
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,10 +24,12 @@ _STEPS = sorted(
     + [n * HOUR_NS for n in (1, 2, 4, 6, 12)]
     + [n * DAY_NS for n in (1, 2, 5, 10, 20, 30, 60, 120, 365, 730)]
 )
+# A step that is a multiple of the first is counted in the second.
 _UNITS = (
-    (DAY_NS, 3 * DAY_NS, "days"), (HOUR_NS, 3 * HOUR_NS, "hours"), (MINUTE_NS, 3 * MINUTE_NS, "minutes"),
-    (SECOND_NS, 0, "seconds"),
+    (5 * MINUTE_NS, MINUTE_NS, "minutes"), (10 * MILLISECOND_NS, SECOND_NS, "seconds"),
+    (1, MILLISECOND_NS, "milliseconds"),
 )  # fmt: skip
+LETTER = 0.068  # inches: a digit of 8 points
 
 # A step of so much is counted in that unit: 60, 120, 180 s, but 5, 10, 15 min.
 _COUNTED = (
@@ -66,26 +69,50 @@ class TimeAxis:
         xs: NDArray[np.float64] = np.interp(since, self._knots, self._xs) + beyond
         return xs
 
-    def ticks(self, origin_ns: int) -> tuple[list[float], list[str], str]:
-        """Return tick positions, their labels counted from ``origin_ns``, and the unit of the labels."""
-        step = next((s for s in _STEPS if self.to_scale_ns <= MOST_TICKS * s), _STEPS[-1])
-        unit, name = next(
-            (unit, name)
-            for unit, least_ns, name in _UNITS
-            if self.to_scale_ns >= least_ns and (step % unit == 0 or not least_ns)
-        )
-        xs: list[float] = []
-        labels: list[str] = []
-        for time in range(-(-(self.first_ns - origin_ns) // step) * step, self.last_ns - origin_ns + 1, step):
-            x = float(self.x(time + origin_ns))
-            if self._drawn(time + origin_ns) and (not xs or x - xs[-1] > self.width / 16):
-                xs.append(x)
-                labels.append(f"{time / unit:.10g}")
-        return xs, labels, name
+    def ticks(self, origin_ns: int, inches: float = 7.3) -> tuple[list[float], list[str], str]:
+        """Return tick positions, their labels counted from ``origin_ns``, and what these count, for so wide an axis.
 
-    def _drawn(self, time_ns: int) -> bool:
-        """Return whether a time lies on a piece drawn to scale."""
-        return not any(start < time_ns < end for start, end in self.breaks)
+        From an hour on a label is ``2 h 05 min`` with the time of day (UTC) below it.
+        """
+        in_hours = self.counts_hours(origin_ns)
+        least = self.to_scale_ns // MOST_TICKS
+        for step in (*(s for s in _STEPS if s >= least), _STEPS[-1]):
+            size, words = next(row[1:] for row in _UNITS if step % row[0] == 0)
+            drawn = self._multiples(step, origin_ns)
+            xs = [float(self.x(time + origin_ns)) for time in drawn]
+            labels = _with_clock(drawn, step, origin_ns) if in_hours else [f"{time / size:.10g}" for time in drawn]
+            kept = self._apart(xs, labels, inches)
+            if 2 * len(kept) > len(xs) or step == _STEPS[-1]:
+                break
+        words = "time, and the time of day (UTC)," if in_hours else words
+        return [xs[n] for n in kept], [labels[n] for n in kept], words
+
+    def counts_hours(self, origin_ns: int) -> bool:
+        """Return whether times counted from ``origin_ns`` go beyond an hour."""
+        return max(abs(self.first_ns - origin_ns), abs(self.last_ns - origin_ns)) >= HOUR_NS
+
+    def _apart(self, xs: list[float], labels: list[str], inches: float) -> list[int]:
+        """Return which ticks have room for their labels: 0 always has, then from left to right."""
+        kept: list[int] = []
+        taken = -np.inf
+        scale = inches / (self.width * 1.03)
+        for n in range(len(xs)):
+            half = max(map(len, labels[n].split("\n"))) * LETTER / 2 + 0.05
+            if xs[n] * scale - half > taken:
+                kept.append(n)
+                taken = xs[n] * scale + half
+        return kept
+
+    def _multiples(self, step_ns: int, origin_ns: int) -> list[int]:
+        """Return the multiples of ``step_ns`` since ``origin_ns`` on pieces drawn to scale; a break is not walked."""
+        starts = [self.first_ns, *(end for _, end in self.breaks)]
+        ends = [*(start for start, _ in self.breaks), self.last_ns]
+        found = {
+            time_ns
+            for start, end in zip(starts, ends, strict=True)
+            for time_ns in range(-(-(start - origin_ns) // step_ns) * step_ns, end - origin_ns + 1, step_ns)
+        }
+        return sorted(found)
 
 
 def span_ticks(low_ns: int, top_ns: int) -> tuple[list[float], list[str]]:
@@ -125,12 +152,50 @@ def _rhythm(anchors_ns: ArrayLike, breaks: Sequence[tuple[int, int]]) -> bool:
     return int(kept.sum()) >= 2
 
 
-def log_ticks(low_ns: int, high_ns: int) -> tuple[list[float], list[str]]:
-    """Return ticks of a logarithmic axis between two durations, and their labels: 1, 10, 60 s, 5 min, 1 h."""
+def _with_clock(times_ns: list[int], step_ns: int, origin_ns: int) -> list[str]:
+    """Return labels of two lines: ``2 h 05 min`` since the origin, and the time of day; a new day has its date."""
+    labels, before = [], None
+    for time_ns in times_ns:
+        at = datetime.fromtimestamp((origin_ns + time_ns) // SECOND_NS, UTC)
+        clock = f"{at:%H:%M}" if step_ns % MINUTE_NS == 0 else f"{at:%H:%M:%S}"
+        if at.date() != before and (origin_ns + times_ns[-1]) // DAY_NS != (origin_ns + times_ns[0]) // DAY_NS:
+            clock = f"{at:%b} {at.day} {clock}"
+        before = at.date()
+        labels.append(f"{hours(time_ns, step_ns)}\n{clock}")
+    return labels
+
+
+def hours(time_ns: int, step_ns: int) -> str:
+    """Return a time of an axis that goes beyond an hour: ``2 h``, ``2 h 05 min``, ``5 min 30 s``; days from 4 on."""
+    if time_ns == 0:
+        return "0"
+    sign, time_ns = "-" if time_ns < 0 else "", abs(time_ns)
+    if step_ns % DAY_NS == 0:
+        return f"{sign}{time_ns // DAY_NS} d"
+    whole, rest = divmod(time_ns, HOUR_NS)
+    minutes, seconds = divmod(rest, MINUTE_NS)
+    words = [f"{whole} h"] if whole else []
+    if minutes or (step_ns % HOUR_NS and whole):
+        words.append(f"{minutes:02d} min" if whole else f"{minutes} min")
+    words += [f"{seconds / SECOND_NS:g} s"] if seconds or step_ns % MINUTE_NS else []
+    return sign + " ".join(words)
+
+
+def log_ticks(low_ns: int, high_ns: int, inches: float = 7.3) -> tuple[list[float], list[str]]:
+    """Return ticks of a logarithmic axis between two durations, and their labels: 1, 10, 60 s, 5 min, 1 h.
+
+    The axis is so many inches wide: labels without room are left out, the roundest stay.
+    """
     near = [n for n in _STEPS if low_ns <= n <= high_ns]
     wide = high_ns > 1_000 * low_ns
     round_ones = [n for n in near if (n < SECOND_NS and str(n)[0] == "1") or n in _LOG] if wide else near
-    return [float(n) for n in round_ones], [_label(n) for n in round_ones]
+    scale = inches / float(np.log(max(high_ns / low_ns, 1.01)))
+    kept: list[int] = []
+    half = {n: (len(_label(n)) * LETTER + 0.1) / 2 for n in round_ones}
+    for n in sorted(round_ones, key=lambda n: (n not in _LOG, n)):
+        if all(abs(float(np.log(n / other))) * scale > half[n] + half[other] for other in kept):
+            kept.append(n)
+    return [float(n) for n in sorted(kept)], [_label(n) for n in sorted(kept)]
 
 
 _LOG = (

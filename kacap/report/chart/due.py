@@ -14,10 +14,12 @@ from kacap.model import Episode, Prober
 from kacap.report.chart.axis import TimeAxis
 from kacap.report.chart.expected import Term, Terms
 from kacap.report.chart.firings import INTERVAL, TIMERS, UNKNOWN_NS, thinned
+from kacap.report.chart.labels import Labels
 from kacap.report.chart.palette import VERMILLION, Theme
 from kacap.units import duration
 
 BANDS = 700
+UNANSWERED = (Ending.OPEN, Ending.UNREACHABLE, Ending.GAVE_UP, Ending.USER_TIMEOUT)
 HALF = 0.24  # of a band's height, around its row
 RUNS = 3  # the last runs with a miss get their deadline
 
@@ -30,17 +32,18 @@ class Due:
     terms: Terms
     firings: NDArray[np.void]
 
-    def times(self, last_ns: int, span_ns: int) -> list[int]:
-        """Return the times that the axis must show beside what happened: what is due, deadlines, the user timeout.
-
-        What is due later than one more ``span_ns`` after ``last_ns`` would squeeze the rest: it is left out.
-        """
+    def times(self, last_ns: int) -> list[int]:
+        """Return the times up to ``last_ns`` that the axis must show beside what happened."""
         found = [int(time) for time in self.firings["due_ns"] if time != UNKNOWN_NS]
         found += [start for start, _, _ in self._next()]
         found += [time for time, _, _ in self.deadlines()]
-        later = sorted(time for time in found if last_ns < time <= last_ns + span_ns)
-        lines = {time for time, _, _ in self.deadlines()}
-        return [time for time in found if time <= last_ns] + later[:1] + [time for time in later[1:] if time in lines]
+        return [time for time in found if time <= last_ns]
+
+    def beyond(self, last_ns: int) -> list[tuple[int, str]]:
+        """Return (time, words) of what is expected after ``last_ns``: the next probe, and when the run is given up."""
+        found = [(start, f"next probe due ({TIMERS[INTERVAL]} {term})") for start, _, term in self._next()]
+        found += [(time, words) for time, _, words in self.deadlines()]
+        return sorted((time, words) for time, words in found if time > last_ns)
 
     def _next(self) -> list[tuple[int, int, Term]]:
         """Return the window of the firing that would come next, where the last probe still waits."""
@@ -67,8 +70,8 @@ class Due:
         return found
 
     def _missing(self) -> list[Episode]:
-        """Return the episodes that began with a miss; one that a reset answered has no deadline."""
-        return [e for e in self.prober.episodes if e.probes[0].reply_frame is None and e.ending != Ending.RESET]
+        """Return the runs that began with a miss and ended, if at all, by giving up: a deadline ends with its run."""
+        return [e for e in self.prober.runs if e.probes[0].reply_frame is None and e.ending in UNANSWERED]
 
     def _sum(self, episode: Episode) -> str:
         """Return how a deadline comes about: ``2 s + 3 x 1 s = 5 s``."""
@@ -80,7 +83,7 @@ class Due:
             return f"deadline {runs} after the first probe"
         return f"deadline {idle.value} s + {runs} = {idle.value + interval.value * count.value} s"
 
-    def draw(self, axes: Axes, axis: TimeAxis, theme: Theme, height: float) -> None:
+    def draw(self, axes: Axes, axis: TimeAxis, theme: Theme, labels: Labels, height: float) -> None:
         """Draw bands, guesses and deadlines; ``height`` is the prober's row."""
         for timer, name in enumerate(TIMERS):
             term: Term | None = getattr(self.terms, name)
@@ -91,8 +94,9 @@ class Due:
             starts = np.sort(starts[(starts >= axis.first_ns) & (starts <= axis.last_ns)].astype(np.int64))
             if len(starts):
                 self._windows(axes, axis, theme, starts, term, height)
-                self._label(axes, axis, theme, int(starts[0]), f"{name} {term}", term, height)
-        self._lines(axes, axis, theme)
+                self._label(axis, theme, labels, int(starts[0]), f"{name} {term}", term, height)
+        self._lines(axes, axis, theme, labels)
+        self._arrows(axes, axis, theme, labels, height)
 
     def _windows(
         self, axes: Axes, axis: TimeAxis, theme: Theme, starts: NDArray[np.int64], term: Term, height: float
@@ -104,7 +108,7 @@ class Due:
         colour: Any = {"color": theme.soft if not term.stated else theme.probe}
         low, high = height - HALF, height + HALF
         if term.stated and self.terms.late_ns(term):
-            right = axis.x(starts[kept] + self.terms.late_ns(term))
+            right = np.minimum(axis.x(starts[kept] + self.terms.late_ns(term)), axis.width * 1.015)
             spans = list(zip(left.tolist(), (right - left).tolist(), strict=True))
             axes.broken_barh(spans, (low, high - low), facecolor=theme.band, edgecolor="none", zorder=0.6)
         style = "-" if term.stated else (0, (1, 1.5))
@@ -112,19 +116,18 @@ class Due:
             axes.vlines(left, low, high, linewidth=0.7, linestyle=style, **colour, zorder=0.7)
 
     def _label(
-        self, axes: Axes, axis: TimeAxis, theme: Theme, start_ns: int, words: str, term: Term, height: float
+        self, axis: TimeAxis, theme: Theme, labels: Labels, start_ns: int, words: str, term: Term, height: float
     ) -> None:
         """Name a timer at its first window."""
-        up, x = height > 0.5, float(axis.x(start_ns))
-        align = "right" if x > 0.95 * axis.width else "left" if x < 0.05 * axis.width else "center"
-        axes.text(
-            x, height + (HALF + 0.03 if up else -HALF - 0.03), words, ha=align,
-            va="bottom" if up else "top", size=7, color=theme.probe if term.stated else theme.soft,
-        )  # fmt: skip
+        up = height > 0.5
+        dy, va = (2, "bottom") if up else (-2, "top")
+        at = float(axis.x(start_ns)), height + (HALF if up else -HALF)
+        spots = tuple((dx, dy, ha, va) for dx, ha in ((0, "center"), (-6, "left"), (6, "right"), (0, "right")))
+        labels.add(words, at, spots, 6, size=7, color=theme.probe if term.stated else theme.soft)
 
-    def _lines(self, axes: Axes, axis: TimeAxis, theme: Theme) -> None:
-        """Draw the deadlines as labelled lines through both rows."""
-        taken, named = -axis.width, set[str]()
+    def _lines(self, axes: Axes, axis: TimeAxis, theme: Theme, labels: Labels) -> None:
+        """Draw the deadlines as labelled lines through both rows; one of several alike has the words."""
+        named = set[str]()
         for time_ns, stated, words in self.deadlines():
             if not axis.first_ns <= time_ns <= axis.last_ns:
                 continue
@@ -132,11 +135,17 @@ class Due:
             colour = VERMILLION if stated else theme.soft
             style: Any = ("--" if words.startswith("deadline") else "-.") if stated else (0, (1, 1.5))
             axes.plot([x, x], [-0.3, 1.3], color=colour, linestyle=style, linewidth=1.0, zorder=0.9)
-            if words in named:  # one of several alike has the words
-                continue
-            named.add(words)
-            height = 0.2 if abs(x - taken) < 0.25 * axis.width else 0.36
-            taken, right = x, x > axis.width / 2
-            at = x + axis.width * (-0.005 if right else 0.005)
-            align: Any = {"ha": "right" if right else "left", "va": "center"}
-            axes.text(at, height, words, size=7, color=colour, zorder=3.5, **align)
+            if words not in named:
+                named.add(words)
+                sides = ((-4, "right"), (4, "left")) if x > axis.width / 2 else ((4, "left"), (-4, "right"))
+                spots = tuple((dx, dy, ha, "center") for dy in (-5, -13, 3, -21, 11) for dx, ha in sides)
+                labels.add(words, (x, 0.36), spots, 8, size=7, color=colour, zorder=3.5)
+
+    def _arrows(self, axes: Axes, axis: TimeAxis, theme: Theme, labels: Labels, height: float) -> None:
+        """Point beyond the edge at the first two things that are expected there, and say when."""
+        for nth, (time_ns, words) in enumerate(self.beyond(axis.last_ns)[:2]):
+            x, y = axis.width * 1.012, height + (0.12 if height > 0.5 else -0.12) - 0.2 * nth
+            axes.plot([x], [y], marker=">", markersize=5, color=theme.probe, clip_on=False, zorder=5)
+            later = f"{words}: {duration(time_ns - axis.last_ns)} beyond the edge"
+            spots = tuple((-5, dy, "right", "center") for dy in (0, 9, -9, 18, -18))
+            labels.add((later, later.replace(" beyond the edge", " on")), (x, y), spots, 7, size=7, color=theme.probe)

@@ -15,6 +15,7 @@ from kacap.report.chart import page as paper
 from kacap.report.chart.axis import log_ticks
 from kacap.report.chart.expected import Term, terms_of
 from kacap.report.chart.firings import thinned
+from kacap.report.chart.labels import Labels
 from kacap.report.chart.limits import within
 from kacap.report.chart.palette import ORANGE, VERMILLION, Theme
 from kacap.report.chart.words import headline, population, probers_of
@@ -35,7 +36,8 @@ def page(analysis: Analysis, connections: list[Connection]) -> paper.Page:
     title = f"{headline(connections)}; {picture.said()}"
     lines += paper.idle_deaths(analysis)
     above = 0.15 + 0.16 * min(ROWS, picture.lines())
-    return paper.Page([paper.Panel(picture.draw, 2.6, title, lines, above, 0.45, left=0.8)])
+    height = 2.6 if any(len(gaps) >= FEW for _, gaps in picture.curves) else 1.2
+    return paper.Page([paper.Panel(picture.draw, height, title, lines, above, 0.45, left=0.8)])
 
 
 class Gaps:
@@ -52,7 +54,8 @@ class Gaps:
             ends = [ns for one in self.brackets for ns in (one.survived_ns, one.killed_ns) if ns]
             low = min([*ends, *(int(gaps[0]) for _, gaps in self.curves)])
             high = max([*ends, *(int(gaps[-1]) for _, gaps in self.curves)])
-            self.low, self.high = low * 10 // 16, high * 16 // 10
+            self.low = max(1, low * 10 // 16)
+            self.high = max(2 * self.low, high * 16 // 10)  # nanoseconds have no smaller part
 
     def _settings(self, analysis: Analysis, connections: list[Connection]) -> list[tuple[str, Term]]:
         """Return the different settings as lines: the stated ones, or a few guesses."""
@@ -88,64 +91,65 @@ class Gaps:
         axes.set_xscale("log")
         axes.set_xlim(self.low, self.high)
         axes.set_ylim(0, 1.02)
-        for share in (0.25, 0.5, 0.75, 1.0):
+        for share in (0.25, 0.5, 0.75, 1.0) if any(len(gaps) >= FEW for _, gaps in self.curves) else ():
             axes.axhline(share, color=theme.rule, linewidth=0.5, zorder=0)
-        self._lines(axes, theme)
+        labels = Labels(axes)
+        self._lines(axes, theme, labels)
         for nth, (name, gaps) in enumerate(self.curves):
-            self._curve(axes, theme, nth, name, gaps)
+            self._curve(axes, theme, labels, nth, name, gaps)
         for nth, bracket in enumerate(self.brackets):
-            self._bracket(axes, theme, 0.05 + 0.12 * nth, bracket)
-        axes.set_xticks(*log_ticks(self.low, self.high))
+            self._bracket(axes, theme, labels, 0.05 + 0.12 * nth, bracket)
+        axes.set_xticks(*log_ticks(self.low, self.high, axes.get_window_extent().width / axes.figure.dpi))
         axes.set_xticks([], minor=True)
-        axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
+        axes.set_yticks([])
+        if any(len(gaps) >= FEW for _, gaps in self.curves):
+            axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
+            axes.set_ylabel("share of gaps up to this long", size=7.5, color=theme.soft)
         axes.set_xlabel("gap, logarithmic", size=7.5, color=theme.soft, labelpad=2)
-        axes.set_ylabel("share of gaps up to this long", size=7.5, color=theme.soft)
+        labels.place()
 
-    def _curve(self, axes: Axes, theme: Theme, nth: int, name: str, gaps: NDArray[np.int64]) -> None:
-        """Draw one curve, its name and n beside it."""
-        share = np.arange(1, len(gaps) + 1) / len(gaps)
-        kept = thinned(share, COLUMNS)
-        x = np.concatenate([[gaps[0]], gaps[kept], [self.high]])
-        y = np.concatenate([[0.0], share[kept], [1.0]])
+    def _curve(self, axes: Axes, theme: Theme, labels: Labels, nth: int, name: str, gaps: NDArray[np.int64]) -> None:
+        """Draw one curve, its name and n beside it; of a few gaps a strip of dots."""
         colour: Any = (theme.probe, ORANGE)[nth if len(self.curves) > 1 else int("miss" in name)]
-        style: Any = "-" if nth == 0 else (0, (6, 1.5))
-        axes.step(x, y, where="post", color=colour, linewidth=1.7, linestyle=style, zorder=3)
         height = 0.6 if nth == 0 else 0.4
-        median = float(gaps[min(int(np.searchsorted(share, height)), len(gaps) - 1)])
-        left = np.log(median / self.low) > 0.55 * np.log(self.high / self.low)
-        axes.annotate(
-            f"{name}, n={len(gaps):,}", (median, height), (-6 if left else 6, 0), va="center",
-            textcoords="offset points", ha="right" if left else "left", size=7.5, color=theme.ink, zorder=5,
-            bbox=paper.halo(theme),
-        )  # fmt: skip
+        if len(gaps) < FEW:
+            axes.axhline(height, color=theme.rule, linewidth=0.6, zorder=0.5)
+            mark = "o" if nth == 0 else "^"
+            axes.plot(gaps, np.full(len(gaps), height), linestyle="none", marker=mark, markersize=6, color=colour,
+                      markerfacecolor=theme.paper, markeredgewidth=1.4, zorder=3)  # fmt: skip
+            at = float(gaps[-1])
+        else:
+            share = np.arange(1, len(gaps) + 1) / len(gaps)
+            kept = thinned(share, COLUMNS)
+            x = np.concatenate([[gaps[0]], gaps[kept], [self.high]])
+            y = np.concatenate([[0.0], share[kept], [1.0]])
+            style: Any = "-" if nth == 0 else (0, (6, 1.5))
+            axes.step(x, y, where="post", color=colour, linewidth=1.7, linestyle=style, zorder=3)
+            at = float(gaps[min(int(np.searchsorted(share, height)), len(gaps) - 1)])
+        left = np.log(at / self.low) > 0.55 * np.log(self.high / self.low)
+        sides = ((-7, "right"), (7, "left")) if left else ((7, "left"), (-7, "right"))
+        spots = tuple((dx, dy, ha, "center") for dy in (0, 11, -11) for dx, ha in sides)
+        look: Any = {"size": 7.5, "color": theme.ink, "zorder": 5, "bbox": paper.halo(theme)}
+        labels.add(f"{name}, n={len(gaps):,}", (at, height), spots, 9, **look)
 
-    def _lines(self, axes: Axes, theme: Theme) -> None:
-        """Draw configured values and known limits as vertical lines, labelled above in rows that do not collide."""
-        lines = [
-            (
-                term.ns,
-                f"{name} {term}",
-                theme.probe if term.stated else theme.soft,
-                "-" if term.stated else (0, (1, 1.5)),
-            )
-            for name, term in self.terms
+    def _lines(self, axes: Axes, theme: Theme, labels: Labels) -> None:
+        """Draw configured values and known limits as vertical lines, named above the panel."""
+        dotted: Any = (0, (1, 1.5))
+        lines: list[tuple[int, str, str, Any]] = [
+            (t.ns, f"{name} {t}", theme.probe if t.stated else theme.soft, "-" if t.stated else dotted)
+            for name, t in self.terms
         ]
         lines += [(ns, words, theme.soft, (0, (5, 3))) for ns, words in within(self.low, self.high)]
-        ends = [0.0] * ROWS  # how far each row is taken, in shares of the width
-        wide = axes.get_window_extent().width / axes.figure.dpi
-        for ns, words, colour, style in sorted(lines, key=lambda line: (line[0], line[1])):
+        for nth, (ns, words, colour, style) in enumerate(lines):
             if not self.low < ns < self.high:
                 continue
-            x = float(np.log(ns / self.low) / np.log(self.high / self.low))
             axes.axvline(ns, color=colour, linewidth=0.8, linestyle=style, zorder=1)
-            length = len(words) * 0.062 / wide
-            start = min(max(x - length / 2, 0.0), 1.0 - length)
-            row = next((r for r in range(ROWS) if ends[r] <= start), None)
-            if row is not None:
-                ends[row] = start + length + 0.012
-                axes.text(start, 1.04 + 0.062 * row, words, size=7, color=colour, transform=axes.transAxes)
+            sides = ((0, "center"), (-3, "left"), (3, "right"))
+            spots = [(dx, 2 + 10 * row, ha, "bottom") for row in range(ROWS) for dx, ha in sides]
+            where: Any = {"coordinates": axes.get_xaxis_transform(), "size": 7, "color": colour}
+            labels.add(words, (ns, 1.0), spots, 8 if nth < len(self.terms) else 2, **where)
 
-    def _bracket(self, axes: Axes, theme: Theme, height: float, bracket: IdleDeaths) -> None:
+    def _bracket(self, axes: Axes, theme: Theme, labels: Labels, height: float, bracket: IdleDeaths) -> None:
         """Draw the range of a timeout: alive at its left end, dead at its right."""
         low, high = max(bracket.survived_ns, self.low), bracket.killed_ns
         axes.plot([low, high], [height] * 2, color=VERMILLION, linewidth=3, solid_capstyle="butt", zorder=4)
@@ -157,7 +161,6 @@ class Gaps:
         span = f"{begin} to {duration(high)}"
         words = f"timeout to {bracket.destination}: {span}, {bracket.deaths:,} died"
         left = np.log(low / self.low) < 0.5 * np.log(self.high / self.low)
-        axes.annotate(
-            words, (low if left else high, height), (0, 6), textcoords="offset points", size=7.5, color=VERMILLION,
-            ha="left" if left else "right", va="bottom", zorder=5, bbox=paper.halo(theme),
-        )  # fmt: skip
+        spots = tuple((0, 6 + 10 * row, "left" if left else "right", "bottom") for row in range(3))
+        look: Any = {"size": 7.5, "color": VERMILLION, "zorder": 5, "bbox": paper.halo(theme)}
+        labels.add((words, span), (low if left else high, height), spots, 10, **look)

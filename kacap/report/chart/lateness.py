@@ -13,7 +13,7 @@ from kacap.model import Connection
 from kacap.report.chart import page as paper
 from kacap.report.chart.axis import TimeAxis
 from kacap.report.chart.groups import EARLY_NS, Group, groups_of
-from kacap.report.chart.overtime import OverTime
+from kacap.report.chart.overtime import HEIGHT, OverTime
 from kacap.report.chart.staircase import OverSettings
 from kacap.report.chart.words import headline, population, probers_of
 from kacap.units import counted
@@ -36,11 +36,13 @@ def page(analysis: Analysis, connections: list[Connection]) -> paper.Page:
         stairs = OverSettings(groups)
         return paper.Page([paper.Panel(stairs.draw, 2.8, title, [*lines, stairs.said()], 0.12, 0.45, left=0.8)])
     axis = _axis(analysis, groups)
+    origin_ns = axis.first_ns if analysis.capture.first_ns is None else analysis.capture.first_ns
     panels = []
     for nth, group in enumerate(groups):
         last = nth == len(groups) - 1
-        draw = OverTime(analysis, group, axis, last).draw
-        panel = paper.Panel(draw, 1.5, above=0.3, below=0.42 if last else 0.05, left=0.8)
+        one = OverTime(analysis, group, axis, last)
+        below = paper.below(axis, origin_ns) if last else 0.05
+        panel = paper.Panel(one.draw, HEIGHT, below=below, left=0.8, fit=one.fit)
         if nth == 0:
             panel.title, panel.lines = title, lines
         panels.append(panel)

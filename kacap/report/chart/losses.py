@@ -10,10 +10,10 @@ from matplotlib.patches import Rectangle
 from kacap.model import CaptureSummary, Drop
 from kacap.report.chart import page as paper
 from kacap.report.chart.axis import TimeAxis
+from kacap.report.chart.labels import Labels
 from kacap.report.chart.palette import YELLOW, Theme
 
 NARROW = 0.007  # of the axis: a moment is drawn at least so wide
-LETTER = 0.062  # inches
 
 
 def styles(theme: Theme) -> list[dict[str, Any]]:
@@ -55,22 +55,14 @@ class Losses:
             found.append((float(left), float(right), frames))
         return found
 
-    def draw(self, axes: Axes, theme: Theme, words_at: float, low: float = 0.0, high: float = 1.0) -> None:
-        """Draw the spans between two shares of the height, and at a third how many frames each lost, if there is room.
-
-        The limits of the x axis must be set.
-        """
-        wide = axes.get_window_extent().width / axes.figure.dpi
-        left_end, right_end = axes.get_xlim()
-        letter = LETTER / wide * (right_end - left_end)
-        taken = left_end
+    def draw(
+        self, axes: Axes, theme: Theme, labels: Labels, words_at: float, low: float = 0.0, high: float = 1.0
+    ) -> None:
+        """Draw the spans between two shares of the height; at a third say how many frames each lost."""
         for left, right, frames in self._spans():
             for style in styles(theme):
                 axes.axvspan(left, right, low, high, zorder=0.55, **style)
-            words = f"{frames:,} lost"
-            half = len(words) * letter / 2
-            middle = min(max((left + right) / 2, left_end + half), right_end - half)
-            if middle - half >= taken:
-                taken = middle + half + letter
-                options: Any = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "center", "zorder": 6}
-                axes.text(middle, words_at, words, size=7, color=theme.ink, bbox=paper.halo(theme), **options)
+            where: Any = {"coordinates": axes.get_xaxis_transform(), "bbox": paper.halo(theme), "zorder": 6}
+            middle = float(min(max((left + right) / 2, axes.get_xlim()[0]), axes.get_xlim()[1]))
+            spots = tuple((dx, 0.0, "center", "center") for dx in (0, 14, -14))
+            labels.add(f"{frames:,} lost", (middle, words_at), spots, 4, size=7, color=theme.ink, **where)

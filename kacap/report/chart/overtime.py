@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 
 from kacap.analysis import Analysis
@@ -14,12 +14,15 @@ from kacap.report.chart.axis import TimeAxis, span_ticks
 from kacap.report.chart.expected import hz_words
 from kacap.report.chart.firings import IDLE, thinned
 from kacap.report.chart.groups import MARKERS, Group
+from kacap.report.chart.labels import Labels
 from kacap.report.chart.losses import Losses
 from kacap.report.chart.palette import ORANGE, VERMILLION, Theme
 from kacap.timing.wheel import latest_s
 from kacap.units import duration
 
 COLUMNS = 700
+HEIGHT = 1.5  # inches
+LETTERS = 13.5  # of 8 points, bold, on an inch
 
 
 class OverTime:
@@ -34,17 +37,20 @@ class OverTime:
         low = min(int(group.late_ns.min()), 0)
         high = max(int(group.late_ns.max()), group.most_ns if group.term.stated else 0, 1_000_000)
         spare = (high - low) * 0.14
-        floor = low - spare - (high - low) * 0.1
+        floor = low - spare
         margin = self.axis.width * 0.015
         axes.set_xlim(-margin, self.axis.width + margin)
         axes.set_ylim(floor, high + spare)
         for left, right in self._outside(margin):
             paper.hatch(axes, theme, left, right)
-        Losses(self.capture, self.axis).draw(axes, theme, 0.95)
-        self._tolerance(axes, theme)
-        self._points(axes, theme, floor + spare * 0.4)
+        labels = Labels(axes)
+        Losses(self.capture, self.axis).draw(axes, theme, labels, 0.95)
+        self._tolerance(axes, theme, labels)
+        self._points(axes, theme)
         self._scales(axes, theme, round(low), round(high + spare))
-        axes.set_title(self._caption(), loc="left", size=8, color=theme.ink, pad=4, weight="bold", parse_math=False)
+        labels.place()
+        words = "\n".join(self._lines(axes.get_window_extent().width / axes.figure.dpi))
+        axes.set_title(words, loc="left", size=8, color=theme.ink, pad=4, weight="bold", parse_math=False)
 
     def _outside(self, margin: float) -> list[tuple[float, float]]:
         """Return the spans that lie outside the capture."""
@@ -53,6 +59,14 @@ class OverTime:
             return []
         left, right = float(self.axis.x(first)), float(self.axis.x(last))
         return [(-margin, left), (right, self.axis.width + margin)]
+
+    def fit(self, inches: float) -> tuple[float, float]:
+        """Return the panel's height and the room above it that a width of so many inches needs."""
+        return HEIGHT, 0.17 + 0.14 * len(self._lines(inches))
+
+    def _lines(self, inches: float) -> list[str]:
+        """Return the caption, wrapped to so many inches."""
+        return textwrap.wrap(self._caption(), round(inches * LETTERS))
 
     def _caption(self) -> str:
         """Return the panel's own caption: which timer, where it comes from, what it may be late."""
@@ -63,7 +77,7 @@ class OverTime:
         crosses = f", {lost:,} not answered (crosses)" if lost else ""
         return f"{mark}: {group.name}{source}{guess}, n={len(group.late_ns):,}{crosses}"
 
-    def _tolerance(self, axes: Axes, theme: Theme) -> None:
+    def _tolerance(self, axes: Axes, theme: Theme, labels: Labels) -> None:
         """Draw what the setting is, and for a stated one the most that a timer may be late at each clock rate."""
         group = self.group
         axes.axhline(
@@ -79,19 +93,14 @@ class OverTime:
         steps: dict[int, list[int]] = {}
         for hz in group.hz:
             steps.setdefault(round(latest_s(group.term.value, hz) * SECOND_NS), []).append(hz)
-        bottom, top = axes.get_ylim()
-        taken: list[float] = []
         for late, rates in sorted(steps.items(), reverse=True):
             axes.axhline(late, color=theme.probe, linewidth=0.7, linestyle=(0, (4, 2)), zorder=1)
-            if all(abs(late - other) > (top - bottom) * 0.09 for other in taken):
-                share = late / group.term.ns * 100
-                taken.append(late)
-                words = f"up to {duration(late)} ({share:.1f} %) at {hz_words(rates)}"
-                options: Any = {"ha": "right", "va": "bottom", "transform": axes.get_yaxis_transform()}
-                axes.text(1, late, words, size=7, color=theme.probe, bbox=paper.halo(theme), **options)
+            words = f"up to {duration(late)} ({late / group.term.ns * 100:.1f} %) at {hz_words(rates)}"
+            options: Any = {"coordinates": axes.get_yaxis_transform(), "bbox": paper.halo(theme), "zorder": 3.5}
+            labels.add(words, (1, late), ((0, 1, "right", "bottom"),), 2, size=7, color=theme.probe, **options)
 
-    def _points(self, axes: Axes, theme: Theme, rug: float) -> None:
-        """Draw one mark for each firing, and the misses on the rug."""
+    def _points(self, axes: Axes, theme: Theme) -> None:
+        """Draw one mark for each firing, and a cross over each that was not answered."""
         group = self.group
         xs = self.axis.x(group.time_ns)
         kept = thinned(xs, COLUMNS, group.late_ns)
@@ -111,7 +120,7 @@ class OverTime:
         if len(lost):
             axes.plot(
                 lost,
-                np.full(len(lost), rug),
+                group.late_ns[group.missed],
                 linestyle="none",
                 marker="x",
                 markersize=5,

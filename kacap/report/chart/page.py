@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -19,17 +20,20 @@ from kacap.report.chart.palette import DARK, LIGHT, Theme
 from kacap.report.chart.style import styled
 from kacap.units import clean, counted, duration, moment
 
-MIN_WIDTH, DOTS = 8.0, 150  # inches, and dots per inch; a picture with more dots shows more things, not larger ones
+MIN_WIDTH, DOTS = 3.3, 150  # inches, and dots per inch; a picture with more dots shows more things, not larger ones
 LINE, TITLE_LINE = 0.165, 0.21  # inches
 TOP, FOOT, SIDE = 0.12, 0.22, 0.35
+LETTERS = 16.4  # of 8 points on an inch
+NARROW, NARROWER = 5.5, 0.15  # inches, below which the words under an axis take two lines, and how high one is
 PIXELS = 1200
 
 
 @dataclass(slots=True)
 class Panel:
-    """One pair of axes, ``height`` inches high, with room above and below; ``left`` for labels of the y axis.
+    """One pair of axes, ``height`` inches high, with room around it: ``left`` for labels of the y axis.
 
-    ``title`` is the verdict as a sentence, ``lines`` stand under it; ``draw`` fills the axes.
+    ``title`` is the verdict as a sentence, ``lines`` stand under it; ``draw`` fills the axes. ``fit`` returns the
+    height and the room above that it needs on axes of a width in inches.
     """
 
     draw: Callable[[Axes, Theme], None]
@@ -39,6 +43,8 @@ class Panel:
     above: float = 0.1
     below: float = 0.42
     left: float = SIDE
+    right: float = SIDE
+    fit: Callable[[float], tuple[float, float]] | None = None
 
     def heading(self, columns: int) -> tuple[list[str], list[str]]:
         """Return the lines of the title and those below it, wrapped to a page of so many characters."""
@@ -60,7 +66,7 @@ class Look:
 
     @property
     def inches(self) -> float:
-        """The width of the page: text keeps its size on a wide one, and shrinks no further than a page of 8 inches."""
+        """The width of the page: text keeps its size, down to a column of a paper with two."""
         return max(MIN_WIDTH, self.width / DOTS)
 
 
@@ -97,7 +103,7 @@ class _Cursor:
     def axes(self, panel: Panel) -> Axes:
         """Make a panel's axes and step below them."""
         self.at += panel.above + panel.height
-        wide = 1 - (panel.left + SIDE) / self.width
+        wide = 1 - (panel.left + panel.right) / self.width
         box = (panel.left / self.width, 1 - self.at / self.height, wide, panel.height / self.height)
         axes: Axes = self.figure.add_axes(box)
         self.at += panel.below
@@ -114,14 +120,21 @@ class Page:
 
     def figure(self, analysis: Analysis, look: Look) -> Chart:
         """Return the figure."""
-        columns = round(look.inches * 15.5)
+        columns = round((look.inches - 2 * SIDE) * LETTERS)
+        for panel in self.panels:
+            panel.below += NARROWER * (look.inches < NARROW and panel.below > NARROWER)
+            if panel.fit is not None:
+                panel.height, panel.above = panel.fit(look.inches - panel.left - panel.right)
         headings = [panel.heading(columns) for panel in self.panels]
         notes = [part for note in self.notes for part in textwrap.wrap(clean(note), columns)]
+        foot = textwrap.wrap(source(analysis), round(columns * 1.12))
         texts = sum(len(title) * TITLE_LINE + len(lines) * LINE for title, lines in headings)
-        height = TOP + texts + sum(p.above + p.height + p.below for p in self.panels) + LINE * len(notes) + FOOT
+        pictures = sum(panel.above + panel.height + panel.below for panel in self.panels)
+        height = TOP + texts + pictures + LINE * (len(notes) + len(foot) - 1) + FOOT
         dots = look.width / look.inches
         height = round(height * dots) / dots
-        with styled():
+        with styled(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph", UserWarning)  # words in a script that no font here has
             figure = Chart(figsize=(look.inches, height), dpi=dots, facecolor=look.theme.paper)
             cursor = _Cursor(figure, look.theme, look.inches, height)
             for panel, (title, lines) in zip(self.panels, headings, strict=True):
@@ -132,7 +145,8 @@ class Page:
                 panel.draw(cursor.axes(panel), look.theme)
             for note in notes:
                 cursor.text(note, LINE, size=8, color=look.theme.ink)
-            cursor.text(source(analysis), FOOT - 0.08, size=7, color=look.theme.soft)
+            for nth, line in enumerate(foot):
+                cursor.text(line, FOOT - 0.08 if nth == 0 else LINE, size=7, color=look.theme.soft)
         said = [panel.title for panel in self.panels if panel.title]
         below = [line for panel in self.panels for line in panel.lines]
         figure.said = clean("; ".join(said)), clean("; ".join([*below, *self.notes, source(analysis)]))
@@ -166,13 +180,21 @@ def scale_left(axes: Axes, theme: Theme, words: str) -> None:
     axes.set_ylabel(words, size=7.5, color=theme.soft)
 
 
-def scale_time(axes: Axes, theme: Theme, axis: TimeAxis, origin_ns: int, *, labelled: bool = True) -> None:
+def scale_time(
+    axes: Axes, theme: Theme, axis: TimeAxis, origin_ns: int, *, labelled: bool = True, since: str = "the capture began"
+) -> None:
     """Write the time below a panel, counted from ``origin_ns``; not ``labelled``: only its ticks."""
-    xs, labels, unit = axis.ticks(origin_ns)
+    inches = axes.get_window_extent().width / axes.figure.dpi
+    xs, labels, unit = axis.ticks(origin_ns, inches)
     axes.set_xticks(xs, labels if labelled else [""] * len(labels))
     if labelled:
-        words = f"{unit} since the capture began, {moment(origin_ns)}"
+        words = textwrap.fill(f"{unit} since {since}, {moment(origin_ns)}", round((inches + SIDE) * LETTERS))
         axes.set_xlabel(words, size=7.5, color=theme.soft, labelpad=2)
+
+
+def below(axis: TimeAxis, origin_ns: int) -> float:
+    """Return the room below a panel for the time on an axis, inches: from an hour on its ticks have two lines."""
+    return 0.56 if axis.counts_hours(origin_ns) else 0.42
 
 
 def only_words(title: str, lines: Sequence[str]) -> Panel:

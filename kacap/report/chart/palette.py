@@ -35,7 +35,7 @@ class Theme:
 
     def colour(self, name: str) -> str:
         """Return the colour of a shape by name."""
-        own = {"probe": self.probe, "data": self.soft, "SYN": self.ink, "FIN": self.ink}
+        own = {"probe": self.probe, "data": self.soft, "ACK": self.soft, "SYN": self.ink, "FIN": self.ink}
         return own.get(name) or COLOURS[name]
 
 
@@ -85,6 +85,7 @@ SHAPES = {
     "window probe": Shape("D", 5.5, "window probes"),
     "unreachable": Shape("*", 9, "ICMP errors in answer", filled=False, edge=1.2, single="ICMP error in answer"),
     "data": Shape("|", 9, "data"),
+    "ACK": Shape(".", 5, "ACKs that restart the other side's clock", single="ACK that restarts the other side's clock"),
     "SYN": Shape("|", 14, "SYN", edge=1.6),
     "FIN": Shape("|", 15, "FIN", edge=3.0),
     "reset": Shape("|", 28, "RST", edge=4.0, single="RST"),

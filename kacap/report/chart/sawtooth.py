@@ -6,24 +6,30 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending, Kind
 from kacap.clock import SECOND_NS
-from kacap.facts.standing import gravest
+from kacap.facts.standing import STATES, by_gravity, gravest
 from kacap.model import Connection, Prober
 from kacap.report.chart import page as paper
-from kacap.report.chart.axis import TimeAxis, span_ticks
+from kacap.report.chart.axis import TimeAxis, long_silences, span_ticks
 from kacap.report.chart.expected import Terms, terms_of
 from kacap.report.chart.firings import UNKNOWN_NS, firings_of, thinned
+from kacap.report.chart.labels import Labels
+from kacap.report.chart.legend import Entry, legend, wrapped
 from kacap.report.chart.limits import near, steps
 from kacap.report.chart.losses import Losses
-from kacap.report.chart.palette import SHAPES, VERMILLION, Theme
+from kacap.report.chart.palette import LIGHT, PURPLE, SHAPES, VERMILLION, Theme
 from kacap.report.chart.words import headline, population
 from kacap.report.sentences import ENDINGS
 from kacap.units import duration
 
+MANY, SAMPLE = 20, 200  # connections: above so many percentiles are drawn, of so many that fare well
+WAITS = STATES.index("still waiting")
 TEETH = 1_000  # drawn of one prober; the highest of each column are
 NAMED = 6  # deaths that get a label
 NOT_HEARD = (Kind.PROBE, Kind.UNREACHABLE, Kind.DUPLICATE_FRAME)  # do not restart the prober's clock
@@ -32,17 +38,33 @@ DEAD = (Ending.GAVE_UP, Ending.USER_TIMEOUT, Ending.RESET)
 
 def page(analysis: Analysis, connections: list[Connection]) -> paper.Page:
     """Return the silences that the probers of some connections saw, on one panel."""
-    saws = [Saw(analysis, one, prober) for one in connections for prober in gravest(one)]
+    drawn, note = _chosen(connections)
+    saws = [Saw(analysis, one, prober) for one in drawn for prober in gravest(one)]
     if not saws:
         words = f"longest silence {duration(max(c.longest_silence_ns for c in connections))}"
         lines = population(analysis, connections)
         return paper.Page([paper.only_words(f"no keepalive probe seen; {words}", lines)])
-    picture = Silence(analysis, saws)
+    picture = Silence(analysis, saws, percentiles=len(connections) > MANY)
     title, longest = headline(connections), duration(picture.most_ns)
     if longest not in title:
         title += f"; longest silence {'at least ' if picture.at_least else ''}{longest}"
     lines = [*population(analysis, connections), picture.crossed()]
-    return paper.Page([paper.Panel(picture.draw, 2.6, title, lines, left=0.8)])
+    below = paper.below(picture.axis, picture.origin_ns)
+    return paper.Page([paper.Panel(picture.draw, 2.6, title, lines, below=below, left=0.8, fit=picture.fit)], note)
+
+
+def _chosen(connections: Any) -> tuple[list[Connection], list[str]]:
+    """Return the connections to draw, and a note on those that are not: of many all that failed and a sample."""
+    if len(connections) <= MANY:
+        return list(connections), []
+    standing = by_gravity(connections)
+    failed = int((standing.states <= WAITS).sum())
+    first, rest = min(failed, SAMPLE), len(standing) - failed
+    sample = np.unique(np.linspace(failed, len(standing) - 1, min(SAMPLE, rest)).astype(np.int64)).tolist()
+    chosen = [standing[place] for place in [*range(first), *sample]]
+    left_out = len(standing) - len(chosen)
+    note = f"drawn from {len(chosen):,} of {len(standing):,} connections: the gravest, and a sample of the others"
+    return chosen, [note] if left_out else []
 
 
 class Saw:
@@ -97,6 +119,11 @@ class Saw:
         """The length of each silence, nanoseconds."""
         return self.ends_ns - self.starts_ns
 
+    @property
+    def fatal_ns(self) -> int | None:
+        """The length of the silence in which the connection died, None if it did not."""
+        return int(self.heights_ns[-1]) if self.dead and len(self.starts_ns) else None
+
     def line(self, axis: TimeAxis) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the sawtooth as x and y (nanoseconds), of many teeth the highest and lowest of each column.
 
@@ -120,16 +147,19 @@ class Saw:
 
 
 class Silence:
-    """The panel: every prober's sawtooth over the same time."""
+    """The panel: every prober's sawtooth over the same time; of many percentiles, and the silences that were fatal."""
 
-    def __init__(self, analysis: Analysis, saws: list[Saw]) -> None:
-        self.saws = saws
-        self.capture = analysis.capture
+    def __init__(self, analysis: Analysis, saws: list[Saw], *, percentiles: bool = False) -> None:
+        self.saws, self.capture, self.percentiles = saws, analysis.capture, percentiles
         self.many = len(saws) > NAMED
         starts = [int(s.starts_ns[0]) for s in saws if len(s.starts_ns)] + [int(s.firings["time_ns"][0]) for s in saws]
         ends = [int(s.ends_ns[-1]) for s in saws if len(s.ends_ns)] + [int(s.firings["time_ns"][-1]) for s in saws]
         first = self.capture.first_ns
-        self.axis = TimeAxis(min([*starts, *([first] if first is not None else [])]), max(ends))
+        begin = min([*starts, *([first] if first is not None else [])])
+        heard = np.concatenate([*(s.starts_ns for s in saws), *(s.ends_ns for s in saws), [begin, max(ends)]])
+        probed = np.concatenate([s.firings["time_ns"] for s in saws])
+        self.axis = TimeAxis(begin, max(ends), long_silences(np.concatenate([heard, probed]), probed))
+        self.origin_ns = self.axis.first_ns if first is None else first
         self.most_ns = max((int(s.heights_ns.max()) for s in saws if len(s.heights_ns)), default=0)
         highest = [saw for saw in saws if len(saw.heights_ns) and int(saw.heights_ns.max()) == self.most_ns]
         self.at_least = all(saw.at_least and int(saw.heights_ns.argmax()) == 0 for saw in highest)
@@ -138,10 +168,12 @@ class Silence:
         self.top_ns = round(1.18 * (top or 1))
 
     def _configured(self) -> list[tuple[int, bool, str]]:
-        """Return (silence, stated, words) of the horizontal lines: idle, and when the count gives up."""
+        """Return (silence, stated, words) of the horizontal lines: idle, the user timeout, when the count gives up."""
         found = set()
         any_missed = any(saw.firings["missed"].any() for saw in self.saws)
         for terms in {saw.terms for saw in self.saws}:
+            if terms.user_timeout_ns:
+                found.add((terms.user_timeout_ns, True, f"user timeout {duration(terms.user_timeout_ns)}"))
             if terms.idle is None:
                 continue
             found.add((terms.idle.ns, terms.idle.stated, f"idle {terms.idle}"))
@@ -161,18 +193,28 @@ class Silence:
             words.append(f"not reached: {', '.join(above[:2])}")
         return "; ".join(words)
 
+    def fit(self, inches: float) -> tuple[float, float]:
+        """Return the panel's height and the room above it that a width of so many inches needs."""
+        return 2.6, 0.18 + 0.16 * len(wrapped(self._entries(LIGHT), inches))
+
     def draw(self, axes: Axes, theme: Theme) -> None:
         """Draw the panel."""
         margin = self.axis.width * 0.015
         axes.set_xlim(-margin, self.axis.width + margin)
         axes.set_ylim(0, self.top_ns)
+        labels = Labels(axes)
         self._outside(axes, theme, margin)
-        Losses(self.capture, self.axis).draw(axes, theme, 0.96)
-        self._levels(axes, theme)
+        Losses(self.capture, self.axis).draw(axes, theme, labels, 0.96)
+        self._levels(axes, theme, labels)
+        if self.percentiles:
+            self._shares(axes, theme)
         for saw in reversed(self.saws):
             self._saw(axes, theme, saw)
-        self._deaths(axes)
+        self._deaths(axes, labels)
+        self._breaks(axes, theme, labels)
         self._time(axes, theme)
+        legend(axes, theme, self._entries(theme), 1.02)
+        labels.place()
 
     def _outside(self, axes: Axes, theme: Theme, margin: float) -> None:
         """Hatch what lies outside the capture."""
@@ -183,73 +225,114 @@ class Silence:
         if last <= self.axis.last_ns:
             paper.hatch(axes, theme, float(self.axis.x(last)), self.axis.width + margin)
 
-    def _levels(self, axes: Axes, theme: Theme) -> None:
+    def _levels(self, axes: Axes, theme: Theme, labels: Labels) -> None:
         """Draw the configured silences and the known limits as labelled lines."""
-        taken: list[float] = []
         dotted: Any = (0, (1, 1.5))
         levels: list[tuple[int, Any, str, str]] = [
             (ns, "-" if sure else dotted, words, theme.probe if sure else theme.soft) for ns, sure, words in self.lines
         ]
         levels += [(ns, (0, (5, 3)), words, theme.soft) for ns, words in near(self.most_ns)]
-        for ns, style, words, colour in levels:
-            if not 0 < ns < self.top_ns:
-                continue
-            axes.axhline(ns, color=colour, linewidth=0.9, linestyle=style, zorder=1)
-            if all(abs(ns - other) > self.top_ns * 0.06 for other in taken):
-                taken.append(ns)
-                axes.text(
-                    0.004, ns, words, size=7, color=colour, va="bottom", transform=axes.get_yaxis_transform(), zorder=7,
-                    bbox=paper.halo(theme),
-                )  # fmt: skip
+        for nth, (ns, style, words, colour) in enumerate(levels):
+            if 0 < ns < self.top_ns:
+                axes.axhline(ns, color=colour, linewidth=0.9, linestyle=style, zorder=1)
+                spots = tuple((dx, 1, "left", "bottom") for dx in (0, 90, 180))
+                look: Any = {"size": 7, "color": colour, "bbox": paper.halo(theme), "zorder": 7}
+                labels.add(words, (0.004, ns), spots, 20 - nth, coordinates=axes.get_yaxis_transform(), **look)
+
+    def _side(self, saw: Saw) -> int:
+        """Return 1 for the second side of a connection that probes, else 0."""
+        firsts = {one.prober.connection: one.prober.side for one in reversed(self.saws)}
+        return int(firsts[saw.prober.connection] != saw.prober.side)
 
     def _saw(self, axes: Axes, theme: Theme, saw: Saw) -> None:
-        """Draw one prober's sawtooth, its probes on the slope, and what was missed."""
+        """Draw one prober's sawtooth, only its fatal piece in another colour, its probes and what was missed."""
         if not len(saw.starts_ns):
             return
-        x, y = saw.line(self.axis)
-        bold = saw.dead or not self.many
-        colour = VERMILLION if saw.dead else theme.probe
-        wide = 0.6 if not bold else 0.9 if self.many else 1.3
-        axes.plot(x, y, color=colour, linewidth=wide, alpha=1 if bold else 0.45, zorder=3 if bold else 2)
-        if saw.at_least:
+        second = self._side(saw)
+        colour, style = (PURPLE, (0, (4, 1.5))) if second else (theme.probe, "-")
+        if not self.percentiles:
+            x, y = saw.line(self.axis)
+            thin: Any = {"linewidth": 0.6, "alpha": 0.6} if self.many else {"linewidth": 1.3}
+            axes.plot(x, y, color=colour, linestyle=style, zorder=2, **thin)
+        if saw.dead:
+            xs = self.axis.x([saw.starts_ns[-1], saw.ends_ns[-1]])
+            axes.plot(xs, [0, saw.heights_ns[-1]], color=VERMILLION, linewidth=0.9 if self.many else 2, zorder=3)
+        if saw.at_least and not self.percentiles:
             xs = self.axis.x([saw.starts_ns[0], saw.ends_ns[0], saw.ends_ns[0]])
             heights = [0, saw.heights_ns[0], 0 if saw.falls[0] else saw.heights_ns[0]]
-            axes.plot(xs, heights, color=colour, linewidth=wide, linestyle="--", zorder=2)
+            axes.plot(xs, heights, color=colour, linewidth=0.9, linestyle=":", zorder=2)
+        self._sent(axes, theme, saw)
+
+    def _sent(self, axes: Axes, theme: Theme, saw: Saw) -> None:
+        """Draw the probes on the slope, and what was missed."""
         sent = saw.firings[~saw.firings["abort"]]
         lost, met = sent["time_ns"][sent["missed"]], sent["time_ns"][~sent["missed"]]
         if not self.many and len(sent) <= 60:
             style = SHAPES["probe"].style("probe", theme, scale=0.75)
             axes.plot(self.axis.x(met), saw.silence_at(met), **style, zorder=4)
-        if len(lost):
+        if len(lost) and (saw.dead or not self.percentiles):
             style = SHAPES["no reply"].style("no reply", theme, scale=0.45 if self.many else 0.9)
             style["markeredgewidth"] = 0.9 if self.many else 2.0
             axes.plot(self.axis.x(lost), saw.silence_at(lost), **style, zorder=5)
 
-    def _deaths(self, axes: Axes) -> None:
-        """Mark where each connection died; say how beside the longest silences, as far as there is room."""
-        dead = sorted((s for s in self.saws if s.dead and len(s.heights_ns)), key=lambda s: -int(s.heights_ns[-1]))
-        named: list[tuple[float, float]] = []
-        for saw in dead:
-            x, height = float(self.axis.x(saw.ends_ns[-1])), float(saw.heights_ns[-1])
-            axes.plot([x], [height], marker="s", markersize=3 if self.many else 5, color=VERMILLION, zorder=6)
-            apart = 0.4 * self.axis.width, 0.08 * self.top_ns
-            near = any(abs(other - x) < apart[0] and abs(y - height) < apart[1] for other, y in named)
-            if len(named) < NAMED and not near:
-                named.append((x, height))
-                self._death(axes, saw, x, height)
+    def _shares(self, axes: Axes, theme: Theme) -> None:
+        """Draw the middle of the silences of those that live at each time, and nine tenths of them."""
+        times = np.linspace(self.axis.first_ns, self.axis.last_ns, 240).astype(np.int64)
+        rows = []
+        for saw in self.saws:
+            if not saw.dead and len(saw.starts_ns):
+                silence = saw.silence_at(times)
+                silence[times > saw.ends_ns[-1]] = np.nan
+                rows.append(silence)
+        known = np.array(rows).reshape(-1, len(times))
+        kept = ~np.isnan(known).all(axis=0) if len(known) else np.zeros(len(times), np.bool_)
+        if not kept.any():
+            return
+        low, middle, high = np.nanpercentile(known[:, kept], [10, 50, 90], axis=0)
+        xs = self.axis.x(times[kept])
+        axes.fill_between(xs, low, high, color=theme.band, linewidth=0, zorder=1.5)
+        axes.plot(xs, middle, color=theme.probe, linewidth=1.2, zorder=2)
 
-    def _death(self, axes: Axes, saw: Saw, x: float, height: float) -> None:
-        """Say how a connection died."""
-        words = f"{ENDINGS[Ending(saw.prober.ending)].total} after {duration(int(height))}"
-        right = x > self.axis.width / 4
-        axes.annotate(
-            words, (x, height), (-6 if right else 6, 2), textcoords="offset points", size=7.5, color=VERMILLION,
-            ha="right" if right else "left", va="bottom", zorder=6,
-        )  # fmt: skip
+    def _entries(self, theme: Theme) -> list[Entry]:
+        """Return what the lines are."""
+        entries: list[Entry] = []
+        if self.percentiles:
+            entries.append(([Rectangle((0, 0.5), 11, 5.4, color=theme.band)], "8 of 10 that live"))
+            entries.append(([Line2D([0, 11], [3.2, 3.2], color=theme.probe, linewidth=1.3)], "their middle"))
+        else:
+            sides = sorted({(self._side(saw), "" if self.many else str(saw.prober.side)) for saw in self.saws})
+            for second, name in sides:
+                style: Any = (0, (4, 1.5)) if second else "-"
+                colour = PURPLE if second else theme.probe
+                words = f"seen by {name}" if name else "the second side to probe" if second else "seen by a prober"
+                entries.append(([Line2D([0, 11], [3.2, 3.2], color=colour, linestyle=style, linewidth=1.3)], words))
+        if any(saw.dead for saw in self.saws):
+            entries.append(([Line2D([0, 11], [1, 5.4], color=VERMILLION, linewidth=2)], "the silence it died in"))
+        return entries
+
+    def _deaths(self, axes: Axes, labels: Labels) -> None:
+        """Mark where each connection died; say how, beside the longest silences first."""
+        dead = sorted((s for s in self.saws if s.dead and len(s.heights_ns)), key=lambda s: -int(s.heights_ns[-1]))
+        for nth, saw in enumerate(dead):
+            at = float(self.axis.x(saw.ends_ns[-1])), float(saw.heights_ns[-1])
+            size = 3 if self.many else 5
+            axes.plot([at[0]], [at[1]], marker="s", markersize=size, color=VERMILLION, zorder=6)
+            if nth < NAMED:
+                words = f"{ENDINGS[Ending(saw.prober.ending)].total} after {duration(int(at[1]))}"
+                spots = ((-6, 2, "right", "bottom"), (6, 2, "left", "bottom"), (-6, -8, "right", "top"))
+                labels.add(words, at, spots, 9 - nth, size=7.5, color=VERMILLION, zorder=6)
+
+    def _breaks(self, axes: Axes, theme: Theme, labels: Labels) -> None:
+        """Mark where the axis is broken, and say for how long nothing happened."""
+        for start, end in self.axis.breaks:
+            left, right = self.axis.x([start, end])
+            axes.axvspan(left, right, facecolor=theme.rule, alpha=0.25, linewidth=0, zorder=0.3)
+            look: Any = {"size": 7, "color": theme.soft, "coordinates": axes.get_xaxis_transform()}
+            words, spots = f"{duration(end - start)}\nnot to scale", ((0, 0, "center", "top"),)
+            labels.add(words, ((left + right) / 2, 0.9), spots, 8, **look)
 
     def _time(self, axes: Axes, theme: Theme) -> None:
         """Write both axes."""
-        origin_ns = self.capture.first_ns if self.capture.first_ns is not None else self.axis.first_ns
-        paper.scale_time(axes, theme, self.axis, origin_ns)
+        paper.scale_time(axes, theme, self.axis, self.origin_ns)
         axes.set_yticks(*span_ticks(0, self.top_ns))
         paper.scale_left(axes, theme, "since anything was received")

@@ -14,6 +14,7 @@ from kacap.report.chart.axis import log_ticks
 from kacap.report.chart.expected import hz_words
 from kacap.report.chart.firings import IDLE, INTERVAL, thinned
 from kacap.report.chart.groups import MARKERS, Group
+from kacap.report.chart.labels import Labels
 from kacap.report.chart.palette import ORANGE, VERMILLION, Theme
 from kacap.timing.wheel import latest_s
 
@@ -37,7 +38,8 @@ class OverSettings:
         """Draw the panel."""
         axes.set_xscale("log")
         axes.set_xlim(self.low, self.high)
-        self._staircase(axes, theme)
+        labels = Labels(axes)
+        self._staircase(axes, theme, labels)
         lowest = highest = 0.0
         for group in self.groups:
             share = group.late_ns / group.term.ns * 100
@@ -51,10 +53,11 @@ class OverSettings:
             axes.set_yticks([], minor=True)
         floor = min(lowest * 1.15, -2.0)
         axes.set_ylim(floor, max(highest * 1.12, 14))
-        self._rug(axes, floor)
+        self._misses(axes)
         self._scales(axes, theme)
+        labels.place()
 
-    def _staircase(self, axes: Axes, theme: Theme) -> None:
+    def _staircase(self, axes: Axes, theme: Theme, labels: Labels) -> None:
         """Draw for each clock rate how late a timer may be, in percent, over all delays of the panel."""
         delays = np.geomspace(self.low, self.high, 900)
         styles: dict[int, Any] = {100: (0, (1, 1.5)), 250: "-", 300: (0, (5, 2)), 1000: (0, (5, 1.5, 1, 1.5))}
@@ -64,16 +67,8 @@ class OverSettings:
             most = np.maximum(most, share)
             axes.plot(delays, share, color=theme.probe, linewidth=0.9, linestyle=styles.get(hz, "-"), zorder=1.2)
             peak = len(share) - 1 - int(np.argmax(share[::-1] > share.max() * 0.97))
-            axes.annotate(
-                f"HZ={hz}",
-                (delays[peak], share[peak]),
-                (3, 1),
-                textcoords="offset points",
-                size=7,
-                color=theme.probe,
-                va="bottom",
-                annotation_clip=False,
-            )
+            spots = ((3, 1, "left", "bottom"), (-3, 1, "right", "bottom"), (3, 10, "left", "bottom"))
+            labels.add(f"HZ={hz}", (delays[peak], share[peak]), spots, 2, size=7, color=theme.probe)
         axes.fill_between(delays, 0, most, facecolor=theme.band, edgecolor="none", zorder=0.4)
         axes.axhline(0, color=theme.probe, linewidth=1, zorder=1)
 
@@ -96,24 +91,18 @@ class OverSettings:
             zorder=3,
         )
 
-    def _rug(self, axes: Axes, floor: float) -> None:
-        """Draw a tick under each setting with missed probes."""
-        lost = [group for group in self.groups if group.missed.any()]
-        if lost:
-            axes.plot(
-                [g.term.value for g in lost],
-                [floor * 0.75] * len(lost),
-                linestyle="none",
-                marker="x",
-                markersize=4.5,
-                markeredgewidth=1.2,
-                color=VERMILLION,
-                zorder=4,
-            )
+    def _misses(self, axes: Axes) -> None:
+        """Draw a cross over each probe that was not answered."""
+        for group in self.groups:
+            late = group.late_ns[group.missed] / group.term.ns * 100
+            kept = np.sort(late)[thinned(np.sort(late), 50)]
+            style: Any = {"linestyle": "none", "marker": "x", "markersize": 4, "markeredgewidth": 1, "zorder": 4}
+            axes.plot(np.full(len(kept), group.term.value), kept, color=VERMILLION, **style)
 
     def _scales(self, axes: Axes, theme: Theme) -> None:
         """Write both axes."""
-        xs, labels = log_ticks(round(self.low * SECOND_NS), round(self.high * SECOND_NS))
+        wide_in = axes.get_window_extent().width / axes.figure.dpi
+        xs, labels = log_ticks(round(self.low * SECOND_NS), round(self.high * SECOND_NS), wide_in)
         axes.set_xticks([x / SECOND_NS for x in xs], labels)
         axes.set_xticks([], minor=True)
         lost = sum(int(group.missed.sum()) for group in self.groups)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from kacap.analysis import Analysis
 from kacap.errors import UsageError
+from kacap.facts.fleet import Fleet
 from kacap.facts.standing import by_gravity, gravest
 from kacap.facts.verdicts import of_prober
 from kacap.model import Connection, Prober
@@ -40,7 +41,7 @@ def headline(connections: Sequence[Connection]) -> str:
     if len(probing) == 1:
         first = gravest(probing[0])[0]
         return probing[0].verdict.sentence + instead(first)
-    return f"{counted(len(probing), 'connection')} with keepalive: {probing}"
+    return Fleet(probing, 0).verdict().sentence
 
 
 def lines_of(analysis: Analysis, connection: Connection) -> list[str]:
@@ -101,7 +102,7 @@ def _numbers(prober: Prober, where: str = "") -> str:
     return ", ".join(words)
 
 
-def population(analysis: Analysis, connections: list[Connection]) -> list[str]:
+def population(analysis: Analysis, connections: Sequence[Connection]) -> list[str]:
     """Return what stands under the title of many connections: how many, whose, and what is configured."""
     if len(connections) == 1:
         return lines_of(analysis, connections[0])[:2]

@@ -52,7 +52,7 @@ def _digest(name: str) -> tuple[str, int | None, str | None]:
 def render(analysis: Analysis, out: BinaryIO, made_from: Provenance | None = None) -> None:
     """Write the page. The same analysis and provenance give the same bytes."""
     page = page_of(analysis, made_from or Provenance([(name, None, None) for name in analysis.capture.files]))
-    style, script = _style(), _part("page.js")
+    style, script = _style(), f"{_part('timeline.js')}\n{_part('page.js')}"
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"

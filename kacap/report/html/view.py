@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,20 +10,27 @@ from typing import TYPE_CHECKING
 
 import kacap
 from kacap.analysis import Analysis
-from kacap.facts.standing import Standing, by_gravity, gravest, state_of
+from kacap.classify.kinds import Ending
+from kacap.facts.overall import GRAVE, Cause, causes, overall
+from kacap.facts.sent import sent_by
+from kacap.facts.standing import STATES, Standing, by_gravity, gravest, state_of
 from kacap.facts.verdicts import of_prober
-from kacap.model import Connection, Finding, Prober, Setting
+from kacap.model import Connection, Prober, Setting
+from kacap.report.html.embedded import encoded
 from kacap.report.html.wireshark import frames_filter, pair_filter
 from kacap.report.sentences import GRADES, break_words, ending_words, missed_word, observed_words
 from kacap.report.settings import setting
-from kacap.units import between, counted, duration, moment
+from kacap.units import between, clean, counted, duration, moment
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
     from kacap.report.html import Provenance
 
-CARDS, ROWS, FINDINGS = 6, 5_000, 200
+CARDS, FINDINGS = 6, 200
+STATIC = 1_000  # rows that are there without the script
+PROBES = 250_000  # embedded: of more every row has its newest, and all that were missed
+LINKED, EACH = 24, 40  # connections that a finding names, and sentences that it folds
 MANY = 5  # from so many connections on the distribution of gaps says more than each probe's lateness
 SETTINGS = ("idle", "interval", "count", "user_timeout")
 
@@ -55,6 +63,10 @@ class ShownFinding:
     remedy: str
     frames: str
     filters: Sequence[tuple[str, str]]
+    mood: str = "doubt"
+    rows: Sequence[int] = ()
+    more: str = ""
+    each: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -72,6 +84,10 @@ class Page:
     more_findings: int
     columns: Sequence[tuple[str, bool]]  # (name, whether it is a number)
     rows: list[list[Cell]] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    static: int = STATIC
+    data: Markup | str = ""
+    contents: list[tuple[str, str]] = field(default_factory=list)
     more_rows: str = ""
     unprobed: str = ""
     commands: list[str] = field(default_factory=list)
@@ -81,6 +97,11 @@ class Page:
     facts: list[tuple[str, str]] = field(default_factory=list)
 
 
+# A status has a shape as well as a word.
+GLYPHS = {
+    Ending.GAVE_UP: "✕", Ending.USER_TIMEOUT: "✕", Ending.RESET: "■", Ending.UNREACHABLE: "✱", Ending.OPEN: "…",
+    Ending.RESUMED: "▲", Ending.CLOSED: "□", Ending.ANSWERED: "●",
+}  # fmt: skip
 COLUMNS = (
     ("#", True), ("prober", False), ("peer", False), ("probes", True), ("answered", True), ("missed", True),
     ("idle", True), ("interval", True), ("count", True), ("ending", True), ("first seen", True), ("observed for", True),
@@ -90,18 +111,20 @@ COLUMNS = (
 def page_of(analysis: Analysis, made_from: Provenance, *, brief: bool = False) -> Page:
     """Return the page of an analysis; ``brief``: without the table and what stands below it."""
     probing = by_gravity(analysis.connections)
-    cards = [card for connection in probing[:CARDS] for card in _cards(analysis, connection)]
-    shown = [_shown(analysis, finding) for finding in analysis.findings[:FINDINGS]]
+    cards = [card for connection in list(probing[:CARDS]) for card in _cards(analysis, connection)]
+    found = causes(analysis)
+    shown = [_shown(analysis, cause) for cause in found[:FINDINGS]]
+    verdict = overall(analysis)
     page = Page(
         title=f"kacap: {_names(analysis)}",
-        headline=_headline(analysis, probing),
-        mood=cards[0].mood if cards else "none",
+        headline=verdict.sentence if verdict is not None else _nothing(analysis),
+        mood=verdict.mood if verdict is not None else "none",
         summary=_summary(analysis, probing),
         cards=cards[:CARDS],
         more_cards=probing.totals.probers - len(cards[:CARDS]),
         charts=_charts(analysis, probing, brief),
         findings=shown,
-        more_findings=len(analysis.findings) - len(shown),
+        more_findings=len(found) - len(shown),
         columns=COLUMNS,
     )
     if not brief:
@@ -124,14 +147,10 @@ def _watched(analysis: Analysis) -> str:
     return duration(capture.last_ns - capture.first_ns)
 
 
-def _headline(analysis: Analysis, probing: Standing) -> str:
-    """Return the verdict over the whole capture."""
-    if not probing:
-        watched = _watched(analysis)
-        return f"No keepalive probe seen in {watched}" if watched else "No frame to look at"
-    if len(probing) == 1:
-        return probing[0].verdict.sentence
-    return f"{len(probing):,} connections probe: {probing}"
+def _nothing(analysis: Analysis) -> str:
+    """Return what is said of a capture where nobody probes and nothing was found."""
+    watched = _watched(analysis)
+    return f"No keepalive probe seen in {watched}" if watched else "No frame to look at"
 
 
 def _summary(analysis: Analysis, probing: Standing) -> list[tuple[str, str]]:
@@ -173,14 +192,19 @@ def _facts(analysis: Analysis, connection: Connection, prober: Prober) -> Iterat
     yield "observed", observed_words(connection)
 
 
-def _shown(analysis: Analysis, finding: Finding) -> ShownFinding:
-    """Return a finding as it is shown."""
-    names = [str(analysis.frame_name(frame)) for frame in finding.frames[:12]]
-    frames = ", ".join(names) + (f" and {len(finding.frames) - 12:,} more" if len(finding.frames) > 12 else "")
-    about = "capture" if finding.connection is None else f"connection {finding.connection}"
+def _shown(analysis: Analysis, cause: Cause) -> ShownFinding:
+    """Return a cause as it is shown: its sentence, the connections that it hit, their frames."""
+    all_frames = [frame for finding in cause.findings for frame in finding.frames]
+    names = [str(analysis.frame_name(frame)) for frame in all_frames[:12]]
+    frames = ", ".join(names) + (f" and {len(all_frames) - 12:,} more" if len(all_frames) > 12 else "")
+    numbers = cause.connections
+    about = "capture" if not numbers else f"connection {numbers[0]}" if len(numbers) == 1 else ""
+    several = [finding.sentence for finding in cause.findings[:EACH]] if len(cause.findings) > 1 else []
     return ShownFinding(
-        finding.id, about, finding.sentence, finding.remedy, frames, frames_filter(analysis, finding.frames)
-    )
+        cause.id, about or counted(len(numbers), "connection"), cause.sentence, cause.remedy, frames,
+        frames_filter(analysis, all_frames), "bad" if cause.id in GRAVE else "doubt", numbers[:LINKED],
+        f"and {len(numbers) - LINKED:,} more" if len(numbers) > LINKED else "", several,
+    )  # fmt: skip
 
 
 def _charts(analysis: Analysis, probing: Standing, brief: bool) -> list[Markup]:
@@ -190,16 +214,31 @@ def _charts(analysis: Analysis, probing: Standing, brief: bool) -> list[Markup]:
     from kacap.report import chart
     from kacap.report.html.svg import inline
 
-    views = ["timeline"] if brief or not probing else ["timeline", "ecdf" if len(probing) >= MANY else "residuals"]
+    views = [chart.default_view(analysis)]
+    if not brief and probing:
+        views.append("ecdf" if len(probing) >= MANY else "residuals")
+        views += ["idle"] if analysis.idle_deaths else []
     return [Markup(inline(chart.draw(analysis, [view]), view)) for view in views]
 
 
 def _add_table(page: Page, analysis: Analysis, probing: Standing) -> None:
     """Add a row for each prober of the gravest connections, and what is left out."""
-    shown, start_ns = probing[:ROWS], analysis.capture.first_ns or 0
-    page.rows = [_row(connection, prober, start_ns) for connection in shown for prober in gravest(connection)]
-    if len(probing) > len(shown):
-        page.more_rows = f"{len(probing) - len(shown):,} more: {probing[len(shown) :]}"
+    start_ns = analysis.capture.first_ns or 0
+    pairs = [(connection, prober) for connection in probing for prober in gravest(connection)]
+    page.rows = [_row(connection, prober, start_ns) for connection, prober in pairs]
+    page.ids = [
+        f"connection-{connection.connection}" + ("" if prober is gravest(connection)[0] else "-2")
+        for connection, prober in pairs[:STATIC]
+    ]
+    page.data = _data(analysis, page, pairs)
+    if len(page.rows) > STATIC:
+        page.more_rows = f"{len(page.rows) - STATIC:,} more rows need this page's script, or kacap read --json"
+    sections = (
+        ("findings", f"Findings ({len(analysis.findings):,})"), ("charts", "Charts"), ("verdicts", "Verdicts"),
+        ("connections", f"Connections ({len(probing):,})"), ("reproduce", "How to reproduce this"),
+        ("skipped", "What was left out"), ("provenance", "Provenance"),
+    )  # fmt: skip
+    page.contents = [(name, words) for name, words in sections if name != "verdicts" or page.cards]
     unprobed = analysis.unprobed
     if unprobed.connections:
         silence = duration(unprobed.longest_silence_ns)
@@ -216,10 +255,36 @@ def _row(connection: Connection, prober: Prober, start_ns: int) -> list[Cell]:
         Cell(str(prober.peer)),
         *(Cell(f"{number:,}", number) for number in (prober.probes, prober.replies, lost)),
         *(_setting_cell(name, getattr(prober, name)) for name in ("idle", "interval", "count")),
-        Cell(prober.ending, state_of(prober)),
+        Cell(f"{GLYPHS[Ending(prober.ending)]} {prober.ending}", state_of(prober)),
         Cell(duration(connection.first_ns - start_ns), connection.first_ns),
         Cell(duration(observed_ns), observed_ns),
     ]
+
+
+def _data(analysis: Analysis, page: Page, pairs: Sequence[tuple[Connection, Prober]]) -> Markup:
+    """Return what the page's script draws from, as JSON that no HTML parser takes for anything else."""
+    from markupsafe import Markup
+
+    from kacap.report.chart.expected import terms_of
+
+    start_ns = analysis.capture.first_ns or 0
+    sent = sent_by(analysis.connections, [prober for _, prober in pairs], PROBES)
+    probes, offsets = encoded(sent, len(pairs), start_ns)
+    terms = [terms_of(analysis, prober) for _, prober in pairs]
+    found = {
+        "start_ns": str(start_ns), "static": STATIC, "files": [clean(name) for name in analysis.capture.files],
+        "rows": [[c.text if c.key is None else [c.text, _sortable(c.key)] for c in row] for row in page.rows],
+        "states": [STATES[state_of(prober)] for _, prober in pairs],
+        "terms": [[t.idle.value if t.idle else 0, t.interval.value if t.interval else 0] for t in terms],
+        "probes": probes, "offsets": offsets,
+    }  # fmt: skip
+    text = json.dumps(found, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace("&", "\\u0026"))
+
+
+def _sortable(key: int) -> int | float:
+    """Return a key as JSON holds it: JavaScript has 53 bits, enough for the order of times in microseconds."""
+    return key if abs(key) < 1 << 52 else key // 1_000
 
 
 def _setting_cell(name: str, value: Setting) -> Cell:

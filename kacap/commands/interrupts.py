@@ -1,0 +1,51 @@
+"""Ctrl-C, SIGTERM and SIGHUP as one interrupt: never lost, never a traceback, and what was begun is cleared away.
+
+Python raises KeyboardInterrupt wherever its main thread happens to be. In a callback that C calls (the compiler's
+cache, a destructor) nobody can take it: Python writes a traceback and goes on as if nothing had been asked. Such an
+interrupt is asked for again a moment later, until it comes where it is heard.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import TracebackType
+from typing import Any
+
+ASKING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+AGAIN_S = 0.001  # by then the callback has returned, or the same happens once more
+
+
+def install() -> None:
+    """Take SIGTERM and SIGHUP as Ctrl-C is taken; where they are ignored (nohup) they stay so."""
+    for number in ASKING:
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        sys.unraisablehook = _unheard
+    sys.excepthook = _uncaught
+
+
+def let_go() -> None:
+    """Let signals end the process as they end any other: all is written, and nothing is left to clear away."""
+    for number in ASKING:
+        if signal.getsignal(number) not in (signal.SIG_IGN, None):
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _unheard(what: Any) -> None:
+    """Ask again for an interrupt that came where no exception can be raised; say all else as Python does."""
+    if not issubclass(what.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(what)
+        return
+    signal.setitimer(signal.ITIMER_REAL, AGAIN_S)  # not at once: this, too, is a place where nobody would hear it
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+    """Say an interrupt in one line, wherever it came; all else as Python does."""
+    if issubclass(kind, KeyboardInterrupt):
+        os.write(2, b"kacap: interrupted\n")
+    else:
+        sys.__excepthook__(kind, error, where)

@@ -1,0 +1,279 @@
+"""The fleet: every connection that probes is one row on one clock, by fate and time of death; deaths on top.
+
+Above sixty rows those that fare well become one band, and every one that failed keeps its row.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from kacap.analysis import Analysis
+from kacap.facts.fleet import CLOSED, GAVE_UP, RESET, UNREACHABLE, Fleet
+from kacap.facts.standing import gravest
+from kacap.flows import NEVER
+from kacap.model import Connection, Endpoint
+from kacap.report.chart import page as paper
+from kacap.report.chart.axis import TimeAxis
+from kacap.report.chart.expected import terms_of
+from kacap.report.chart.labels import Labels
+from kacap.report.chart.legend import Entry, legend, wrapped
+from kacap.report.chart.losses import Losses
+from kacap.report.chart.palette import LIGHT, ORANGE, VERMILLION, Theme
+from kacap.report.chart.words import population
+from kacap.units import clean
+
+MOST_ROWS = 60  # with more, what fares well is one band
+TALL, FLAT, MANY = 10, 6, 250  # pixels of a row; above so many rows it is flat
+SMALL = 4.6  # points of the words beside a row
+LETTER = 0.0395  # inches of a letter of that size
+BAND = 0.42  # inches of the band of those that fare well
+COLUMNS, DENSE = 700, 0.4  # probes that fill more columns of a row's life than this share are a line
+BINS = 60
+GLYPHS: dict[int, tuple[str, float, str]] = {  # fate: marker, size in points, words
+    GAVE_UP: ("x", 4.0, "gave up"), RESET: ("s", 3.4, "RST"), UNREACHABLE: ("*", 5.0, "ICMP: unreachable"),
+    CLOSED: ("|", 4.5, "FIN"),
+}  # fmt: skip
+
+
+def page(analysis: Analysis, connections: Any) -> paper.Page:
+    """Return the fleet of a capture; ``connections`` that probe."""
+    fleet = Fleet(connections, analysis.capture.last_ns or 0)
+    if not len(fleet):
+        return paper.nothing(analysis)
+    picture = Rows(analysis, fleet)
+    lines = [*population(analysis, fleet.standing), *paper.idle_deaths(analysis)]
+    top = paper.Panel(picture.deaths, 0.5, fleet.verdict().sentence, lines, 0.12, 0.06, picture.left, picture.right)
+    below = paper.below(picture.axis, picture.origin_ns)
+    rows = paper.Panel(picture.draw, picture.height, "", (), 0.42, below, picture.left, picture.right, picture.fit)
+    panels = [top, rows] if fleet.dead else [rows]
+    if not fleet.dead:
+        rows.title, rows.lines = top.title, lines
+    return paper.Page(panels)
+
+
+class Rows:
+    """The two panels: deaths in each bin of time, and the rows."""
+
+    def __init__(self, analysis: Analysis, fleet: Fleet) -> None:
+        self.analysis, self.fleet = analysis, fleet
+        self.shown = len(fleet) if len(fleet) <= MOST_ROWS else fleet.failed
+        self.banded = len(fleet) - self.shown
+        capture = analysis.capture
+        begins, ends = int(fleet.first_ns.min()), int(fleet.until_ns.max())
+        first = begins if capture.first_ns is None else min(begins, capture.first_ns)
+        self.axis = TimeAxis(first, max(ends, capture.last_ns or ends))
+        self.origin_ns = self.axis.first_ns if capture.first_ns is None else capture.first_ns
+        self.pitch = (TALL if self.shown <= MANY else FLAT) / paper.DOTS
+        self.height = max(self.shown * self.pitch + (BAND + 0.08 if self.banded else 0), 0.1)
+        every = 1 if self.shown <= MANY else 2
+        self.named = range(0, self.shown, every)
+        self.names = dict(zip(self.named, _names([fleet[row] for row in self.named]), strict=True))
+        self.settings = {row: self._settings(fleet[row]) for row in self.named}
+        self.left = _margin(self.names.values(), 2.1)
+        self.right = _margin(self.settings.values(), 1.6)
+
+    def _settings(self, connection: Connection) -> str:
+        """Return a row's settings and misses: ``60/10/6, 3 missed``; a guess with a question mark."""
+        prober = gravest(connection)[0]
+        terms = terms_of(self.analysis, prober)
+        parts = [terms.idle, terms.interval, terms.count]
+        guess = "?" if any(part is not None and not part.stated for part in parts) else ""
+        numbers = "/".join("-" if part is None else str(part.value) for part in parts)
+        return f"{numbers}{guess}, {prober.missed:,} missed" if prober.missed else f"{numbers}{guess}"
+
+    def _y(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the height of rows, in inches below the top."""
+        heights: NDArray[np.float64] = (rows.astype(np.float64) + 0.5) * self.pitch
+        return heights
+
+    def fit(self, inches: float) -> tuple[float, float]:
+        """Return the panel's height and the room above it that a width of so many inches needs."""
+        ended = {fate: int((self.fleet.fates == fate).sum()) for fate in GLYPHS}
+        entries = self._entries(LIGHT, True, True, {fate: number for fate, number in ended.items() if number})
+        return self.height, 0.2 + 0.16 * len(wrapped(entries, inches))
+
+    def _limits(self, axes: Axes) -> None:
+        """Give an axes the common clock."""
+        axes.set_xlim(-0.006 * self.axis.width, 1.006 * self.axis.width)
+
+    def deaths(self, axes: Axes, theme: Theme) -> None:
+        """Draw how many died in each bin of time: did they die together?"""
+        self._limits(axes)
+        times = self.fleet.died_ns[self.fleet.died_ns != NEVER]
+        numbers, edges = np.histogram(self.axis.x(times), BINS, (0, self.axis.width))
+        style: Any = {"align": "edge", "color": VERMILLION, "edgecolor": theme.paper, "linewidth": 0.5}
+        axes.bar(edges[:-1], numbers, np.diff(edges), **style)
+        most = int(numbers.max(initial=1))
+        axes.set_ylim(0, most * 1.1)
+        axes.set_yticks([0, most] if most > 1 else [0, 1])
+        axes.tick_params(axis="y", labelsize=7, length=2)
+        axes.set_xticks([])
+        axes.set_ylabel("deaths", size=7, color=theme.soft)
+
+    def draw(self, axes: Axes, theme: Theme) -> None:
+        """Draw the rows, and the band below them."""
+        self._limits(axes)
+        axes.set_ylim(self.height, 0)
+        axes.set_yticks([])
+        labels = Labels(axes)
+        Losses(self.analysis.capture, self.axis).draw(axes, theme, labels, 0.5)
+        labels.place()
+        rows, times, missed = self._probes()
+        own = rows < self.shown
+        self._lives(axes, theme)
+        dense = self._ticks(axes, theme, rows[own & ~missed], times[own & ~missed])
+        self._runs(axes, rows[own], times[own], missed[own])
+        ended = self._ends(axes, theme)
+        self._names(axes, theme)
+        if self.banded:
+            self._band(axes, theme, times[~own], missed[~own])
+        entries = self._entries(theme, dense, bool(missed[own].any()), ended)
+        legend(axes, theme, entries, 1 + 0.06 / self.height)
+        paper.scale_time(axes, theme, self.axis, self.origin_ns)
+
+    def _probes(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """Return row, time and miss of every probe, by row and then by time."""
+        rows, times, missed = self.fleet.probes()
+        order = np.lexsort((times, rows))
+        return rows[order], times[order], missed[order]
+
+    def _lives(self, axes: Axes, theme: Theme) -> None:
+        """Draw each life as a grey line; what began before the capture has it from its left edge."""
+        began = np.array([self.fleet[row].began_in_capture for row in range(self.shown)], np.bool_)
+        x0 = np.where(began, self.axis.x(self.fleet.first_ns[: self.shown]), self.axis.x(self.axis.first_ns))
+        x1 = self.axis.x(self.fleet.until_ns[: self.shown])
+        heights = self._y(np.arange(self.shown))
+        _lines(axes, x0, x1, heights, color=theme.rule, linewidth=self.pitch * 72 * 0.28, zorder=1)
+
+    def _ticks(self, axes: Axes, theme: Theme, rows: NDArray[np.int64], times: NDArray[np.int64]) -> bool:
+        """Draw probes as blue ticks, and as a line where they are too close; return whether some are."""
+        xs = self.axis.x(times)
+        column = (xs / self.axis.width * COLUMNS).astype(np.int64)
+        cells = np.unique(rows * (COLUMNS + 2) + column)
+        at, column = cells // (COLUMNS + 2), cells % (COLUMNS + 2)
+        life = (self.fleet.until_ns - self.fleet.first_ns) / (self.axis.last_ns - self.axis.first_ns) * COLUMNS
+        dense = np.bincount(at, minlength=self.shown) > DENSE * np.maximum(life[: self.shown], 40)
+        sparse = ~dense[at]
+        x, y = (column[sparse] + 0.5) / COLUMNS * self.axis.width, self._y(at[sparse])
+        half = self.pitch * 0.36
+        ticks = np.stack([np.column_stack([x, y - half]), np.column_stack([x, y + half])], 1)
+        axes.add_collection(LineCollection(list(ticks), colors=theme.probe, linewidths=0.7, zorder=2))
+        for row in np.flatnonzero(dense).tolist():
+            own = column[at == row] / COLUMNS * self.axis.width
+            width = self.pitch * 72 * 0.5
+            _lines(axes, own.min(keepdims=True), own.max(keepdims=True), self._y(np.array([row])), color=theme.band,
+                   linewidth=width, zorder=1.5)  # fmt: skip
+        return bool(dense.any())
+
+    def _runs(self, axes: Axes, rows: NDArray[np.int64], times: NDArray[np.int64], missed: NDArray[np.bool_]) -> None:
+        """Draw each run of unanswered probes as an orange bar, until the next answered one, the death or the end."""
+        if not missed.any():
+            return
+        same = np.append(False, rows[1:] == rows[:-1])
+        starts = np.flatnonzero(missed & ~(same & np.append(False, missed[:-1])))
+        after = np.flatnonzero(~missed | ~same)  # a probe that was answered, or the first of another row
+        place = np.searchsorted(after, starts, "right")
+        following = np.append(after, len(rows))[place]
+        until = self.fleet.until_ns[rows[starts]]
+        known = following < len(rows)
+        answered = known.copy()
+        answered[known] = (rows[following[known]] == rows[starts[known]]) & ~missed[following[known]]
+        until = np.where(answered, times[np.minimum(following, len(rows) - 1)], until)
+        x0, x1 = self.axis.x(times[starts]), self.axis.x(until)
+        x1 = np.maximum(x1, x0 + self.axis.width / 450)
+        _lines(axes, x0, x1, self._y(rows[starts]), color=ORANGE, linewidth=self.pitch * 72 * 0.6, zorder=3)
+
+    def _ends(self, axes: Axes, theme: Theme) -> dict[int, int]:
+        """Draw a glyph at each end; return how many of each there are."""
+        numbers: dict[int, int] = {}
+        for fate, (_, size, _) in GLYPHS.items():
+            rows = np.flatnonzero(self.fleet.fates[: self.shown] == fate)
+            if len(rows):
+                numbers[fate] = len(rows)
+                style = _glyph(fate, theme)
+                style["markersize"] = size * self.pitch * paper.DOTS / TALL * 1.15
+                axes.plot(self.axis.x(self.fleet.until_ns[rows]), self._y(rows), **style, zorder=5, clip_on=False)
+        return numbers
+
+    def _names(self, axes: Axes, theme: Theme) -> None:
+        """Write the endpoint left of a row, its settings and misses right."""
+        heights = self._y(np.array(self.named)) / self.height
+        for row, height in zip(self.named, heights.tolist(), strict=True):
+            style: Any = {"size": SMALL, "va": "center", "transform": axes.transAxes, "parse_math": False}
+            axes.text(-0.008, 1 - height, self.names[row], ha="right", color=theme.ink, **style)
+            axes.text(1.008, 1 - height, self.settings[row], ha="left", color=theme.soft, **style)
+
+    def _band(self, axes: Axes, theme: Theme, times: NDArray[np.int64], missed: NDArray[np.bool_]) -> None:
+        """Draw those that fare well as a band: how many there are at each time, and where probes were missed."""
+        first, last = np.sort(self.fleet.first_ns[self.shown :]), np.sort(self.fleet.until_ns[self.shown :])
+        at = np.linspace(self.axis.first_ns, self.axis.last_ns, COLUMNS).astype(np.int64)
+        alive = np.searchsorted(first, at, "right") - np.searchsorted(last, at, "left")
+        floor, top = self.height, self.height - BAND
+        share = alive / max(int(alive.max()), 1)
+        axes.fill_between(self.axis.x(at), floor, floor - share * BAND * 0.72, color=theme.rule, linewidth=0, zorder=1)
+        if missed.any():
+            column = np.unique((self.axis.x(times[missed]) / self.axis.width * COLUMNS).astype(np.int64))
+            xs = column / COLUMNS * self.axis.width
+            axes.vlines(xs, top + 0.02, top + 0.09, color=ORANGE, linewidth=0.9, zorder=3)
+        style: Any = {"size": 6.5, "va": "center", "transform": axes.transAxes, "parse_math": False}
+        middle = 1 - (floor - BAND * 0.36) / self.height
+        axes.text(-0.008, middle, f"{self.banded:,} others", ha="right", color=theme.ink, **style)
+        lost = f"{int(missed.sum()):,} missed" if missed.any() else "all answered"
+        axes.text(1.008, middle, lost, ha="left", color=theme.soft, **style)
+
+    def _entries(self, theme: Theme, dense: bool, lost: bool, ended: dict[int, int]) -> list[Entry]:
+        """Return what the shapes are."""
+        entries: list[Entry] = [([Line2D([0, 11], [3.2, 3.2], color=theme.rule, linewidth=2.2)], "alive")]
+        entries.append(([Line2D([5.5, 5.5], [0, 6.4], color=theme.probe, linewidth=1)], "probe"))
+        if dense:
+            entries.append(([Rectangle((0, 0.5), 11, 5.4, color=theme.band)], "probes too close to draw"))
+        if lost:
+            entries.append(([Rectangle((0, 1), 11, 4.4, color=ORANGE)], "not answered"))
+        for fate, number in ended.items():
+            entries.append(([Line2D([5.5], [3.2], **_glyph(fate, theme))], f"{number:,} {GLYPHS[fate][2]}"))
+        if self.banded:
+            entries.append(([Rectangle((0, 0), 11, 6.4, color=theme.rule)], "how many others are up"))
+        return entries
+
+
+def _glyph(fate: int, theme: Theme) -> dict[str, Any]:
+    """Return matplotlib's keywords for the end of a life."""
+    marker, size, _ = GLYPHS[fate]
+    colour = theme.ink if fate == CLOSED else VERMILLION
+    return {"linestyle": "none", "marker": marker, "markersize": size, "markeredgewidth": 1.2, "color": colour}
+
+
+def _lines(axes: Axes, x0: Any, x1: Any, y: Any, **style: Any) -> None:
+    """Draw horizontal lines."""
+    spans = np.stack([np.column_stack([x0, y]), np.column_stack([x1, y])], 1)
+    width, colour = style.pop("linewidth"), style.pop("color")
+    axes.add_collection(LineCollection(list(spans), colors=colour, linewidths=width, capstyle="butt", **style))
+
+
+def _names(connections: list[Connection]) -> list[str]:
+    """Return what tells connections apart: the end that connected; where they went to several ends, that too."""
+    to = {connection.destination for connection in connections}
+    names = []
+    for connection in connections:
+        there = connection.destination
+        here = connection.a if there == connection.b else connection.b
+        names.append(_short(here) if len(to) == 1 else f"{_short(here)} > {_short(there)}")
+    return names
+
+
+def _short(end: Endpoint) -> str:
+    """Return an endpoint; of a long address its last part, and always the port."""
+    words = str(end)
+    return words if len(words) <= 24 else f"[..{end.address[-12:]}]:{end.port}"
+
+
+def _margin(words: Any, most: float) -> float:
+    """Return the room that words beside the rows need, inches."""
+    return float(min(most, max((len(clean(text)) for text in words), default=0) * LETTER + 0.16, 9) or 0.35)

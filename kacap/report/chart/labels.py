@@ -1,0 +1,108 @@
+"""Words on a chart that never lie over each other: each is put where there is room, the most important first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.transforms import Bbox
+
+from kacap.units import clean
+
+Spot = tuple[float, float, str, str]  # offset in points from where it belongs, horizontal and vertical alignment
+ABOVE: Spot = (0, 4, "center", "bottom")
+BELOW: Spot = (0, -4, "center", "top")
+LEFT: Spot = (-4, 0, "right", "center")
+RIGHT: Spot = (4, 0, "left", "center")
+AROUND = (ABOVE, RIGHT, LEFT, BELOW)
+GAP = 1.0  # pixels between two boxes
+
+
+@dataclass(slots=True)
+class _Label:
+    """One label that waits for its place."""
+
+    words: Sequence[str]
+    at: tuple[float, float]
+    spots: Sequence[Spot]
+    priority: int
+    room: float
+    style: dict[str, Any]
+    coordinates: Any
+
+
+@dataclass(slots=True)
+class Labels:
+    """The labels of one panel; ``place`` draws them, those with the highest priority first.
+
+    A label for which no spot is free is left out: what it says stands in the caption or the title as well.
+    """
+
+    axes: Axes
+    _waiting: list[_Label] = field(default_factory=list)
+    _taken: list[Bbox] = field(default_factory=list)
+
+    def add(
+        self, words: str | Sequence[str], at: tuple[float, float], spots: Sequence[Spot] = AROUND, priority: int = 0,
+        room: float = np.inf, **style: Any,
+    ) -> None:
+        """Let words stand at one of some spots around ``at``, in the coordinates of the data.
+
+        Of several words the first that are no wider than ``room`` (pixels) and find a place are written.
+        """  # fmt: skip
+        coordinates = style.pop("coordinates", "data")
+        several = (words,) if isinstance(words, str) else words
+        self._waiting.append(_Label(several, at, spots, priority, room, style, coordinates))
+
+    def keep_clear(self, box: Bbox) -> None:
+        """Let no label lie over a box, in pixels."""
+        self._taken.append(box)
+
+    def keep_clear_of(self, artist: Artist) -> None:
+        """Let no label lie over something drawn."""
+        self._taken.append(artist.get_window_extent(_renderer(self.axes)))
+
+    def place(self) -> None:
+        """Draw every label for which there is room on the page."""
+        for label in sorted(self._waiting, key=lambda one: -one.priority):
+            any(self._try(label, words, spot) for words in label.words for spot in label.spots)
+        self._waiting.clear()
+
+    def _try(self, label: _Label, words: str, spot: Spot) -> bool:
+        """Draw a label at a spot if there is room; return whether there was."""
+        dx, dy, ha, va = spot
+        plain = "\n".join(map(clean, words.split("\n")))
+        drawn = self.axes.annotate(
+            plain, label.at, (dx, dy), xycoords=label.coordinates, textcoords="offset points", ha=ha, va=va,
+            annotation_clip=False, parse_math=False, **label.style,
+        )  # fmt: skip
+        renderer, page, around = _renderer(self.axes), self.axes.figure.bbox, drawn.get_bbox_patch()
+        drawn.update_positions(renderer)
+        drawn.update_bbox_position_size(renderer)
+        box = (around or drawn).get_window_extent(renderer)
+        inside = box.x0 >= page.x0 and box.x1 <= page.x1 and box.y0 >= page.y0 and box.y1 <= page.y1
+        if inside and box.width <= label.room and not any(_overlap(box, other) for other in self._taken):
+            self._taken.append(box)
+            return True
+        drawn.remove()
+        return False
+
+
+def _renderer(axes: Axes) -> Any:
+    """Return what measures words as they will be drawn."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure: Any = axes.figure
+    canvas: Any = figure.canvas if isinstance(figure.canvas, FigureCanvasAgg) else FigureCanvasAgg(figure)
+    return canvas.get_renderer()
+
+
+def _overlap(one: Bbox, other: Bbox) -> bool:
+    """Return whether two boxes, in pixels, lie over each other or nearly."""
+    return bool(
+        one.x0 < other.x1 + GAP and other.x0 < one.x1 + GAP and one.y0 < other.y1 + GAP and other.y0 < one.y1 + GAP
+    )
