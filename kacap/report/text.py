@@ -26,7 +26,7 @@ from kacap.units import between, clean, counted, duration, moment
 CLOCKS = 4  # clock rates that are tried: when none is excluded, nothing is known
 SHOWN = 20  # connections shown one by one without --all
 WHOLE = 3  # so many connections are shown one by one without being asked for
-GROUPS, KINDS = 6, 4  # groups of connections, and kinds of findings, on one screen
+GROUPS, OF_STATE, KINDS = 8, 3, 2  # groups of connections, of them in one state, kinds of findings on one screen
 BREAKS_SHOWN = 10  # places where files do not follow on one another
 STEPS = 12  # probes of one unanswered run written out
 KEY = 12  # width of the column of names
@@ -78,10 +78,16 @@ def _overview(analysis: Analysis, probing: Standing) -> Iterator[Line]:
     """Yield one screen about many connections: those that are alike in one line, findings of one kind in another."""
     groups = grouped(probing, GROUPS)
     yield "", ""
-    for group in groups[:GROUPS]:
+    of_state: Counter[int] = Counter()
+    shown: list[Group] = []
+    for group in groups:
+        of_state[group.state] += 1
+        if of_state[group.state] <= OF_STATE and len(shown) < GROUPS:
+            shown.append(group)
+    for group in shown:
         yield _group(probing, group)
-    rest = sum(map(len, groups[GROUPS:]))
-    more = f"{counted(rest, 'connection')} more in {counted(len(groups) - GROUPS, 'group')}; " if rest else ""
+    rest = len(probing) - sum(map(len, shown))
+    more = f"{counted(rest, 'connection')} more in {counted(len(groups) - len(shown), 'group')}; " if rest else ""
     yield f"{more}-v shows the gravest {min(SHOWN, len(probing))} in detail, --all every one", "dim"
     yield "", ""
     yield from _others(analysis, False)
