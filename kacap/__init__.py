@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kacap.library import Analysis, read
     from kacap.model import Connection, Episode, Finding, Probe, Prober, Verdict
     from kacap.options import Options
-    from kacap.report.live_events import LiveEvent
+    from kacap.report.live_rows import LiveEvent
     from kacap.sockets.keepalive import Keepalive
     from kacap.timing.expectations import Expectation
     from kacap.watching import live
@@ -29,7 +29,7 @@ _HOMES = {
     "Finding": "kacap.model",
     "KacapError": "kacap.errors",
     "Keepalive": "kacap.sockets.keepalive",
-    "LiveEvent": "kacap.report.live_events",
+    "LiveEvent": "kacap.report.live_rows",
     "Options": "kacap.options",
     "Probe": "kacap.model",
     "Prober": "kacap.model",

@@ -140,6 +140,17 @@ class Analyzer:
         heard[known] = self.tracker.sides["heard_ns"][2 * slot[known] + probers["side"][known]]
         return heard
 
+    def open_probers(self) -> NDArray[np.bool_]:
+        """Return which probers' connections are open, by row of PROBER, whose row 0 is nobody."""
+        rows = self.tracker.rest()
+        closed = rows["state"] & (WAS_RESET | FINISHED) != 0
+        closed |= rows["state"] & (A_FIN | B_FIN) == A_FIN | B_FIN
+        held = np.zeros(self.gatherer.watched.used + 1, np.bool_)
+        held[rows["watched"][~closed]] = True
+        held[-1] = False  # where connections without events are
+        found: NDArray[np.bool_] = held[self.gatherer.probers.filled["watched"]]
+        return found
+
     def ends_of(self, watched: list[int]) -> NDArray[np.void]:
         """Return how connections, by their rows of WATCHED, have ended by now, as rows of ENDED.
 

@@ -16,7 +16,8 @@ from kacap.model import Endpoint
 from kacap.news import News
 from kacap.options import DEFAULTS, Options
 from kacap.pipeline import conclude
-from kacap.report.live_events import LiveEvent, LiveTracker
+from kacap.report.live_events import LiveTracker
+from kacap.report.live_rows import LiveEvent
 from kacap.timing.expectations import Expectation
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from kacap.clock import SECOND_NS
+from kacap.commands.live_duty import DutyOptions, duty_options
 from kacap.commands.reading import FILE, words
 from kacap.errors import EXIT_DONE, UsageError
 
@@ -22,7 +23,7 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True, kw_only=True)
-class LiveOptions:
+class LiveOptions(DutyOptions):
     """What ``kacap live`` is asked for."""
 
     words: tuple[str, ...]
@@ -34,6 +35,7 @@ class LiveOptions:
     probes: int | None
     duration: str | None
     until: str | None
+    timeout: str | None
     snaplen: int
     passive: bool
     promiscuous: bool
@@ -71,15 +73,9 @@ class LiveOptions:
 
     @cached_property
     def duration_ns(self) -> int | None:
-        """How long to watch, from ``90``, ``90s``, ``10m``, ``2h`` or ``1d``. Raises UsageError."""
-        text = self.duration
-        if text is None:
-            return None
-        number, unit = (text[:-1], text[-1]) if text[-1:] in UNITS else (text, "s")
-        try:
-            return round(float(number) * UNITS[unit] * SECOND_NS)
-        except (ValueError, OverflowError):
-            raise UsageError(f"--duration {text}: write 90, 90s, 10m, 2h or 1d") from None
+        """How long to watch at most: the shorter of --duration and --timeout. Raises UsageError."""
+        given = (("--duration", self.duration), ("--timeout", self.timeout))
+        return min((_span_ns(option, text) for option, text in given if text is not None), default=None)
 
     @cached_property
     def rotation(self) -> Rotation:
@@ -104,8 +100,19 @@ class LiveOptions:
                 raise UsageError(f"-r reads a file or a pipe: {given[0]} does not go with it")
         if self.top and self.as_json:
             raise UsageError("--top and --json: choose one")
+        if self.timeout is not None and self.until is None:
+            raise UsageError("--timeout bounds --until verdict; --duration ends a watch")
         if self.savefile == "-" and sys.stdout.isatty():
             raise UsageError("-w -: packets do not belong on a terminal; redirect or pipe standard output")
+
+
+def _span_ns(option: str, text: str) -> int:
+    """Return ``90``, ``90s``, ``10m``, ``2h`` or ``1d`` in nanoseconds. Raises UsageError."""
+    number, unit = (text[:-1], text[-1]) if text[-1:] in UNITS else (text, "s")
+    try:
+        return round(float(number) * UNITS[unit] * SECOND_NS)
+    except (ValueError, OverflowError):
+        raise UsageError(f"{option} {text}: write 90, 90s, 10m, 2h or 1d") from None
 
 
 @click.command()
@@ -118,7 +125,8 @@ class LiveOptions:
 @click.option("--probes", type=click.IntRange(min=1), metavar="N", help="End when N probes were answered or missed.")
 @click.option("--duration", metavar="TIME", help="End after so long: 90, 90s, 10m, 2h, 1d.")
 @click.option("--until", type=click.Choice(["verdict"]),
-              help="End when a connection died, or answered three probes in a row.")  # fmt: skip
+              help="End when a connection died (exit code 1), or answered three probes in a row (0).")  # fmt: skip
+@click.option("--timeout", metavar="TIME", help="With --until verdict: end without one after so long (exit code 3).")
 @click.option("-s", "snaplen", type=click.IntRange(0, 262144), default=128, show_default=True,
               help="Bytes kept of each packet (0: all); 128 hold every header and no payload.")  # fmt: skip
 @click.option("-p", "passive", is_flag=True, help="Accepted as in tcpdump: never promiscuous, unless --promiscuous.")
@@ -149,10 +157,12 @@ class LiveOptions:
 @click.option("-l", "lines", is_flag=True, help="Accepted as in tcpdump: lines are never held back.")
 @click.option("-n", "numeric", count=True, help="Accepted as in tcpdump: addresses are always numeric.")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
+@duty_options
 def live(**given: Any) -> int:
     """Show keepalives on an interface as they happen: each probe, its answer or its absence, and who gave up.
 
-    Ends on Ctrl-C with a summary; a second one ends at once. SIGUSR1 shows the counters.
+    Ends on Ctrl-C with a summary; a second one ends at once. SIGUSR1 shows the counters. docs/duty.md tells how to
+    watch for days.
 
     \b
     kacap live -i lo port 12345
@@ -169,7 +179,7 @@ def live(**given: Any) -> int:
     user = whom_to_become(options.user)
     if is_privileged():  # numpy's threads would keep rights that this one gives up: let there be none
         os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    sockets = Sockets(options.netns) if options.stream is None else None
+    sockets = Sockets(options.netns, counting=options.wants_metrics) if options.stream is None else None
     try:
         from kacap.commands.live_run import watch
 

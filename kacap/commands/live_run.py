@@ -20,8 +20,11 @@ from kacap.capture.rotation import Rotation
 from kacap.capture.savefile import Savefile
 from kacap.commands.compiling import COMPLETE
 from kacap.commands.live import LiveOptions
+from kacap.commands.live_duty import Duty
+from kacap.commands.live_pace import Pace
 from kacap.commands.live_ready import compile_apart, warm_up
 from kacap.commands.live_sockets import Sockets
+from kacap.commands.live_until import Waiting
 from kacap.commands.telling import colored, tell
 from kacap.errors import EXIT_DONE, EXIT_FAILED, UsageError
 from kacap.kernel_cache import CACHE
@@ -30,13 +33,13 @@ from kacap.options import Options
 from kacap.outputs import refuse_inputs
 from kacap.pipeline import conclude
 from kacap.report import text
-from kacap.report.live_events import LiveTracker, ProbingConnection
+from kacap.report.live_events import LiveTracker
+from kacap.report.live_rows import LiveEvent, ProbingConnection
 from kacap.report.live_text import Clock, Lines
 from kacap.report.records import RecordWriter
 from kacap.report.screen import Screen
 from kacap.report.terminal import width_of
 
-ANSWERS_FOR_VERDICT = 3
 KEPT_EPISODES = 4096  # of each prober: the summary of a watch of weeks needs no more
 
 
@@ -55,16 +58,19 @@ def watch(user: User | None, sockets: Sockets | None, options: LiveOptions) -> i
         warm_up()
     source = _open(options, user)
     file = _savefile(options, source, user)
+    duty = Duty(options, user)
     drop(user)
     CACHE.reopen()
     if privileged:
         warm_up()
-    _announce(source, options)
-    run = Run(source, file, sockets, options)
-    with _signals(source):
+    run = Run(source, file, sockets, options, duty)
+    _announce(source, options, duty)
+    with _signals(source, duty):
         run.follow()
     analysis = run.conclude()
     _sum_up(analysis, source, options, run.out)
+    if run.waiting is not None:
+        return run.waiting.exit_code
     return EXIT_FAILED if source.faults or source.damages else EXIT_DONE
 
 
@@ -86,8 +92,10 @@ def _open(options: LiveOptions, user: User | None) -> LiveSource:
     )
 
 
-def _announce(source: LiveSource, options: LiveOptions) -> None:
-    """Say on stderr what is listened to, as tcpdump does."""
+def _announce(source: LiveSource, options: LiveOptions, duty: Duty) -> None:
+    """Say on stderr what is listened to, as tcpdump does, and where the metrics are."""
+    if duty.url is not None:
+        tell(f"kacap: metrics at {duty.url}")
     if options.stream is None:
         size = f"snapshot length {source.snaplen} bytes"
         zone = "" if options.as_json else Clock(options.stamps).zone
@@ -96,8 +104,11 @@ def _announce(source: LiveSource, options: LiveOptions) -> None:
 
 
 @contextlib.contextmanager
-def _signals(source: LiveSource) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP stop the source, a second one ends at once; SIGUSR1 (SIGINFO) shows the counters."""
+def _signals(source: LiveSource, duty: Duty | None = None) -> Iterator[None]:
+    """Ctrl-C, SIGTERM and SIGHUP stop the source, a second one ends at once; SIGUSR1 (SIGINFO) shows the counters.
+
+    With a log, SIGHUP opens its file anew.
+    """
     asked: list[int] = []
 
     def ask(number: int, _: object) -> None:
@@ -114,7 +125,8 @@ def _signals(source: LiveSource) -> Iterator[None]:
         if hasattr(signal, name):
             handlers[getattr(signal, name)] = count
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup: it goes on
-        handlers[signal.SIGHUP] = ask
+        reopens = duty is not None and duty.can_reopen
+        handlers[signal.SIGHUP] = (lambda *_: duty.reopen()) if duty is not None and reopens else ask
     for number, handler in handlers.items():
         signal.signal(number, handler)
     yield
@@ -124,9 +136,9 @@ class Run:
     """One watch: source, analyzer, and who shows the events."""
 
     def __init__(
-        self, source: LiveSource, file: Savefile | None, sockets: Sockets | None, options: LiveOptions
+        self, source: LiveSource, file: Savefile | None, sockets: Sockets | None, options: LiveOptions, duty: Duty
     ) -> None:
-        self.source, self.file, self.sockets, self.options = source, file, sockets, options
+        self.source, self.file, self.sockets, self.options, self.duty = source, file, sockets, options, duty
         self.out = options.out
         self.colored = colored(options.color, self.out)
         records = RecordWriter(self.out, source.files, flush=True)
@@ -140,7 +152,10 @@ class Run:
         self.live = LiveTracker(sockets.of_prober if sockets is not None else None, self.analyzer.ends_of)
         self.screen = self._screen()
         self.lines = Lines(self.out, Clock(options.stamps), color=self.colored, brief=options.brief)
+        self.waiting = Waiting(options.expression, sockets) if options.until == "verdict" else None
+        self._pace = Pace()
         self._started_ns: int | None = None
+        duty.start(source, self.analyzer, self.live, sockets)
 
     def _screen(self) -> Screen | None:
         """Return the live screen where it was asked for and there is a terminal; else plain lines do."""
@@ -156,28 +171,42 @@ class Run:
         finally:
             if self.file is not None:
                 self.file.close()
+            if self.waiting is not None:
+                self.waiting.close()
+            self.duty.close()
 
     def step(self, batch: FrameBatch) -> None:
         """Take one batch, which may be empty: only time has passed."""
         source = self.source
+        if self.options.stream is None and (stepped := self._pace.stepped()):
+            self._trouble(stepped)
         if self.file is not None:
             self.file.write(batch)
+        with self.duty.lock:
+            events = self._take(batch)
+            self.duty.take(events)
+            self.analyzer.forget()
+            if self.waiting is not None and self.waiting.is_due(source.now_ns):
+                self.live.update_heard(self.analyzer.heard_ns())
+                self.waiting.look(self._rows(), source.now_ns)
+        if self.screen is not None and self.screen.is_due(source.now_ns):
+            self.live.update_heard(self.analyzer.heard_ns())
+            self.screen.draw(self._rows(), source.now_ns, self._foot())
+        elif not self.options.as_json:
+            self.lines.write(events)
+        if self._over():
+            source.stop()
+
+    def _take(self, batch: FrameBatch) -> list[LiveEvent]:
+        """Return what happened in a batch."""
+        source = self.source
         news = self.analyzer.feed(batch)
         if source.dropped:
             self.live.word = "missed or not captured"
             self.analyzer.dropped = source.dropped
         if self.sockets is not None:
             self.sockets.look_ahead(len(batch.frames) > 0)
-        events = self.live.take(news, self.analyzer.advance(source.now_ns).tolist(), source.now_ns)
-        if self.screen is not None and self.screen.is_due(source.now_ns):
-            self.live.update_heard(self.analyzer.heard_ns())
-            rows = [*self.live.rows.values(), *self.live.suspects]
-            self.screen.draw(rows, source.now_ns, self._foot())
-        elif not self.options.as_json:
-            self.lines.write(events)
-        self.analyzer.forget()
-        if self._over():
-            source.stop()
+        return self.live.take(news, self.analyzer.advance(source.now_ns).tolist(), source.now_ns)
 
     def _foot(self) -> str:
         """Return the screen's last line."""
@@ -185,16 +214,26 @@ class Run:
 
     def _over(self) -> bool:
         """Return whether one of the wished ends has come."""
-        options, rows = self.options, [*self.live.rows.values(), *self.live.suspects]
+        options = self.options
+        now_ns = self._pace.watched_ns() if options.stream is None else self.source.now_ns
         if self._started_ns is None:
-            self._started_ns = self.source.now_ns
+            self._started_ns = now_ns
         limit_ns = options.duration_ns
         return (
-            (limit_ns is not None and self.source.now_ns - self._started_ns >= limit_ns)
-            or (options.probes is not None and sum(map(_decided, rows)) >= options.probes)
-            or (options.until == "verdict" and any(map(has_verdict, rows)))
+            (limit_ns is not None and now_ns - self._started_ns >= limit_ns)
+            or (options.probes is not None and sum(map(_decided, self._rows())) >= options.probes)
+            or (self.waiting is not None and self.waiting.take(self._rows()))
             or (self.file is not None and self.file.full)
         )
+
+    def _rows(self) -> list[ProbingConnection]:
+        """Return every prober, and what is probably one."""
+        return [*self.live.rows.values(), *self.live.suspects]
+
+    def _trouble(self, words: str) -> None:
+        """Tell, and log, what happened to the watch itself."""
+        tell(f"kacap: {words}")
+        self.duty.trouble(words)
 
     def conclude(self) -> Analysis:
         """Finish the analysis; with ``--json`` the last records are written."""
@@ -208,11 +247,6 @@ def _ignore(news: News) -> None:
 def _decided(row: ProbingConnection) -> int:
     """Return how many probes of a row have their outcome."""
     return row.answered + row.missed
-
-
-def has_verdict(row: ProbingConnection) -> bool:
-    """Return whether a prober's question is answered: its connection died, or three probes in a row were answered."""
-    return row.ending is not None or row.streak >= ANSWERS_FOR_VERDICT
 
 
 def _savefile(options: LiveOptions, source: LiveSource, user: User | None) -> Savefile | None:

@@ -9,7 +9,7 @@ from kacap.commands.telling import tell
 from kacap.errors import KacapError
 from kacap.model import Connection, Endpoint
 from kacap.sockets.apart import Apart
-from kacap.sockets.configured import Configured
+from kacap.sockets.configured import Configured, Due, Settings
 from kacap.timing.expectations import Expectation
 from kacap.timing.sides import Side
 
@@ -17,17 +17,44 @@ from kacap.timing.sides import Side
 class Sockets:
     """Asks for the sockets of this machine (or of ``netns``); quiet after saying once that it may not."""
 
-    def __init__(self, netns: str | None) -> None:
-        """Start the process that reads them; call it before a packet is read, and before rights are given up."""
+    def __init__(self, netns: str | None, *, counting: bool = False) -> None:
+        """Start the process that reads them; call it before a packet is read, and before rights are given up.
+
+        ``counting``: one more for ``census``, which another thread may ask for.
+        """
         user = whom_to_become(None)
-        self._sockets = Apart(netns, lambda: drop(user, FOR_SOCKETS)) if sys.platform.startswith("linux") else None
+
+        def apart() -> Apart | None:
+            return Apart(netns, lambda: drop(user, FOR_SOCKETS)) if sys.platform.startswith("linux") else None
+
+        self._sockets, self._counting = apart(), apart() if counting else None
         self._ahead = True
 
     def close(self) -> None:
         """End that process."""
-        if self._sockets is not None:
-            self._sockets.close()
-            self._sockets = None
+        for each in filter(None, (self._sockets, self._counting)):
+            each.close()
+        self._sockets = self._counting = None
+
+    def census(self) -> list[tuple[Settings, int]] | None:
+        """Return how many connected sockets are set to what, the commonest first; None: that cannot be read."""
+        try:
+            return self._counting.census() if self._counting is not None else None
+        except (KacapError, OSError):
+            return None  # who asks for one socket is told why
+
+    def due(self) -> list[Due]:
+        """Return the sockets whose keepalive timer runs, the soonest first; none where they cannot be read."""
+        try:
+            return self._sockets.due() if self._sockets is not None else []
+        except (KacapError, OSError) as error:
+            self._give_up(error)
+            return []
+
+    def process_of(self, prober: Endpoint, peer: Endpoint) -> str:
+        """Return the name of the process that has the prober's socket, else the peer's; empty: not known here."""
+        found = self._find(prober, peer) or self._find(peer, prober)
+        return (found.process if found is not None else None) or ""
 
     def look_ahead(self, news: bool) -> None:
         """Read what may probe before it is gone; call it after each batch, ``news``: it had frames."""
@@ -60,15 +87,23 @@ class Sockets:
 
     def _ask(self, local: Endpoint, remote: Endpoint) -> Configured | None:
         """Return the settings of a socket with keepalive on, None for every other."""
+        found = self._find(local, remote)
+        return found if found is not None and found.keepalive else None
+
+    def _find(self, local: Endpoint, remote: Endpoint) -> Configured | None:
+        """Return what a socket is set to, None: it is not here."""
         if self._sockets is None:
             return None
         try:
-            found = self._sockets.expectation_of((local.address, local.port), (remote.address, remote.port))
+            return self._sockets.expectation_of((local.address, local.port), (remote.address, remote.port))
         except (KacapError, OSError) as error:
-            tell(f"kacap: the sockets' own settings cannot be read: {error}")
-            self.close()
+            self._give_up(error)
             return None
-        return found if found is not None and found.keepalive else None
+
+    def _give_up(self, error: Exception) -> None:
+        """Say why nothing more is read, and read nothing more."""
+        tell(f"kacap: the sockets' own settings cannot be read: {error}")
+        self.close()
 
 
 def _expectation(found: Configured, end: Endpoint) -> Expectation:

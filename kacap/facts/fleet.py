@@ -80,11 +80,11 @@ class Fleet(Sequence[Connection]):
         numbers = Counter(FATES[fate] for fate in self.fates[:dead].tolist())
         how = ", ".join(f"{numbers[name]:,} {name}" for name in FATES if numbers[name])
         to = {self[row].destination for row in range(dead)}
-        where = f" to {to.pop()}" if len(to) == 1 else ""
+        where = f", {'all ' if dead > 1 else ''}to {to.pop()}" if len(to) == 1 else ""
         times = self.died_ns[:dead][self.died_ns[:dead] != NEVER]
         when = f" {clock_span(int(times.min()), int(times.max()))}" if len(times) else ""
         verb = f"failed{when}: {how}" if len(numbers) > 1 else f"{next(iter(numbers))}{when}"
-        return Verdict(f"{dead:,} of {len(self):,} connections{where} {verb}", "bad")
+        return Verdict(f"{dead:,} of {len(self):,} connections {verb}{where}", "bad")
 
     def _mood(self) -> str:
         """Return the mood of connections none of which is dead."""

@@ -7,8 +7,6 @@ into ``LiveEvent``: when, between whom, in words.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +15,10 @@ from kacap.classify.kinds import Ending, Kind
 from kacap.classify.states import State
 from kacap.classify.tables import Change
 from kacap.clock import SECOND_NS
-from kacap.facts.ended import BOX, OPEN, UNKNOWN_CONNECTION
+from kacap.facts.ended import BOX, OPEN, UNKNOWN_CONNECTION, B
 from kacap.model import Endpoint, Episode
 from kacap.news import News
+from kacap.report.live_rows import Cause, EndpointPair, LiveEvent, ProbingConnection, What
 from kacap.timing.episodes import ANSWER_WAIT_NS
 from kacap.timing.expectations import Expectation
 from kacap.timing.giving_up import timed_out
@@ -27,101 +26,10 @@ from kacap.timing.judging import band_ns
 from kacap.units import counted, duration
 from kacap.views import Views, begun, endpoints, seen_ns
 
-EndpointPair = tuple[Endpoint, Endpoint]
 EndsOf = Callable[[list[int]], NDArray[np.void]]
 
 
-class What(StrEnum):
-    """What happened to a prober; ``NOTE`` is anything else that is told."""
-
-    NOTE = "note"
-    PROBE = "probe"
-    ANSWERED = "answered"
-    MISSING = "missing"  # a probe was not answered in time
-    SURVIVED = "survived"  # the peer is back after probes were missed
-    DEAD = "dead"
-    RESET = "reset"  # an application reset the connection: nobody died
-
-
-class Cause(StrEnum):
-    """Of what a connection died."""
-
-    GAVE_UP = "gave_up"
-    USER_TIMEOUT = "user_timeout"
-    UNREACHABLE = "unreachable"
-    RESET_BY_PEER = "reset_by_peer"
-    RESET_BY_BOX = "reset_by_box"
-
-
 _OF_ENDING = {Ending.GAVE_UP: Cause.GAVE_UP, Ending.UNREACHABLE: Cause.UNREACHABLE}
-
-
-@dataclass(slots=True)
-class LiveEvent:
-    """One thing that happened: when, between whom, in words; ``mood`` as in the text report ("" for none).
-
-    ``what`` happened to ``prober`` (None: a note). ``run`` is how many of its probes in a row were unanswered then,
-    ``after_ns`` how long an answer took or, of a probe, how late it was where that is known. Without words it was told
-    before, when it was only probable, or is not told as a line at all.
-
-    >>> import kacap
-    >>> watch = kacap.live(stream="captures/lab/recovered/capture.pcapng")
-    >>> [str(event.what) for event in watch][:6]
-    ['probe', 'missing', 'probe', 'missing', 'probe', 'answered']
-    """
-
-    time_ns: int
-    source: Endpoint
-    destination: Endpoint
-    words: str
-    mood: str = ""
-    what: What = What.NOTE
-    prober: ProbingConnection | None = None
-    run: int = 0
-    after_ns: int | None = None
-    cause: Cause | None = None
-
-
-@dataclass(slots=True)
-class ProbingConnection:
-    """One prober as it goes. ``run`` counts its unanswered probes in a row, ``missed`` those that were overdue."""
-
-    connection: int
-    prober: Endpoint
-    peer: Endpoint
-    service: Endpoint | None = None  # which of the two was connected to
-    probes: int = 0
-    answered: int = 0
-    missed: int = 0
-    run: int = 0
-    streak: int = 0  # answered probes in a row
-    heard_ns: int | None = None  # when it last heard its peer
-    probe_ns: int = 0
-    answer_after_ns: int | None = None
-    idle_gap_ns: int | None = None
-    interval_gap_ns: int | None = None
-    ending: str | None = None  # how the connection died, once it has
-    expected: Expectation | None = None
-    reported_missed: set[int] = field(default_factory=set)  # probes of the run reported as missed, by their time
-
-    @property
-    def idle_ns(self) -> int | None:
-        """How long it stays silent before the next probe: as expected, else as last seen."""
-        if self.expected is not None and self.expected.idle is not None:
-            return max(self.expected.idle, self.expected.interval or 0) * SECOND_NS
-        return self.idle_gap_ns
-
-    @property
-    def interval_ns(self) -> int | None:
-        """How long it waits between unanswered probes: as expected, else as last seen."""
-        if self.expected is not None and self.expected.interval is not None:
-            return self.expected.interval * SECOND_NS
-        return self.interval_gap_ns
-
-    def due_ns(self) -> int | None:
-        """When the next probe is due if the peer stays silent; None: not known, or none will come."""
-        gap, since = (self.interval_ns, self.probe_ns) if self.run else (self.idle_ns, self.heard_ns)
-        return None if self.ending or gap is None or since is None else since + gap
 
 
 class LiveTracker:
@@ -159,6 +67,11 @@ class LiveTracker:
         self._judge_resets(news.views)
         self._note_suspects(news.views, now_ns)
         return self._events
+
+    def open_rows(self, is_open: NDArray[np.bool_]) -> list[ProbingConnection]:
+        """Return the probers of connections that are still open (``Analyzer.open_probers``), and the suspects."""
+        rows = [row for number, row in self.rows.items() if row.ending is None and is_open[number]]
+        return [*rows, *self.suspects]
 
     def update_heard(self, heard_ns: NDArray[np.int64]) -> None:
         """Take when each prober last heard its peer (``Analyzer.heard_ns``)."""
@@ -251,9 +164,14 @@ class LiveTracker:
             if row is None or row.ending or end["how"] == OPEN:
                 continue
             row.ending, row.run = str(Ending.RESET), 0
-            event = self._tell(time_ns, (row.peer, row.prober), "", "", What.RESET, row)
+            named, other = self._ends(views, 2 * watched + int(end["named"] == B))
             if by_box or gone:
-                event.what, event.cause = What.DEAD, Cause.RESET_BY_BOX if by_box else Cause.RESET_BY_PEER
+                words = "RST of a box in between in its name" if by_box else "RST: it does not know the connection"
+                self._tell(time_ns, (named, other), words, "bad", What.DEAD, row).cause = (
+                    Cause.RESET_BY_BOX if by_box else Cause.RESET_BY_PEER
+                )
+            else:
+                self._tell(time_ns, (named, other), "", "", What.RESET, row)
         self._resets.clear()
 
     def _refused(self, news: News, change: np.void) -> None:
@@ -278,14 +196,20 @@ class LiveTracker:
         number = int(found["prober"])
         row, episode = self._row(news.views, number), news.views.episode(int(change["row"]))
         time_ns = seen_ns(found["ending_ns"]) or int(change["time_ns"])
+        if seen_ns(found["closed_ns"]) is not None:
+            self._missed(news.views, number, int(found["last"]), time_ns)
         lost = sum(probe.reply_frame is None for probe in episode.probes)
+        for probe in episode.probes:  # what was over too soon to be told
+            if probe.outcome == "missed" and probe.time_ns not in row.reported_missed:
+                row.reported_missed.add(probe.time_ns)
+                row.missed, row.streak = row.missed + 1, 0
+                self._tell(time_ns, (row.prober, row.peer), "", "bad", What.MISSING, row)
         if episode.ending == Ending.RESET:
             words = f"RST from {row.peer} in answer to {_nth(len(episode.probes))}"
             death = self._die(row, "reset", time_ns, (row.peer, row.prober), words)
             death.cause = Cause.RESET_BY_PEER
             self._resets[int(news.views.gatherer.probers.rows[number]["watched"])] = (time_ns, death)
         elif seen_ns(found["closed_ns"]) is not None:
-            self._missed(news.views, number, int(found["last"]), time_ns)
             silent = f" in {duration(time_ns - episode.silent_since_ns)} of silence" if episode.silent_since_ns else ""
             why = counted(lost, "unanswered probe") if lost else "answers that did not reach it"
             words = f"RST from {row.prober}: gave up after {why}{silent}"
@@ -351,7 +275,8 @@ class LiveTracker:
             number = int(views.gatherer.watched.rows[side // 2]["id"])
             row = ProbingConnection(number, *ends, probes=run, run=run, probe_ns=newest_ns)
             row.missed = run if now_ns - newest_ns >= ANSWER_WAIT_NS else run - 1
-            row.interval_gap_ns = int(found["run_gap_ns"])
+            row.interval_gap_ns, row.unsure = int(found["run_gap_ns"]), True
+            row.service = begun(views.gatherer.watched.rows[side // 2]).destination
             row.expected = self._expected(*ends) if self._expected is not None else None
             self.suspects.append(row)
 

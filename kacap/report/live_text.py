@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from kacap.clock import SECOND_NS
-from kacap.report.live_events import LiveEvent
+from kacap.report.live_rows import LiveEvent
 from kacap.report.text import COLOURS, PLAIN
 from kacap.units import clean
 

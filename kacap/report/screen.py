@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kacap.classify.kinds import Ending
-from kacap.report.live_events import ProbingConnection
+from kacap.report.live_rows import ProbingConnection
 from kacap.units import clean, duration
 
 REDRAW_NS = 250_000_000

@@ -1,7 +1,7 @@
 """Sockets read by a process of its own: it has the rights that reading them takes, and sees no packet.
 
-Who asks has no rights, and may by now do what a packet made it do. So it can ask for nothing but what the socket
-between two addresses is set to, in JSON, one message each way.
+Who asks has no rights, and may by now do what a packet made it do. So it can ask for nothing but what sockets are set
+to, and when their next probes are due, in JSON, one message each way.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from typing import Any
 
 from kacap.errors import KacapError
 from kacap.netns import enter
-from kacap.sockets.configured import Configured, Expectations
+from kacap.sockets.configured import Configured, Due, Expectations, Settings
 from kacap.sockets.diag import Address
 
 MOST_BYTES = 1 << 16
+MOST = 100  # sockets, or settings, in one answer
 
 
 class Apart:
@@ -40,11 +41,27 @@ class Apart:
 
     def expectation_of(self, local: Address, remote: Address) -> Configured | None:
         """Return what the socket from ``local`` to ``remote`` is set to; None: no such socket. Raises KacapError."""
-        self._send({"local": local, "remote": remote})
+        found = self._ask({"local": local, "remote": remote})
+        return Configured(**found) if found is not None else None
+
+    def due(self) -> list[Due]:
+        """Return the sockets whose keepalive timer runs, the soonest first, at most ``MOST``. Raises KacapError."""
+        return [
+            Due(_address(local), _address(remote), next_ns, unanswered, Configured(**settings))
+            for local, remote, next_ns, unanswered, settings in self._ask({"due": True})
+        ]
+
+    def census(self) -> list[tuple[Settings, int]]:
+        """Return how many connected sockets are set to what, the ``MOST`` commonest settings. Raises KacapError."""
+        return [(tuple(settings), number) for settings, number in self._ask({"census": True})]
+
+    def _ask(self, message: object) -> Any:
+        """Return the answer to a question. Raises KacapError."""
+        self._send(message)
         answer = json.loads(self._receive())
         if "error" in answer:
             raise KacapError(answer["error"])
-        return Configured(**answer["found"]) if answer["found"] is not None else None
+        return answer["found"]
 
     def look_ahead(self, news: bool) -> None:
         """Have it read in advance, see ``Expectations.look_ahead``; does not wait. Raises KacapError."""
@@ -75,6 +92,10 @@ class Apart:
         self._here.close()
         with suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
+
+
+def _address(pair: list[Any]) -> Address:
+    return str(pair[0]), int(pair[1])
 
 
 def _ended() -> KacapError:
@@ -133,9 +154,17 @@ def _answer_all(pipe: socket.socket, expectations: Expectations | str) -> None:
 def _answer(asked: dict[str, Any], expectations: Expectations | str) -> dict[str, object]:
     if isinstance(expectations, str):
         return {"error": expectations}
-    local, remote = ((str(address), int(port)) for address, port in (asked["local"], asked["remote"]))
     try:
-        found = expectations.expectation_of(local, remote)
+        return {"found": _found(asked, expectations)}
     except (KacapError, OSError) as error:
         return {"error": str(error)}
-    return {"found": None if found is None else asdict(found)}
+
+
+def _found(asked: dict[str, Any], expectations: Expectations) -> object:
+    """Return what was asked for, as JSON has it."""
+    if "due" in asked:
+        return [list(asdict(due).values()) for due in expectations.due(MOST)]
+    if "census" in asked:
+        return expectations.census(MOST)
+    found = expectations.expectation_of(_address(asked["local"]), _address(asked["remote"]))
+    return None if found is None else asdict(found)

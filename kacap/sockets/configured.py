@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
@@ -15,6 +16,8 @@ from kacap.sockets.state import SOCKET_OPTION, SocketState, Sysctls
 from kacap.sockets.values import CLOSED, Borrower
 
 Pair = tuple[Address, Address]
+# What sockets are set to alike: keepalive, idle, interval, count; None is not known, or without keepalive unimportant.
+Settings = tuple[bool | None, int | None, int | None, int | None]
 
 _WITHOUT_OWNER = ("LISTEN", "TIME-WAIT", "SYN-RECV")
 _LOOK_AGAIN_NS = 1 * SECOND_NS  # a socket that was not there yet: at most one request a second
@@ -40,6 +43,18 @@ class Configured:
     keepalive: bool | None
     source: str
     estimated: bool
+    process: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A socket whose keepalive timer runs: when its next probe is due, nanoseconds from now, and what it is set to."""
+
+    local: Address
+    remote: Address
+    next_probe_ns: int
+    unanswered: int
+    settings: Configured
 
 
 class Expectations:
@@ -77,6 +92,31 @@ class Expectations:
             return known[1] if known else None
         _put(self._answers, pair, (now_ns, answer))
         return answer
+
+    def due(self, most: int) -> list[Due]:
+        """Return the sockets whose keepalive timer runs, the soonest first, at most so many."""
+        found = []
+        for sock, state in self._states(lambda sock: sock.timer == "keepalive"):
+            if state.next_probe_ns is not None and state.keepalive:
+                found.append(Due(sock.local, sock.remote, state.next_probe_ns, state.unanswered, _configured(state)))
+        return sorted(found, key=lambda due: due.next_probe_ns)[:most]
+
+    def census(self, most: int) -> list[tuple[Settings, int]]:
+        """Return how many connected sockets are set to what, the commonest first; at most so many settings."""
+        numbers = Counter(_settings(state) for _, state in self._states(lambda _: True))
+        return numbers.most_common(most)
+
+    def _states(self, wanted: Callable[[DiagSocket], bool]) -> list[tuple[DiagSocket, SocketState]]:
+        """Return the connected sockets that are wanted with their states, looking anew at most once a second."""
+        now_ns = self._clock()
+        if self._looked_ns is None or now_ns - self._looked_ns >= _LOOK_AGAIN_NS:
+            self._look(now_ns)
+        with Borrower() as borrower:
+            read = [
+                (sock, self._reader.state(sock, self._held, self._sysctls, borrower))
+                for sock in self._sockets.values() if wanted(sock)
+            ]  # fmt: skip
+        return [(sock, state) for sock, state in read if state.why != CLOSED]
 
     def look_ahead(self, news: bool) -> None:
         """Read now what has a keepalive timer: a peer that resets its first probe leaves no socket to ask later.
@@ -143,5 +183,12 @@ def _configured(state: SocketState) -> Configured:
     )
     return Configured(
         state.idle, state.interval, state.count, state.user_timeout_ns, state.keepalive, source,
-        estimated=state.values == "estimate",
+        estimated=state.values == "estimate", process=state.process,
     )  # fmt: skip
+
+
+def _settings(state: SocketState) -> Settings:
+    """Return what a socket counts as; an estimate is not known."""
+    if not state.keepalive or state.values != "socket":
+        return state.keepalive, None, None, None
+    return True, state.idle, state.interval, state.count

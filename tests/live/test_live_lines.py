@@ -21,7 +21,8 @@ from kacap.model import Endpoint, Episode
 from kacap.news import News
 from kacap.options import Options
 from kacap.pipeline import conclude
-from kacap.report.live_events import LiveEvent, LiveTracker, ProbingConnection
+from kacap.report.live_events import LiveTracker
+from kacap.report.live_rows import LiveEvent, ProbingConnection
 from kacap.report.live_text import Clock, Lines
 from kacap.report.records import RecordWriter
 from kacap.report.screen import cells, table

@@ -103,7 +103,7 @@ def test_of_very_many_probes_the_whole_life_is_a_strip_and_what_was_missed_is_en
 def test_above_six_connections_the_fleet_is_drawn_and_the_timeline_is_of_the_gravest():
     figure = chart.draw(samples.many())
     assert chart.default_view(samples.many()) == "fleet"
-    said = "2 of 30 connections to 10.9.0.2:12345 failed between 09:52:32 and 10:00:05 UTC: 1 gave up, 1 reset"
+    said = "2 of 30 connections failed between 09:52:32 and 10:00:05 UTC: 1 gave up, 1 reset, all to 10.9.0.2:12345"
     assert figure.said[0].startswith(said)
     alone = chart.timeline(samples.many())
     assert any(text.startswith("the gravest of 30: --view fleet shows all") for text in charts.words(alone))
