@@ -71,8 +71,9 @@ def drop_absent(app: Sphinx, name: str, source: list[str]) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Register it."""
+    """Register it; the index is read each time."""
     app.connect("source-read", drop_absent)
+    app.connect("env-get-outdated", lambda *_: ["index"])
 
 
 generated.write_pages(HERE / "generated")

@@ -1,7 +1,7 @@
 """What can go wrong, where, and the exit code that says so.
 
 Every error that a user can meet is a ``KacapError``: one line that names the thing, the place and the next step.
-Exit codes (DESIGN: commands): 0 done, 1 failed, 2 usage; ``check`` adds 3, not enough evidence.
+Exit codes: 0 done, 1 failed, 2 usage; ``check`` adds 3, not enough evidence.
 """
 
 from __future__ import annotations
