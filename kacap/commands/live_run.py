@@ -65,10 +65,10 @@ def watch(user: User | None, sockets: Sockets | None, options: LiveOptions) -> i
         warm_up()
     run = Run(source, file, sockets, options, duty)
     _announce(source, options, duty)
-    with _signals(source, duty):
+    with signals_handled(source, duty):
         run.follow()
     analysis = run.conclude()
-    _sum_up(analysis, source, options, run.out)
+    sum_up(analysis, source, options, run.out)
     if run.waiting is not None:
         return run.waiting.exit_code
     return EXIT_FAILED if source.faults or source.damages else EXIT_DONE
@@ -104,7 +104,7 @@ def _announce(source: LiveSource, options: LiveOptions, duty: Duty) -> None:
 
 
 @contextlib.contextmanager
-def _signals(source: LiveSource, duty: Duty | None = None) -> Iterator[None]:
+def signals_handled(source: LiveSource, duty: Duty | None = None) -> Iterator[None]:
     """Ctrl-C, SIGTERM and SIGHUP stop the source, a second one ends at once; SIGUSR1 (SIGINFO) shows the counters.
 
     With a log, SIGHUP opens its file anew.
@@ -269,7 +269,7 @@ def _savefile(options: LiveOptions, source: LiveSource, user: User | None) -> Sa
     return file
 
 
-def _sum_up(analysis: Analysis, source: LiveSource, options: LiveOptions, out: TextIO) -> None:
+def sum_up(analysis: Analysis, source: LiveSource, options: LiveOptions, out: TextIO) -> None:
     """Write the summary as ``kacap read`` does, and tcpdump's counters on stderr."""
     if not options.as_json:
         out.write("\n")

@@ -262,7 +262,7 @@ def live(c: Chance, path: str) -> None:
                     file.open(None, source.now_ns)
                 run = live_run.Run(source, file, None, options)
                 run.follow()
-                live_run._sum_up(run.conclude(), source, options, run.out)
+                live_run.sum_up(run.conclude(), source, options, run.out)
             except KacapError:
                 pass
             finally:
