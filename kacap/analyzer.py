@@ -6,6 +6,7 @@ Live and offline sources are the same to it. Results do not depend on how the fr
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ from kacap.flows import A_FIN, B_FIN, FINISHED, NEVER, WAS_RESET
 from kacap.model import Connection, Endpoint, FrameRef, SegmentRecord
 from kacap.news import News, Sink
 from kacap.options import DEFAULTS, Options
+from kacap.resuming import State, resume, saved
 from kacap.rows import numbered
 from kacap.timing.episodes import ANSWER_WAIT_NS
 from kacap.timing.estimate import Estimates, estimate
@@ -114,6 +116,14 @@ class Analyzer:
         if self.options.segments == "all":
             news.others += self._plain(tracked, news)
         return self._tell(news)
+
+    def save(self, options: dict[str, Any] | None = None) -> State:
+        """Return all that is known between two batches; see ``resuming.saved``."""
+        return saved(self, options or {})
+
+    def restore(self, state: State, files: int, options: dict[str, Any] | None = None) -> None:
+        """Go on, before the first batch, from a state of ``files`` files; see ``resuming.resume``."""
+        resume(self, state, files, options or {})
 
     def forget(self) -> None:
         """Forget what is beyond ``keep_episodes``, once it is worth it: the news of before must have been used."""

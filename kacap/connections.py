@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -48,6 +48,11 @@ class Connections(Sequence[Connection]):
         if index not in self._made:
             self._made[index] = self._make(index)
         return self._made[index]
+
+    def passing(self) -> Iterator[Connection]:
+        """Yield every connection, made for the moment where nobody has asked for it."""
+        for index in range(len(self)):
+            yield self._made.get(index) or self._make(index)
 
     def places(self, numbers: NDArray[np.integer[Any]]) -> list[int]:
         """Return where connections with these serial numbers are, -1: not here."""

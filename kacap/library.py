@@ -13,6 +13,7 @@ from kacap.analyzer import Analyzer
 from kacap.capture import open_captures
 from kacap.capture.frames import FrameBatch
 from kacap.capture.tshark.engine import decoder
+from kacap.continuing import Continued
 from kacap.news import Sink, each
 from kacap.options import DEFAULTS, Options
 from kacap.pipeline import conclude, run
@@ -113,12 +114,19 @@ def analyse(
     A growing file (``options.follow``) is read until ``stop`` returns True.
     """
     decode = decoder(options.engine)
-    source = open_captures(
-        files, filter=filter, follow=options.follow, stop=stop, convert=options.engine != "kacap", limit=options.frames
-    )
     analyzer = Analyzer(options, sink=sink, decoder=decode)
+    continued = None
+    if options.state is not None:
+        continued = Continued(options.state, {"filter": filter, "engine": options.engine})
+    source = open_captures(
+        files, filter=filter, follow=options.follow, stop=stop, convert=options.engine != "kacap", limit=options.frames,
+        earlier=None if continued is None else continued.begin(analyzer),
+    )  # fmt: skip
     try:
-        run(source if tap is None else _tapped(source, tap), analyzer)
+        frames = source if continued is None else continued.follow(source)
+        run(frames if tap is None else _tapped(frames, tap), analyzer)
+        if continued is not None:
+            continued.end(analyzer, source, files)
     finally:
         source.close()
         decode.close()

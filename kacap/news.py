@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from kacap.classify.tables import Change
@@ -57,5 +57,17 @@ def each(take: Callable[[object], None]) -> Sink:
     def sink(news: News) -> None:
         for record in news.records():
             take(record)
+
+    return sink
+
+
+def together(sinks: Sequence[Sink]) -> Sink | None:
+    """Return a sink that hands its news on to several; None where there is none."""
+    if not sinks:
+        return None
+
+    def sink(news: News) -> None:
+        for take in sinks:
+            take(news)
 
     return sink

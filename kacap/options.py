@@ -24,7 +24,8 @@ class Options:
     and plain ACKs), ``all`` or ``none``. ``keep_all`` keeps connections without a probe too. ``marks`` keeps what a
     timeline draws besides probes and replies (None: while the capture is small). ``keep_episodes``: so many episodes
     of each prober are kept (None: all). ``engine``: who decodes. ``follow``: go on reading a file that grows.
-    ``frames``: end after so many frames that the filter accepts.
+    ``frames``: end after so many frames that the filter accepts. ``state``: a file that the reading goes on from, if it
+    is there, and leaves for the next one; the result is that of one reading of everything.
 
     >>> import kacap
     >>> options = kacap.Options(expect="idle=2m,count=6", keep_all=True)
@@ -44,6 +45,7 @@ class Options:
     engine: Engine = "auto"
     follow: bool = False
     frames: int | None = None
+    state: str | None = None
 
     def __post_init__(self) -> None:
         """Read a text as the expectation that it states; refuse what nothing could be done with."""

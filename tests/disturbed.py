@@ -61,7 +61,7 @@ class Sockets:
 
 
 def _option(end: dict, name: str) -> frozenset[int]:
-    return frozenset(end[when][name] for when in ("after", "end") if when in end)
+    return frozenset(end[when][name] for when in ("earlier", "after", "end") if when in end)
 
 
 @cache
@@ -145,6 +145,7 @@ class Disturbed:
     done: list[str] = field(default_factory=list)
     lost: bool = False  # frames are missing in the middle
     unstamped: bool = False  # frames are cut before their timestamps
+    far: bool = False  # captured at two places that are half a second apart
     misleads: bool = False  # it holds replies that the prober did not hear
     delayed_ns: int = 0
 
@@ -250,7 +251,8 @@ def false_statements(case: str, d: Disturbed, found: Heard, whole: Heard) -> Ite
 def _broken(own: Sockets, d: Disturbed) -> set[str]:
     """What a candidate set may assume that is not so."""
     broken = {"no-frame-missing"} if d.lost or d.misleads else set()
-    broken |= {"no-frame-delayed", "no-frame-missing"} if d.delayed_ns else set()  # where it belongs it is missing
+    # Where a frame that was delayed belongs, it is missing.
+    broken |= {"no-frame-delayed", "no-frame-missing"} if d.delayed_ns or d.far else set()
     broken |= {"enabled-at-connect"} if own.late else set()
     broken |= {"interval<=idle"} if max(own.interval) > min(own.idle) else set()
     return broken | ({"no-user-timeout"} if max(own.user_timeout_ns) else set())
@@ -310,7 +312,7 @@ def _outcomes(heard: Heard) -> dict[int, tuple[str, str, str]]:
     """What was said of each probe's frame: its outcome, grade and prober."""
     probers = [p for c in heard.of(Connection) for p in c.probers]
     probes = [probe for p in probers for e in p.episodes for probe in e.probes]
-    return {probe.frame.number: (probe.outcome, probe.grade, str(probe.prober)) for probe in probes}
+    return {probe.frame.number: (probe.outcome, probe.grade, f"{probe.connection} {probe.prober}") for probe in probes}
 
 
 def _false_kinds(d: Disturbed, found: Heard, whole: Heard, together: bool) -> Iterator[str]:
@@ -335,6 +337,7 @@ def check(seed: int, case: str | None = None) -> tuple[str, list[str], list[str]
     name, files = dice.choice(chosen)
     d = disturb(files, dice)
     d.misleads = any(prober.unheard for c in untouched(files).of(Connection) for prober in c.probers)
+    d.far = name.endswith("far-merged")
     if not len(d.segments):
         return name, d.done, []
     found = list(false_statements(name, d, analyse_segments(d.segments), untouched(files)))

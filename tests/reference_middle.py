@@ -497,6 +497,13 @@ class Connection:
         prober, gap = self.probers[side], event.time_ns - run.probes[-1].time_ns
         assert prober is not None
         prober.unheard += bool(event.hints & UNHEARD)
+        if event.hints & HEARD_UNSEEN:
+            run.probes[-1].outcome = "uncaptured"
+            self._end(side, "resumed", None, time_ns=None)
+            return
+        if not run.gaps and gap < 0.98 * SECOND:
+            self._end(side, "closed", event.frame, time_ns=event.time_ns)
+            return
         if run.gaps and gap < 0.85 * min(run.gaps):
             times = (run.gaps[0] + gap // 2) // max(gap, 1)
             if len(run.gaps) > 1 or abs(run.gaps[0] - times * gap) > HOLE_NS:

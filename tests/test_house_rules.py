@@ -32,11 +32,11 @@ LAYERS = (
     ("views", "news", "connections"),
     ("findings", "facts"),
     ("options",),
-    ("analyzer", "pipeline"),
+    ("analyzer", "pipeline", "resuming", "state_checks"),
     ("",),  # kacap itself: its public names
     ("report",),
-    ("library", "watching"),
-    ("annotate", "compare"),
+    ("library", "watching", "continuing"),
+    ("annotate", "compare", "survey"),
     ("commands", "__main__", "pytest_plugin"),
 )
 # These import none of the analysis.
@@ -46,7 +46,7 @@ APART = {
 }
 
 # where I/O, clocks and the environment may be
-ROOMS = ("annotate", "capture", "commands", "lab", "pytest_plugin", "report", "sockets")
+ROOMS = ("annotate", "capture", "commands", "lab", "pytest_plugin", "report", "sockets", "survey")
 IMPURE_MODULES = {
     "asyncio", "ctypes", "datetime", "fcntl", "glob", "io", "logging", "mmap", "os", "pathlib", "random", "secrets",
     "select", "selectors", "shutil", "signal", "socket", "subprocess", "sys", "tempfile", "time",

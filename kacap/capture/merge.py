@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from kacap.capture.frames import FrameBatch
 from kacap.capture.records import RecordReader
 
+EARLIEST = int(np.iinfo(np.int64).min)
+
 # Of a frame in the merged order: its time (never less than that of the frames before it in its file), its file's index.
 Position = tuple[int, int]
 

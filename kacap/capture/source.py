@@ -12,16 +12,17 @@ import numpy as np
 from kacap.capture.blocks import Spares
 from kacap.capture.breaks import Span, breaks_between
 from kacap.capture.drops import shortened, total
+from kacap.capture.earlier import Earlier
 from kacap.capture.filters import Filter
 from kacap.capture.formats import never, open_reader
 from kacap.capture.frames import FrameBatch
-from kacap.capture.merge import Extent, Waiting, merge
+from kacap.capture.merge import EARLIEST, Waiting, merge
 from kacap.capture.records import RecordReader
 from kacap.errors import CaptureError, Damage
 from kacap.model import Break, Drop
 
 PEEK_BYTES = 1 << 16
-EARLIEST = int(np.iinfo(np.int64).min)
+MOST_FILES = 1 << 15  # a frame is kept as one number of 64 bits, its file in the upper 16
 
 
 def open_captures(
@@ -31,18 +32,20 @@ def open_captures(
     follow: bool = False,
     stop: Callable[[], bool] | None = None,
     convert: bool = True,
+    earlier: Earlier | None = None,
     limit: int | None = None,
 ) -> Captures:
     """Open the captures named by ``paths`` (files, patterns, ``-`` for standard input) as one capture.
 
     A file named twice is read once. ``filter`` is a BPF expression. ``follow`` waits for more at the end of the
     file that begins last, until ``stop()`` returns True. It ends after ``limit`` frames that the filter takes. With
-    ``convert`` tshark reads the formats that only it knows. Raises CaptureError when any of them cannot be opened
-    or is not a capture, FilterError when libpcap refuses the expression (for an interface of a pcapng: at its first
-    frame).
+    ``convert`` tshark reads the formats that only it knows. ``earlier`` is what was read before: its files go before
+    these. Raises CaptureError when any of them cannot be opened or is not a capture, FilterError when libpcap refuses
+    the expression (for an interface of a pcapng: at its first frame).
     """
-    found = Captures(expand(paths), Filter(filter) if filter else None, follow, stop or never, convert)
+    found = Captures(expand(paths), Filter(filter) if filter else None, follow, stop or never, convert, earlier)
     found.limit = limit
+    found.start()
     return found
 
 
@@ -73,22 +76,33 @@ def _identity(name: str) -> object:
 class Captures:
     """Frames of all files in time order. Iterate once; ``files`` gives the names behind each frame's ``file``."""
 
-    def __init__(self, files: list[str], filter: Filter | None, follow: bool, stop: Callable[[], bool], convert: bool):
-        """Open ``files``; see ``open_captures``."""
-        self.files = files
-        self.frames = 0  # handed out or filtered out so far
-        self.filtered_out = 0
+    def __init__(
+        self, files: list[str], filter: Filter | None, follow: bool, stop: Callable[[], bool], convert: bool,
+        earlier: Earlier | None = None,
+    ):  # fmt: skip
+        """Name ``files``; see ``open_captures``."""
+        self._earlier = earlier or Earlier()
+        self.files = [*self._earlier.files, *files]
+        if len(self.files) > MOST_FILES:
+            raise CaptureError(f"{len(self.files):,} files: one capture can have {MOST_FILES:,}; read them in parts")
+        self._own = range(len(self._earlier.files), len(self.files))
+        self.frames = self._earlier.frames  # handed out or filtered out so far
+        self.filtered_out = self._earlier.filtered_out
+        self._before = self.frames - self.filtered_out
         self.limit: int | None = None  # so many frames are handed out; None: all
         self._filter, self._follow, self._stop, self._convert = filter, follow, stop, convert
         self._late_damages: list[Damage] = []
         self._readers: dict[int, RecordReader] = {}
-        self._spans: dict[int, Extent] = {}
+        self._extents = dict(self._earlier.extents)
         self._spares: Spares = []
+
+    def start(self) -> None:
+        """Open the files, or look at them for their order. Raises CaptureError, FilterError."""
         try:
-            self._waiting = [self._once(0, follow)] if len(files) == 1 else self._peek()
+            self._waiting = [self._once(self._own[0], self._follow)] if len(self._own) == 1 else self._peek()
             for link_type in self.link_types:
-                if filter is not None:
-                    filter.program(link_type)  # so that a mistake is reported before anything is read
+                if self._filter is not None:
+                    self._filter.program(link_type)  # so that a mistake is reported before anything is read
         except BaseException:
             self.close()
             raise
@@ -96,7 +110,7 @@ class Captures:
     def __iter__(self) -> Iterator[FrameBatch]:
         """Yield batches of at least one frame; a batch's buffer is valid until the next is asked for."""
         try:
-            for batch in merge(self._waiting, self._spans if len(self.files) > 1 else None):
+            for batch in merge(self._waiting, self._extents):
                 kept = self._sieve(batch)
                 if len(kept.frames):
                     yield kept
@@ -113,20 +127,22 @@ class Captures:
     @property
     def link_types(self) -> list[int]:
         """Link types that the files have declared so far, each once."""
-        return list(dict.fromkeys(link for index in sorted(self._readers) for link in self._readers[index].link_types))
+        own = (link for index in sorted(self._readers) for link in self._readers[index].link_types)
+        return list(dict.fromkeys([*self._earlier.link_types, *own]))
 
     @property
     def damages(self) -> list[Damage]:
         """Where files stopped making sense, in the order of the files."""
         damages = [damage for reader in self._readers.values() for damage in reader.damages]
-        return sorted([*damages, *self._late_damages], key=lambda damage: self.files.index(damage.file))
+        place = {name: index for index, name in enumerate(self.files)}
+        return sorted([*self._earlier.damages, *damages, *self._late_damages], key=lambda damage: place[damage.file])
 
     @property
     def breaks(self) -> list[Break]:
         """Where the files do not follow on one another, as far as they have been read."""
         return breaks_between([
             Span(self.files[index], extent.first_ns, extent.last_ns, extent.silence_ns)
-            for index, extent in sorted(self._spans.items())
+            for index, extent in sorted(self._extents.items())
         ])
 
     @property
@@ -141,22 +157,31 @@ class Captures:
     @property
     def dropped_kernel(self) -> int | None:
         """Packets that the kernel dropped, by the files' own count; None: they do not say."""
-        return total(reader.dropped_kernel for reader in self._readers.values())
+        return total([self._earlier.dropped_kernel, *(reader.dropped_kernel for reader in self._readers.values())])
 
     @property
     def dropped_interface(self) -> int | None:
         """Packets that the interfaces dropped, by the files' own count; None: they do not say."""
-        return total(reader.dropped_interface for reader in self._readers.values())
+        own = (reader.dropped_interface for reader in self._readers.values())
+        return total([self._earlier.dropped_interface, *own])
 
     @property
     def drops(self) -> list[Drop]:
         """When frames were lost, as far as the files say."""
-        return shortened(drop for reader in self._readers.values() for drop in reader.drops)
+        own = (drop for reader in self._readers.values() for drop in reader.drops)
+        return shortened([*self._earlier.drops, *own])
+
+    def read_so_far(self) -> Earlier:
+        """Return what these files, and those before them, say of themselves: for who goes on after them."""
+        return Earlier(
+            self.files, self._extents, self.frames, self.filtered_out, self.link_types, self.dropped_kernel,
+            self.dropped_interface, self.drops, self.damages,
+        )
 
     @property
     def _left(self) -> int | None:
         """How many frames may still be handed out; None: any number."""
-        return None if self.limit is None else self.limit - (self.frames - self.filtered_out)
+        return None if self.limit is None else self.limit - (self.frames - self.filtered_out) + self._before
 
     def _sieve(self, batch: FrameBatch) -> FrameBatch:
         """Count the frames; leave out those that the filter rejects, and those after the last that may be taken."""
@@ -175,12 +200,17 @@ class Captures:
 
     def _peek(self) -> list[Waiting]:
         """Look at the first frame of each file for the order; pipes come first."""
-        regular = [name != "-" and os.path.isfile(name) for name in self.files]  # noqa: PTH113 (a Path takes longer)
-        files = [index for index, is_file in enumerate(regular) if is_file]
-        waiting = [self._once(index, False) for index, is_file in enumerate(regular) if not is_file]
+        names = {index: self.files[index] for index in self._own}
+        files = [index for index, name in names.items() if self._is_file(name)]
+        pipes = sorted(names.keys() - set(files))
+        waiting = [self._once(index, False) for index in pipes]
         first_ns = {index: self._first_ns(index) for index in files}
         last = max(files, key=lambda index: (first_ns[index], index), default=None)
         return waiting + [Waiting(first_ns[i], i, self._opener(i, self._follow and i == last)) for i in files]
+
+    def _is_file(self, name: str) -> bool:
+        """Return whether a file can be opened again and again."""
+        return name != "-" and os.path.isfile(name)  # noqa: PTH113 (a Path takes longer)
 
     def _first_ns(self, index: int) -> int:
         """Return the time of the file's first frame; a time before all others if it has no frame."""

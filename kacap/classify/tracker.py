@@ -174,6 +174,28 @@ class Tracker:
         if self.companion is not None:
             self.companion.move(kept, used, len(self.connections))
 
+    def saved(self) -> dict[str, NDArray[np.void]]:
+        """Return all that the tracker knows, as views of its rows; ``companion`` keeps its own."""
+        return {
+            "tracker": self.state, "connections": self.rest(), "sides": self.sides[: 2 * self.used],
+            "recent": self.recent,
+        }  # fmt: skip
+
+    def restore(self, saved: dict[str, NDArray[np.void]]) -> None:
+        """Go on from what ``saved`` of another tracker returned; ``companion`` has been restored.
+
+        The digests of the hash table are this tracker's own: its seed is not handed on.
+        """
+        own = {name: self.state[name][0] for name in ("seed", "all_segments")}
+        self.state[:] = saved["tracker"]
+        for name, value in own.items():
+            self.state[name] = value
+        self._connections.append(saved["connections"])
+        self._sides.append(saved["sides"])
+        self.recent[:] = saved["recent"]
+        self.introduced = int(self.state["watched"][0])
+        self._resize(None, 0)
+
     def release(self) -> None:
         """Give memory back: nothing is to be taken any more."""
         self._connections, self._sides = Table(CONNECTION, 1), Table(SIDE, 1)

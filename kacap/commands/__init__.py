@@ -37,6 +37,7 @@ COMMANDS = {
     "sockets": ("kacap.commands.sockets:sockets", "Show what live sockets are set to, and who set it."),
     "plan": ("kacap.commands.plan:plan", "Choose settings that hold, and write them in each product's words."),
     "report": ("kacap.commands.report:report", "Write one HTML page: verdicts, findings, charts, connections."),
+    "survey": ("kacap.commands.survey:survey", "Survey collections of captures, on this machine or a cluster."),
     "annotate": ("kacap.commands.annotate:annotate", "Write a capture again, its frames of evidence commented."),
     "doctor": ("kacap.commands.doctor:doctor", "Say what works on this machine, what does not, and what fixes it."),
     "lab": ("kacap.commands.lab:lab", "Make real keepalive traffic on demand, and record it."),

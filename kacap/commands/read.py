@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kacap.library import Analysis
     from kacap.news import Sink
     from kacap.options import Options, Segments
+    from kacap.report.parquet import Writer
 
 ETHERNET = 1  # of a file without a frame
 
@@ -36,6 +37,8 @@ class ReadOptions(Reading, Expecting):
     segments: Segments
     system: str
     chart_file: str | None
+    state: str | None
+    parquet: str | None
     everything: bool
     follow: bool
     brief: bool
@@ -61,6 +64,7 @@ class ReadOptions(Reading, Expecting):
             engine=self.engine,
             follow=self.follow,
             frames=self.packets,
+            state=self.state,
         )
 
 
@@ -82,6 +86,13 @@ class ReadOptions(Reading, Expecting):
 @click.option(
     "--chart", "chart_file", type=FILE, metavar="FILE", help="Draw the probe timeline into FILE (.png, .svg or .pdf)."
 )
+@click.option(
+    "--state", type=FILE, metavar="FILE",
+    help="Go on from FILE, where an earlier run ended, and leave FILE for the next: as if all had been read at once.",
+)  # fmt: skip
+@click.option(
+    "--parquet", metavar="DIR", help="Write connections, probers, probes, episodes and findings as Parquet into DIR."
+)
 @click.option("--all", "everything", is_flag=True, help="Show every connection, also those without a probe.")
 @click.option("--follow", is_flag=True, help="Go on reading while the file grows; Ctrl-C ends with the report.")
 @click.option("-q", "brief", is_flag=True, help="One line for each connection.")
@@ -97,6 +108,7 @@ def read(**given: Any) -> int:
     \b
     kacap read incident.pcap
     kacap read 'rotated.pcap*' port 5432 --chart timeline.png
+    kacap read today.pcap --state watch.state --parquet tables/
     tcpdump -U -s 128 -w - tcp | kacap read -
 
     Exit code 0, or 1 when the capture was damaged (what precedes the damage is still reported).
@@ -129,24 +141,47 @@ def _check_outputs(options: ReadOptions, files: list[str]) -> None:
 def _analyse(files: list[str], expression: str | None, options: ReadOptions) -> Analysis:
     """Read the files; with ``--json`` every record is written as soon as it is final."""
     from kacap.library import analyse
+    from kacap.news import together
 
-    sink: Sink | None = None
+    sinks: list[Sink] = []
+    named = [*_files_before(options.state), *files]
     if options.as_json:
         from kacap.report.records import RecordWriter
 
         live = options.follow or "-" in files or options.out.isatty()
-        sink = RecordWriter(options.out, files, flush=live).news
+        sinks.append(RecordWriter(options.out, named, flush=live).news)
     with ExitStack() as stack:
+        tables = None if options.parquet is None else stack.enter_context(_tables(options.parquet, named))
+        if tables is not None:
+            sinks.append(tables.news)
         file = None if options.savefile is None else _opened(options.savefile, options.follow)
         if file is not None:
             stack.callback(file.close)
         analysis = analyse(
-            files, expression, options.how(), sink=sink, tap=None if file is None else file.write,
+            files, expression, options.how(), sink=together(sinks), tap=None if file is None else file.write,
             stop=_until_interrupted() if options.follow else None,
         )  # fmt: skip
         if file is not None and not file.begun:
             file.open(next(iter(analysis.capture.link_types), ETHERNET), 0)
+        if tables is not None:
+            tables.finish(analysis)
     return analysis
+
+
+def _files_before(state: str | None) -> list[str]:
+    """Return the files that a state was made of; none without one."""
+    if state is None:
+        return []
+    from kacap.continuing import files_before
+
+    return files_before(state)
+
+
+def _tables(directory: str, files: list[str]) -> Writer:
+    """Return what writes the tables as Parquet."""
+    from kacap.report.parquet import Writer
+
+    return Writer(directory, files)
 
 
 def _opened(path: str, at_once: bool) -> Savefile:

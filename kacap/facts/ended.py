@@ -19,6 +19,7 @@ from kacap.findings.observed import (
     DEAF,
     FIN_SEEN,
     FORGED,
+    FRESH,
     HEARD,
     IN_WINDOW,
     RST_NOTE,
@@ -35,7 +36,7 @@ A, B, BOX, UNCLEAR = 1, 2, 3, 4
 HOW = ("open", "fin", "reset")
 BY = (None, "a", "b", "a box", "unclear")
 # ENDED["cause"] of a reset
-FORGERY, UNKNOWN_CONNECTION, REFUSED_DATA, ABORT, REFUSED, OWN_RESET = 1, 2, 3, 4, 5, 6
+FORGERY, UNKNOWN_CONNECTION, REFUSED_DATA, ABORT, REFUSED, OWN_RESET, LIKELY_ABORT = 1, 2, 3, 4, 5, 6, 7
 # A prober gives up after its first probe's interval at the earliest: a second each, by tcp(7), and a tick.
 GIVES_UP_NS = np.int64(1_950_000_000)
 # A side that is heard so long after its peer's FIN has not closed; what comes sooner was on its way, or swept up.
@@ -77,7 +78,8 @@ def _cause(note: Row, row: Row) -> Row:
     application that aborts sends RST,ACK with the connection's numbers and timestamps (tcp_send_active_reset); a
     socket closed before its data came acknowledges that data. A keepalive that gave up sends what an application that
     aborts does: which of them it was is open where nothing had been heard for so long, and its probes may be missing
-    from the capture (its IP ID does not follow on that of its segment before).
+    from the capture (its IP ID does not follow on that of its segment before). Sure is an RST soon after its maker had
+    heard, which its timestamps show.
     """
     side = row.a if note.from_a else row.b
     if note.about & FORGED:
@@ -91,8 +93,10 @@ def _cause(note: Row, row: Row) -> Row:
     if side.known & HEARD == 0:
         return OWN_RESET
     follows = note.about & COUNTING and np.uint16(note.ip_id - note.usual_ip_id) == 1
-    spoken = 0 <= note.after_ns < GIVES_UP_NS and not note.about & DEAF
-    return ABORT if follows or spoken else OWN_RESET
+    soon = 0 <= note.after_ns < GIVES_UP_NS and not note.about & DEAF
+    if soon and note.about & FRESH:
+        return ABORT
+    return LIKELY_ABORT if follows or soon else OWN_RESET
 
 
 @kernel

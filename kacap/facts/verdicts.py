@@ -13,6 +13,7 @@ from kacap.clock import SECOND_NS
 from kacap.facts.ended import (
     ABORT,
     FORGERY,
+    LIKELY_ABORT,
     OWN_RESET,
     REFUSED,
     REFUSED_DATA,
@@ -25,7 +26,7 @@ from kacap.findings import observed as bits
 from kacap.findings.connection_facts import ConnectionFacts, Outstanding
 from kacap.model import Connection, Ended, Endpoint, Prober, Verdict
 from kacap.timing.assumes import WORDS, Assumes
-from kacap.timing.episodes import EARLY_ABORT
+from kacap.timing.episodes import EARLY_ABORT, HOLE_NS
 from kacap.timing.giving_up import user_timeout
 from kacap.units import between, counted, duration
 
@@ -110,6 +111,8 @@ def _reset(connection: Connection, ended: Ended) -> str:
         REFUSED: f"{named} refused the connection (RST)",
         ABORT: f"an RST in the name of {named} ended the connection" if unclear
         else f"the application of {named} reset the connection",
+        LIKELY_ABORT: f"an RST in the name of {named} ended the connection" if unclear
+        else f"the application of {named} reset the connection",
         OWN_RESET: f"an RST in the name of {named} ended the connection" if unclear
         else f"{named} itself reset the connection (its application, or a keepalive that gave up unseen)",
     }.get(ended.cause, f"{named} reset the connection")  # fmt: skip
@@ -127,7 +130,9 @@ def _own_cause(prober: Prober, after_ns: int) -> int:
         return OWN_RESET
     regular = prober.probes >= FEW and cadence(prober).startswith("every")
     sure = regular or prober.ending == Ending.CLOSED or after_ns < EARLY_ABORT * SECOND_NS
-    return ABORT if sure else OWN_RESET
+    parts = max(round(shortest_ns / max(after_ns, 1)), 1)  # of a gap in which a firing may be missing
+    whole = abs(shortest_ns - parts * after_ns) <= parts * HOLE_NS
+    return ABORT if sure and (regular or not whole) else OWN_RESET
 
 
 def _half_closed(facts: ConnectionFacts, prober: Prober) -> str:
@@ -143,7 +148,7 @@ def _ended_by_reset(connection: Connection, ended: Ended, prober: Prober, facts:
     """Return the verdict on a probed connection that an RST ended."""
     last = prober.last
     after_ns = (ended.time_ns or 0) - prober.last_probe_ns
-    if ended.cause in (ABORT, OWN_RESET) and prober.side == _end(connection, ended.named):
+    if ended.cause in (LIKELY_ABORT, OWN_RESET) and prober.side == _end(connection, ended.named):
         ended = replace(ended, cause=_own_cause(prober, after_ns))
     said = _reset(connection, ended)
     if ended.cause == UNKNOWN_CONNECTION and facts is not None and _half_closed(facts, prober):
@@ -188,7 +193,7 @@ def _unprobed(connection: Connection, ended: Ended, facts: ConnectionFacts | Non
     none = f"no keepalive probe in {duration(max(until_ns - connection.first_ns, 0))}"
     if connection.probers:
         none = _doubtful(connection)
-        ended = replace(ended, cause=OWN_RESET) if ended.cause == ABORT else ended
+        ended = replace(ended, cause=OWN_RESET) if ended.cause == LIKELY_ABORT else ended
     killed, waits = facts.killed if facts is not None else None, _waiting(facts)
     if ended.cause == FORGERY:
         return Verdict(f"{_reset(connection, ended)}; {none}", "bad")

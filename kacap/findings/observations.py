@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +59,13 @@ class Observations:
         notes, spans = self.notes[: self._used("notes")], self.spans[: self._used("spans")]
         return _picked(Observed(self.observed, notes, spans), slots)
 
+    def restore(self, saved: Observed) -> None:
+        """Go on from what ``rest`` of others returned, before the tracker that these rows belong to does."""
+        self._table.append(saved.rows)
+        for name, pool in (("notes", saved.notes), ("spans", saved.spans)):
+            self.pools[name] = len(pool)
+            setattr(self, name, _grown(pool, len(pool)))
+
     def release(self) -> None:
         """Give memory back: nothing is to be taken any more."""
         self._table = Table(OBSERVED, 1)
@@ -77,6 +85,27 @@ class Observations:
                 setattr(self, name, _grown(pool, len(pool)))
         self._table.used = used
         self._table.reserve(size - used)
+
+
+def joined(parts: Sequence[Observed]) -> Observed:
+    """Return the rows of several, one after the other, with one pool of each kind."""
+    rows = np.concatenate([np.zeros(0, OBSERVED), *(part.rows for part in parts)])
+    notes = np.concatenate([np.zeros(0, NOTE), *(part.notes for part in parts)])
+    spans = np.concatenate([np.zeros(0, SPAN), *(part.spans for part in parts)])
+    at_row = at_note = at_span = 0
+    for part in parts:
+        mine = rows[at_row : at_row + len(part.rows)]
+        for name in ("first_note", "last_note", "killed_note"):
+            mine[name] += np.where(mine[name] > 0, at_note, 0).astype(np.int32)
+        for side in ("a", "b"):
+            for name in ("span", "kept"):
+                mine[side][name] += np.where(mine[side][name] > 0, at_span, 0).astype(np.int32)
+        own = notes[at_note : at_note + len(part.notes)]
+        own["next"] += np.where(own["next"] > 0, at_note, 0).astype(np.int32)
+        own["slot"] += at_row
+        spans["slot"][at_span : at_span + len(part.spans)] += at_row
+        at_row, at_note, at_span = at_row + len(part.rows), at_note + len(own), at_span + len(part.spans)
+    return Observed(rows, notes, spans)
 
 
 def _grown(pool: NDArray[np.void], used: int) -> NDArray[np.void]:

@@ -41,6 +41,7 @@ TO_PROBE = 64  # it follows unanswered probes of the other side
 AFTER_PROBES = 128  # it follows unanswered probes of its own side
 COUNTING = 256  # the IP IDs of its side were counted up so far
 DEAF = 8192  # it echoes an older timestamp than the other side's last segment, long after it, carries
+FRESH = 16384  # it echoes the newest timestamp that the other side has sent
 AFTER_RESET = 512  # its side had sent an RST before
 # ... and once the whole connection is known (screening): why a box in between made it
 FOREIGN_TTL = 1024  # it came over another number of hops than its side's data
@@ -82,7 +83,7 @@ SIDE_OBSERVED = np.dtype(
         ("end", "<u4"),  # next sequence number
         ("sent_ack", "<u4"),  # its newest acknowledgement
         ("last_seq", "<u4"),  # of its last segment
-        ("tsval", "<u4"),  # ... and its timestamp
+        ("tsval", "<u4"),  # the timestamp of its last segment that its peer accepts: no probe
         ("first_ns", "<i8"),  # when it was heard first, RSTs apart
         ("last_ns", "<i8"),  # ... and last
         ("quiet_ns", "<i8"),  # its longest pause in between

@@ -17,6 +17,7 @@ from kacap.findings.observed import (
     DEAF,
     END,
     FIN_SEEN,
+    FRESH,
     HEAD,
     HEARD,
     IN_WINDOW,
@@ -135,6 +136,8 @@ def _about(seg: Row, label: Row, x: Row, y: Row) -> Row:
     about |= AFTER_RESET if x.known & RESET_OWN else 0
     if seg.has & HAS_TIMESTAMPS and y.known & TIMESTAMPS and seg.time_ns - y.last_ns > ON_ITS_WAY_NS:
         about |= DEAF if seq_diff(seg.tsecr, y.tsval) < 0 else 0
+    if seg.has & HAS_TIMESTAMPS and y.known & TIMESTAMPS and seg.tsecr == y.tsval:
+        about |= FRESH
     return about
 
 
@@ -207,7 +210,8 @@ def _take_segment(seg: Row, label: Row, row: Row, pools: Row) -> None:
         take_sign(seg, row, label.from_a, kind != _RETRANSMISSION and not _waits(x) and not _waits(y))
     if seg.has & HAS_TIMESTAMPS:
         x.known |= TIMESTAMPS
-        x.tsval = seg.tsval
+        if kind != _PROBE and kind != _WINDOW_PROBE:
+            x.tsval = seg.tsval
     if seg.payload_len and kind in (_DATA, _RETRANSMISSION, _FIN):
         take_bytes(seg, x, label.slot, (header, spans))
         if kind == _DATA:

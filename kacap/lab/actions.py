@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kacap.lab.network import Network
+from kacap.lab.network import FIRST_CLIENT_PORT, PORT, Network
 from kacap.lab.scenario import Scenario
 from kacap.sockets.keepalive import Keepalive
 
@@ -93,6 +93,26 @@ class Actions:
     def set_idle(self, end: str, idle: int) -> None:
         """The application changes TCP_KEEPIDLE on the live socket."""
         self._on(end, "apply", Keepalive(idle=idle))
+
+    def keepalive(self, end: str, idle: int, interval: int, count: int) -> None:
+        """The application sets all options on the live socket, and SO_KEEPALIVE on."""
+        self._on(end, "apply", Keepalive(idle, interval, count))
+
+    def keepalive_off(self, end: str) -> None:
+        """The application switches SO_KEEPALIVE off on the live socket."""
+        self._on(end, "keepalive_off")
+
+    def abort(self, end: str) -> None:
+        """The application closes with SO_LINGER 0: an RST instead of a FIN."""
+        self._on(end, "abort")
+
+    def reconnect(self, idle: int, interval: int, count: int) -> None:
+        """The client's application aborts, and connects again from the same port with other settings."""
+        addresses, number = self._network.addresses, FIRST_CLIENT_PORT
+        self._on("client", "abort")
+        ends = (addresses["client"], number), (addresses["server"], PORT)
+        self._on("client", "connect", *ends, Keepalive(idle, interval, count))
+        self._network.hosts["server"].call("accept", "server-listener", "server-0", None)
 
     # Forged segments ------------------------------------------------------------------------------------------------
 

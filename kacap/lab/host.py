@@ -19,6 +19,7 @@ from typing import Any
 
 from kacap.errors import KacapError
 from kacap.lab.companion import Companion
+from kacap.lab.delay import carry
 from kacap.lab.process import CLONE_NEWNET, spawn, unshare
 from kacap.lab.record import Recording, record
 from kacap.sockets.keepalive import Keepalive
@@ -51,6 +52,7 @@ class Host:
         self._facts: dict[str, dict[str, Any]] = {}
         self._recorders: list[tuple[int, Connection]] = []
         self._companions: list[Companion] = []
+        self._carriers: list[tuple[int, Connection]] = []
         self._poller = select.poll()
 
     def serve(self, pipe: Connection) -> None:
@@ -123,6 +125,12 @@ class Host:
         """Run on one CPU from now on, so that timers armed together fire together."""
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
+    def carry(self, interfaces: tuple[str, ...], seconds: float) -> None:
+        """Carry TCP between interfaces by hand, so much later; it ends with this host."""
+        pid, pipe = spawn(lambda there: carry(interfaces, seconds, there))
+        pipe.recv()
+        self._carriers.append((pid, pipe))
+
     def start_recording(self, wanted: Recording) -> None:
         """Start a recorder; frames are kept when this returns."""
         pid, pipe = spawn(lambda there: record(wanted, there))
@@ -189,7 +197,8 @@ class Host:
         self._sockets[name] = sock
         self._poller.register(sock, select.POLLRDHUP)
         ends = {"local": sock.getsockname()[:2], "remote": sock.getpeername()[:2]}
-        self._facts[name] = ends | {"before": before, "after": options_of(sock)}
+        earlier = {"earlier": self._facts[name]["after"]} if name in self._facts else {}
+        self._facts[name] = ends | earlier | {"before": before, "after": options_of(sock)}
 
     def facts(self) -> dict[str, dict[str, Any]]:
         """Return what is known of each socket, with its options as they are now."""
@@ -241,6 +250,15 @@ class Host:
         """Close as an application does."""
         self._leave(name)
         self._sockets[name].close()
+
+    def abort(self, name: str) -> None:
+        """Close with SO_LINGER 0: the kernel sends an RST and keeps nothing."""
+        self._sockets[name].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close(name)
+
+    def keepalive_off(self, name: str) -> None:
+        """Switch SO_KEEPALIVE off on a live socket."""
+        self._sockets[name].setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
 
     def forget(self, name: str) -> None:
         """Lose the connection without a word, as at a power cut."""

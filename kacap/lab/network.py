@@ -170,6 +170,13 @@ class Network:
         self.faults_by.add("nft")
         self.hosts[host].call("command", ["nft", "-f", "-"], text)
 
+    def slow(self, seconds: float) -> None:
+        """Let each packet take so long from one side of the router to the other (IPv4)."""
+        if self.family != 4 or self.topology != "chain":
+            raise KacapError("a long way is made over IPv4, through the router")
+        self.hosts["router"].call("sysctl", "net.ipv4.ip_forward", 0)
+        self.hosts["router"].call("carry", ("left", "right"), seconds)
+
     def leave(self) -> None:
         """End all hosts, and so the whole network."""
         for host in set(self.hosts.values()):

@@ -60,6 +60,7 @@ class Scenario:
     another host (host, text) in place before the connection, ``without_nft`` the events that stand in for it where
     nft is missing; ``on_listener`` sets the server's options on its listener;
     ``receive_buffer`` is the server's SO_RCVBUF in bytes; ``merged`` joins the captures into ``capture.pcapng``;
+    each packet takes ``way`` seconds from one end to the other;
     ``spread`` seconds pass while the connections are opened one by one; ``table`` tells them in ``sockets.csv``.
     """
 
@@ -82,6 +83,7 @@ class Scenario:
     merged: bool = False
     spread: float = 0.0
     table: bool = False
+    way: float = 0.0
 
     @property
     def prober(self) -> str:

@@ -56,6 +56,8 @@ class ScenarioRun:
         self.missing = self.network.build(scenario.pins)
         self._firewall()
         self._repin()
+        if scenario.way:
+            self.network.slow(scenario.way)
         self._prepare()
         before = self._counters()
         for view in scenario.views:

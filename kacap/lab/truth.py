@@ -74,7 +74,9 @@ def hz() -> int | None:
 
 
 def connection(facts: dict[str, dict[str, Any]], number: int) -> dict[str, Any]:
-    """Return the truth of connection ``number``: each end's address, options (before, set, at the end) and error."""
+    """Return the truth of connection ``number``: each end's address, options (before, set, at the end) and error.
+
+    ``earlier`` are those of a connection of the same addresses and ports before it."""
     return {end: _end(facts[f"{end}-{number}"]) for end in ("client", "server")}
 
 
@@ -82,8 +84,9 @@ def _end(facts: dict[str, Any]) -> dict[str, Any]:
     host, port = facts["local"]
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     plain = {key: facts.get(key) for key in ("error", "error_ns", "end_of_stream_ns")}
-    options = {key: facts[key] for key in ("before", "after", "end") if key in facts}
-    return {"address": address, "keepalive": bool(facts["after"]["so_keepalive"])} | plain | options
+    options = {key: facts[key] for key in ("earlier", "before", "after", "end") if key in facts}
+    on = any(options[when]["so_keepalive"] for when in options if when != "before")
+    return {"address": address, "keepalive": on} | plain | options
 
 
 _COLUMNS = ("so_keepalive", "tcp_keepidle", "tcp_keepintvl", "tcp_keepcnt", "tcp_user_timeout")

@@ -22,6 +22,7 @@ from kacap.facts.standing import gravest
 from kacap.model import Connection, Episode, FrameRef, Probe, Prober, Setting
 from kacap.units import clean, duration, moment
 
+NAMES = ("connections", "probers", "probes", "episodes", "findings")
 SHOWN = 20  # rows that a notebook shows
 EXTRAS = {"pandas": "pandas", "polars": "polars", "pyarrow": "arrow"}  # library to extra of the package
 
@@ -147,7 +148,7 @@ def _words(kind: str, value: Any) -> str:
 Field = tuple[str, str, Callable[[Any], Any]]
 
 
-def _table(rows: Iterable[Any], fields: Sequence[Field]) -> Table:
+def table_of(rows: Iterable[Any], fields: Sequence[Field]) -> Table:
     """Return the table of some objects: for each field its name, kind and how it is got from an object."""
     found = list(rows)
     return Table([Column(name, kind, [get(row) for row in found]) for name, kind, get in fields])
@@ -160,36 +161,41 @@ class Tables:
         self._analysis = analysis
 
     def __repr__(self) -> str:
-        names = ("connections", "probers", "probes", "episodes", "findings")
-        return f"<kacap tables: {', '.join(f'{name} ({len(getattr(self, name)):,})' for name in names)}>"
+        return f"<kacap tables: {', '.join(f'{name} ({len(getattr(self, name)):,})' for name in NAMES)}>"
+
+    def to_parquet(self, directory: str) -> None:
+        """Write each table into a directory as ``<name>.parquet``. Raises KacapError where pyarrow is missing."""
+        from kacap.report.parquet import write_tables
+
+        write_tables(self._analysis, directory)
 
     @cached_property
     def connections(self) -> Table:
         """One row for each connection that the analysis holds."""
-        return _table(self._analysis.connections, CONNECTION)
+        return table_of(self._analysis.connections, CONNECTION)
 
     @cached_property
     def probers(self) -> Table:
         """One row for each side that probes: numbers, and the settings that could have produced its gaps."""
         rows = [(connection, prober) for connection in self._analysis.connections for prober in connection.probers]
-        return _table(rows, PROBER)
+        return table_of(rows, PROBER)
 
     @cached_property
     def probes(self) -> Table:
         """One row for each probe, in time order."""
-        return _table(self._analysis.probes, [*self._where("frame", "frame"), *PROBE])
+        return table_of(self._analysis.probes, [*self._where("frame", "frame"), *PROBE])
 
     @cached_property
     def episodes(self) -> Table:
         """One row for each run of probes with one ending, in time order."""
-        return _table(self._analysis.episodes, [*EPISODE, *self._where("ending_frame", "ending_frame")])
+        return table_of(self._analysis.episodes, [*EPISODE, *self._where("ending_frame", "ending_frame")])
 
     @cached_property
     def findings(self) -> Table:
         """One row for each finding; frames as ``12``, with several files as ``name:12``."""
         name = self._analysis.frame_name
         frames: Field = ("frames", TEXTS, lambda finding: [str(name(frame)) for frame in finding.frames])
-        return _table(self._analysis.findings, [*FINDING, frames])
+        return table_of(self._analysis.findings, [*FINDING, frames])
 
     def _where(self, name: str, attribute: str) -> list[Field]:
         """Return the fields for a frame: its file, and its number within it."""

@@ -24,6 +24,7 @@ from kacap.timing.history import ABORT, take_firing, take_run_end
 ANSWER_WAIT_NS = np.int64(SECOND_NS)
 PAIRED = 4096  # replies of one run that are paired with its probes
 HOLE_NS = np.int64(30_000_000)  # jitter of firings that should be whole intervals apart
+EARLIEST = 0.98  # of a second: a tick and the jitter of a capture
 EARLY_ABORT = 0.85  # of the shortest gap of a run: a reset sooner than that comes from no keepalive timer
 
 _K = {kind.name: int(kind) for kind in Kind}
@@ -209,7 +210,13 @@ def _take_abort(middle: Row, number: Row, event: Row) -> None:
         return
     prober.unheard += 1 if event.hints & UNHEARD else 0
     gap = event.time_ns - middle.probes[prober.last_probe].time_ns
-    if prober.run_n > 1 and gap < EARLY_ABORT * prober.run_gap_ns and not _has_hole(prober, gap):
+    if event.hints & HEARD_UNSEEN:  # it had been answered
+        middle.probes[prober.last_probe].outcome = _UNCAPTURED
+        end_run(middle, number, event, _UNCAPTURED_END)
+        return
+    shortest = prober.run_gap_ns if prober.run_n > 1 else ANSWER_WAIT_NS  # no interval is below a second
+    early = EARLY_ABORT if prober.run_n > 1 else EARLIEST
+    if gap < early * shortest and not _has_hole(prober, gap):
         end_run(middle, number, event, _CLOSED)
         return
     if not prober.run_spoken:

@@ -17,6 +17,7 @@ from kacap.timing.episodes import Middle
 from kacap.timing.history import FIRING, HISTORY, POOL, STEP
 from kacap.timing.passing import close, gather
 
+_SAVED = ("watched", "sides", "probers", "histories", "probes", "episodes", "waiting", "steps")
 _COUNTED = ("probers", "probes", "episodes", "waiting", "decided", "changes")
 
 
@@ -99,6 +100,24 @@ class Gatherer:
         self.changes.used = self.decided.used = 0
         self.counts["changes"] = self.counts["decided"] = 0
         return news
+
+    def saved(self) -> dict[str, NDArray[np.void]]:
+        """Return all that is known, as views of its rows; what has changed has been asked for."""
+        self.histories.reserve(self.probers.used - self.histories.used)
+        self.histories.used = self.probers.used  # row 0 has one too, before anybody probes
+        return {"counts": self.counts} | {name: getattr(self, name).filled for name in _SAVED}
+
+    def restore(self, saved: dict[str, NDArray[np.void]]) -> None:
+        """Go on from what ``saved`` of another gatherer returned; who listens stays as it is."""
+        own = {name: self.counts[name][0] for name in ("listening", "reported_from")}
+        self.counts[:] = saved["counts"]
+        for name, value in own.items():
+            self.counts[name] = value
+        for name in _SAVED:
+            table: Table = getattr(self, name)
+            table.used = 0
+            table.append(saved[name])
+        self._pool["used"] = self.steps.used
 
     def _make_room(self, events: int) -> None:
         """Make room for what so many events, and all that wait, can lead to."""

@@ -63,7 +63,7 @@ def check_settings(name: str, prober, end: dict) -> None:
     """The configured value is in the set wherever there is a set."""
     options = end["after"]
     for setting, option in ((prober.idle, "tcp_keepidle"), (prober.interval, "tcp_keepintvl")):
-        allowed = {options[option], end["end"][option]}
+        allowed = {end[when][option] for when in ("earlier", "after", "end") if when in end}
         assert setting.candidates is None or allowed & set(setting.candidates), (prober.side, option, setting)
     if prober.count.candidates and not options["tcp_user_timeout"]:
         assert options["tcp_keepcnt"] in prober.count.candidates, (prober.side, prober.count)

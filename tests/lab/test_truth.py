@@ -34,8 +34,12 @@ ERRORS: dict[str, tuple[str | None, str | None]] = dict.fromkeys(SCENARIOS, (Non
     "nat-forgot-outside": (None, "ECONNRESET"),
     "firewall-resets": (None, "ECONNRESET"),
     "close-wait-forgotten": ("EPIPE", None),
+    "unreachable-mid-run": ("ETIMEDOUT", None),
+    "replies-lost": ("ETIMEDOUT", "ECONNRESET"),
+    "linger-prober": (None, "ECONNRESET"),
+    "linger-peer": ("ECONNRESET", None),
 }
-TWICE = ("on-any", "on-any-router", "merged")
+TWICE = ("on-any", "on-any-router", "merged", "merged-up", "far-merged")
 NOT_ON_THE_WIRE = {"output-drop": 2}  # probes that a rule of the prober's own host dropped
 BY_HAND = {"one-byte-probe": 4}  # probes that no kernel counted
 

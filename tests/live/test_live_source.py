@@ -194,6 +194,6 @@ def test_the_counters_of_tcpdump_and_dumpcap_are_read_from_their_last_words(word
     ],
 )
 def test_a_program_that_refuses_is_understood(words, error, says):
-    refusal = refusal("tcpdump", "eth0", words)
-    assert type(refusal) is error
-    assert says in str(refusal)
+    refused = refusal("tcpdump", "eth0", words)
+    assert type(refused) is error
+    assert says in str(refused)

@@ -56,6 +56,44 @@ MERGED = replace(
     merged=True,
 )
 
+REPLIES_LOST = replace(
+    BOTH_ENDS,
+    name="replies-lost",
+    happens="As both-ends, captured at the peer alone: the replies are in the capture, the prober never hears them.",
+    look_for="Every probe has its reply, and yet the prober gives up: its probes go on echoing an older timestamp.",
+    views=(View("peer"),),
+)
+
+MERGED_UP = replace(
+    UP,
+    name="merged-up",
+    happens="As in up, with the captures of both ends merged into one file of two interfaces.",
+    look_for="Each segment twice, the second time with a TTL one lower: it counts once, and nobody forged anything.",
+    views=(View("prober", "prober.pcapng"), View("peer", "peer.pcapng")),
+    merged=True,
+)
+
+FAR = Scenario(
+    name="far",
+    happens="Each packet takes half a second from one end to the other; captured at the peer.",
+    look_for="Probes 4 s apart for an idle of 3: the peer's capture holds the way there and back.",
+    then="Every probe is answered, a second after it was sent.",
+    seconds=14.5,
+    pairs=(Pair(client=Keepalive(3, 1, 3)),),
+    events=(_HELLO,),
+    views=(View("peer"),),
+    way=0.5,
+)
+
+FAR_MERGED = replace(
+    FAR,
+    name="far-merged",
+    happens="As far, with the captures of both ends merged into one file of two interfaces.",
+    look_for="Each segment twice, half a second apart: it counts once.",
+    views=(View("prober", "prober.pcapng"), View("peer", "peer.pcapng")),
+    merged=True,
+)
+
 ROTATED = replace(
     CUT_OFF,
     name="rotated",
@@ -95,6 +133,10 @@ SCENARIOS = (
     ON_ANY_ROUTER,
     BOTH_ENDS,
     MERGED,
+    REPLIES_LOST,
+    MERGED_UP,
+    FAR,
+    FAR_MERGED,
     ROTATED,
     MANY,
     _over_ipv6(UP),

@@ -58,6 +58,22 @@ UNREACHABLE = Scenario(
     events=(at(0.2, "send", "client", 10), at(0.5, "unreachable", "server")),
 )
 
+UNREACHABLE_MID_RUN = replace(
+    UNREACHABLE,
+    name="unreachable-mid-run",
+    happens="The way falls silent; for one probe of five the router says host unreachable, then nothing again.",
+    look_for="One ICMP error in the middle of the run: the prober goes on as if it had not come.",
+    then="The client gets ETIMEDOUT after idle + count x interval.",
+    seconds=10,
+    pairs=(Pair(client=Keepalive(idle=2, interval=1, count=5)),),
+    events=(
+        at(0.2, "send", "client", 10),
+        at(0.5, "cut", "server"),
+        at(3.7, "unreachable", "server"),
+        at(4.7, "cut", "server"),
+    ),
+)
+
 RECOVERED = Scenario(
     name="recovered",
     happens="The way is silent for a while and comes back before the count is used up.",
@@ -68,4 +84,4 @@ RECOVERED = Scenario(
     events=(at(0.2, "send", "client", 10), at(0.5, "cut"), at(3.7, "restore")),
 )
 
-SCENARIOS = (UP, MID_CONNECTION, CUT_OFF, RESTARTED, UNREACHABLE, RECOVERED)
+SCENARIOS = (UP, MID_CONNECTION, CUT_OFF, RESTARTED, UNREACHABLE, UNREACHABLE_MID_RUN, RECOVERED)

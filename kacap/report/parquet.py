@@ -1,0 +1,246 @@
+"""The tables of an analysis as Parquet: probes and episodes as soon as they are final, the others at the end.
+
+Rows go from the analyzer's arrays to columns without an object for each; a row group is written when it is full, so
+that memory does not grow with the number of probes. The columns are those of ``tables`` (docs/tables.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kacap.analysis import Analysis
+from kacap.classify.kinds import ENDINGS, GRADE_WORDS
+from kacap.classify.tables import Change
+from kacap.connections import Connections
+from kacap.errors import KacapError, UsageError
+from kacap.flows import NEVER
+from kacap.model import Connection
+from kacap.news import News
+from kacap.outputs import output
+from kacap.report.tables import CONNECTION, NAMES, PROBER, Tables, table_of
+from kacap.rows import chain
+from kacap.views import Views, endpoints
+
+GROUP = 1 << 16  # rows of a row group
+OBJECTS = 1 << 12  # connections that are made at a time
+_ENDED = int(Change.ENDED)
+COMPRESSION = "zstd"
+
+Batch = Any  # pyarrow.Table: the library is an extra
+
+
+def arrow() -> Any:
+    """Return pyarrow with its parquet part. Raises KacapError, naming the extra, where it is not installed."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise KacapError("pyarrow is not installed: pip install 'kacap[parquet]'") from error
+    return pyarrow
+
+
+@cache
+def schemas() -> dict[str, Any]:
+    """Return the pyarrow schema of each table, by its name."""
+    empty = Tables(Analysis())
+    return {name: getattr(empty, name).to_arrow().schema for name in NAMES}
+
+
+class Writer:
+    """Writes one Parquet file for each table into a directory; call ``news`` as the sink, then ``finish``.
+
+    Each file appears when it is whole. Use as a context manager.
+    """
+
+    def __init__(self, directory: str, files: Sequence[str], *, group: int = GROUP) -> None:
+        """Write into ``directory``, made where it is missing; ``files`` are the names that frames refer to."""
+        self._arrow, self._schemas = arrow(), schemas()
+        self._directory, self._files, self._group = Path(directory), list(files), group
+        self._stack = ExitStack()
+        self._pending: dict[str, list[Batch]] = {name: [] for name in NAMES}
+        try:
+            self._directory.mkdir(exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{directory}: no directory to write into: {error.strerror or error}") from error
+        self._writers: dict[str, Any] = {}
+
+    def __enter__(self) -> Writer:
+        for name in NAMES:
+            out = self._stack.enter_context(output(self._directory / f"{name}.parquet", self._files))
+            writer = self._arrow.parquet.ParquetWriter(out, self._schemas[name], compression=COMPRESSION)
+            self._writers[name] = self._stack.enter_context(writer)
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._stack.__exit__(*exception)
+
+    def news(self, news: News) -> None:
+        """Take the episodes that have ended, with their probes."""
+        rows = ended_rows(news)
+        if len(rows):
+            self.take("probes", probe_batch(news.views, probes_of(news.views, rows), self._files))
+            self.take("episodes", episode_batch(news.views, rows, self._files))
+
+    def take(self, name: str, batch: Batch) -> None:
+        """Take rows of a table; write those that fill row groups."""
+        pending = self._pending[name]
+        pending.append(batch)
+        if sum(each.num_rows for each in pending) >= self._group:
+            self._write(name)
+
+    def _write(self, name: str) -> None:
+        """Write what waits of a table as one row group."""
+        if self._pending[name]:
+            self._writers[name].write_table(self._arrow.concat_tables(self._pending[name]), row_group_size=self._group)
+            self._pending[name] = []
+
+    def finish(self, analysis: Analysis) -> None:
+        """Take what is final at the end alone: connections, probers, findings."""
+        for name, batch in final_batches(analysis):
+            self.take(name, batch)
+        for name in NAMES:
+            self._write(name)
+
+
+def ended_rows(news: News) -> NDArray[np.int64]:
+    """Return the rows of EPISODE that have become final with some news."""
+    changes = news.changes.rows
+    rows = changes["row"][changes["what"] == _ENDED].astype(np.int64)
+    if news.withheld:
+        rows = rows[~np.isin(rows, list(news.withheld))]
+    return np.concatenate([rows, np.array(news.episodes, np.int64)])
+
+
+def probes_of(views: Views, episodes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows of PROBE of some rows of EPISODE, in order."""
+    found, previous = views.gatherer.episodes.rows[episodes], views.gatherer.probes.rows["previous"]
+    if (found["probes"] == 1).all():
+        return found["last"].astype(np.int64)
+    parts = [chain(previous, last, n) for last, n in zip(found["last"].tolist(), found["probes"].tolist(), strict=True)]
+    return np.concatenate(parts)
+
+
+class _Columns:
+    """Columns of one batch by name, made into an Arrow table of a schema."""
+
+    def __init__(self, schema: Any) -> None:
+        self._arrow, self._schema = arrow(), schema
+        self._columns: dict[str, Any] = {}
+
+    def add(self, name: str, values: NDArray[Any], known: NDArray[np.bool_] | None = None) -> None:
+        """Add numbers or times; those that are not known are null."""
+        mask = None if known is None else ~known
+        made = self._arrow.array(values.astype(np.int64), self._arrow.int64(), mask=mask)
+        self._columns[name] = made.cast(self._schema.field(name).type)
+
+    def words(
+        self, name: str, numbers: NDArray[Any], words: Sequence[str], known: NDArray[np.bool_] | None = None
+    ) -> None:
+        """Add texts: of each row the number of its word."""
+        mask = None if known is None else ~known
+        taken = self._arrow.array(numbers.astype(np.int64), self._arrow.int64(), mask=mask)
+        self._columns[name] = self._arrow.array(words, self._arrow.string()).take(taken)
+
+    def prober(self, views: Views, probers: NDArray[Any]) -> None:
+        """Add connection, prober and peer of rows of PROBER."""
+        numbers, which = np.unique(probers, return_inverse=True)
+        rows = views.gatherer.probers.rows[numbers]
+        watched = views.gatherer.watched.rows[rows["watched"]]
+        ends = [[str(end) for end in endpoints(row)] for row in watched]
+        own = [end[side] for end, side in zip(ends, rows["side"].tolist(), strict=True)]
+        peer = [end[1 - side] for end, side in zip(ends, rows["side"].tolist(), strict=True)]
+        self.add("connection", watched["id"][which])
+        self.words("prober", which, own)
+        self.words("peer", which, peer)
+
+    def table(self) -> Batch:
+        """Return the columns in the order of the schema."""
+        names = self._schema.names
+        return self._arrow.Table.from_arrays([self._columns[name] for name in names], schema=self._schema)
+
+
+def probe_batch(views: Views, rows: NDArray[np.int64], files: Sequence[str]) -> Batch:
+    """Return rows of PROBE as an Arrow table; ``files`` are the names of the capture's files."""
+    found, columns = views.gatherer.probes.rows[rows], _Columns(schemas()["probes"])
+    columns.prober(views, found["prober"])
+    columns.words("file", found["file"], files, found["file"] < len(files))
+    columns.add("frame", found["frame"])
+    columns.add("time", found["time_ns"])
+    columns.words("grade", found["grade"], GRADE_WORDS)
+    columns.add("payload_bytes", found["payload"])
+    answered = found["reply_frame"] > 0
+    columns.add("reply_frame", found["reply_frame"], answered)
+    columns.add("reply_after", found["reply_after_ns"], answered)
+    return columns.table()
+
+
+def episode_batch(views: Views, rows: NDArray[np.int64], files: Sequence[str]) -> Batch:
+    """Return rows of EPISODE as an Arrow table; ``files`` are the names of the capture's files."""
+    found, probes = views.gatherer.episodes.rows[rows], views.gatherer.probes.rows
+    own = probes[probes_of(views, rows)]
+    starts = np.cumsum(found["probes"]) - found["probes"]
+    columns = _Columns(schemas()["episodes"])
+    columns.prober(views, found["prober"])
+    since_ns, first_ns, last_ns = found["silent_since_ns"], own["time_ns"][starts], probes["time_ns"][found["last"]]
+    columns.add("silent_since", since_ns, since_ns != NEVER)
+    columns.add("first_probe", first_ns)
+    columns.add("last_probe", last_ns)
+    columns.add("probes", found["probes"])
+    columns.add("replies", np.add.reduceat((own["reply_frame"] > 0).astype(np.int64), starts))
+    columns.add("first_gap", first_ns - since_ns, since_ns != NEVER)
+    _add_gaps(columns, found, own["time_ns"], last_ns)
+    columns.words("ending", found["ending"], [str(ending) for ending in ENDINGS])
+    ended = found["ending_frame"] > 0
+    columns.words("ending_frame_file", found["ending_file"], files, ended & (found["ending_file"] < len(files)))
+    columns.add("ending_frame", found["ending_frame"], ended)
+    return columns.table()
+
+
+def _add_gaps(columns: _Columns, found: NDArray[np.void], times: NDArray[np.int64], last_ns: NDArray[np.int64]) -> None:
+    """Add the gaps within each run: between its probes, and from the last to an abort."""
+    number = len(found)
+    most, least = np.full(number, -1, np.int64), np.full(number, np.iinfo(np.int64).max, np.int64)
+    run = np.repeat(np.arange(number), found["probes"])
+    inner = run[1:] == run[:-1]
+    gaps = np.diff(times)[inner]
+    np.maximum.at(most, run[1:][inner], gaps)
+    np.minimum.at(least, run[1:][inner], gaps)
+    gave_up = found["closed_ns"] != NEVER
+    closing = found["closed_ns"] - last_ns
+    most[gave_up] = np.maximum(most, closing)[gave_up]
+    least[gave_up] = np.minimum(least, closing)[gave_up]
+    known = gave_up | (found["probes"] > 1)
+    columns.add("shortest_gap", least, known)
+    columns.add("longest_gap", most, known)
+    columns.add("gave_up_after", closing, gave_up)
+
+
+def passing(connections: Sequence[Connection]) -> Iterator[Connection]:
+    """Yield connections that nobody keeps."""
+    return connections.passing() if isinstance(connections, Connections) else iter(connections)
+
+
+def final_batches(analysis: Analysis) -> Iterator[tuple[str, Batch]]:
+    """Yield what an analysis shows at its end alone, table by table, some thousand rows at a time."""
+    connections = passing(analysis.connections)
+    while some := list(islice(connections, OBJECTS)):
+        yield "connections", table_of(some, CONNECTION).to_arrow()
+        probers = [(connection, prober) for connection in some for prober in connection.probers]
+        yield "probers", table_of(probers, PROBER).to_arrow()
+    yield "findings", Tables(analysis).findings.to_arrow()
+
+
+def write_tables(analysis: Analysis, directory: str, inputs: Iterable[str] = ()) -> None:
+    """Write the five tables of a complete analysis into a directory, one Parquet file each."""
+    with Writer(directory, list(inputs)) as writer:
+        for name in ("probes", "episodes"):
+            writer.take(name, getattr(Tables(analysis), name).to_arrow())
+        writer.finish(analysis)

@@ -1,0 +1,234 @@
+"""Drives a survey: looks at new files, decodes chunks in parallel, and lets each sensor's chain go on as they come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from kacap.errors import KacapError
+from kacap.survey import work
+from kacap.survey.notebook import Chunk, Notebook, opened
+from kacap.survey.places import Entry, listed, remove, safe, write_bytes
+from kacap.survey.summary import merged, page_of, text_of
+
+CHUNK_BYTES, CHUNK_FILES = 64 << 20, 500  # of one task; what is compressed counts as so many times its size
+COMPRESSED = 6
+LOOKS = 64  # files that one task looks at
+AHEAD = 3  # chunks of a sensor that are decoded before their turn
+RETRIES = 3  # of a task whose worker died or whose storage failed
+
+Step = Callable[[int, int], None]  # files done, bytes done
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a survey came to: the summary, its text, and what went wrong, one line each."""
+
+    summary: dict[str, Any]
+    text: str
+    files: int  # that were new or changed
+    troubles: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Chain:
+    """What is still to be done of one sensor."""
+
+    notebook: Notebook
+    chunks: list[Chunk]
+    first: int  # index of the first of their files among those of the sensor
+    began: int  # chunks of the notebook before them
+    at: int = 0  # the chunk that is classified next
+    decoded: dict[int, Any] = field(default_factory=dict)  # futures by the number of their chunk
+    busy: Any = None  # the future of the step under way
+
+    @property
+    def open(self) -> bool:
+        """Whether chunks are left."""
+        return self.at < len(self.chunks)
+
+    def index(self, chunk: int) -> int:
+        """Return the index of a chunk's first file among those of the sensor."""
+        return self.first + sum(len(each.files) for each in self.chunks[:chunk])
+
+
+def survey(client: Any, urls: Sequence[str], results: str, sensor: str | None, step: Step) -> Outcome:
+    """Survey the captures at ``urls`` with a Dask client; write below ``results``, and go on from what is there.
+
+    ``step`` is told of progress. An interrupt leaves what was done; the next survey goes on from it.
+    """
+    run = _Run(client, results, step)
+    by_sensor: dict[str, list[Entry]] = {}
+    for entry in listed(urls, sensor):
+        by_sensor.setdefault(entry.sensor, []).append(entry)
+    notebooks = {name: opened(name, results) for name in by_sensor}
+    orders = run.in_order(by_sensor, notebooks)
+    chains = [run.chain(notebooks[name], orders[name]) for name in by_sensor]
+    files = sum(len(chunk.files) for chain in chains for chunk in chain.chunks)
+    run.work_on(chains)
+    run.finish([chain.notebook for chain in chains])
+    parts = [notebook.summary for notebook in notebooks.values() if notebook.summary is not None]
+    return run.told(parts, files)
+
+
+class _Run:
+    """One survey under way."""
+
+    def __init__(self, client: Any, results: str, step: Step) -> None:
+        self._client, self._results, self._step = client, results.rstrip("/"), step
+        self.troubles: list[str] = []
+
+    def in_order(
+        self, by_sensor: dict[str, list[Entry]], notebooks: dict[str, Notebook]
+    ) -> dict[str, list[tuple[Entry, int]]]:
+        """Return the files of each sensor that hold frames, with the time of the first one, in order of it."""
+        known = {name: notebooks[name].known() for name in by_sensor}
+        new = [each for name, entries in by_sensor.items() for each in entries if each.identity not in known[name]]
+        groups = [new[first : first + LOOKS] for first in range(0, len(new), LOOKS)]
+        futures = [self._submit(work.look, [each.url for each in group]) for group in groups]
+        for group, future in zip(groups, futures, strict=True):
+            for entry, found in zip(group, future.result(), strict=True):
+                known[entry.sensor][entry.identity] = found.first_ns
+                if found.first_ns is None:
+                    notebooks[entry.sensor].others.append([*entry, found.failure])
+        for name, entries in by_sensor.items():
+            here = {entry.identity for entry in entries}
+            others = [row for row in notebooks[name].others if tuple(row[:3]) in here]
+            notebooks[name].others = others
+            self.troubles += [f"{row[0]}: {row[4]}" for row in others if row[4]]
+        return {
+            name: sorted(
+                ((each, first_ns) for each in entries if (first_ns := known[name][each.identity]) is not None),
+                key=lambda pair: (pair[1], pair[0].url),
+            )
+            for name, entries in by_sensor.items()
+        }
+
+    def chain(self, notebook: Notebook, order: list[tuple[Entry, int]]) -> Chain:
+        """Return what is to be done of a sensor, after what is done."""
+        rest = notebook.rely_on(order, self._results)
+        return Chain(notebook, list(_chunks(rest)), len(order) - len(rest), len(notebook.chunks))
+
+    def work_on(self, chains: Sequence[Chain]) -> None:
+        """Decode and classify all chunks; a chain that fails stops, and is reported."""
+        steps: Any = import_module("distributed").as_completed()
+        of: dict[str, Chain] = {}
+        for chain in chains:
+            self._advance(chain, steps, of)
+        for future in steps:
+            chain = of.pop(future.key)
+            try:
+                done = future.result()
+            except Exception as error:  # whatever failed for good, the other sensors go on
+                self.troubles.append(f"{chain.notebook.sensor}: not finished: {error}")
+                continue
+            self._note(chain, done)
+            self._advance(chain, steps, of)
+
+    def _advance(self, chain: Chain, steps: Any, of: dict[str, Chain]) -> None:
+        """Let chunks of a chain be decoded ahead, and the next one classified."""
+        for number in range(chain.at, min(chain.at + AHEAD, len(chain.chunks))):
+            if number not in chain.decoded:
+                urls = [row[0] for row in chain.chunks[number].files]
+                chain.decoded[number] = self._submit(work.decode_chunk, urls, chain.index(number))
+        if not chain.open:
+            return
+        number = chain.at
+        following = chain.chunks[number + 1] if number + 1 < len(chain.chunks) else None
+        until = work.END if following is None else (following.first_ns, chain.index(number + 1))
+        before = chain.notebook.chunks[-1].checkpoint if chain.notebook.chunks else ""
+        name = f"part-{chain.began + number:06}"
+        sensor = safe(chain.notebook.sensor)
+        chain.chunks[number].checkpoint = f"checkpoints/{sensor}/{name}"
+        chain.chunks[number].ended = following is None
+        chain.busy = self._submit(
+            work.go_on, f"{self._results}/{before}" if before else None, chain.decoded[number], until, self._results,
+            (sensor, name, f"{self._results}/checkpoints/{sensor}/{name}"),
+        )  # fmt: skip
+        of[chain.busy.key] = chain
+        steps.add(chain.busy)
+
+    def _note(self, chain: Chain, done: work.Done) -> None:
+        """Remember that a chunk is done."""
+        chunk = chain.chunks[chain.at]
+        chunk.parts, chunk.last_ns = done.parts, done.last_ns
+        chain.notebook.chunks.append(chunk)
+        chain.notebook.summary = None
+        chain.notebook.keep(self._results)
+        del chain.decoded[chain.at]
+        chain.at += 1
+        for old in chain.notebook.chunks[:-2]:  # two are kept: the last may have to be done again
+            if old.checkpoint:
+                remove(f"{self._results}/{old.checkpoint}")
+                old.checkpoint = ""
+        self._step(len(chunk.files), sum(row[1] for row in chunk.files))
+
+    def finish(self, notebooks: Sequence[Notebook]) -> None:
+        """Sum up the sensors of which something is new."""
+        futures = {}
+        for notebook in notebooks:
+            if notebook.summary is None and notebook.chunks:
+                checkpoint = f"{self._results}/{notebook.chunks[-1].checkpoint}"
+                sensor = safe(notebook.sensor)
+                futures[notebook.sensor] = self._submit(
+                    work.end, checkpoint, self._results, sensor, notebook.sensor
+                )  # fmt: skip
+        for notebook in notebooks:
+            if notebook.sensor in futures:
+                try:
+                    summary, parts = futures[notebook.sensor].result()
+                except Exception as error:
+                    self.troubles.append(f"{notebook.sensor}: not summed up: {error}")
+                    continue
+                for name in set(notebook.last_parts) - set(parts):
+                    remove(f"{self._results}/{name}")
+                notebook.last_parts, notebook.summary = parts, summary
+                notebook.keep(self._results)
+
+    def told(self, parts: list[dict[str, Any]], files: int) -> Outcome:
+        """Write the summary as text, HTML and JSON."""
+        summary = merged(parts)
+        text = text_of(summary)
+        write_bytes(f"{self._results}/summary.json", json.dumps(summary, indent=1).encode())
+        write_bytes(f"{self._results}/summary.txt", text.encode())
+        write_bytes(f"{self._results}/summary.html", page_of(summary).encode())
+        self.troubles += [damage for part in parts for damage in part["damages"]]
+        return Outcome(summary, text, files, self.troubles)
+
+    def _submit(self, task: Callable[..., Any], *given: Any) -> Any:
+        """Hand a task to the cluster; it may be done again where a worker dies."""
+        return self._client.submit(task, *given, pure=False, retries=RETRIES)
+
+
+def _chunks(files: list[tuple[Entry, int]]) -> Iterator[Chunk]:
+    """Yield consecutive files by chunks of about one size."""
+    rows: list[list[Any]] = []
+    size = 0
+    for entry, first_ns in files:
+        rows.append([*entry, first_ns])
+        size += entry.size * (COMPRESSED if entry.url.endswith((".gz", ".zst")) else 1)
+        if size >= CHUNK_BYTES or len(rows) >= CHUNK_FILES:
+            yield Chunk(rows)
+            rows, size = [], 0
+    if rows:
+        yield Chunk(rows)
+
+
+def connected(scheduler: str | None, workers: int | None) -> Any:
+    """Return a Dask client: of the cluster at an address, or of worker processes on this machine. Raises KacapError."""
+    try:
+        dask: Any = import_module("distributed")
+    except ImportError as error:
+        raise KacapError("Dask is not installed: pip install 'kacap[cluster]'") from error
+    if scheduler is None:
+        cluster = dask.LocalCluster(
+            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", silence_logs=50
+        )
+        return dask.Client(cluster)
+    try:
+        return dask.Client(scheduler, timeout="10s")
+    except (OSError, ValueError, TimeoutError) as error:
+        raise KacapError(f"--scheduler {scheduler}: no scheduler answers there: {error}") from error

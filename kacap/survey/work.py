@@ -1,0 +1,345 @@
+"""What a worker does: look at the first frame of files, decode a chunk of them, classify the next chunk of a sensor.
+
+Everything here takes and returns what can be sent between machines, and gives the same when it is done again.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kacap.analysis import Analysis
+from kacap.analyzer import Analyzer
+from kacap.capture.drops import shortened, total
+from kacap.capture.earlier import Earlier, earlier_of
+from kacap.capture.formats import open_reader
+from kacap.capture.merge import EARLIEST
+from kacap.capture.records import RecordReader
+from kacap.capture.source import Captures
+from kacap.capture.state_file import pack, unpack
+from kacap.capture.streams import FileStream
+from kacap.clock import DAY_NS
+from kacap.errors import CaptureError, KacapError
+from kacap.news import News
+from kacap.options import Options
+from kacap.pipeline import conclude
+from kacap.report import parquet
+from kacap.resuming import LAYOUT, State
+from kacap.segments import SEGMENT
+from kacap.survey.places import filesystem, is_local, read_bytes, write_bytes
+from kacap.survey.summary import summed_up
+from kacap.wire import decode
+
+OPTIONS = Options(marks=False)
+READ_AHEAD = 8 << 20  # bytes that are fetched of a file at a time
+LOOK_BYTES = 1 << 16
+END = (np.iinfo(np.int64).max, np.iinfo(np.int64).max)
+Place = tuple[int, int]  # in the order of a sensor's frames: a time, and the index of a file
+
+
+@dataclass(slots=True)
+class Looked:
+    """What a look at a file found: the time of its first frame (None: it has none), or why it cannot be read."""
+
+    first_ns: int | None
+    failure: str = ""
+
+
+@dataclass(slots=True)
+class Decoded:
+    """The segments of a chunk in order, each with the time by which its file orders it; what was read of the files."""
+
+    segments: NDArray[np.void]
+    keys: NDArray[np.int64]
+    skipped: NDArray[np.int64]
+    span_ns: tuple[int, int] | None
+    read: dict[str, Any]  # Earlier, as JSON has it
+
+
+@dataclass(slots=True)
+class Carried:
+    """What goes from one chunk of a sensor to the next: the state, and segments that the next chunk's may precede."""
+
+    state: bytes | None = None
+    earlier: dict[str, Any] = field(default_factory=lambda: Earlier().as_json())
+    segments: NDArray[np.void] = field(default_factory=lambda: np.zeros(0, SEGMENT))
+    keys: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+
+class Remote(Captures):
+    """Captures at addresses of fsspec, in the order in which they begin."""
+
+    def __init__(self, urls: Sequence[str], first: int) -> None:
+        """Name the files; their indices begin with ``first``."""
+        super().__init__([], None, False, lambda: False, False)
+        self.files = ["" for _ in range(first)] + list(urls)
+        self._own = range(first, first + len(urls))
+
+    def _open(self, index: int, follow: bool, size: int | None = None) -> RecordReader:
+        name = self.files[index]
+        options: dict[str, Any] = {"spares": self._spares} if size is None else {"size": size}
+        self._readers[index] = open_reader(
+            name, index, stream=remote_stream(name, size or READ_AHEAD), convert=False, **options
+        )
+        return self._readers[index]
+
+    def _is_file(self, name: str) -> bool:
+        return True
+
+
+class _RemoteStream(FileStream):
+    """A file that may be far away; what goes wrong on the way is told as damage of the file."""
+
+    def __init__(self, file: Any) -> None:
+        super().__init__(file)
+        self._read = file.readinto
+
+
+def remote_stream(url: str, ahead: int) -> FileStream:
+    """Open the file at an address. Raises CaptureError."""
+    fs, path = filesystem(url)
+    local = is_local(fs)
+    try:
+        return _RemoteStream(fs.open(path, "rb") if local else fs.open(path, "rb", block_size=ahead))
+    except FileNotFoundError:
+        raise CaptureError(f"{url}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise CaptureError(f"{url}: cannot be opened: {getattr(error, 'strerror', None) or error}") from None
+
+
+def look(urls: Sequence[str]) -> list[Looked]:
+    """Return what a look at each file finds."""
+    found = []
+    for url in urls:
+        try:
+            reader = open_reader(url, 0, stream=remote_stream(url, LOOK_BYTES), size=LOOK_BYTES, convert=False)
+            try:
+                found.append(Looked(reader.first_ns()))
+            finally:
+                reader.close()
+        except CaptureError as error:
+            found.append(Looked(None, str(error).removeprefix(f"{url}: ")))
+    return found
+
+
+def decode_chunk(urls: Sequence[str], first: int) -> Decoded:
+    """Decode files, whose indices among those of their sensor begin with ``first``, merged in order of time.
+
+    Where one turns out damaged all are read again: what failed may have been the way to it.
+    """
+    found = _decode(urls, first)
+    return _decode(urls, first) if found.read["damages"] else found
+
+
+def _decode(urls: Sequence[str], first: int) -> Decoded:
+    """Decode files once."""
+    source, analyzer = Remote(urls, first), Analyzer(OPTIONS, decoder=decode)
+    source.start()
+    segments, keys = [np.zeros(0, SEGMENT)], [np.zeros(0, np.int64)]
+    latest = np.full(first + len(urls), EARLIEST, np.int64)
+    for batch in source:
+        rows = analyzer.decode(batch)
+        segments.append(rows.copy())
+        keys.append(_keys(batch.frames, rows, latest))
+    capture = analyzer.analysis.capture
+    span_ns = None if capture.first_ns is None or capture.last_ns is None else (capture.first_ns, capture.last_ns)
+    read = source.read_so_far()
+    return Decoded(np.concatenate(segments), np.concatenate(keys), analyzer.skipped, span_ns, read.as_json())
+
+
+def _keys(frames: NDArray[np.void], rows: NDArray[np.void], latest: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each SEGMENT row the newest time of its file up to its frame; ``latest`` is that of each file."""
+    keys = np.zeros(len(rows), np.int64)
+    for file in np.unique(frames["file"]).tolist():
+        own, mine = frames[frames["file"] == file], rows["file"] == file
+        times = np.maximum(np.maximum.accumulate(own["time_ns"]), latest[file])
+        latest[file] = times[-1]
+        keys[mine] = times[np.searchsorted(own["frame"], rows["frame"][mine])]
+    return keys
+
+
+class Sorted:
+    """Collects probes and episodes by day as they become final, and writes them as one Parquet file for each."""
+
+    def __init__(self, results: str, sensor: str, files: list[str]) -> None:
+        """Write below ``results``; ``sensor`` is its name as part of a path, ``files`` are the names of its files."""
+        self._results, self._sensor, self._files = results, sensor, files
+        self.batches: dict[tuple[str, str], list[Any]] = {}
+
+    def news(self, news: News) -> None:
+        """Take the episodes that have ended, with their probes."""
+        rows = parquet.ended_rows(news)
+        if len(rows):
+            probes = parquet.probes_of(news.views, rows)
+            self.take("probes", parquet.probe_batch(news.views, probes, self._files), "time")
+            self.take("episodes", parquet.episode_batch(news.views, rows, self._files), "first_probe")
+
+    def take(self, name: str, table: Any, moment: str | None) -> None:
+        """Take rows of a table, by the day of one of their columns; without one they are of no day."""
+        for day, part in by_day(table, moment):
+            self.batches.setdefault((name, day), []).append(part)
+
+    def write(self, part: str) -> list[str]:
+        """Write one file for each table and day; return where, below the results."""
+        arrow, written = parquet.arrow(), []
+        for (name, day), parts in sorted(self.batches.items()):
+            out = io.BytesIO()
+            arrow.parquet.write_table(arrow.concat_tables(parts), out, compression=parquet.COMPRESSION)
+            where = f"{name}/sensor={self._sensor}/day={day}/{part}.parquet"
+            write_bytes(f"{self._results}/{where}", out.getvalue())
+            written.append(where)
+        return written
+
+
+def by_day(table: Any, moment: str | None) -> Iterator[tuple[str, Any]]:
+    """Yield the days (UTC) of an Arrow table's rows and their rows, ``all`` where no column tells."""
+    if not table.num_rows:
+        return
+    if moment is None:
+        yield "all", table
+        return
+    arrow = parquet.arrow()
+    days = table[moment].cast(arrow.int64()).to_numpy() // DAY_NS
+    for day in np.unique(days).tolist():
+        yield str(np.datetime64(day, "D")), table.filter(arrow.array(days == day))
+
+
+def classify_chunk(
+    carried: Carried, decoded: Decoded, until: Place, results: str, where: tuple[str, str]
+) -> tuple[Carried, list[str]]:
+    """Go on with a sensor: take the segments of its next chunk, as far as ``until``, and write what became final.
+
+    ``where`` is the sensor's name as part of a path, and the name of the files that are written. Return what the next
+    chunk goes on from, and the files written.
+    """
+    earlier = _joined(earlier_of(carried.earlier), earlier_of(decoded.read))
+    sensor, part = where
+    sink = Sorted(results, sensor, earlier.files)
+    analyzer = _restored(carried, sink, len(earlier.files))
+    segments = np.concatenate([carried.segments, decoded.segments])
+    keys = np.concatenate([carried.keys, decoded.keys])
+    order = np.lexsort((segments["file"], keys))
+    segments, keys = segments[order], keys[order]
+    taken = int(((keys < until[0]) | ((keys == until[0]) & (segments["file"] < until[1]))).sum())
+    capture = analyzer.analysis.capture
+    for first in range(0, taken, STEP):
+        analyzer.gather(analyzer.track(segments[first : min(first + STEP, taken)]))
+    analyzer.skipped += decoded.skipped
+    if decoded.span_ns is not None:
+        first_ns, last_ns = decoded.span_ns
+        capture.first_ns = first_ns if capture.first_ns is None else min(capture.first_ns, first_ns)
+        capture.last_ns = last_ns if capture.last_ns is None else max(capture.last_ns, last_ns)
+    following = Carried(packed(analyzer), earlier.as_json(), segments[taken:].copy(), keys[taken:].copy())
+    return following, sink.write(part)
+
+
+STEP = 8192  # segments that are classified at a time
+
+
+def _restored(carried: Carried, sink: Sorted, files: int) -> Analyzer:
+    """Return an analyzer that goes on from what was carried."""
+    analyzer = Analyzer(OPTIONS, sink=sink.news)
+    if carried.state is not None:
+        facts, tables = unpack(io.BytesIO(carried.state), len(carried.state), LAYOUT)
+        analyzer.restore(State(tables, facts), files)
+    return analyzer
+
+
+def packed(analyzer: Analyzer) -> bytes:
+    """Return an analyzer's state as ``--state`` keeps it."""
+    state, out = analyzer.save(), io.BytesIO()
+    pack(out, state.facts, state.tables)
+    return out.getvalue()
+
+
+def _joined(before: Earlier, more: Earlier) -> Earlier:
+    """Return what was read before, and after it; ``more`` has no names for the files before its own."""
+    files = [*before.files, *more.files[len(before.files) :]]
+    lost = [(before.dropped_kernel, more.dropped_kernel), (before.dropped_interface, more.dropped_interface)]
+    kernel, interface = (total(pair) for pair in lost)
+    return Earlier(
+        files, before.extents | more.extents, before.frames + more.frames, 0,
+        list(dict.fromkeys([*before.link_types, *more.link_types])), kernel, interface,
+        shortened([*before.drops, *more.drops]), [*before.damages, *more.damages],
+    )  # fmt: skip
+
+
+class _Over(Captures):
+    """A source that has been read: what it says of itself."""
+
+    def __init__(self, earlier: Earlier) -> None:
+        super().__init__([], None, False, lambda: False, False, earlier)
+
+
+def finish(carried: Carried, results: str, sensor: str, name: str) -> tuple[dict[str, Any], list[str]]:
+    """End a sensor's analysis for now: write what is open yet and what is final at the end alone.
+
+    Return its part of the summary, and the files written. What was carried stays as it is.
+    """
+    earlier = earlier_of(carried.earlier)
+    sink = Sorted(results, sensor, earlier.files)
+    analyzer = _restored(carried, sink, len(earlier.files))
+    if len(carried.segments):
+        analyzer.gather(analyzer.track(carried.segments.copy()))
+    analysis: Analysis = conclude(_Over(earlier), analyzer)
+    moments = {"connections": "first", "probers": "first_probe", "findings": None}
+    for table, batch in parquet.final_batches(analysis):
+        sink.take(table, batch, moments[table])
+    return summed_up(analysis, name), sink.write("last")
+
+
+_CHECKPOINT: dict[str, np.dtype[Any]] = {
+    "state": np.dtype("u1"), "segments": SEGMENT, "keys": np.dtype("<i8")
+}  # fmt: skip
+
+
+def keep(carried: Carried, url: str) -> None:
+    """Write a checkpoint, all of it or nothing."""
+    state = np.frombuffer(carried.state or b"", np.uint8)
+    out = io.BytesIO()
+    pack(out, {"earlier": carried.earlier}, {"state": state, "segments": carried.segments, "keys": carried.keys})
+    write_bytes(url, out.getvalue())
+
+
+def load(url: str | None) -> Carried:
+    """Return what a checkpoint holds; None: nothing was done yet. Raises KacapError."""
+    if url is None:
+        return Carried()
+    data = read_bytes(url)
+    if data is None:
+        raise CaptureError(f"{url}: the checkpoint is gone; remove the results, and begin anew")
+    try:
+        facts, tables = unpack(io.BytesIO(data), len(data), _CHECKPOINT)
+    except KacapError as error:
+        raise KacapError(f"{url}: {error}") from None
+    return Carried(tables["state"].tobytes() or None, facts.get("earlier", {}), tables["segments"], tables["keys"])
+
+
+def go_on(before: str | None, decoded: Decoded, until: Place, results: str, where: tuple[str, str, str]) -> Done:
+    """Classify a chunk from the checkpoint ``before`` it, and write the next one; the task of a chain.
+
+    ``where`` is the sensor's name as part of a path, the name of the files that are written, and the address of the
+    next checkpoint.
+    """
+    sensor, part, checkpoint = where
+    carried, parts = classify_chunk(load(before), decoded, until, results, (sensor, part))
+    keep(carried, checkpoint)
+    return Done(parts, None if decoded.span_ns is None else decoded.span_ns[1])
+
+
+def end(checkpoint: str | None, results: str, sensor: str, name: str) -> tuple[dict[str, Any], list[str]]:
+    """Do what ``finish`` does, from a checkpoint."""
+    return finish(load(checkpoint), results, sensor, name)
+
+
+@dataclass(slots=True)
+class Done:
+    """What a chunk left: the files written, and the time of its last frame (None: it has none)."""
+
+    parts: list[str]
+    last_ns: int | None
