@@ -27,6 +27,7 @@ from kacap.findings.connection_facts import ConnectionFacts
 from kacap.findings.context import Context
 from kacap.findings.deaths import Deaths, summed
 from kacap.findings.observations import Observations, Observed
+from kacap.findings.past import Past
 from kacap.findings.presence import Heard
 from kacap.findings.screening import FEW_NS, MANY_NS, has_more, screen, worth_a_look
 from kacap.flows import A_FIN, B_FIN, FINISHED, NEVER, WAS_RESET
@@ -35,6 +36,7 @@ from kacap.news import News, Sink
 from kacap.options import DEFAULTS, Options
 from kacap.resuming import State, resume, saved
 from kacap.rows import numbered
+from kacap.timing.dropping import Moved, drop
 from kacap.timing.episodes import ANSWER_WAIT_NS
 from kacap.timing.estimate import Estimates, estimate
 from kacap.timing.forgetting import forget
@@ -50,7 +52,9 @@ _TOLD_FROM = {"events": int(Kind.SYN), "all": int(Kind.ACK), "none": len(Kind)}
 _GAVE_UP, _ENDED = ENDINGS.index(Ending.GAVE_UP), int(Change.ENDED)
 
 
-FORGET_EVERY = 1 << 17  # episodes
+EPISODES, FEWEST = 1 << 16, 4  # kept in all, and of each prober in any case
+FORGET_EVERY = 1 << 14  # episodes
+OVER = 10_000  # connections
 FEW_MARKS = 50_000  # so many are kept without being asked for
 
 
@@ -65,16 +69,13 @@ class Analyzer:
         self.decoder, self.options, self.sink = decoder, options, sink
         self.expect = options.expected
         self.keep_marks = options.marks is not False
-        self.forget_at = FORGET_EVERY
+        self.forget_at, self.drop_at = FORGET_EVERY, 2 * OVER
         self.observations = Observations()
         self.tracker = Tracker(all_segments=options.segments != "none", companion=self.observations)
         self.gatherer = Gatherer(listening=sink is not None, reported_from=_TOLD_FROM[options.segments])
         self.views = Views(self.gatherer)
         self.skipped = np.zeros(len(SkipReason), np.int64)
-        self.kept: list[NDArray[np.void]] = []  # CONNECTION rows that are reported one by one
-        self.kept_ends: list[NDArray[np.void]] = []  # ... and their rows of ENDED
-        # What findings may rest on: CONNECTION rows with their OBSERVED rows.
-        self.looked_at: list[tuple[NDArray[np.void], Observed]] = []
+        self.past = Past()
         self.observed_at: dict[int, tuple[Observed, int]] = {}  # by serial number, where that is
         self.deaths, self.heard = Deaths(), Heard()
         self.held: dict[FrameRef, SegmentRecord] = {}  # plain ACKs that may yet prove to be probes
@@ -125,11 +126,38 @@ class Analyzer:
         """Go on, before the first batch, from a state of ``files`` files; see ``resuming.resume``."""
         resume(self, state, files, options or {})
 
-    def forget(self) -> None:
-        """Forget what is beyond ``keep_episodes``, once it is worth it: the news of before must have been used."""
-        if self.options.keep_episodes is not None and self.gatherer.episodes.used >= self.forget_at:
-            forget(self.gatherer, self.options.keep_episodes)
+    def forget(self) -> Moved | None:
+        """Forget what is beyond ``keep_episodes``, once it is worth it: the news of before must have been used.
+
+        Then memory is bounded, however long the watch: by ``EPISODES`` in all, or a few of each prober, and by twice
+        ``OVER`` connections that are over. Return the new rows of WATCHED and PROBER if they have moved.
+        """
+        if self.options.keep_episodes is None:
+            return None
+        if self.gatherer.episodes.used >= self.forget_at:
+            share = max(FEWEST, EPISODES // self.gatherer.probers.used)
+            moved = forget(self.gatherer, min(self.options.keep_episodes, share))
+            self.withheld = [row for row in moved[self.withheld].tolist() if row > 0]
             self.forget_at = 2 * self.gatherer.episodes.used + FORGET_EVERY
+        if self.past.held >= 2 * OVER:
+            self.past.forget(OVER)
+            self.heard.forget(OVER)
+            self.deaths.forget(OVER)
+        return self._drop() if self.gatherer.watched.used >= self.drop_at else None
+
+    def _drop(self) -> Moved:
+        """Forget the rows of connections that are over, but for those that are reported one by one."""
+        watched = self.gatherer.watched.filled
+        reported = np.concatenate([np.zeros(0, np.int64), *(rows["id"].astype(np.int64) for rows in self.past.rows)])
+        moved = drop(self.gatherer, (watched["closed"] != 0) & ~np.isin(watched["id"], reported))
+        for rows in (self.tracker.rest(), *self.past.rows, *(rows for rows, _ in self.past.looked_at)):
+            named = rows["watched"] >= 0
+            rows["watched"][named] = moved.watched[rows["watched"][named]]
+        self.withheld = [row for row in moved.episodes[self.withheld].tolist() if row > 0]
+        self.tracker.introduced = self.gatherer.watched.used
+        self.tracker.state["watched"] = self.tracker.introduced
+        self.drop_at = 2 * self.gatherer.watched.used + OVER
+        return moved
 
     def advance(self, now_ns: int) -> NDArray[np.int64]:
         """Say what time it is, in nanoseconds; return the rows of PROBER whose newest probe is overdue, each once."""
@@ -182,9 +210,8 @@ class Analyzer:
         del rest
         self.tracker.release()
         analysis = self.analysis
-        rows = np.concatenate(self.kept) if self.kept else self.tracker.connections[:0]
-        ends_of_rows = np.concatenate([np.zeros(0, ENDED), *self.kept_ends])
-        for found, observed in self.looked_at:
+        rows, ends_of_rows = self.past.joined(self.tracker.connections[:0])
+        for found, observed in self.past.looked_at:
             self.observed_at |= {number: (observed, row) for row, number in enumerate(found["id"].tolist())}
         estimates = self._estimate()
         analysis.connections = connections = Connections(rows, ends_of_rows, self.views, estimates, self._complete)
@@ -229,7 +256,7 @@ class Analyzer:
     def _find(self, connections: Connections) -> None:
         """Look for findings, on each connection that may hold one and over the capture."""
         analysis, all_facts = self.analysis, []
-        for rows, observed in self.looked_at:
+        for rows, observed in self.past.looked_at:
             for row, at in enumerate(connections.places(rows["id"])):
                 made = connections[at] if at >= 0 else connection(rows[row])  # else it has no record
                 all_facts.append(ConnectionFacts(made, observed, row))
@@ -286,8 +313,7 @@ class Analyzer:
         self._count_unprobed(rows[~probed])
         found = self._look(rows, seen, probers)
         wanted = probed | self.options.keep_all | self.options.judges
-        self.kept.append(rows[wanted])
-        self.kept_ends.append(found[wanted])
+        self.past.take(rows[wanted], found[wanted])
         records: list[object] = []
         for row in np.flatnonzero(~probed).tolist() if self.sink is not None else ():
             facts = ConnectionFacts(connection(rows[row]), seen, row)
@@ -309,7 +335,7 @@ class Analyzer:
         wanted |= has_more(table)[probers].any(axis=1)
         chosen, found = np.flatnonzero(wanted), ends(seen)
         if len(chosen):
-            self.looked_at.append((rows[chosen], seen.picked(chosen)))
+            self.past.looked_at.append((rows[chosen], seen.picked(chosen)))
         return found
 
     def _judge_unprobed(self, facts: ConnectionFacts, row: np.void, ended: np.void, now_ns: int | None) -> None:

@@ -80,12 +80,12 @@ def saved(analyzer: Analyzer, options: dict[str, Any]) -> State:
         raise StateError("a state cannot be kept with --segments all: plain ACKs that wait are in no table")
     tracker, gatherer = analyzer.tracker.saved(), analyzer.gatherer.saved()
     seen = analyzer.observations.rest(len(tracker["connections"]))
-    found = joined([observed for _, observed in analyzer.looked_at])
+    found = joined([observed for _, observed in analyzer.past.looked_at])
     tables = {
         **tracker, **{("watched_sides" if name == "sides" else name): rows for name, rows in gatherer.items()},
         "observed": seen.rows, "notes": seen.notes, "spans": seen.spans,
-        "kept": _rows("kept", analyzer.kept), "kept_ends": _rows("kept_ends", analyzer.kept_ends),
-        "found": _rows("found", [rows for rows, _ in analyzer.looked_at]),
+        "kept": _rows("kept", analyzer.past.rows), "kept_ends": _rows("kept_ends", analyzer.past.ends),
+        "found": _rows("found", [rows for rows, _ in analyzer.past.looked_at]),
         "found_observed": found.rows, "found_notes": found.notes, "found_spans": found.spans,
         "heard": _rows("heard", analyzer.heard.parts), "survived": _rows("survived", analyzer.deaths.survived),
         "marks": _rows("marks", analyzer.marks), "skipped": analyzer.skipped,
@@ -113,9 +113,10 @@ def resume(analyzer: Analyzer, state: State, files: int, options: dict[str, Any]
     analyzer.tracker.restore({name: tables[name] for name in _OF_TRACKER})
     gathered = {name: tables[name] for name in _OF_GATHERER}
     analyzer.gatherer.restore(gathered | {"sides": tables["watched_sides"]})
-    analyzer.kept, analyzer.kept_ends = [tables["kept"].copy()], [tables["kept_ends"].copy()]
+    analyzer.past.rows, analyzer.past.ends = [tables["kept"].copy()], [tables["kept_ends"].copy()]
+    analyzer.past.held = len(tables["kept"])
     found = Observed(*(tables[f"found_{name}"].copy() for name in ("observed", "notes", "spans")))
-    analyzer.looked_at = [(tables["found"].copy(), found)] if len(found.rows) else []
+    analyzer.past.looked_at = [(tables["found"].copy(), found)] if len(found.rows) else []
     analyzer.heard.parts, analyzer.deaths.survived = [tables["heard"].copy()], [tables["survived"].copy()]
     analyzer.marks = [tables["marks"].copy()] if len(tables["marks"]) else []
     analyzer.keep_marks = analyzer.keep_marks and state.facts.get("marking") is True

@@ -69,6 +69,11 @@ def _zeros(size: int) -> mmap.mmap:
     return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
+def newest(parts: list[Rows], most: int) -> list[Rows]:
+    """Return the last ``most`` rows of some parts, as one part that shares nothing with them."""
+    return [np.concatenate(parts)[-most:].copy()] if parts else []
+
+
 class Table:
     """Rows of one dtype, all zero until written; ``rows`` has room for more than ``used``.
 

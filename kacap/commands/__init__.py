@@ -100,7 +100,8 @@ class Program(click.Group):
             raise InterruptedByUserError("interrupted") from None
         except EOFError:
             raise KacapError("unexpected end of input (please report it)") from None
-        return code if _is_written() else EXIT_DONE
+        _is_written()
+        return code
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
         """Run the program and exit; never returns."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -125,7 +126,8 @@ def _tell(outcome: Outcome, analysis: Analysis, form: str) -> int:
     """Write the outcome in the format asked for; return the exit code."""
     from kacap.report.checks import FORMATS, nagios_state
 
-    FORMATS[form](outcome, analysis, sys.stdout)
+    with suppress(BrokenPipeError):  # who has read enough of it is told by the exit code all the same
+        FORMATS[form](outcome, analysis, sys.stdout)
     for damage in analysis.damages:
         tell(f"kacap: {damage}")
     if form == "nagios":

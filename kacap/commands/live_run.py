@@ -69,6 +69,8 @@ def watch(user: User | None, sockets: Sockets | None, options: LiveOptions) -> i
         run.follow()
     analysis = run.conclude()
     sum_up(analysis, source, options, run.out)
+    if gone := run.analyzer.past.forgotten:
+        tell(f"kacap: the summary is of what is open and the newest that is over; {gone:,} older connections were told")
     if run.waiting is not None:
         return run.waiting.exit_code
     return EXIT_FAILED if source.faults or source.damages else EXIT_DONE
@@ -185,7 +187,8 @@ class Run:
         with self.duty.lock:
             events = self._take(batch)
             self.duty.take(events)
-            self.analyzer.forget()
+            if (moved := self.analyzer.forget()) is not None:
+                self.live.renumber(moved)
             if self.waiting is not None and self.waiting.is_due(source.now_ns):
                 self.live.update_heard(self.analyzer.heard_ns())
                 self.waiting.look(self._rows(), source.now_ns)

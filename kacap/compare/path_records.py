@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from kacap.compare import proxies
 from kacap.compare.matching import Pair
 from kacap.compare.offset import NearerSites
 from kacap.compare.paths import ProbePath, ProberPaths, SiteComparison
@@ -14,12 +15,14 @@ from kacap.report.records import written
 
 
 def lines(comparison: SiteComparison) -> Iterator[str]:
-    """Yield a ``passage`` for each probe, a ``pair`` for each connection, then the ``places``."""
+    """Yield a ``passage`` for each probe, a ``pair`` for each connection, a ``proxy`` for two legs, then ``places``."""
     for of_prober in comparison.prober_paths:
         for path in of_prober.paths:
             yield written("passage", _probe_path(comparison, of_prober, path))
     for pair, sides in comparison.pairs:
         yield written("pair", _pair(comparison, pair, sides))
+    for proxy in proxies.records(comparison.proxied):
+        yield written("proxy", proxy)
     yield written("places", {
         "one": comparison.one.analysis.capture.files,
         "two": comparison.two.analysis.capture.files,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
+from kacap.compare import proxies
 from kacap.compare.fates import SENTENCES, Fate
 from kacap.compare.matching import Pair
 from kacap.compare.offset import ClockOffset, NearerSites
@@ -28,6 +29,7 @@ def lines(comparison: SiteComparison, *, every: bool = False) -> Iterator[str]:
     yield ""
     for site, alone in zip((comparison.one, comparison.two), comparison.alone, strict=True):
         yield from (_alone(comparison, site, connection) for connection in alone)
+    yield from proxies.lines(comparison.proxied)
     yield f"{'clocks':<12}{_clocks(comparison.clocks, comparison.one, comparison.two)}"
     yield from _dropped(comparison)
 
@@ -41,7 +43,7 @@ def _nothing(comparison: SiteComparison) -> Iterator[str]:
     if any(comparison.alone):
         yield (
             f"no connection that probes is seen both at {comparison.one.name} and at {comparison.two.name} "
-            "(behind a proxy another one begins: look at each capture by itself)"
+            "(behind a proxy another one begins)"
         )
     else:
         yield f"no keepalive probe, neither at {comparison.one.name} nor at {comparison.two.name}"

@@ -10,7 +10,9 @@ from kacap.clock import SECOND_NS
 from kacap.compare.fates import Fate
 from kacap.compare.matching import Pair, match, numbered
 from kacap.compare.offset import ClockOffset, NearerSites, Shared, clocks, overlap, shared, sides
+from kacap.compare.proxies import proxied
 from kacap.compare.site import Identity, Site
+from kacap.facts.legs import Joined
 from kacap.model import Connection, Endpoint, FrameRef, Probe, Prober
 from kacap.segments import RST
 
@@ -61,6 +63,7 @@ class SiteComparison:
     prober_paths: list[ProberPaths]
     forged: list[tuple[Pair, int, FrameRef]]  # resets from between the sites: which site shows them, and their frame
     alone: tuple[list[Connection], list[Connection]]  # connections that probe, and that the other site does not show
+    proxied: list[Joined]  # the two legs of a proxy
 
     def site(self, number: int) -> Site:
         """Return site 1 or 2."""
@@ -129,7 +132,8 @@ def cross(one: Site, two: Site) -> SiteComparison:
     )
     known = [(pair, near) for pair, (_, near) in zip(pairs, both, strict=True)]
     forged = [(pair, *each) for pair, near in known for each in _forged(one, two, pair, near, tracer)]
-    return SiteComparison(one, two, found, known, prober_paths, forged, alone)  # type: ignore[arg-type]
+    legs = proxied(one, two, found.ahead_ns if found.shared else 0)
+    return SiteComparison(one, two, found, known, prober_paths, forged, alone, legs)  # type: ignore[arg-type]
 
 
 def _far_frames(of_prober: ProberPaths) -> list[tuple[int, FrameRef]]:

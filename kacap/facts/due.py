@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from kacap.clock import SECOND_NS
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from kacap.classify.kinds import Ending
+from kacap.clock import MILLISECOND_NS, SECOND_NS
+from kacap.facts.runs import unanswered
+from kacap.model import Prober, Setting
 from kacap.timing.expectations import Expectation
+from kacap.timing.giving_up import GIVEN_UP
 
 
 def gives_up_ns(expected: Expectation | None, run: int, probe_ns: int, heard_ns: int | None) -> int | None:
@@ -24,3 +31,44 @@ def gives_up_ns(expected: Expectation | None, run: int, probe_ns: int, heard_ns:
     if expected.count is None:
         return None
     return probe_ns + max(expected.count - run + 1, 1) * interval_ns
+
+
+class WorstRun(NamedTuple):
+    """The worst run of unanswered probes: whose, how many, of ``most`` (None: not known), and when it is given up.
+
+    ``gives_up_ns`` is None where that is not known, or the run is over; ``died``: it was given up.
+    """
+
+    prober: Prober
+    probes: int
+    most: int | None
+    gives_up_ns: int | None
+    died: bool
+
+
+def worst_run(probers: Iterable[Prober]) -> WorstRun | None:
+    """Return the worst run: one that was given up, else one under way, else the longest; None: nothing was missed."""
+    found = [run for prober in probers if (run := _worst_of(prober)) is not None]
+    return max(found, key=lambda run: (run.died, run.gives_up_ns is not None, run.probes), default=None)
+
+
+def _worst_of(prober: Prober) -> WorstRun | None:
+    settings = _settings(prober)
+    last = prober.last
+    if last is not None and (prober.ending in GIVEN_UP or prober.ending == Ending.OPEN) and unanswered(last):
+        run, died = unanswered(last), prober.ending in GIVEN_UP
+        at_ns = None if died else gives_up_ns(settings, run, last.probes[-1].time_ns, last.silent_since_ns)
+        return WorstRun(prober, run, settings.count, at_ns, died)
+    return WorstRun(prober, prober.longest_run, settings.count, None, False) if prober.missed else None
+
+
+def _settings(prober: Prober) -> Expectation:
+    """Return what a prober is set to: as expected, else as its probes show where they leave no choice."""
+    idle, interval, count, timeout = map(_value, (prober.idle, prober.interval, prober.count, prober.user_timeout))
+    return Expectation(idle, interval, count, None if timeout is None else timeout * MILLISECOND_NS)
+
+
+def _value(setting: Setting) -> int | None:
+    if setting.expected is not None:
+        return setting.expected
+    return setting.candidates[0] if setting.candidates is not None and len(setting.candidates) == 1 else None

@@ -24,6 +24,7 @@ from kacap.findings.idle import (
 )
 from kacap.flows import BEGAN
 from kacap.model import Endpoint, IdleDeaths
+from kacap.rows import newest
 from kacap.timing.planning import idle_that_beats
 from kacap.units import counted, duration
 
@@ -57,6 +58,10 @@ class Deaths:
         for name in ("hi", "lo", "port"):
             rows[name] = np.where(to_b, connections[f"b_{name}"], connections[f"a_{name}"])
         self.survived.append(rows)
+
+    def forget(self, most: int) -> None:
+        """Keep the newest ``most`` silences that were survived."""
+        self.survived = newest(self.survived, most)
 
     def take(self, facts: ConnectionFacts) -> None:
         """Take a connection that has ended, and may have died."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from kacap.addresses import address_halves
 from kacap.findings.observed import HEARD
+from kacap.rows import newest
 
 PRESENCE = np.dtype(
     [("hi", "<u8"), ("lo", "<u8"), ("first_ns", "<i8"), ("last_ns", "<i8"), ("quiet_ns", "<i8")], align=True
@@ -85,6 +86,10 @@ class Heard:
             self.parts.append(rows)
         self._by_address.clear()
         self.__dict__.pop("_sorted", None)
+
+    def forget(self, most: int) -> None:
+        """Keep the newest ``most`` presences."""
+        self.parts = newest(self.parts, most)
 
     @cached_property
     def _sorted(self) -> tuple[NDArray[np.void], dict[tuple[int, int], tuple[int, int]]]:

@@ -69,21 +69,41 @@ def connect(address: str, port: int, settings: Keepalive | None, say: Say) -> No
 def pair(address: str, port: int, settings: Keepalive, say: Say) -> None:
     """Fork a server that probes with ``settings`` and a client that answers; return when either ends.
 
-    Raises ``KacapError`` when the address cannot be listened on. Both children end with the caller, also when it is
-    killed.
+    Raises ``KacapError`` when the address cannot be listened on, and when an end dies. Both children end with the
+    caller, also when it is killed.
     """
-    children = []
+    ends: dict[int, str] = {}
     try:
-        for work in (_server_child(address, port, settings, say), _client_child(address, port, say)):
-            pid, pipe = spawn(work)
-            children.append(pid)
-            trouble = pipe.recv()
-            if trouble:
-                raise KacapError(trouble)
-        os.waitpid(-1, 0)
+        work = {"server": _server_child(address, port, settings, say), "client": _client_child(address, port, say)}
+        for name, end in work.items():
+            pid, pipe = spawn(end)
+            ends[pid] = name
+            _hear(pipe, ends)
+        _see_one_end(ends)
     finally:
-        for pid in children:
+        for pid in ends:
             os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def _hear(pipe: Connection, ends: dict[int, str]) -> None:
+    """Wait until an end has begun. Raises ``KacapError`` with why it has not."""
+    try:
+        trouble = pipe.recv()
+    except EOFError:
+        _see_one_end(ends)
+        trouble = "an end of the pair has gone"
+    if trouble:
+        raise KacapError(trouble)
+
+
+def _see_one_end(ends: dict[int, str]) -> None:
+    """Wait until either of the pair ends, and forget it. Raises ``KacapError`` when it did not do so by itself."""
+    pid, status = os.waitpid(-1, 0)
+    name, code = ends.pop(pid, "child"), os.waitstatus_to_exitcode(status)
+    if code:
+        how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"failed with {code}"
+        raise KacapError(f"the {name} of the pair {how}: there is nobody left to probe or to answer")
 
 
 def _server_child(address: str, port: int, settings: Keepalive, say: Say) -> Callable[[Connection], None]:

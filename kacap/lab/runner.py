@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import selectors
@@ -11,6 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from kacap.errors import KacapError
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +76,35 @@ def play(
 
 def _start(request: Request) -> subprocess.Popen[str]:
     request.directory.mkdir(parents=True, exist_ok=True)
+    mine = _lock(request.directory)
     for pattern in ("*.pcapng", "truth.toml", "*.out", "*.err"):
         for old in request.directory.glob(pattern):
             old.unlink()
     asked = asdict(request) | {"directory": str(request.directory), "parent": os.getpid()}
     command = [sys.executable, "-m", "kacap.lab.scenario_run", json.dumps(asked)]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    try:
+        kept = () if mine is None else (mine,)
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, pass_fds=kept)
+    finally:
+        if mine is not None:
+            os.close(mine)
+
+
+def _lock(directory: Path) -> int | None:
+    """Return a descriptor that keeps other labs out of a directory until the last process that holds it has ended.
+
+    None where the file system has no locks. Raises ``KacapError`` when another lab is in there.
+    """
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise KacapError(f"{directory}: another lab writes there; name another directory with -o") from None
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def _stdout(process: subprocess.Popen[str]) -> Any:

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 from kacap.analysis import Analysis
 from kacap.clock import MILLISECOND_NS
+from kacap.facts.due import WorstRun, worst_run
 from kacap.model import Setting
 from kacap.report.records import setting_fields, written
 from kacap.report.settings import seen
@@ -232,8 +233,26 @@ def nagios(outcome: Outcome, analysis: Analysis, out: TextIO) -> None:
     failing = sum(one.answer == NOT_MET for one in outcome.checked)
     numbers = f"connections={len(outcome.checked)} not_met={failing}"
     numbers += f" probes={_total(outcome, 'probes')} missed={_total(outcome, 'missed')}"
+    worst = worst_run(one.prober for one in outcome.checked if one.prober is not None)
+    if worst is not None:
+        missing = sum(one.prober is not None and one.prober.missed > 0 for one in outcome.checked)
+        lead = f"{said}; " if state in (2, 3) else f"{outcome.answer}: "
+        said = f"{lead}{counted(missing, 'connection')} missed probes, worst {worst_words(worst, analysis)}"
+        numbers += f" worst_run={worst.probes}"
     word = ("OK", "WARNING", "CRITICAL", "UNKNOWN")[state]
     out.write(f"KEEPALIVE {word} - {clean(said).replace('|', '/')} | {numbers}\n")
+
+
+def worst_words(worst: WorstRun, analysis: Analysis) -> str:
+    """Return whose run is worst, how long it is, and how much time is left when the capture ends."""
+    of = f" of {worst.most:,}" if worst.most is not None else ""
+    words = f"{worst.prober.side} -> {worst.prober.peer}: {worst.probes:,}{of} unanswered"
+    if worst.died:
+        return f"{words}, given up"
+    if worst.gives_up_ns is None or analysis.capture.last_ns is None:
+        return words
+    left_ns = worst.gives_up_ns - analysis.capture.last_ns
+    return f"{words}, {duration(left_ns)} left until it is given up" if left_ns > 0 else f"{words}, due to be given up"
 
 
 def _total(outcome: Outcome, name: str) -> int:

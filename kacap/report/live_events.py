@@ -19,6 +19,7 @@ from kacap.facts.ended import BOX, OPEN, UNKNOWN_CONNECTION, B
 from kacap.model import Endpoint, Episode
 from kacap.news import News
 from kacap.report.live_rows import Cause, EndpointPair, LiveEvent, ProbingConnection, What
+from kacap.timing.dropping import Moved
 from kacap.timing.episodes import ANSWER_WAIT_NS
 from kacap.timing.expectations import Expectation
 from kacap.timing.giving_up import timed_out
@@ -67,6 +68,12 @@ class LiveTracker:
         self._judge_resets(news.views)
         self._note_suspects(news.views, now_ns)
         return self._events
+
+    def renumber(self, moved: Moved) -> None:
+        """Take the new rows of probers and connections (``Analyzer.forget``); those that are forgotten go here too."""
+        self.rows = {number: row for old, row in self.rows.items() if (number := int(moved.probers[old]))}
+        sides = {2 * int(moved.watched[side // 2]) + side % 2: time_ns for side, time_ns in self._suspected_ns.items()}
+        self._suspected_ns = {side: time_ns for side, time_ns in sides.items() if side >= 0}
 
     def open_rows(self, is_open: NDArray[np.bool_]) -> list[ProbingConnection]:
         """Return the probers of connections that are still open (``Analyzer.open_probers``), and the suspects."""

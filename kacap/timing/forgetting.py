@@ -14,10 +14,11 @@ _ANSWERED = ENDINGS.index(Ending.ANSWERED)
 Places = NDArray[np.int64]
 
 
-def forget(gatherer: Gatherer, kept: int) -> None:
+def forget(gatherer: Gatherer, kept: int) -> Places:
     """Forget all but the last ``kept`` episodes of each prober, and the last ``kept`` of more than one probe answered.
 
-    Rows of PROBE and EPISODE move: whoever holds the number of one has to ask for it again.
+    Rows of PROBE and EPISODE move: return the new row of each EPISODE by its old one, 0 where it is forgotten. Whoever
+    holds the number of a PROBE has to ask for it again.
     """
     episodes, probers = gatherer.episodes.filled, gatherer.probers.filled
     runs = (episodes["probes"] > 1) | (episodes["ending"] != _ANSWERED)
@@ -38,6 +39,7 @@ def forget(gatherer: Gatherer, kept: int) -> None:
     probers["episodes"], probers["runs"] = number, np.bincount(found["prober"][run], minlength=len(probers))
     for name in ("last_episode", "last_run"):
         probers[name] = numbers[probers[name]]
+    return np.where(keep, numbers, 0)
 
 
 def _from_the_end(groups: NDArray[np.integer]) -> Places:

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import jsonschema
 import pytest
+from timelines import parse
 
 from kacap.commands import main
 from kacap.report.records import schema
@@ -136,7 +137,11 @@ def test_tap_numbers_its_points_and_skips_what_is_not_observable(run, lab):
     ("words", "code", "start"),
     [
         (["up", "--idle", "2"], 0, "KEEPALIVE OK - met: 1 connection checked"),
-        (["cut-off", "--idle", "2"], 1, "KEEPALIVE WARNING - met: "),
+        (["cut-off", "--idle", "2"], 1, "KEEPALIVE WARNING - met: 1 connection missed probes, worst "
+         "10.1.0.2:40000 -> 10.2.0.2:12345: 3 of 3 unanswered, given up | "),
+        (["cut-off", "--expect", "idle=2,count=3"], 1, "KEEPALIVE WARNING - met: 1 connection missed probes, worst "
+         "10.1.0.2:40000 -> 10.2.0.2:12345: 3 of 3 unanswered, given up | "),
+        (["cut-off", "--idle", "3"], 2, "KEEPALIVE CRITICAL - 10.1.0.2:40000 -> 10.2.0.2:12345 idle: 3 s expected, "),
         (["up", "--idle", "3"], 2, "KEEPALIVE CRITICAL - 10.1.0.2:40000 -> 10.2.0.2:12345 idle: 3 s expected"),
         (["heartbeat", "--idle", "3"], 3, "KEEPALIVE UNKNOWN - not enough evidence: no probe"),
         (["up", "--idle", "0"], 3, "KEEPALIVE UNKNOWN - --idle: idle=0 is out of range"),
@@ -147,6 +152,20 @@ def test_nagios_is_one_line_with_performance_data_and_its_own_codes(run, lab, wo
     assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (code, "", 1)
     assert done.stdout.startswith(start)
     assert ("| connections=" in done.stdout) == ("out of range" not in done.stdout)
+
+
+def test_nagios_says_how_much_time_is_left_where_the_capture_ends_within_a_run(run, lab, tmp_path):
+    cut = tmp_path / "cut.pcap"
+    lines = [
+        "A 10.0.0.1:40000 isn 1000", "B 10.0.0.2:80 isn 5000", "0 A > B S", "+0.001 B > A S.", "+0.001 A > B .",
+        "+60 A > B . seq nxt-1", "+10 A > B . seq nxt-1", "+2 C > D S",
+    ]  # fmt: skip
+    lines[2:2] = ["C 10.0.0.3:40000 isn 1", "D 10.0.0.4:80 isn 1"]
+    parse("\n".join(lines)).write_pcap(cut)
+    done = run("check", cut, "host", "10.0.0.1", "or", "host", "10.0.0.3", "--expect", "idle=60,interval=10,count=6",
+               "--format", "nagios")  # fmt: skip
+    assert "10.0.0.1:40000 -> 10.0.0.2:80: 2 of 6 unanswered, 48.0 s left until it is given up" in done.stdout
+    assert "worst_run=2" in done.stdout
 
 
 def test_rules_choose_the_expectation_by_connection_and_options_are_for_the_rest(run, lab, tmp_path):

@@ -21,12 +21,11 @@ from stories import Chance
 import kacap.commands
 from kacap.capture.endpoints import EndpointsFilter
 from kacap.capture.filters import Filter, compile_filter
-from kacap.capture.live_stream import open_growing
-from kacap.capture.rotation import Rotation
-from kacap.capture.savefile import Savefile
 from kacap.capture.tshark.fields import FIELDS
 from kacap.capture.tshark.rows import row_of, table
 from kacap.commands import live_run
+from kacap.commands.live import LiveOptions
+from kacap.commands.live import live as live_command
 from kacap.errors import KacapError
 from kacap.timing.limits import parse_limits
 from kacap.timing.rules import parse_rules
@@ -238,42 +237,32 @@ def live(c: Chance, path: str) -> None:
     cuts = [c.choice((1, 7, 100, 4096)) for _ in range(5)]
     writer = threading.Thread(target=pour, args=(Path(path).read_bytes(), str(pipe), cuts), daemon=True)
     writer.start()
-    options = {
-        "savefile": None,
-        "color": "never",
-        "as_json": c.one_in(3),
-        "segments": "all",
-        "stamps": c.choice((0, 2, 3, 4)),
-        "brief": c.one_in(4),
-        "top": False,
-        "duration_ns": None,
-        "probes": None,
-        "until": None,
-        "verbose": 0,
-    }
+    words = ["-r", str(pipe), "--segments", "all", *(word for word in ("-q", "-v", "-tt", "--json") if c.one_in(3))]
+    words += ["-w", str(pipe.with_name("saved.pcap"))] if c.one_in(4) else []
+    words += [c.choice(FILTERS)] if c.one_in(8) else []
     try:
         with streams() as (out, err):
-            source = open_growing(str(pipe), filter=c.choice(FILTERS) if c.one_in(8) else None)
-            file = (
-                Savefile(str(pipe.with_name("saved.pcap")), source.snaplen, Rotation(0, 0, 0)) if c.one_in(4) else None
-            )
-            try:
-                if file is not None:
-                    file.open(None, source.now_ns)
-                run = live_run.Run(source, file, None, options)
-                run.follow()
-                live_run.sum_up(run.conclude(), source, options, run.out)
-            except KacapError:
-                pass
-            finally:
-                source.close()
+            with contextlib.suppress(KacapError):
+                watch(words)
             sys.stdout.flush()
             said, told = out.getvalue().decode(), err.getvalue().decode()
         inert(told)
-        inert(said) if not options["as_json"] else [json.loads(line) for line in said.splitlines()]
+        inert(said) if "--json" not in words else [json.loads(line) for line in said.splitlines()]
     finally:
         pipe.unlink()
         writer.join(5)
+
+
+def watch(words: list[str]) -> None:
+    """Do what ``kacap live`` does, but for the rights that it gives up for good."""
+    options = LiveOptions(**live_command.make_context("live", words).params)
+    source = live_run._open(options, None)
+    try:
+        run = live_run.Run(source, live_run._savefile(options, source, None), None, options)
+        run.follow()
+        live_run.sum_up(run.conclude(), source, options, run.out)
+    finally:
+        source.close()
 
 
 def pour(data: bytes, pipe: str, cuts: list[int]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -16,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+import kacap
+from kacap.capture import open_captures
 from kacap.lab.runner import Request, play
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,6 +118,19 @@ def test_a_pair_runs_both_ends_and_ends_cleanly(port: int, number: int) -> None:
     assert not living(both)
 
 
+@pytest.mark.parametrize(("nth", "name"), [(0, "server"), (1, "client")])
+def test_a_pair_of_which_one_end_dies_says_which_and_how(port: int, nth: int, name: str) -> None:
+    pair = start("pair", "127.0.0.1", "--port", str(port))
+    wait_for(pair.stdout, "client    TCP_USER_TIMEOUT")
+    both = sorted(family_of(pair.pid))
+    os.kill(both[nth], signal.SIGKILL)
+    _, err = pair.communicate(timeout=20)
+    assert pair.returncode == 1
+    last = err.splitlines()[-1]
+    assert last == f"kacap: the {name} of the pair was killed (SIGKILL): there is nobody left to probe or to answer"
+    assert not living(both)
+
+
 def test_a_pair_does_not_outlive_a_killed_command(port: int) -> None:
     pair = start("pair", "127.0.0.1", "--port", str(port))
     wait_for(pair.stdout, "client    TCP_USER_TIMEOUT")
@@ -186,6 +202,60 @@ def test_nothing_is_left_behind_when_the_command_is_killed(namespaces: None, tmp
         time.sleep(0.05)
     assert not living(hosts)
     assert (links(), named()) == before
+
+
+@pytest.mark.namespaces
+def test_nothing_is_left_behind_whenever_the_command_is_killed(namespaces: None, tmp_path: Path) -> None:
+    """No process, namespace, link, mount or rule; the moments are drawn by lot, from its start to its end."""
+    before, lot = (links(), named(), mounts(), rules()), random.Random(6)
+    for number in range(5):
+        run = start("run", "cut-off", "-o", str(tmp_path / str(number)))
+        time.sleep(lot.uniform(0.1, 3))
+        hosts = family_of(run.pid)
+        finish(run, signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while living(hosts) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not living(hosts)
+        assert (links(), named(), mounts(), rules()) == before
+
+
+def mounts() -> list[str]:
+    return sorted(Path("/proc/self/mountinfo").read_text().splitlines())
+
+
+def rules() -> str:
+    words = ["nft", "list", "ruleset"]
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout if shutil.which("nft") else ""
+
+
+@pytest.mark.namespaces
+def test_two_labs_at_once_do_not_touch_each_others_truth(namespaces: None, tmp_path: Path) -> None:
+    """The same addresses and ports at the same time, into directories of their own: each tells what it tells alone."""
+    names = ["one", "two"]
+    labs = [start("run", "cut-off", "-o", str(tmp_path / name)) for name in names]
+    assert [finish(lab, None)[0] for lab in labs] == [0, 0]
+    for name in names:
+        told = tomllib.loads((tmp_path / name / "cut-off" / "truth.toml").read_text())
+        (connection,), (capture,) = told["connection"], told["capture"]
+        assert connection["client"]["error"] == "ETIMEDOUT"
+        analysis = kacap.read(str(tmp_path / name / "cut-off" / "capture.pcapng"))
+        assert analysis.capture.frames == capture["frames"]
+        assert [c.ended.how for c in analysis.connections] == ["gave-up"]
+        assert len(analysis.probes) == 3
+
+
+@pytest.mark.namespaces
+def test_two_labs_do_not_write_into_one_directory(namespaces: None, tmp_path: Path) -> None:
+    first = start("run", "cut-off", "-o", str(tmp_path))
+    wait_for(first.stderr, "send client")
+    code, _, err = finish(start("run", "cut-off", "-o", str(tmp_path)))
+    assert (code, err.splitlines()[-1]) == (1, f"kacap: {tmp_path / 'cut-off'}: another lab writes there; "
+                                            "name another directory with -o")  # fmt: skip
+    assert finish(first)[0] == 0
+    assert tomllib.loads((tmp_path / "cut-off" / "truth.toml").read_text())["capture"][0]["frames"] == len(
+        [record for record in open_captures([str(tmp_path / "cut-off" / "capture.pcapng")]) for _ in record.frames]
+    )
 
 
 @pytest.mark.namespaces

@@ -1,0 +1,164 @@
+"""Disks that fill up, devices that fail, readers that go away, signals at any moment: whole files or none, one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pty
+import random
+import resource
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from commands.test_outputs import CAPTURE, NAMES, PROGRAM, ROOT, WRITERS, run
+
+import kacap
+from kacap import outputs
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small disk")
+STREAMS = {
+    "report": ["report", CAPTURE, "-o", "-"], "annotate": ["annotate", CAPTURE, "-o", "-"], "read": ["read", CAPTURE],
+    "json": ["read", CAPTURE, "--json"], "check": ["check", CAPTURE, "--idle", "1"],
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WRITERS)
+def test_wherever_the_disk_becomes_full_the_old_file_stays_and_one_line_says_so(name, tmp_path):
+    target, rng = tmp_path / NAMES[name], random.Random(name)
+    assert run(*WRITERS[name], target).returncode == 0
+    size = target.stat().st_size
+    for limit in (0, 1, size - 1, *(rng.randrange(size) for _ in range(3))):
+        target.write_text("old")
+        bound = (limit, limit)
+        done = run(*WRITERS[name], target, preexec_fn=lambda b=bound: resource.setrlimit(resource.RLIMIT_FSIZE, b))
+        assert done.returncode == 1, limit
+        assert done.stderr.splitlines() == [f"kacap: {target}: cannot be written: File too large"]
+        assert [path.name for path in tmp_path.iterdir()] == [target.name] and target.read_text() == "old"
+
+
+@as_root
+@pytest.mark.namespaces
+@pytest.mark.parametrize("name", WRITERS)
+def test_on_a_disk_that_is_really_full_nothing_is_left_behind(name, tmp_path):
+    script = (
+        f"mount -t tmpfs -o size=4k tmpfs {tmp_path} && echo old > {tmp_path}/{NAMES[name]} && "
+        f"{' '.join([*PROGRAM, *WRITERS[name]])} {tmp_path}/{NAMES[name]}; "
+        f"echo $?; ls -A {tmp_path}; cat {tmp_path}/{NAMES[name]}"
+    )
+    words = ["unshare", "--mount", "sh", "-c", script]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, errors="replace")
+    assert done.stdout.splitlines()[-3:] == ["1", NAMES[name], "old"], done.stdout + done.stderr
+    assert done.stderr == f"kacap: {tmp_path}/{NAMES[name]}: cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "replace"])
+def test_a_device_that_fails_leaves_the_old_file_and_no_other(call, tmp_path, monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    target = tmp_path / "x"
+    target.write_text("old")
+    if call == "fsync":
+        monkeypatch.setattr(os, "fsync", fail)
+    if call == "replace":
+        monkeypatch.setattr(Path, "replace", fail)
+    told = "x: cannot be written: Input/output error"
+    with pytest.raises(outputs.OutputError, match=told), outputs.output(target) as out:
+        out.write(b"new")
+        if call == "write":
+            fail()
+    assert [path.name for path in tmp_path.iterdir()] == ["x"] and target.read_text() == "old"
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_terminal_that_has_gone_is_a_failure_in_one_line_and_no_traceback(name):
+    master, slave = pty.openpty()
+    os.close(master)  # from now on a write is EIO
+    done = run(*STREAMS[name], stdout=slave, capture_output=False, stderr=subprocess.PIPE)
+    os.close(slave)
+    assert done.returncode == 1
+    assert "cannot be written: Input/output error" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_file_that_cannot_be_read_is_a_failure_in_one_line():
+    done = run("read", "/proc/self/mem")  # open(2) succeeds, read(2) is EIO
+    assert done.returncode == 1
+    assert done.stderr == "kacap: /proc/self/mem: cannot be read: Input/output error\n"
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_reader_who_goes_away_in_the_middle_ends_it_without_a_word(name):
+    reading, writing = os.pipe()
+    process = subprocess.Popen([*PROGRAM, *map(str, STREAMS[name])], cwd=ROOT, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    os.read(reading, 1)
+    os.close(reading)
+    told = process.communicate(timeout=60)[1].decode()
+    assert len(told.splitlines()) < 2 and "cannot" not in told and "unexpected" not in told
+    assert process.returncode == (3 if name == "check" else 0)
+
+
+def test_a_reader_who_was_never_there_ends_it_without_a_word():
+    for words in STREAMS.values():
+        reading, writing = os.pipe()
+        os.close(reading)
+        done = run(*words, stdout=writing, capture_output=False, stderr=subprocess.PIPE)
+        os.close(writing)
+        assert len(done.stderr.splitlines()) < 2 and "cannot" not in done.stderr and "unexpected" not in done.stderr
+        assert done.returncode == (3 if words[0] == "check" else 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE", "SIGKILL"])
+def test_whenever_a_watch_is_ended_its_file_holds_whole_packets(number, tmp_path):
+    """The watch reads a pipe that grows; its file does so in the open, and is a capture at every moment."""
+    data, rng = (ROOT / "captures/lab/up/capture.pcapng").read_bytes(), random.Random(number)
+    took_s, seen = None, set()
+    for _ in range(4):
+        file = tmp_path / "x.pcap"
+        file.unlink(missing_ok=True)
+        process = subprocess.Popen([*PROGRAM, "live", "-r", "-", "-U", "-w", file], cwd=ROOT, stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+        process.stdin.write(data)
+        process.stdin.flush()
+        if took_s is None:  # until the first line: kernels may have to be compiled
+            began_s = time.monotonic()
+            process.stdout.readline()
+            took_s = time.monotonic() - began_s
+        else:
+            time.sleep(took_s * rng.uniform(0.2, 1.2))
+        process.send_signal(getattr(signal, number))
+        process.stdin.close()
+        process.stdin = None
+        told = process.communicate(timeout=180)[1].decode()
+        seen.add(process.returncode)
+        assert "Traceback" not in told
+        if number in ("SIGINT", "SIGTERM", "SIGHUP"):
+            assert process.returncode in (0, 130, -getattr(signal, number), -signal.SIGINT), told
+        if file.exists() and file.stat().st_size >= 24:
+            read = kacap.read(str(file))
+            assert number == "SIGKILL" or read.damages == []
+        assert [path.name for path in tmp_path.iterdir()] in ([], ["x.pcap"])
+    print(number, "ended with", seen)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("words", [["read"], ["read", "--json"], ["check", "--idle", "1"]], ids=" ".join)
+def test_whenever_reading_is_ended_it_says_so_in_one_line(words, number):
+    rng = random.Random(number)
+    began_s = time.monotonic()
+    run(words[0], CAPTURE, *words[1:])
+    took_s = time.monotonic() - began_s
+    for _ in range(4):
+        process = subprocess.Popen([*PROGRAM, words[0], CAPTURE, *words[1:]], cwd=ROOT, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.PIPE, text=True)  # fmt: skip
+        time.sleep(took_s * rng.uniform(0.3, 1.1))
+        process.send_signal(number)
+        told = process.communicate(timeout=60)[1]
+        assert process.returncode in (0, 3, 130, -number, -signal.SIGINT), told
+        assert told in ("", "kacap: interrupted\n")
