@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from kacap.capture.privileges import User, drop, is_privileged, may_write
 from kacap.capture.rotation import Rotation
 from kacap.capture.savefile import Savefile
 from kacap.commands.compiling import COMPLETE
+from kacap.commands.keyboard import Keyboard
 from kacap.commands.live import LiveOptions
 from kacap.commands.live_duty import Duty
 from kacap.commands.live_pace import Pace
@@ -37,7 +39,7 @@ from kacap.report.live_events import LiveTracker
 from kacap.report.live_rows import LiveEvent, ProbingConnection
 from kacap.report.live_text import Clock, Lines
 from kacap.report.records import RecordWriter
-from kacap.report.screen import Screen
+from kacap.report.screen import Screen, rehearse
 from kacap.report.terminal import width_of
 
 KEPT_EPISODES = 4096  # of each prober: the summary of a watch of weeks needs no more
@@ -56,6 +58,9 @@ def watch(user: User | None, sockets: Sockets | None, options: LiveOptions) -> i
         compile_apart()
     else:
         warm_up()
+    if options.top:
+        rehearse()
+        Keyboard.prepare()
     source = _open(options, user)
     file = _savefile(options, source, user)
     duty = Duty(options, user)
@@ -152,8 +157,10 @@ class Run:
         )
         self.analyzer = Analyzer(how, sink=records.news if options.as_json else _ignore)
         self.live = LiveTracker(sockets.of_prober if sockets is not None else None, self.analyzer.ends_of)
-        self.screen = self._screen()
-        self.lines = Lines(self.out, Clock(options.stamps), color=self.colored, brief=options.brief)
+        self.screen, self.keyboard = self._screen(), Keyboard()
+        self.lines = Lines(
+            self.out, Clock(options.stamps), color=self.colored, brief=options.brief, width=self._columns()
+        )
         self.waiting = Waiting(options.expression, sockets) if options.until == "verdict" else None
         self._pace = Pace()
         self._started_ns: int | None = None
@@ -164,13 +171,19 @@ class Run:
         wanted = self.options.top and self.out.isatty() and os.environ.get("TERM") != "dumb"
         return Screen(color=self.colored) if wanted else None
 
+    def _columns(self) -> int | None:
+        """Return how wide a terminal is that healthy probes share one line of; None: each has a line of its own."""
+        plain = not self.out.isatty() or os.environ.get("TERM") == "dumb" or self.options.verbose
+        return None if plain or self.options.until else shutil.get_terminal_size().columns
+
     def follow(self) -> None:
         """Feed what comes until the end."""
         try:
-            with self.screen or contextlib.nullcontext():
+            with self.screen or contextlib.nullcontext(), self.keyboard if self.screen else contextlib.nullcontext():
                 for batch in self.source:
                     self.step(batch)
         finally:
+            self.lines.end()
             if self.file is not None:
                 self.file.close()
             if self.waiting is not None:
@@ -192,11 +205,13 @@ class Run:
             if self.waiting is not None and self.waiting.is_due(source.now_ns):
                 self.live.update_heard(self.analyzer.heard_ns())
                 self.waiting.look(self._rows(), source.now_ns)
-        if self.screen is not None and self.screen.is_due(source.now_ns):
-            self.live.update_heard(self.analyzer.heard_ns())
-            self.screen.draw(self._rows(), source.now_ns, self._foot())
+        if self.screen is not None:
+            self._redraw(self.screen, events)
         elif not self.options.as_json:
             self.lines.write(events)
+            if self.lines.is_due(source.now_ns):
+                self.live.update_heard(self.analyzer.heard_ns())
+                self.lines.wait(self._rows(), source.now_ns)
         if self._over():
             source.stop()
 
@@ -211,9 +226,17 @@ class Run:
             self.sockets.look_ahead(len(batch.frames) > 0)
         return self.live.take(news, self.analyzer.advance(source.now_ns).tolist(), source.now_ns)
 
-    def _foot(self) -> str:
-        """Return the screen's last line."""
-        return f"{', '.join(self.source.counters().lines())}; Ctrl-C ends with the summary"
+    def _redraw(self, screen: Screen, events: list[LiveEvent]) -> None:
+        """Take what happened and the keys that were pressed, and draw the screen when it is time, or a key asks."""
+        screen.view.take(events)
+        keys = list(self.keyboard.keys())
+        for key in keys:
+            screen.view.press(key)
+        if screen.view.quit:
+            self.source.stop()
+        if keys or screen.is_due(self.source.now_ns):
+            self.live.update_heard(self.analyzer.heard_ns())
+            screen.draw(self._rows(), self.source.now_ns, self.source.dropped or 0)
 
     def _over(self) -> bool:
         """Return whether one of the wished ends has come."""

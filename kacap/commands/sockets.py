@@ -136,18 +136,19 @@ def _changes(look: Look) -> Iterator[tuple[str, SocketState]]:
 
 
 def _redraw(look: Look, limit: Behind | None) -> None:
-    """Draw the table anew each second until Ctrl-C; what does not fit the terminal is cut off."""
+    """Draw the table anew each second until Ctrl-C, fitted to the terminal; what misses answers is the loudest."""
     from rich.console import Console, Group
     from rich.live import Live
     from rich.text import Text
 
-    from kacap.commands.sockets_view import summary, table
+    from kacap.commands.sockets_view import fitted, summary
 
-    with Live(console=Console(highlight=False), auto_refresh=False, vertical_overflow="ellipsis") as screen:
+    styles = {"missing": "bold white on red", "warned": "yellow", "": ""}
+    console = Console(highlight=False)
+    with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as screen:
         while True:
             states = look()
-            lines = [*table(states, limit), *((line, False) for line in summary(states, limit))]
-            styles = {True: "yellow", False: ""}
-            drawn = [Text(line, styles[warned], no_wrap=True, overflow="ellipsis") for line, warned in lines]
+            lines = [*fitted(states, limit, console.size.width), *((line, "") for line in summary(states, limit))]
+            drawn = [Text(line, styles[style], no_wrap=True, overflow="ellipsis") for line, style in lines]
             screen.update(Group(*drawn), refresh=True)
             time.sleep(PERIOD_S)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kacap.clock import SECOND_NS
 from kacap.model import Endpoint
+from kacap.report.screen_rows import shortened
 from kacap.sockets.state import SOCKET_OPTION, SocketState
 from kacap.units import clean, counted, duration
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 HEAD = ("STATE", "LOCAL", "PEER", "PROCESS", "KA", "IDLE/INTVL/CNT", "UTO", "NEXT", "MISS", "DETECT", "WHERE SET")
 RIGHT = {"UTO", "NEXT", "MISS", "DETECT"}
+LEFT_OUT = ("WHERE SET", "UTO", "PROCESS", "KA", "STATE", "IDLE/INTVL/CNT")  # what gives way in a narrow terminal
+LEAST = 12  # letters of an endpoint
 NOT_CONNECTED = ("LISTEN", "TIME-WAIT", "SYN-RECV", "CLOSED", "BOUND")
 
 
@@ -94,6 +97,43 @@ def table(states: Iterable[SocketState], behind: Behind | None) -> list[tuple[st
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(_aligned, cells, widths, names)).rstrip() for cells in rows]
     return list(zip(lines, [False, *(_warned(state, behind) for state in states)], strict=True))
+
+
+def fitted(states: Iterable[SocketState], behind: Behind | None, width: int) -> list[tuple[str, str]]:
+    """Return the table in so many columns, each line with its style; sockets that miss answers come first.
+
+    What matters least is left out, then hosts are cut in their middle; NEXT, MISS, DETECT and the ports stay.
+    """
+    ordered = sorted(states, key=lambda state: -_missing(state))
+    names = head(behind)
+    rows = [names, *(_loud(row(state, behind), state) for state in ordered)]
+    columns = [*range(len(names))]
+    for name in LEFT_OUT:
+        widths = [max(len(cells[column]) for cells in rows) for column in columns]
+        if sum(widths) + 2 * len(columns) - 2 > width and name in names:
+            columns.remove(names.index(name))
+    widths = [max(len(cells[column]) for cells in rows) for column in range(len(names))]
+    over = sum(widths[column] + 2 for column in columns) - 2 - width
+    for name in ("LOCAL", "PEER"):
+        column = names.index(name)
+        widths[column] = max(widths[column] - max((over + 1) // 2, 0), LEAST)
+        rows = [[shortened(c, widths[column]) if n == column else c for n, c in enumerate(cells)] for cells in rows]
+    lines = ["  ".join(_aligned(cells[c], widths[c], names[c]) for c in columns).rstrip() for cells in rows]
+    styles = ["missing" if _missing(s) else "warned" if _warned(s, behind) else "" for s in ordered]
+    return [(line[:width], style) for line, style in zip(lines, ["", *styles], strict=True)]
+
+
+def _missing(state: SocketState) -> int:
+    """Return how many probes of a socket are unanswered."""
+    return state.unanswered if state.timer == "keepalive" else 0
+
+
+def _loud(cells: list[str], state: SocketState) -> list[str]:
+    """Return the cells of a row, where answers are missing with a mark that needs no colour."""
+    if not _missing(state):
+        return cells
+    loud = [f"!! {cell}" if name == "MISS" else cell for cell, name in zip(cells, HEAD, strict=False)]
+    return loud + cells[len(HEAD) :]
 
 
 def head(behind: Behind | None) -> list[str]:

@@ -141,6 +141,7 @@ class LiveTracker:
         row.heard_ns, row.answer_after_ns = time_ns, after_ns
         words = f"{how} after {duration(max(after_ns, 0))}{' after all' if late else ''}"
         row.missed -= late
+        row.note_outcome(True, late=late)
         row.reported_missed.discard(int(probe["time_ns"]))
         words, mood = words + _next(row, time_ns), "doubt" if late else "good"
         self._tell(time_ns, (row.peer, row.prober), words, mood, What.ANSWERED, row, max(after_ns, 0))
@@ -170,10 +171,11 @@ class LiveTracker:
             row = next((self.rows[number] for number in numbers if number in self.rows), None)
             if row is None or row.ending or end["how"] == OPEN:
                 continue
-            row.ending, row.run = str(Ending.RESET), 0
+            row.ending, row.run, row.died_ns, row.death = str(Ending.RESET), 0, time_ns, "an application reset it (RST)"
             named, other = self._ends(views, 2 * watched + int(end["named"] == B))
             if by_box or gone:
                 words = "RST of a box in between in its name" if by_box else "RST: it does not know the connection"
+                row.death = words
                 self._tell(time_ns, (named, other), words, "bad", What.DEAD, row).cause = (
                     Cause.RESET_BY_BOX if by_box else Cause.RESET_BY_PEER
                 )
@@ -193,6 +195,7 @@ class LiveTracker:
             return
         row.reported_missed.add(int(found["time_ns"]))
         row.missed, row.streak = row.missed + 1, 0
+        row.note_outcome(False)
         words = f"{self.word}: no answer for {duration(now_ns - int(found['time_ns']))}{_next(row, now_ns)}"
         words = "" if self._was_told(views, number, int(found["time_ns"])) else words
         self._tell(now_ns, (row.prober, row.peer), words, "bad", What.MISSING, row)
@@ -210,6 +213,7 @@ class LiveTracker:
             if probe.outcome == "missed" and probe.time_ns not in row.reported_missed:
                 row.reported_missed.add(probe.time_ns)
                 row.missed, row.streak = row.missed + 1, 0
+                row.note_outcome(False)
                 self._tell(time_ns, (row.prober, row.peer), "", "bad", What.MISSING, row)
         if episode.ending == Ending.RESET:
             words = f"RST from {row.peer} in answer to {_nth(len(episode.probes))}"
@@ -246,7 +250,8 @@ class LiveTracker:
     ) -> LiveEvent:  # fmt: skip
         """The connection is over because of, or during, its keepalives."""
         death = self._tell(time_ns, ends, words, "bad", What.DEAD, row)
-        row.ending, row.run = str(ending), 0
+        row.ending, row.run, row.died_ns = str(ending), 0, time_ns
+        row.death = words.removeprefix(f"RST from {row.prober}: ").replace(f" from {row.peer}", "")
         row.reported_missed.clear()
         return death
 

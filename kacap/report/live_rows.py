@@ -9,6 +9,7 @@ from kacap.clock import SECOND_NS
 from kacap.model import Endpoint
 from kacap.timing.expectations import Expectation
 
+OUTCOMES = 64  # kept of each prober
 EndpointPair = tuple[Endpoint, Endpoint]
 
 
@@ -81,6 +82,9 @@ class ProbingConnection:
     interval_gap_ns: int | None = None
     ending: str | None = None  # how the connection died, once it has
     expected: Expectation | None = None
+    died_ns: int | None = None
+    death: str = ""  # of what, in words
+    outcomes: list[bool] = field(default_factory=list)  # of its newest probes in order: whether each was answered
     unsure: bool = False  # its segments repeat as probes do, and nobody answers: no more is known
     reported_missed: set[int] = field(default_factory=set)  # probes of the run reported as missed, by their time
 
@@ -102,6 +106,24 @@ class ProbingConnection:
         if self.expected is not None and self.expected.interval is not None:
             return self.expected.interval * SECOND_NS
         return self.interval_gap_ns
+
+    def note_outcome(self, answered: bool, *, late: bool = False) -> None:
+        """Note what became of a probe; a ``late`` answer takes back that it was missed."""
+        if late and False in self.outcomes:
+            self.outcomes[len(self.outcomes) - 1 - self.outcomes[::-1].index(False)] = True
+        else:
+            self.outcomes.append(answered)
+            del self.outcomes[:-OUTCOMES]
+
+    def dies_ns(self) -> int | None:
+        """When it gives up if nothing comes: as long as a run is unanswered and its settings are known, else None.
+
+        After the last probe of the count one interval more is waited (tcp_keepalive_timer, net/ipv4/tcp_timer.c).
+        """
+        count = self.expected.count if self.expected is not None else None
+        if not self.missing or count is None or self.interval_ns is None:
+            return None
+        return self.probe_ns + max(count - self.run + 1, 1) * self.interval_ns
 
     def due_ns(self) -> int | None:
         """When the next probe is due if the peer stays silent; None: not known, or none will come."""

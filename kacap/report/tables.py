@@ -86,11 +86,15 @@ class Table:
 
     def _repr_html_(self) -> str:
         """Return the first rows as HTML, every value escaped."""
-        heads = "".join(f"<th>{escape(name)}</th>" for name in self.names)
-        rows = [
-            "<tr>" + "".join(f"<td>{escape(clean(_words(c.kind, c.values[i])))}</td>" for c in self.columns) + "</tr>"
-            for i in range(min(len(self), SHOWN))
-        ]
+        sides = ["right" if column.kind in (NUMBER, DURATION) else "left" for column in self.columns]
+        heads = "".join(
+            f'<th style="text-align:{side}">{escape(name)}</th>' for name, side in zip(self.names, sides, strict=True)
+        )
+        rows = []
+        for i in range(min(len(self), SHOWN)):
+            words = (escape(clean(_words(c.kind, c.values[i]))) for c in self.columns)
+            cells = (f'<td style="text-align:{side}">{text}</td>' for text, side in zip(words, sides, strict=True))
+            rows.append(f"<tr>{''.join(cells)}</tr>")
         more = f"<p>{len(self):,} rows, the first {SHOWN} shown</p>" if len(self) > SHOWN else ""
         return f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>{more}"
 

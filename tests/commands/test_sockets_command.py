@@ -9,11 +9,12 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import jsonschema
 import pytest
 
-from kacap.commands.sockets_view import Behind, row, summary
+from kacap.commands.sockets_view import HEAD, Behind, fitted, row, summary
 from kacap.report.records import schema
 from kacap.sockets.state import SocketState
 from kacap.timing.limits import limit
@@ -222,3 +223,17 @@ def test_keepalive_behind_another_timer_is_told_to_be_suspended(timer):
 
 def test_a_hostile_process_name_reaches_no_terminal():
     assert row(state(process="\x1b[2Jx\u202e"), None)[3] == "?[2Jx?[1]"
+
+
+def test_next_miss_and_detect_survive_a_terminal_of_80_columns_and_misses_come_first():
+    far = ("fd00:aaaa:bbbb:cccc:dddd:eeee:ffff:2", 5432)
+    known = {"idle": 60, "interval": 10, "count": 6, "values": "socket", "user_timeout_ns": 0, "why": None}
+    fine = state(**known, next_probe_ns=12 * SECOND, detect_ns=120 * SECOND, remote=far, process="postgres-of-many")
+    missing = replace(fine, cookie=2, local=("fd00:aaaa:bbbb:cccc:dddd:eeee:ffff:1", 40001), unanswered=3)
+    head, first, second = fitted([fine, missing], None, 80)
+    assert [style for _, style in (head, first, second)] == ["", "missing", ""]
+    assert {"NEXT", "MISS", "DETECT"} <= set(head[0].split())
+    assert ":40001 " in first[0] and "12.0 s" in first[0] and "!! 3" in first[0] and first[0].endswith("120 s")
+    assert all(len(line) <= 80 and ":5432" in line for line, _ in (first, second))
+    whole, *_ = fitted([fine], None, 300)
+    assert whole[0].split() == " ".join(HEAD).split()

@@ -22,10 +22,10 @@ from kacap.news import News
 from kacap.options import Options
 from kacap.pipeline import conclude
 from kacap.report.live_events import LiveTracker
-from kacap.report.live_rows import LiveEvent, ProbingConnection
+from kacap.report.live_rows import LiveEvent
 from kacap.report.live_text import Clock, Lines
 from kacap.report.records import RecordWriter
-from kacap.report.screen import cells, table
+from kacap.report.screen_rows import history
 from kacap.timing.expectations import Expectation
 
 T0 = 1_700_000_000_123_456_789
@@ -188,7 +188,7 @@ def test_probes_that_nobody_answers_from_the_start_have_a_row_before_it_is_sure_
     assert missed == [[], [], [1], [2], [2], [3], [3], [4]]
     (row,) = follower.tracker.suspects
     assert (str(row.prober), str(row.peer), row.run) == ("10.0.0.1:40000", "10.0.0.2:80", 4)
-    assert "(4 waiting)" in "\n".join(drawn([row]))
+    assert history(row) == " 4/?"
     assert not follower.tracker.rows
     follower.finish()
     assert not follower.tracker.suspects
@@ -286,30 +286,3 @@ def test_lines_are_clean_and_brief_ones_tell_only_what_goes_wrong():
     fine, bad = LiveEvent(T0, A, B, "answered", "good"), LiveEvent(T0, A, B, "missed\x1b[2J", "bad")
     Lines(out, Clock(1), brief=True).write([fine, bad])
     assert out.getvalue() == "10.0.0.1:40000 > 10.0.0.2:5432: missed?[2J\n"
-
-
-def drawn(rows, room=10) -> list[str]:
-    from rich.console import Console
-
-    out = io.StringIO()
-    Console(file=out, width=130).print(table(rows, T0, "8 packets captured", room))
-    return [line.rstrip() for line in out.getvalue().splitlines()]
-
-
-def test_the_screen_has_a_row_for_each_prober_and_what_is_wrong_on_top():
-    fine = ProbingConnection(1, A, B, probes=3, answered=3, heard_ns=T0 - SECOND, probe_ns=T0 - SECOND,
-                             answer_after_ns=50_000, idle_gap_ns=2 * SECOND)  # fmt: skip
-    waiting = ProbingConnection(2, B, A, probes=2, missed=2, run=2, heard_ns=T0 - 4 * SECOND, probe_ns=T0 - SECOND,
-                      expected=Expectation(2, 3, 9, source="socket option"))  # fmt: skip
-    dead = ProbingConnection(3, A, B, missed=3, heard_ns=T0 - 9 * SECOND, ending="gave-up")
-    lines = drawn([fine, waiting, dead])
-    assert re.split(r"\s{2,}", lines[0]) == [
-        "Prober > peer", "Silent for", "Next probe in", "Answered in", "Missed", "Settings",
-    ]  # fmt: skip
-    assert [line.split()[0] for line in lines[1:4]] == [str(A), str(B), str(A)]
-    assert "gave up" in lines[1]
-    assert cells(waiting, T0)[1:4] == ["4.00 s", "2.00 s (2 waiting)", "none yet"]
-    assert cells(waiting, T0)[4:] == ["2", "2/3/9 (socket option)"]
-    assert cells(fine, T0)[1:] == ["1.00 s", "1.00 s", "50 us", "0", "idle 2.00 s (seen)"]
-    assert lines[-1] == "8 packets captured"
-    assert drawn([fine, waiting, dead], room=1)[-1] == "2 more; 8 packets captured"

@@ -50,6 +50,12 @@ def test_a_probe_is_due_after_idle_and_the_next_of_a_run_after_the_interval():
     assert found["missed"].sum() == 4
 
 
+@pytest.mark.parametrize(("case", "missed"), [("cut-off", 3), ("recovered", 2), ("up", 0)])
+def test_every_missed_probe_of_a_capture_has_its_cross(captures, case, missed):
+    analysis = kacap.read(str(captures / "lab" / case / "capture.pcapng"), marks=True)
+    assert len(charts.points(chart.timeline(analysis), "x")) == missed
+
+
 def test_an_interval_longer_than_idle_governs_answered_probes_too():
     prober = answered_every(45.06, 4, idle=5, interval=45)
     found = firings_of(prober, terms_of(samples.analysis(), prober))

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kacap.facts.runs import missed_probes
 from kacap.model import Episode, Prober
 from kacap.report.chart.expected import Terms
 
@@ -35,11 +34,10 @@ def firings_of(prober: Prober, terms: Terms) -> NDArray[np.void]:
     After a miss the next firing is due one interval after the last. After anything was heard it is due when idle has
     passed since then, and not before one interval after the last firing (tcp_keepalive_timer, net/ipv4/tcp_timer.c).
     """
-    lost = {id(probe) for probe in missed_probes(prober)}
     rows: list[tuple[Any, ...]] = []
     before = UNKNOWN_NS
     for episode in prober.episodes:
-        for row in _rows(episode, before, lost):
+        for row in _rows(episode, before):
             rows.append(row)
             before = row[0]
     found = np.array(rows, FIRING)
@@ -47,7 +45,7 @@ def firings_of(prober: Prober, terms: Terms) -> NDArray[np.void]:
     return found
 
 
-def _rows(episode: Episode, before_ns: int, lost: set[int]) -> list[tuple[Any, ...]]:
+def _rows(episode: Episode, before_ns: int) -> list[tuple[Any, ...]]:
     """Return the rows of one episode, not yet due."""
     rows: list[tuple[Any, ...]] = []
     since = UNKNOWN_NS if episode.silent_since_ns is None else episode.silent_since_ns
@@ -58,7 +56,7 @@ def _rows(episode: Episode, before_ns: int, lost: set[int]) -> list[tuple[Any, .
         rows.append(
             (
                 probe.time_ns, since if first else UNKNOWN_NS, before_ns, reply, UNKNOWN_NS, timer, False,
-                id(probe) in lost,
+                probe.outcome == "missed",
             )
         )
         before_ns = probe.time_ns
