@@ -52,7 +52,7 @@ _TOLD_FROM = {"events": int(Kind.SYN), "all": int(Kind.ACK), "none": len(Kind)}
 _GAVE_UP, _ENDED = ENDINGS.index(Ending.GAVE_UP), int(Change.ENDED)
 
 
-EPISODES, FEWEST = 1 << 16, 4  # kept in all, and of each prober in any case
+EPISODES, FEWEST = 1 << 15, 4  # kept in all, and of each prober in any case
 FORGET_EVERY = 1 << 14  # episodes
 OVER = 10_000  # connections
 FEW_MARKS = 50_000  # so many are kept without being asked for
@@ -138,7 +138,7 @@ class Analyzer:
             share = max(FEWEST, EPISODES // self.gatherer.probers.used)
             moved = forget(self.gatherer, min(self.options.keep_episodes, share))
             self.withheld = [row for row in moved[self.withheld].tolist() if row > 0]
-            self.forget_at = 2 * self.gatherer.episodes.used + FORGET_EVERY
+            self.forget_at = self.gatherer.episodes.used * 3 // 2 + FORGET_EVERY
         if self.past.held >= 2 * OVER:
             self.past.forget(OVER)
             self.heard.forget(OVER)

@@ -23,7 +23,7 @@ from kacap.commands.compiling import COMPLETE
 from kacap.commands.keyboard import Keyboard
 from kacap.commands.live import LiveOptions
 from kacap.commands.live_duty import Duty
-from kacap.commands.live_pace import Pace
+from kacap.commands.live_pace import Links, Pace
 from kacap.commands.live_ready import compile_apart, warm_up
 from kacap.commands.live_sockets import Sockets
 from kacap.commands.live_until import Waiting
@@ -162,7 +162,8 @@ class Run:
             self.out, Clock(options.stamps), color=self.colored, brief=options.brief, width=self._columns()
         )
         self.waiting = Waiting(options.expression, sockets) if options.until == "verdict" else None
-        self._pace = Pace()
+        own = options.stream is None and options.netns is None
+        self._pace, self._links = Pace(), Links(source.files if own else [])
         self._started_ns: int | None = None
         duty.start(source, self.analyzer, self.live, sockets)
 
@@ -195,6 +196,8 @@ class Run:
         source = self.source
         if self.options.stream is None and (stepped := self._pace.stepped()):
             self._trouble(stepped)
+        for words in self._links.changed():
+            self._trouble(words)
         if self.file is not None:
             self.file.write(batch)
         with self.duty.lock:
