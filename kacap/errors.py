@@ -1,7 +1,7 @@
 """What can go wrong, where, and the exit code that says so.
 
 Every error that a user can meet is a ``KacapError``: one line that names the thing, the place and the next step.
-Exit codes (DESIGN: commands): 0 done, 1 failed, 2 usage; ``check`` adds 3, not enough evidence.
+Exit codes: 0 done, 1 failed, 2 usage; ``check`` adds 3, not enough evidence.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ EXIT_NO_EVIDENCE = 3
 
 
 class KacapError(Exception):
-    """A failure that one line explains; ``exit_code`` is what the command returns."""
+    """A failure that one line explains; ``exit_code`` is what the command returns.
+
+    >>> import kacap
+    >>> try:
+    ...     kacap.read("missing.pcap")
+    ... except kacap.KacapError as error:
+    ...     print(error, error.exit_code)
+    missing.pcap: no such file; check the path 1
+    """
 
     exit_code = EXIT_FAILED
 

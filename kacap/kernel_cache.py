@@ -28,7 +28,9 @@ OF_KERNELS = ("*.py", "wire/*.py", "classify/*.py", "capture/*.py", "timing/*.py
 
 
 class KernelCache:
-    """Machine code by name. ``on_compile`` is called before each compilation, ``on_fault`` once with a reason in words.
+    """Machine code by name. ``on_compile`` is called before a compilation, which looks once more then.
+
+    ``on_fault`` is called once with a reason in words.
 
     The reason says why no directory serves. Both are for the program: a library keeps quiet.
     """
@@ -41,6 +43,11 @@ class KernelCache:
         self._looked = self._closed = False
         self._held: dict[str, bytes] | None = None
         self._collected: dict[str, bytes] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what another process keeps is found here."""
+        return not self._closed and self._held is None
 
     def load(self, name: str) -> bytes | None:
         """Return what was kept under ``name``; None where there is nothing, or it may not be loaded."""

@@ -105,13 +105,12 @@ class _Entry(_Kernel):
         words = repr((function, list(map(_spelled, given)), _processor()))
         name = hashlib.sha256(words.encode()).hexdigest()[:32]
         kinds = list(_kinds(given))
-        if (data := CACHE.load(name)) is not None:
-            try:
-                return _Code(function, data, kinds)
-            except Exception:  # then it is compiled
-                pass
-        if CACHE.on_compile is not None:
+        found = _kept(name, function, kinds)
+        if found is None and CACHE.on_compile is not None:
             CACHE.on_compile()
+            found = _kept(name, function, kinds)  # by the process that has compiled everything since
+        if found is not None:
+            return found
         data = self._compiled(given)
         CACHE.save(name, data)
         return _Code(function, data, kinds)
@@ -258,6 +257,14 @@ def entry(function: F) -> F:
     It holds that of the kernels within. It returns one number, or nothing.
     """
     return _made(function, _Entry)
+
+
+def _kept(name: str, function: str, kinds: list[Any]) -> _Code | None:
+    """Return the code that is kept under a name; None if there is none, or it cannot be used: then it is compiled."""
+    try:
+        return None if (data := CACHE.load(name)) is None else _Code(function, data, kinds)
+    except Exception:
+        return None
 
 
 def rehearse() -> None:

@@ -25,7 +25,16 @@ if TYPE_CHECKING:
 
 
 class Analysis(data.Analysis):
-    """Everything that one pass over a capture found; in a notebook it shows verdicts, the timeline and findings."""
+    """Everything that one pass over a capture found; in a notebook it shows verdicts, the timeline and findings.
+
+    >>> import kacap
+    >>> analysis = kacap.read("captures/lab/mid-connection/capture.pcapng")
+    >>> analysis.capture.frames, len(analysis.connections), len(analysis.probes)
+    (8, 1, 4)
+    >>> analysis.tables.probes.names[:4]
+    ['file', 'frame', 'time', 'connection']
+    >>> figure = analysis.plot.timeline()
+    """
 
     @property
     def plot(self) -> Plot:

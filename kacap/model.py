@@ -47,6 +47,10 @@ class Probe:
     """One keepalive probe and what came of it. ``reply_frame`` and ``reply_after_ns`` are None: no reply came.
 
     ``outcome`` is ``answered``, ``missed``, ``reset`` (a reset answered it) or ``waiting`` (an answer may still come).
+
+    >>> import kacap
+    >>> kacap.read("captures/lab/recovered/capture.pcapng").probes[0].outcome
+    'missed'
     """
 
     connection: int
@@ -68,6 +72,11 @@ class Episode:
     ``silent_since_ns`` is when the prober last accepted a segment from the peer (None: before the capture's view, or
     one that the capture lacks); ``first_gap_ns`` from there to the first probe; ``gaps_ns`` between the probes, and
     from the last to an abort.
+
+    >>> import kacap
+    >>> (episode,) = kacap.read("captures/lab/cut-off/capture.pcapng").episodes
+    >>> len(episode.probes), episode.ending, round(episode.first_gap_ns / 1e9, 1)
+    (3, 'gave-up', 2.0)
     """
 
     connection: int
@@ -119,7 +128,13 @@ class ProberRows(Protocol):
 
 @dataclass(slots=True)
 class Prober:
-    """One side that probes: numbers, and the three settings of ``tcp(7)``."""
+    """One side that probes: numbers, and the three settings of ``tcp(7)``.
+
+    >>> import kacap
+    >>> (prober,) = kacap.read("captures/lab/cut-off/capture.pcapng").connections[0].probers
+    >>> str(prober.side), prober.probes, prober.missed, prober.idle.candidates, prober.ending
+    ('10.1.0.2:40000', 3, 3, [2], 'gave-up')
+    """
 
     side: Endpoint
     peer: Endpoint
@@ -148,6 +163,10 @@ class Prober:
     _episodes: list[Episode] | None = field(default=None, repr=False, compare=False)
     _runs: list[Episode] | None = field(default=None, repr=False, compare=False)
     _last: Episode | None = field(default=None, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        """Return it in one line: who probes whom, how often, and how that ended."""
+        return f"<prober {self.side} of {self.peer}: {self.probes} probes, {self.replies} answered, {self.ending}>"
 
     @property
     def episodes(self) -> list[Episode]:
@@ -219,7 +238,12 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One sentence, and its mood: ``bad``, ``doubt`` or ``good``."""
+    """One sentence, and its mood: ``bad``, ``doubt`` or ``good``.
+
+    >>> import kacap
+    >>> kacap.read("captures/lab/mid-connection/capture.pcapng").connections[0].verdict
+    Verdict(sentence='10.1.0.2:40000 probes every 2.02 s, all answered', mood='good')
+    """
 
     sentence: str
     mood: str
@@ -227,9 +251,13 @@ class Verdict:
 
 @dataclass(slots=True)
 class Connection:
-    """Both directions of a 4-tuple, one incarnation. ``probers`` is empty where nobody probes.
+    """Both directions of a 4-tuple, one incarnation, observed until it closed or the capture ended.
 
-    It was observed until it closed, or until the capture ended.
+    ``probers`` is empty where nobody probes.
+
+    >>> import kacap
+    >>> kacap.read("captures/lab/mid-connection/capture.pcapng").connections[0]
+    <connection 1, 10.1.0.2:40000 - 10.2.0.2:12345: 10.1.0.2:40000 probes every 2.02 s, all answered>
     """
 
     connection: int
@@ -253,6 +281,11 @@ class Connection:
         """The end that was connected to; where the SYN was not captured, the one with the smaller port."""
         return self.b if self.began_in_capture or self.b.port <= self.a.port else self.a
 
+    def __repr__(self) -> str:
+        """Return it in one line: number, ends, verdict."""
+        said = f": {self.verdict.sentence}" if self.verdict.sentence else ""
+        return f"<connection {self.connection}, {self.a} - {self.b}{said}>"
+
     @property
     def observed_ns(self) -> int:
         """For how long it was observed: until it closed, or until the capture ended."""
@@ -273,7 +306,12 @@ class Connection:
 
 @dataclass(slots=True)
 class Finding:
-    """One thing worth telling, with its evidence."""
+    """One thing worth telling, with its evidence.
+
+    >>> import kacap
+    >>> kacap.read("captures/lab/cut-off/capture.pcapng").findings[0].id
+    'peer-gone'
+    """
 
     id: str
     connection: int | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 
@@ -71,6 +71,18 @@ def pieces(batch: FrameBatch, cuts: Iterable[int]) -> list[FrameBatch]:
     return [FrameBatch(batch.buffer, batch.frames[a:b]) for a, b in itertools.pairwise(bounds)]
 
 
+def spelled(value: object) -> str:
+    """A value with everything in it that counts when it is compared, whatever its own repr leaves out."""
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = [f"{one.name}={spelled(getattr(value, one.name))}" for one in fields(value) if one.compare]
+        return f"{type(value).__name__}({', '.join(parts)})"
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return f"[{', '.join(map(spelled, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{spelled(key)}: {spelled(each)}' for key, each in value.items())}}}"
+    return repr(value)
+
+
 @dataclass
 class Heard:
     """What an analyzer told, each record as it was when it was told, and the analysis."""
@@ -81,7 +93,7 @@ class Heard:
 
     def take(self, record: object) -> None:
         """Be the sink: what changes after it was told was not final."""
-        self.records.append(repr(record))
+        self.records.append(spelled(record))
         self.objects.append(record)
 
     def of(self, kind: type) -> list:
@@ -97,7 +109,7 @@ class Heard:
 def summary(analysis: Analysis) -> str:
     """Everything that an analysis holds but marks."""
     connections, unprobed = (analysis.connections, analysis.episodes), analysis.unprobed
-    return repr((analysis.capture, connections, unprobed, analysis.findings, analysis.clocks))
+    return spelled((analysis.capture, connections, unprobed, analysis.findings, analysis.clocks))
 
 
 def listener(heard: Heard, **options) -> Analyzer:

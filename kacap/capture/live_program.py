@@ -124,7 +124,7 @@ def _start(command: list[str], interface: str, index: int, user: User | None) ->
         return ProgramInterface(interface, index, process, errors)
     process.kill()
     process.wait()
-    raise _refusal(command[0], interface, _text(errors))
+    raise refusal(command[0], interface, _text(errors))
 
 
 def _text(errors: IO[bytes]) -> str:
@@ -132,7 +132,7 @@ def _text(errors: IO[bytes]) -> str:
     return os.pread(errors.fileno(), 1 << 16, 0).decode(errors="replace") if not errors.closed else ""
 
 
-def _refusal(program: str, interface: str, words: str) -> Exception:
+def refusal(program: str, interface: str, words: str) -> Exception:
     """Return the error for what a program said before it ended."""
     chatter = ("Running as", "Capturing on")
     lines = [line for line in words.splitlines() if line.strip() and not line.startswith(chatter)]

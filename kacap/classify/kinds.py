@@ -1,6 +1,6 @@
 """The table of kinds, grades and endings: what each is, where it is defined, what it is mistaken for.
 
-The one owner of these words (DESIGN section 4); docs and tests run over the table.
+The one owner of these words; docs and tests run over the table.
 """
 
 from __future__ import annotations

@@ -109,23 +109,6 @@ class Program(click.Group):
         sys.exit(_run(lambda: super(Program, self).main(args, prog_name, **extra)))
 
 
-def _tell_of_compilation() -> None:
-    """Let a user who waits know what for, once, and why he will wait again the next time."""
-    from kacap import kernel_cache
-    from kacap.commands.telling import tell
-
-    def compiling() -> None:
-        cache.on_compile = None
-        tell("kacap: compiling its kernels once, about ten seconds (cached afterwards)")
-
-    def at_fault(why: str) -> None:
-        cache.on_compile = None
-        tell(f"kacap: compiling its kernels for this run alone, about ten seconds: {why}")
-
-    cache = kernel_cache.CACHE
-    cache.on_compile, cache.on_fault = compiling, at_fault
-
-
 def _run(program: Any) -> int:
     """Call ``program`` and return the exit code; every failure becomes one line on stderr."""
     try:
@@ -196,9 +179,11 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 def program() -> NoReturn:
     """Be the process ``kacap``: set it up, run ``main``, and end."""
+    from kacap.commands.compiling import announce_compilation
+
     gc.set_threshold(COLLECT_AFTER, 50, 100)  # an analysis makes many objects and hardly a cycle
     sys.setswitchinterval(SWITCH_S)
-    _tell_of_compilation()
+    announce_compilation()
     interrupts.install()
     try:
         main(prog_name="kacap")

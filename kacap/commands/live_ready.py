@@ -13,6 +13,7 @@ from kacap.capture import live_ring, savefile
 from kacap.capture.endpoints import header
 from kacap.capture.filters import RAW
 from kacap.capture.frames import FRAME, FrameBatch
+from kacap.commands.compiling import COMPLETE, compile_all
 from kacap.kernel_cache import CACHE
 from kacap.kernels import rehearse
 from kacap.model import Endpoint
@@ -20,14 +21,13 @@ from kacap.options import Options
 from kacap.report import text
 from kacap.wire import fields
 
-COMPLETE = "live"  # kept once all that live needs is
 PROBES, EVERY_NS = 4, 1_020_000_000
 
 
 def warm_up() -> None:
     """Load or compile what the first packet, and the summary, would wait for: watch a connection that probes."""
     analyzer = Analyzer(Options(segments="events"))
-    analyzer.feed(_probing())
+    analyzer.feed(probing())
     analyzer.tracker.sweep(len(analyzer.tracker.connections))
     text.render(analyzer.finish(), io.StringIO())
     none, frames = np.empty(0, np.uint8), np.zeros(0, FRAME)
@@ -35,7 +35,7 @@ def warm_up() -> None:
     live_ring.warm_up()
 
 
-def _probing() -> FrameBatch:
+def probing() -> FrameBatch:
     """Return probes and their replies between two ends that nobody has."""
     prober, other = Endpoint("127.0.0.1", 1), Endpoint("127.0.0.1", 2)
     packets = []
@@ -75,8 +75,7 @@ def _compiled() -> dict[str, bytes]:
         code = 1
         try:
             made = CACHE.collect()
-            warm_up()
-            CACHE.save(COMPLETE, b"")
+            compile_all()
             with open(writing, "wb") as out:  # noqa: PTH123 (a pipe)
                 out.write(marshal.dumps(made))
             code = 0

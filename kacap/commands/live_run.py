@@ -19,6 +19,7 @@ from kacap.capture.live_stream import open_growing
 from kacap.capture.privileges import User, drop, is_privileged, may_write
 from kacap.capture.rotation import Rotation
 from kacap.capture.savefile import Savefile
+from kacap.commands.compiling import COMPLETE
 from kacap.commands.keyboard import Keyboard
 from kacap.commands.live import LiveOptions
 from kacap.commands.live_duty import Duty
@@ -39,6 +40,7 @@ from kacap.report.live_rows import LiveEvent, ProbingConnection
 from kacap.report.live_text import Clock, Lines
 from kacap.report.records import RecordWriter
 from kacap.report.screen import Screen, rehearse
+from kacap.report.terminal import width_of
 
 KEPT_EPISODES = 4096  # of each prober: the summary of a watch of weeks needs no more
 
@@ -50,6 +52,8 @@ def watch(user: User | None, sockets: Sockets | None, options: LiveOptions) -> i
     is anything loaded from the cache, and any packet looked at.
     """
     privileged = is_privileged()
+    if options.stream is None and not CACHE.has(COMPLETE):
+        _open(options, user).close()  # what cannot be captured is known before anything is compiled
     if privileged:
         compile_apart()
     else:
@@ -66,10 +70,10 @@ def watch(user: User | None, sockets: Sockets | None, options: LiveOptions) -> i
         warm_up()
     run = Run(source, file, sockets, options, duty)
     _announce(source, options, duty)
-    with _signals(source, duty):
+    with signals_handled(source, duty):
         run.follow()
     analysis = run.conclude()
-    _sum_up(analysis, source, options, run.out)
+    sum_up(analysis, source, options, run.out)
     if gone := run.analyzer.past.forgotten:
         tell(f"kacap: the summary is of what is open and the newest that is over; {gone:,} older connections were told")
     if run.waiting is not None:
@@ -111,7 +115,7 @@ def _announce(source: LiveSource, options: LiveOptions, duty: Duty) -> None:
 
 
 @contextlib.contextmanager
-def _signals(source: LiveSource, duty: Duty | None = None) -> Iterator[None]:
+def signals_handled(source: LiveSource, duty: Duty | None = None) -> Iterator[None]:
     """Ctrl-C, SIGTERM and SIGHUP stop the source, a second one ends at once; SIGUSR1 (SIGINFO) shows the counters.
 
     With a log, SIGHUP opens its file anew.
@@ -298,12 +302,13 @@ def _savefile(options: LiveOptions, source: LiveSource, user: User | None) -> Sa
     return file
 
 
-def _sum_up(analysis: Analysis, source: LiveSource, options: LiveOptions, out: TextIO) -> None:
+def sum_up(analysis: Analysis, source: LiveSource, options: LiveOptions, out: TextIO) -> None:
     """Write the summary as ``kacap read`` does, and tcpdump's counters on stderr."""
     if not options.as_json:
         out.write("\n")
         shade = colored(options.color, out)
-        text.render(analysis, out, color=shade, brief=options.brief, verbose=options.verbose > 0)
+        text.render(analysis, out, color=shade, brief=options.brief, verbose=options.verbose > 0,
+                    width=width_of(out))  # fmt: skip
         out.flush()
     for line in source.counters().lines():
         tell(line)

@@ -227,6 +227,7 @@ def _until_interrupted(progress: Progress | None) -> Callable[[], bool]:
 def _print(analysis: Analysis, options: ReadOptions) -> None:
     """Write the text report."""
     from kacap.report import text
+    from kacap.report.terminal import width_of
 
     text.render(
         analysis,
@@ -235,6 +236,7 @@ def _print(analysis: Analysis, options: ReadOptions) -> None:
         color=colored(options.color, options.out),
         brief=options.brief,
         verbose=options.verbose > 0,
+        width=width_of(options.out),
     )
 
 

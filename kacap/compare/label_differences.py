@@ -90,7 +90,7 @@ def compare(files: list[str]) -> LabelComparison:
     heard = LabelComparer({FrameRef(i, found.frame): found for i, name in enumerate(files) for found in labelled(name)})
     analysis = kacap.read(files, keep_all=True, segments="all", sink=heard)
     result = LabelComparison(analysis, sum(heard.agreed.values()) + len(heard.differing), heard.agreed)
-    beyond = _beyond_tshark(analysis.connections)
+    beyond = _beyond_tshark(list(analysis.connections))
     for record, found, marks in sorted(heard.differing, key=lambda each: (each[0].time_ns, each[0].frame)):
         seen = Seen(record.kind, record.grade, record.reason, role(found.labels), found.labels, found.seq,
                     earlier=marks | beyond.get(record.connection, set()))  # fmt: skip

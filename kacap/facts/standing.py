@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kacap.addresses import address_text
 from kacap.classify.kinds import ENDINGS, Ending
 from kacap.classify.tables import Outcome
 from kacap.connections import Connections
 from kacap.facts.ended import RESET
-from kacap.model import Connection, Prober
+from kacap.model import Connection, Endpoint, Prober
+from kacap.rows import numbered
+from kacap.timing.gathering import Gatherer
 
 # The states of a connection, gravest first. A prober's is that of its last episode's ending, where all its probes were
 # answered the last but nothing that came after them counts.
@@ -53,6 +56,20 @@ class Totals(NamedTuple):
     probes: int
     replies: int
     missed: int
+
+
+class ProbingEnds(NamedTuple):
+    """The gravest prober of each of several connections, and its peer, by array: one row a connection."""
+
+    endpoint: Callable[[int], Endpoint]  # by its number
+    number: NDArray[np.int64]  # of prober and peer, shape (connections, 2)
+    address: NDArray[np.int64]  # of their addresses
+    pace_ns: NDArray[np.int64]  # mean time between the prober's probes, 0: it sent one
+
+    def name(self, row: int, prober: bool, *, with_port: bool) -> str:
+        """Return the prober of a row, or its peer, with or without the port."""
+        end = self.endpoint(int(self.number[row, 0 if prober else 1]))
+        return str(end) if with_port else end.address
 
 
 class Standing(Sequence[Connection]):
@@ -109,6 +126,25 @@ class Standing(Sequence[Connection]):
         return of, times_ns, np.array([p.outcome == "missed" for _, p in sent_by], np.bool_)
 
     @property
+    def probing_ends(self) -> ProbingEnds:
+        """The gravest prober of each connection, and its peer."""
+        if isinstance(self.connections, Connections):
+            return _ends_of_rows(self.connections.views.gatherer, self.connections.probers[self.order])
+        probers = [gravest(connection)[0] for connection in self]
+        ends = [(prober.side, prober.peer) for prober in probers]
+        known = list(dict.fromkeys(end for pair in ends for end in pair))
+        hosts = list(dict.fromkeys(end.address for end in known))
+        return ProbingEnds(
+            known.__getitem__,
+            np.array([[known.index(end) for end in pair] for pair in ends], np.int64).reshape(-1, 2),
+            np.array([[hosts.index(end.address) for end in pair] for pair in ends], np.int64).reshape(-1, 2),
+            _pace_ns(
+                np.array([prober.probes for prober in probers], np.int64),
+                np.array([prober.last_probe_ns - prober.first_probe_ns for prober in probers], np.int64),
+            ),
+        )
+
+    @property
     def gaps_ns(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The silences before runs of probes, and the gaps within runs, nanoseconds, sorted."""
         if isinstance(self.connections, Connections):
@@ -125,6 +161,40 @@ class Standing(Sequence[Connection]):
         return ", ".join(f"{n:,} {state}" for state, n in zip(STATES, numbers.tolist(), strict=False) if n)
 
 
+def _states_of(table: NDArray[np.void]) -> NDArray[np.int64]:
+    """Return the index in STATES of each row of PROBER; row 0, which is nobody, comes behind all."""
+    states = _state(table["ending"], table["replies"] >= table["probes"])
+    states[0] = _NOBODY
+    return states
+
+
+def _ends_of_rows(gatherer: Gatherer, pairs: NDArray[np.int64]) -> ProbingEnds:
+    """Return the gravest of two probers each (rows of PROBER, 0: none) and its peer."""
+    table = gatherer.probers.filled
+    missed = table["missed"].astype(np.int64)[pairs]
+    worst = np.argmin((_states_of(table)[pairs] << 40) - missed, axis=1)
+    probers = table[pairs[np.arange(len(pairs)), worst]]
+    watched, of_b = gatherer.watched.rows[probers["watched"]], probers["side"] == 1
+    hi, lo, port = (
+        np.concatenate([np.where(of_b, watched[f"b_{name}"], watched[f"a_{name}"]),
+                        np.where(of_b, watched[f"a_{name}"], watched[f"b_{name}"])])
+        for name in ("hi", "lo", "port")
+    )  # fmt: skip
+    hosts, host = numbered(hi, lo)
+    keys, number = np.unique(host << 16 | port.astype(np.int64), return_inverse=True)
+
+    def endpoint(at: int) -> Endpoint:
+        return Endpoint(address_text(*hosts[int(keys[at]) >> 16]), int(keys[at]) & 0xFFFF)
+
+    pace_ns = _pace_ns(probers["probes"].astype(np.int64), probers["last_ns"] - probers["first_ns"])
+    return ProbingEnds(endpoint, number.reshape(2, -1).T, host.reshape(2, -1).T, pace_ns)
+
+
+def _pace_ns(sent: NDArray[np.int64], span_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the mean time between the probes of each prober; 0 where it sent one."""
+    return np.where(sent > 1, span_ns // np.maximum(sent - 1, 1), 0)
+
+
 def by_gravity(connections: Sequence[Connection]) -> Standing:
     """Return the probing connections, gravest first; of some in that order already the same."""
     if isinstance(connections, Standing):
@@ -139,8 +209,7 @@ def _columns(connections: Sequence[Connection]) -> tuple[NDArray[np.int64], NDAr
     """Return state, missed probes and serial number of connections; where nobody probes the state is one beyond all."""
     if isinstance(connections, Connections):
         probers, table = connections.probers, connections.views.gatherer.probers.filled
-        of_prober = _state(table["ending"], table["replies"] >= table["probes"])
-        of_prober[0] = _NOBODY  # row 0 is nobody
+        of_prober = _states_of(table)
         states, missed = of_prober[probers].min(axis=1), table["missed"][probers].sum(axis=1).astype(np.int64)
         numbers, was_reset = connections.rows["id"].astype(np.int64), connections.ends["how"] == RESET
     else:

@@ -162,6 +162,7 @@ TOO_MANY = CaptureRule(
     "raise idle to 60 s or more; most idle limits are minutes",
 )
 WHOLE = (DROPS, IDLE_DEATHS, TOO_MANY)
+RANKS = tuple(row.id for row in (*WHOLE, *TABLE))  # gravest first, after what concerns the capture as a whole
 
 
 def of_connection(facts: ConnectionFacts, context: Context) -> Iterator[Finding]:

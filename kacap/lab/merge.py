@@ -17,7 +17,7 @@ def merge(directory: Path, captures: list[dict[str, Any]]) -> dict[str, Any]:
     frames = []
     for number, capture in enumerate(captures):
         for name in capture["files"]:
-            frames += [(time_ns, number, data, length) for time_ns, data, length in _frames(directory / name)]
+            frames += [(time_ns, number, data, length) for time_ns, data, length in frames_in(directory / name)]
     frames.sort()
     names = [(f"{capture['host']}:{capture['interface']}", ETHERNET, _SNAPLEN) for capture in captures]
     writer = PcapngWriter(directory / "capture.pcapng", names)
@@ -39,7 +39,7 @@ def merge(directory: Path, captures: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _frames(path: Path) -> list[tuple[int, bytes, int]]:
+def frames_in(path: Path) -> list[tuple[int, bytes, int]]:
     """Read back what ``PcapngWriter`` wrote: (time in nanoseconds, bytes, length on the wire)."""
     data, found, at = path.read_bytes(), [], 0
     while at < len(data):

@@ -42,6 +42,11 @@ class LiveEvent:
     ``what`` happened to ``prober`` (None: a note). ``run`` is how many of its probes in a row were unanswered then,
     ``after_ns`` how long an answer took or, of a probe, how late it was where that is known. Without words it was told
     before, when it was only probable, or is not told as a line at all.
+
+    >>> import kacap
+    >>> watch = kacap.live(stream="captures/lab/recovered/capture.pcapng")
+    >>> [str(event.what) for event in watch][:6]
+    ['probe', 'missing', 'probe', 'missing', 'probe', 'answered']
     """
 
     time_ns: int

@@ -26,8 +26,9 @@ NAMES = ("connections", "probers", "probes", "episodes", "findings")
 SHOWN = 20  # rows that a notebook shows
 EXTRAS = {"pandas": "pandas", "polars": "polars", "pyarrow": "arrow"}  # library to extra of the package
 
-# What a column holds: text, whole numbers, yes or no, times (UTC) and durations in nanoseconds, or several texts.
-TEXT, NUMBER, BOOL, TIME, DURATION, TEXTS = "text", "number", "bool", "time", "duration", "texts"
+# What a column holds: text, whole numbers, yes or no, times (UTC) and durations in nanoseconds.
+TEXT, NUMBER, BOOL, TIME, DURATION = "text", "number", "bool", "time", "duration"
+TEXTS, NUMBERS = "texts", "numbers"  # several of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +119,12 @@ def _arrow(column: Column) -> Any:
     types = {
         TEXT: na.string(), NUMBER: na.int64(), BOOL: na.bool_(),
         TIME: na.timestamp("ns", timezone="UTC"), DURATION: na.duration("ns"), TEXTS: na.string(),
+        NUMBERS: na.int64(),
     }  # fmt: skip
     kind = types[column.kind]
-    if column.kind == TEXTS:
+    if column.kind in (TEXTS, NUMBERS):
         ends = np.cumsum([0, *map(len, column.values)], dtype=np.int32)
-        flat = na.c_array([text for texts in column.values for text in texts], kind)
+        flat = na.c_array([each for several in column.values for each in several], kind)
         return na.c_array_from_buffers(na.list_(kind), len(column.values), [None, ends], children=[flat])
     if column.kind not in (TIME, DURATION):
         return na.c_array(column.values, kind)
@@ -137,7 +139,7 @@ def _pandas(pandas: Any, column: Column) -> Any:
         if column.kind == DURATION:
             return pandas.Series(numbers.view("m8[ns]"))
         return pandas.Series(numbers.view("M8[ns]")).dt.tz_localize("UTC")
-    dtypes = {TEXT: "string", NUMBER: "Int64", BOOL: "boolean", TEXTS: object}
+    dtypes = {TEXT: "string", NUMBER: "Int64", BOOL: "boolean", TEXTS: object, NUMBERS: object}
     return pandas.Series(column.values, dtype=dtypes[column.kind])
 
 
@@ -146,11 +148,21 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def _file(files: Sequence[str], frame: FrameRef) -> str:
+    """Return the name of a frame's file; empty where the analysis names none."""
+    return files[frame.file] if frame.file < len(files) else ""
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    """Return several numbers for people."""
+    return ", ".join(map(str, numbers))
+
+
 def _words(kind: str, value: Any) -> str:
     """Return a value for people."""
     if value is None:
         return ""
-    words: dict[str, Callable[[Any], str]] = {TIME: moment, DURATION: duration, TEXTS: ", ".join}
+    words: dict[str, Callable[[Any], str]] = {TIME: moment, DURATION: duration, TEXTS: ", ".join, NUMBERS: _listed}
     return words.get(kind, str)(value)
 
 
@@ -205,10 +217,11 @@ class Tables:
 
     @cached_property
     def findings(self) -> Table:
-        """One row for each finding; frames as ``12``, with several files as ``name:12``."""
-        name = self._analysis.frame_name
-        frames: Field = ("frames", TEXTS, lambda finding: [str(name(frame)) for frame in finding.frames])
-        return table_of(self._analysis.findings, [*FINDING, frames])
+        """One row for each finding: its frames by number, and beside each number its file."""
+        files = self._analysis.capture.files
+        of_files: Field = ("files", TEXTS, lambda finding: [_file(files, frame) for frame in finding.frames])
+        frames: Field = ("frames", NUMBERS, lambda finding: [frame.number for frame in finding.frames])
+        return table_of(self._analysis.findings, [*FINDING, of_files, frames])
 
     def _where(self, name: str, attribute: str) -> list[Field]:
         """Return the fields for a frame: its file, and its number within it."""

@@ -12,16 +12,21 @@ from typing import TextIO
 
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending
+from kacap.facts.groups import Group, grouped
 from kacap.facts.runs import gave_up_ns, unanswered
-from kacap.facts.standing import by_gravity, gravest, numbers_of
+from kacap.facts.standing import STATES, Standing, by_gravity, gravest, numbers_of
 from kacap.facts.verdicts import of_prober
+from kacap.findings import RANKS
 from kacap.model import Connection, Episode, Finding, Prober
 from kacap.report.sentences import GRADES, break_words, ending_words, missed_word, observed_words
 from kacap.report.settings import setting
+from kacap.report.terminal import folded
 from kacap.units import between, clean, counted, duration, moment
 
 CLOCKS = 4  # clock rates that are tried: when none is excluded, nothing is known
-SHOWN = 20  # connections shown without --all
+SHOWN = 20  # connections shown one by one without --all
+WHOLE = 3  # so many connections are shown one by one without being asked for
+GROUPS, OF_STATE, KINDS = 8, 3, 2  # groups of connections, of them in one state, kinds of findings on one screen
 BREAKS_SHOWN = 10  # places where files do not follow on one another
 STEPS = 12  # probes of one unanswered run written out
 KEY = 12  # width of the column of names
@@ -38,16 +43,18 @@ def render(
     color: bool = False,
     brief: bool = False,
     verbose: bool = False,
+    width: int | None = None,
 ) -> None:
     """Write the report to ``out``.
 
-    ``all_connections`` shows every connection that the analysis kept, not only the gravest twenty; ``brief`` one line
-    for each; ``verbose`` every run of unanswered probes, not only the last, and the kernel's HZ. ``color`` adds ANSI
-    colours.
+    More than three connections that probe are told on one screen, in groups of those that are alike. ``verbose`` shows
+    the gravest twenty one by one, with every run of unanswered probes, every finding and the kernel's HZ;
+    ``all_connections`` every connection that the analysis kept; ``brief`` one line for each of the gravest. ``color``
+    adds ANSI colours. Lines longer than ``width`` are folded between words (None: none is).
     """
     for line, mood in _lines(analysis, all_connections, brief, verbose):
-        text = clean(line)
-        out.write(f"{COLOURS[mood]}{text}{PLAIN}\n" if color and mood in COLOURS else f"{text}\n")
+        for text in folded(clean(line), width):
+            out.write(f"{COLOURS[mood]}{text}{PLAIN}\n" if color and mood in COLOURS else f"{text}\n")
 
 
 Line = tuple[str, str]  # the words, and their mood ("" for none)
@@ -56,11 +63,51 @@ Line = tuple[str, str]  # the words, and their mood ("" for none)
 def _lines(analysis: Analysis, everything: bool, brief: bool, verbose: bool) -> Iterator[Line]:
     """Yield the whole report, line by line."""
     probing = by_gravity(analysis.connections)
-    shown = probing if everything else probing[:SHOWN]
     if not probing:
         yield _nothing(analysis), ""
     elif len(probing) > 1:
         yield f"{len(probing):,} connections probe: {probing}", ""
+    if len(probing) > WHOLE and not (everything or brief or verbose):
+        yield from _overview(analysis, probing)
+    else:
+        yield from _each(analysis, probing, everything, brief, verbose)
+    yield from _understood(analysis)
+
+
+def _overview(analysis: Analysis, probing: Standing) -> Iterator[Line]:
+    """Yield one screen about many connections: those that are alike in one line, findings of one kind in another."""
+    groups = grouped(probing, GROUPS)
+    yield "", ""
+    of_state: Counter[int] = Counter()
+    shown: list[Group] = []
+    for group in groups:
+        of_state[group.state] += 1
+        if of_state[group.state] <= OF_STATE and len(shown) < GROUPS:
+            shown.append(group)
+    for group in shown:
+        yield _group(probing, group)
+    rest = len(probing) - sum(map(len, shown))
+    more = f"{counted(rest, 'connection')} more in {counted(len(groups) - len(shown), 'group')}; " if rest else ""
+    yield f"{more}-v shows the gravest {min(SHOWN, len(probing))} in detail, --all every one", "dim"
+    yield "", ""
+    yield from _others(analysis, False)
+    yield from folded_findings(analysis)
+
+
+def _group(probing: Standing, group: Group) -> Line:
+    """Return the line of connections that are alike: ``1,974 connections to 10.0.0.1:5432: all answered, ...``."""
+    first = probing[int(group.members[0])]
+    mood = first.verdict.mood
+    if len(group) == 1:
+        return first.verdict.sentence, mood
+    pace = "" if group.pace_ns is None else f", every {between(*group.pace_ns)}"
+    whose = " (it probes)" if group.probes_from_place else ""
+    return f"{counted(len(group), 'connection')} to {group.place}: {STATES[group.state]}{pace}{whose}", mood
+
+
+def _each(analysis: Analysis, probing: Standing, everything: bool, brief: bool, verbose: bool) -> Iterator[Line]:
+    """Yield a block for each of the gravest connections, then what is left to tell."""
+    shown = probing if everything else probing[:SHOWN]
     for connection in shown:
         if not brief and len(probing) > 1:
             yield "", ""
@@ -72,7 +119,6 @@ def _lines(analysis: Analysis, everything: bool, brief: bool, verbose: bool) -> 
     yield from _others(analysis, everything)
     yield from _findings(analysis, None)
     yield from _findings_aside(analysis, verbose)
-    yield from _understood(analysis)
 
 
 def _nothing(analysis: Analysis) -> str:
@@ -192,6 +238,23 @@ def _findings(analysis: Analysis, connection: int | None) -> Iterator[Line]:
         yield f"{indent}{'finding':<{KEY}}{finding.sentence}{_evidence(analysis, finding)}", "doubt"
         if finding.remedy:
             yield f"{indent}{'remedy':<{KEY}}{finding.remedy}", ""
+
+
+def folded_findings(analysis: Analysis) -> Iterator[Line]:
+    """Yield the findings of an analysis, those of one kind in one line, gravest first, as many as fit a screen."""
+    kinds: dict[str, list[Finding]] = {}
+    for finding in analysis.findings:
+        if not finding.folded:
+            kinds.setdefault(finding.id, []).append(finding)
+    order = sorted(kinds.values(), key=lambda found: RANKS.index(found[0].id))
+    for found in order[:KINDS]:
+        many = f"{len(found):,} x {found[0].id}, such as: " if len(found) > 1 else ""
+        yield f"{'finding':<{KEY}}{many}{found[0].sentence}{_evidence(analysis, found[0])}", "doubt"
+        if found[0].remedy:
+            yield f"{'remedy':<{KEY}}{found[0].remedy}", ""
+    rest = [f"{len(found):,} x {found[0].id}" for found in order[KINDS:]]
+    if rest:
+        yield f"more        {', '.join(rest)} (-v shows them)", "dim"
 
 
 def _findings_aside(analysis: Analysis, verbose: bool) -> Iterator[Line]:

@@ -44,6 +44,12 @@ class Keepalive:
     ``count``: unanswered probes before the connection is given up, 1 to 127. ``user_timeout``: Linux's
     TCP_USER_TIMEOUT in seconds (fractions allowed; 0 switches it off), which overrides ``count``. The values are
     checked when they are applied, because a socket read back may hold what no setter accepts.
+
+    >>> import kacap, socket
+    >>> with socket.socket() as sock:
+    ...     kacap.Keepalive(idle=60, interval=10, count=6).apply(sock)
+    ...     print(kacap.Keepalive.of(sock).idle, kacap.Keepalive.detect_within(30))
+    60 idle 15 s, interval 5 s, count 3, user timeout -
     """
 
     idle: int | None = None

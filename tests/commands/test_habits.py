@@ -172,7 +172,9 @@ def test_junit_names_are_the_same_whatever_port_the_system_chose(captures):
     done = run("check", captures / "lab/many/capture.pcapng", "--idle", "2", "--format", "junit")
     cases = [(case.get("classname"), case.get("name")) for case in ElementTree.fromstring(done.stdout)]
     assert {name for name, _ in cases} == {
-        "10.1.0.2 -> 10.2.0.2:12345", "10.1.0.2 -> 10.2.0.3:12345", "10.2.0.2:12345 -> 10.1.0.2"
+        "10.1.0.2 -> 10.2.0.2:12345",
+        "10.1.0.2 -> 10.2.0.3:12345",
+        "10.2.0.2:12345 -> 10.1.0.2",
     }
     assert len(set(cases)) == len(cases)
     assert "10.1.0.2:40000 -> 10.2.0.2:12345" in done.stdout

@@ -96,7 +96,7 @@ def test_merged_captures_are_in_the_order_of_time(tmp_path: Path) -> None:
         told = {"host": name, "interface": "eth0", "files": [name], "frames": 3, "dropped": 1}
         captures.append(told | {"started_ns": 0, "stopped_ns": 2**40})
     told = merge.merge(tmp_path, captures)
-    frames = list(merge._frames(tmp_path / "capture.pcapng"))
+    frames = list(merge.frames_in(tmp_path / "capture.pcapng"))
     assert [(time_ns - 2**40, data[:1]) for time_ns, data, _ in frames] == [
         (1, b"a"), (2, b"b"), (3, b"b"), (5, b"a"), (9, b"a"), (10, b"b"),
     ]  # fmt: skip

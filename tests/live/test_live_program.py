@@ -15,7 +15,7 @@ from namespaced import KACAP, inside
 
 import kacap
 from kacap.commands.live_ready import warm_up
-from kacap.commands.live_run import _signals
+from kacap.commands.live_run import signals_handled
 from kacap.options import Options
 
 pytestmark = pytest.mark.namespaces
@@ -167,7 +167,7 @@ def test_a_second_interrupt_ends_at_once():
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     source = Source()
     try:
-        with pytest.raises(KeyboardInterrupt), _signals(source):
+        with pytest.raises(KeyboardInterrupt), signals_handled(source):
             signal.raise_signal(signal.SIGINT)
             assert source.stopped == 1
             signal.raise_signal(signal.SIGINT)

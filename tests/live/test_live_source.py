@@ -11,7 +11,7 @@ import pytest
 
 from kacap.capture.frames import FRAME, FrameBatch
 from kacap.capture.live_capture import ENGINES, open_live
-from kacap.capture.live_program import _refusal, commands, counts_in
+from kacap.capture.live_program import commands, counts_in, refusal
 from kacap.capture.live_source import SETTLE_NS, LiveSource, no_frames
 from kacap.capture.rights import CannotCaptureError
 from kacap.errors import FilterError, UsageError
@@ -194,6 +194,6 @@ def test_the_counters_of_tcpdump_and_dumpcap_are_read_from_their_last_words(word
     ],
 )
 def test_a_program_that_refuses_is_understood(words, error, says):
-    refusal = _refusal("tcpdump", "eth0", words)
-    assert type(refusal) is error
-    assert says in str(refusal)
+    refused = refusal("tcpdump", "eth0", words)
+    assert type(refused) is error
+    assert says in str(refused)

@@ -10,7 +10,7 @@ from kacap.classify.kinds import Ending, Grade, Kind
 from kacap.model import FrameRef, SegmentRecord
 from kacap.report import records
 
-# DESIGN, records: the keys of each type in their order.
+# The keys of each type in their order.
 ORDER = {
     "segment": "frame time_ns connection from to kind grade reason",
     "probe": "connection frame time_ns prober peer grade payload_bytes reply_frame reply_after_ns",

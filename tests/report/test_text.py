@@ -82,8 +82,22 @@ def test_what_went_wrong_comes_first_in_a_large_capture():
     assert [c.connection for c in order[:3]] == [28, 29, 0]
 
 
-def test_a_large_capture_shows_twenty_and_counts_the_rest():
-    lines = rendered(samples.many())
+def test_a_large_capture_is_told_on_one_screen():
+    lines = rendered(samples.many(), width=80)
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert any(line.startswith("28 connections to 10.0.0.5:5432: all answered, every ") for line in lines)
+    assert any(line.endswith("every 60.9 s (it probes)") for line in lines)
+
+
+def test_folded_lines_hold_the_same_words_and_end_between_them():
+    whole, narrow = (rendered(samples.gave_up(), width=width) for width in (None, 60))
+    assert " ".join(" ".join(narrow).split()) == " ".join(" ".join(whole).split())
+    assert max(map(len, narrow)) <= 60 < max(map(len, whole))
+
+
+def test_in_detail_a_large_capture_shows_twenty_and_counts_the_rest():
+    lines = rendered(samples.many(), verbose=True)
     assert sum(line.startswith("  probes") for line in lines) == 20
     assert "10 more: 10 all answered (--all shows every one)" in lines
     assert any(line.startswith("4,970 connections without a keepalive probe; longest silence 611 s") for line in lines)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from analysing import CAPTURES, POPULATION, frames_of, pieces, segments_of
+from analysing import CAPTURES, POPULATION, frames_of, pieces, segments_of, spelled
 
 from kacap.analysis import Analysis
 from kacap.analyzer import Analyzer
@@ -119,7 +119,7 @@ def test_the_estimates_are_the_same_wherever_the_capture_is_cut(connections: lis
     analyzer = Analyzer()
     for piece in pieces(batch, range(997, len(batch.frames), 997)):
         analyzer.feed(piece)
-    assert repr(analyzer.finish().connections) == repr(connections)
+    assert spelled(analyzer.finish().connections) == spelled(connections)
 
 
 def test_one_gap_says_what_it_takes_for_granted(connections: list[Connection]) -> None:

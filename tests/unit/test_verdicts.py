@@ -1,6 +1,7 @@
 """Verdicts on settings filled in by hand."""
 
 import pytest
+from analysing import spelled
 
 from kacap.classify.kinds import Ending
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Probe, Prober, Setting
@@ -140,9 +141,9 @@ def test_nothing_is_judged_of_which_nothing_is_expected():
 def test_judging_twice_changes_nothing():
     one = prober(seen(3.0, could_be=[3]), seen(2.02, could_be=[2]), counted(1), run(3.0, 2.02))
     judge(one, parse("idle=3,interval=2,count=5"))
-    first = repr(one)
+    first = spelled(one)
     judge(one, parse("idle=3,interval=2,count=5"))
-    assert repr(one) == first
+    assert spelled(one) == first
 
 
 def test_a_run_that_ended_early_keeps_both_readings_and_its_ending():

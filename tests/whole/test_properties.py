@@ -11,7 +11,7 @@ from dataclasses import replace
 import analysing
 import numpy as np
 import pytest
-from analysing import analyse_segments, segments_of
+from analysing import analyse_segments, segments_of, spelled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -131,7 +131,7 @@ def named(records: list[object], mirror: bool) -> list[str]:
         if isinstance(record, Connection):
             for prober in record.probers:
                 prober.episodes = [mirrored(e) for e in prober.episodes] if mirror else prober.episodes
-    return sorted(repr(mirrored(record) if mirror else record) for record in found)
+    return sorted(spelled(mirrored(record) if mirror else record) for record in found)
 
 
 def one_connection(case: str) -> bool:

@@ -1,0 +1,58 @@
+"""Groups of connections: every one is in exactly one group, and what a group says holds for each of its members."""
+
+import analysing
+import pytest
+import samples
+
+import kacap
+from kacap.facts.groups import PACE_SPREAD, grouped
+from kacap.facts.standing import STATES, by_gravity, gravest, state_of
+
+CASES = ["lab/many", "lab/merged", "lab/both-probe", "lab/rotated", "crafted/06-both-ends-probe"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_connection_is_in_one_group_that_is_true_of_it(case):
+    standing = by_gravity(kacap.read(analysing.files_of(case)).connections)
+    groups = grouped(standing, len(standing))
+    assert sorted(at for group in groups for at in group.members.tolist()) == list(range(len(standing)))
+    for group in groups:
+        for at in group.members.tolist():
+            prober = gravest(standing[at])[0]
+            end = prober.side if group.probes_from_place else prober.peer
+            assert group.place in (str(end), end.address)
+            assert group.state == standing.states[at]
+            if prober.probes > 1:
+                pace = (prober.last_probe_ns - prober.first_probe_ns) // (prober.probes - 1)
+                low, high = group.pace_ns
+                assert low <= pace <= high <= max(low, 1) * (1 + PACE_SPREAD)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_groups_of_rows_and_of_plain_objects_are_the_same(case):
+    connections = kacap.read(analysing.files_of(case)).connections
+    rows, plain = (grouped(by_gravity(some), 99) for some in (connections, list(connections)))
+    shown = [[(g.place, g.probes_from_place, g.state, g.pace_ns, len(g)) for g in groups] for groups in (rows, plain)]
+    assert shown[0] == shown[1]
+
+
+def test_connections_that_share_nothing_but_a_host_are_grouped_by_it():
+    connections = [
+        samples.connection([samples.up(samples.Endpoint("10.0.0.1", 40000 + n), samples.Endpoint("10.0.1.1", 100 + n))],
+                           number=n)
+        for n in range(5)
+    ]  # fmt: skip
+    (group,) = grouped(by_gravity(connections), 6)
+    assert (group.place, len(group), STATES[group.state]) == ("10.0.1.1", 5, "all answered")
+    assert all(state_of(prober) == group.state for c in connections for prober in c.probers)
+
+
+def test_where_there_are_too_many_paces_they_are_not_told_apart():
+    connections = [
+        samples.connection([samples.up(samples.Endpoint("10.0.0.1", 5432), samples.Endpoint("10.0.1.1", 100 + n),
+                                       every=1.3 ** n)], number=n)
+        for n in range(9)
+    ]  # fmt: skip
+    assert len(grouped(by_gravity(connections), 9)) == 9
+    (group,) = grouped(by_gravity(connections), 6)
+    assert group.pace_ns == (1_000_000_000, 8_157_307_210)
