@@ -50,6 +50,7 @@ class UnprobedSummary:
     longest: Connection | None = None
     window_probing: int = 0  # of those, how many had zero-window probes
     retransmitting: int = 0  # of those, how many had retransmissions
+    let_go: int = 0  # of those, how many were forgotten after one segment: too many came with no more than that
 
     def take(self, longest: Connection, number: int, window_probing: int, retransmitting: int) -> None:
         """Add so many connections; ``longest`` of them was silent longest, of two equal ones the first."""

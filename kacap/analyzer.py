@@ -205,7 +205,7 @@ class Analyzer:
 
     def finish(self) -> Analysis:
         """The source has ended: close everything and return the analysis (its ``capture`` names no files yet)."""
-        rest, now_ns = self.tracker.rest(), self.tracker.now_ns
+        rest, now_ns = self.tracker.end(), self.tracker.now_ns
         others = self._close(rest, self.observations.rest(len(rest)), now_ns)
         del rest
         self.tracker.release()
@@ -216,6 +216,7 @@ class Analyzer:
         estimates = self._estimate()
         analysis.connections = connections = Connections(rows, ends_of_rows, self.views, estimates, self._complete)
         self._find(connections)
+        analysis.unprobed.let_go = self.tracker.let_go
         analysis.capture.skipped = {SkipReason(i).text: int(count) for i, count in enumerate(self.skipped) if count}
         if self.marks:
             analysis.marks = np.concatenate(self.marks)

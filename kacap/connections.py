@@ -26,8 +26,10 @@ class Connections(Sequence[Connection]):
     def __init__(
         self, rows: NDArray[np.void], ends: NDArray[np.void], views: Views, estimates: Estimates, complete: Complete
     ) -> None:
-        order = np.argsort(rows["id"], kind="stable")
-        self.rows, self.ends = rows[order], ends[order]
+        if (np.diff(rows["id"].astype(np.int64)) < 0).any():
+            order = np.argsort(rows["id"], kind="stable")
+            rows, ends = rows[order], ends[order]
+        self.rows, self.ends = rows, ends
         self.views, self.estimates, self._complete = views, estimates, complete
         self.probers = probers_of(self.rows, views)
         self._made: dict[int, Connection] = {}

@@ -16,7 +16,7 @@ from kacap.wire.sequence import seq_diff
 NEVER = np.int64(-(2**62))  # a time that has not been
 
 # CONNECTION["state"]
-BEGAN, A_FIN, B_FIN, WAS_RESET, IS_WATCHED, FINISHED = 1, 2, 4, 8, 16, 32
+BEGAN, A_FIN, B_FIN, WAS_RESET, IS_WATCHED, FINISHED, LONE = 1, 2, 4, 8, 16, 32, 64
 
 # EVENT["hints"]: what a probe's timestamps and IP ID say of frames that the capture lacks, or has and its sender not.
 UNHEARD = 1  # the newest reply in the capture did not reach its sender
@@ -29,9 +29,9 @@ LINE = 64  # bytes of a cache line: what every segment touches comes first, so t
 
 
 def on_lines(fields: list[tuple[str, str]]) -> np.dtype[np.void]:
-    """Return the type of a row that fills whole cache lines, an odd number of them.
+    """Return the type of a row that fills whole cache lines: two, or an odd number of them.
 
-    With an even one, the first lines of all rows would compete for half of the cache.
+    With another even one, the first lines of all rows would compete for a part of the cache.
     """
     row = np.dtype(fields, align=True)
     names = [name for name, _ in fields]
@@ -39,7 +39,7 @@ def on_lines(fields: list[tuple[str, str]]) -> np.dtype[np.void]:
     return np.dtype(
         {
             "names": names, "formats": [field[0] for field in layout], "offsets": [field[1] for field in layout],
-            "itemsize": (-(-row.itemsize // LINE) | 1) * LINE,
+            "itemsize": LINE * (2 if LINE < row.itemsize <= 2 * LINE else -(-row.itemsize // LINE) | 1),
         },
         align=True,
     )  # fmt: skip
@@ -154,17 +154,21 @@ TRACKER_STATE = np.dtype(
         ("now_ns", "<i8"),  # newest time seen
         ("seed", "<u8"),  # of the hash table
         ("all_segments", "<i8"),  # 1: events also for connections that nobody watches
+        ("lone", "<i8"),  # rows of CONNECTION that are LONE
+        ("oldest", "<i8"),  # none before this row is
+        ("let_go", "<i8"),  # how many were forgotten
     ],
     align=True,
 )
 
+LONE_KEPT = np.int64(1 << 16)  # connections of a single segment: a flood of them is no reason to run out of memory
 LINGER_NS = np.int64(120 * SECOND_NS)  # after this a closed connection's next segment starts another
 JUMP_SILENCE_NS = np.int64(SECOND_NS)
 LONE_JUMP = np.int64(1 << 26)  # sequence distance that no loss explains after a silence
 PAIRED_JUMP = np.int64(1 << 16)  # the same when sequence and acknowledgement jump together
 COPY_NS = np.int64(10_000_000)
 IDENTIFIED_COPY_NS = np.int64(500_000_000)
-TWICE_IDENTIFIED_COPY_NS = np.int64(10_000_000_000)
+TWICE_IDENTIFIED_COPY_NS = np.int64(10 * SECOND_NS)
 
 
 @kernel
@@ -301,6 +305,37 @@ def starts_another(seg: Row, row: Row, x: Row, y: Row) -> Row:
     forward = _distance(x.known & NXT, seg.seq, x.nxt)
     backward = _distance(y.known & NXT and seg.flags & ACK, seg.ack, y.nxt)
     return forward > LONE_JUMP or (forward > PAIRED_JUMP and backward > PAIRED_JUMP)
+
+
+@kernel
+def leave_alone(seg: Row, row: Row, tracker: Row, connections: Row) -> None:
+    """Note that a new connection has a single segment, which is no probe; beyond LONE_KEPT the oldest is let go."""
+    if seg.payload_len <= 1 and not seg.flags & (SYN | RST):
+        return
+    row.state |= LONE
+    tracker.lone += 1
+    if tracker.lone <= LONE_KEPT:
+        return
+    while not connections[tracker.oldest].state & LONE:
+        tracker.oldest += 1
+    forget(connections[tracker.oldest], tracker)
+    tracker.let_go += 1
+
+
+@kernel
+def join(row: Row, tracker: Row) -> None:
+    """Note that a connection has another segment."""
+    if row.state & LONE:
+        row.state &= ~np.uint8(LONE)
+        tracker.lone -= 1
+
+
+@kernel
+def forget(row: Row, tracker: Row) -> None:
+    """Let a connection be over: it only waits to be collected, and its next segment starts another."""
+    join(row, tracker)
+    row.state |= FINISHED
+    tracker.finished += 1
 
 
 @kernel

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from kacap.trusted import POSIX, UntrustedError, check_owner, trusted
@@ -141,15 +144,30 @@ def _candidates() -> Iterator[Path]:
             yield Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".cache" / "kacap"
 
 
+def settings(name: str) -> str | None:
+    """Return one of numba's settings that somebody has made (its manual lists them), by its name without NUMBA_."""
+    return os.environ.get(f"NUMBA_{name}")
+
+
+@cache
+def compiler_version() -> str:
+    """Return numba's version without importing numba, which takes longer than all else at the start."""
+    found = find_spec("numba")
+    place = Path(found.origin).with_name("_version.py") if found is not None and found.origin else None
+    if place is not None and place.is_file() and (told := re.search(r'"version": "([^"]+)"', place.read_text("utf-8"))):
+        return told[1]
+    from importlib.metadata import version
+
+    return version("numba")
+
+
 def fingerprint() -> str:
     """Return a digest over every module that holds a kernel, and over what else decides what the compiler makes of it.
 
     A compiler's own check of the source does not notice when a kernel that another one calls has changed.
     """
-    import numba
-
-    switches = [str(getattr(numba.config, name, None)) for name in ("BOUNDSCHECK", "OPT", "DEBUGINFO_DEFAULT")]
-    digest = hashlib.sha256(" ".join([numba.__version__, sys.version, *switches]).encode())
+    switches = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("NUMBA_")]
+    digest = hashlib.sha256(" ".join([compiler_version(), sys.version, *switches]).encode())
     for path in sorted(path for pattern in OF_KERNELS for path in PACKAGE.glob(pattern)):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

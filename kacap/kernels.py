@@ -1,122 +1,273 @@
-"""One way to compile a kernel: numba in nopython mode, kept in a cache that nobody else can write to.
+"""One way to compile a kernel, and to run what was compiled before without the compiler.
 
-numba is imported here and nowhere else, so that commands without a kernel start fast. Nothing of numba's own is
+A kernel is compiled by numba, in nopython mode, for the types of its arguments; what that gives is one object file,
+kept in a cache that nobody else can write to. From there it is loaded by llvmlite alone and called through ctypes:
+numba is imported only where something has to be compiled, so that commands start fast. Nothing of numba's own is
 changed: its settings, its cache and its events are those of whoever imports kacap.
 """
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
-import pickle
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from functools import cached_property, update_wrapper
+from threading import RLock
 from typing import Any, TypeVar
 
-import numba
-from numba.core import compiler
-from numba.core.registry import CPUDispatcher
-from numba.core.serialize import dumps
+import numpy as np
 
-from kacap.kernel_cache import CACHE
+from kacap.kernel_cache import CACHE, compiler_version, settings
 
-CompileResult: Any = compiler.CompileResult
 F = TypeVar("F", bound=Callable[..., Any])
-
 Row = Any  # inside kernels: a row of a structured array, one of its fields, or columns of them
 
 # What is used of numba beyond its documented interface is known for these versions, the last one left out.
 KNOWN = ((0, 62), (0, 69))
 # No kernel allocates: without numba's runtime there are no references to count, which would take longer than all else.
-# Wrappers that nobody calls would take half of the compilation.
-_ENTRY = {"_nrt": False, "nogil": True, "no_cfunc_wrapper": True}
-_WITHIN = {**_ENTRY, "no_cpython_wrapper": True}
+# Nobody calls kernels by numba's wrappers, which would take half of the compilation.
+_OPTIONS = {"_nrt": False, "nogil": True, "no_cfunc_wrapper": True, "no_cpython_wrapper": True}
+_NOTHING = -2  # numba's status of a function that returns None (numba.core.callconv)
+_SCALARS = {"b": ctypes.c_int64, "i": ctypes.c_int64, "u": ctypes.c_uint64, "f": ctypes.c_double}
+_RETURNED: dict[str, Any] = {
+    "none": None, "bool": ctypes.c_bool, "int64": ctypes.c_int64, "uint64": ctypes.c_uint64, "float64": ctypes.c_double,
+}  # fmt: skip
+_FUNCTION: Any = ctypes.CFUNCTYPE(None).__base__  # the type of every function of a C library
+_MARK = b"kacap kernel"  # what code that is kept begins with: a loader that is given anything else may crash
+_LOADING = RLock()
 
 
 def is_known(version: str) -> bool:
-    """Return whether kacap knows how this version of numba keeps what it has compiled."""
+    """Return whether kacap knows what this version of numba compiles a kernel to, and how to call that."""
     numbers = version.split(".")[:2]
     return all(each.isdecimal() for each in numbers) and KNOWN[0] <= tuple(map(int, numbers)) < KNOWN[1]
 
 
-class _Kept:
-    """What numba asks for compiled code before it compiles, and gives it afterwards (numba.core.caching)."""
+def _plain() -> bool:
+    """Return whether kernels are compiled and called as numba's manual has it, without the cache.
 
-    cache_path = None
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = f"{function.__module__}.{function.__qualname__}"
-
-    def load_overload(self, signature: Any, target: Any) -> Any:
-        """Return the code for ``signature``; None if there is no such code, or it cannot be used."""
-        try:
-            target.refresh()
-            if (data := CACHE.load(self._name(signature, target.codegen()))) is not None:
-                return CompileResult._rebuild(target, *pickle.loads(data))
-        except Exception:  # then it is compiled
-            pass
-        if CACHE.on_compile is not None:
-            CACHE.on_compile()
-        return None
-
-    def save_overload(self, signature: Any, compiled: Any) -> None:
-        """Keep code that can run in another process."""
-        try:
-            if not (compiled.library.has_dynamic_globals or compiled.lifted):
-                CACHE.save(self._name(signature, compiled.codegen), dumps(compiled._reduce()))  # type: ignore[no-untyped-call]
-        except Exception:  # then it is compiled again the next time
-            pass
-
-    def _name(self, signature: Any, codegen: Any) -> str:
-        """Return the name under which code is kept: of a function, for types of arguments, on a processor."""
-        words = repr((self._function, str(signature), codegen.magic_tuple()))
-        return hashlib.sha256(words.encode()).hexdigest()[:32]
+    So they are with a numba that is not known, and where bounds are checked: only so an error has its words.
+    """
+    numba = sys.modules.get("numba")
+    return not is_known(numba.__version__ if numba else compiler_version()) or settings("BOUNDSCHECK") == "1"
 
 
-class _Entry(CPUDispatcher):
-    """A kernel that Python calls."""
+class _Kernel:
+    """A kernel that only kernels call: numba asks for ``_numba_type_`` when it compiles one of these."""
 
-    def enable_caching(self) -> None:
-        """Keep the code in kacap's own cache."""
-        self._cache = _Kept(self.py_func)
+    def __init__(self, function: Callable[..., Any], **options: bool) -> None:
+        self.function, self._options = function, options
+        update_wrapper(self, function)
 
+    @cached_property
+    def dispatcher(self) -> Any:
+        """What compiles it."""
+        import numba
 
-class _Within(CPUDispatcher):
-    """A kernel without a way in from Python: calling it would crash the process."""
+        options: dict[str, Any] = {**_OPTIONS, **self._options}
+        return numba.njit(**options)(self.function)
+
+    @property
+    def _numba_type_(self) -> Any:
+        return self.dispatcher._numba_type_
 
     def __call__(self, *_: Any) -> Any:
         """Refuse. Raises TypeError."""
-        name = self.py_func.__name__
+        name = self.function.__name__
         raise TypeError(f"{name} is a kernel that only kernels call; to call it from Python, make it an entry")
 
 
-def _made(function: F, kind: type[CPUDispatcher], options: dict[str, Any]) -> F:
-    """Return what compiles ``function``: with what kacap knows of this numba, else as numba's manual has it."""
-    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+class _Entry(_Kernel):
+    """A kernel that Python calls."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._codes: dict[tuple[Any, ...], tuple[_Code, tuple[Any, ...]]] = {}
+
+    def __call__(self, *given: Any) -> Any:
+        """Run it, without the interpreter's lock. Raises RuntimeError where the kernel does, by a division by zero."""
+        key: list[Any] = []
+        values: list[int | float] = []
+        for value in given:
+            _take(value, key, values)
+        found = self._codes.get(tuple(key))
+        if found is None:
+            with _LOADING:
+                # What was given stays with its code, so that the identities in the key stay its own.
+                found = self._code(given), tuple(_types(given))
+                self._codes[tuple(key)] = found
+        return found[0](values)
+
+    def _code(self, given: tuple[Any, ...]) -> _Code:
+        """Return the code for arguments of these types: what was kept, else what numba makes now."""
+        function = f"{self.function.__module__}.{self.function.__qualname__}"
+        words = repr((function, list(map(_spelled, given)), _processor()))
+        name = hashlib.sha256(words.encode()).hexdigest()[:32]
+        kinds = list(_kinds(given))
+        if (data := CACHE.load(name)) is not None:
+            try:
+                return _Code(function, data, kinds)
+            except Exception:  # then it is compiled
+                pass
+        if CACHE.on_compile is not None:
+            CACHE.on_compile()
+        data = self._compiled(given)
+        CACHE.save(name, data)
+        return _Code(function, data, kinds)
+
+    def _compiled(self, given: tuple[Any, ...]) -> bytes:
+        """Compile it: return a mark, its symbol and what it returns, each on a line, then an object file."""
+        import numba
+
+        types = tuple(map(numba.typeof, given))
+        self.dispatcher.compile(types)
+        made = self.dispatcher.overloads[types]
+        _, (code, _) = made.library.serialize_using_object_code()[1:]
+        of_kind: Any = numba.types.unliteral
+        returned = str(of_kind(made.signature.return_type))
+        if returned not in _RETURNED:
+            raise TypeError(f"{self.function.__name__} returns {returned}: an entry returns one number, or nothing")
+        return b"\n".join([_MARK, made.fndesc.llvm_func_name.encode(), returned.encode(), bytes(code)])
+
+
+class _Code:
+    """Machine code, ready to run."""
+
+    def __init__(self, function: str, data: bytes, kinds: list[Any]) -> None:
+        mark, symbol, returned, code = data.split(b"\n", 3)
+        if mark != _MARK:
+            raise ValueError(f"no code of {function}")
+        self._function, self._returned = function, _RETURNED[returned.decode()]
+        self._engine, address = _loaded(code, symbol.decode())
+        self._call = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *kinds)(address)
+
+    def __call__(self, values: list[int | float]) -> Any:
+        """Call it as numba's convention has it: where to leave what it returns and raises, then its arguments."""
+        result, raised = (self._returned or ctypes.c_void_p)(), ctypes.c_void_p()
+        status = self._call(ctypes.addressof(result), ctypes.addressof(raised), *values)
+        if status not in (0, _NOTHING):
+            raise RuntimeError(f"{self._function} failed with status {status}")
+        return None if self._returned is None else result.value
+
+
+def _take(value: Any, key: list[Any], values: list[int | float]) -> None:
+    """Add one argument to the numbers that a kernel is called with, and its type to the key of its code."""
+    if isinstance(value, np.ndarray):
+        flags = value.flags
+        key.append((id(value.dtype), value.ndim, flags.c_contiguous, flags.writeable))
+        values.extend((0, 0, value.size, value.itemsize, value.ctypes.data, *value.shape, *value.strides))
+    elif isinstance(value, tuple):
+        key.append(type(value))
+        for each in value:
+            _take(each, key, values)
+        key.append(None)
+    elif isinstance(value, _FUNCTION):
+        key.append(type(value))
+        values.append(ctypes.cast(value, ctypes.c_void_p).value or 0)
+    else:
+        key.append(type(value))
+        values.append(value.item() if isinstance(value, np.generic) else value)
+
+
+def _kinds(given: tuple[Any, ...]) -> Iterator[Any]:
+    """Yield the C types of the numbers that ``_take`` makes of arguments."""
+    for value in given:
+        if isinstance(value, np.ndarray):
+            yield from [ctypes.c_void_p] * 2 + [ctypes.c_ssize_t] * 2 + [ctypes.c_void_p]
+            yield from [ctypes.c_ssize_t] * (2 * value.ndim)
+        elif isinstance(value, tuple):
+            yield from _kinds(value)
+        elif isinstance(value, _FUNCTION):
+            yield ctypes.c_void_p
+        else:
+            yield _SCALARS[np.asarray(value).dtype.kind]
+
+
+def _types(given: tuple[Any, ...]) -> Iterator[Any]:
+    """Yield the dtypes among arguments."""
+    for value in given:
+        if isinstance(value, tuple):
+            yield from _types(value)
+        else:
+            yield getattr(value, "dtype", None)
+
+
+def _spelled(value: Any) -> Any:
+    """Return the type of an argument as it goes into the name of its code."""
+    if isinstance(value, np.ndarray):
+        return repr(value.dtype), value.ndim, value.flags.c_contiguous, value.flags.writeable
+    if isinstance(value, tuple):
+        return type(value).__name__, getattr(value, "_fields", None), list(map(_spelled, value))
+    if isinstance(value, _FUNCTION):
+        return repr((value.restype, value.argtypes))
+    return type(value).__name__
+
+
+def _processor() -> tuple[str, str]:
+    """Return which processor code is made for: its name and what it can do."""
+    from llvmlite import binding
+
+    features = binding.get_host_cpu_features()
+    return binding.get_host_cpu_name(), features.flatten()
+
+
+def _loaded(code: bytes, symbol: str) -> tuple[Any, int]:
+    """Return what holds an object file in memory, and where a symbol of it is. Raises where it is not there."""
+    from llvmlite import binding
+
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    machine = binding.Target.from_default_triple().create_target_machine(jit=True)
+    engine = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
+    engine.add_object_file(binding.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    address = engine.get_function_address(symbol)
+    if not address:
+        raise ValueError(f"no {symbol} in what was kept")
+    return engine, address
+
+
+def _made(function: F, kind: type[_Kernel], **options: bool) -> F:
+    """Return ``function`` as a kernel; where numba's compiler is switched off, as it is."""
+    if settings("DISABLE_JIT") == "1":
         return function
-    if not is_known(numba.__version__):
-        return numba.njit(nogil=True)(function)  # type: ignore[return-value]
-    made = kind(py_func=function, targetoptions={"nopython": True, "boundscheck": None, **options})
-    if isinstance(made, _Entry):
-        made.enable_caching()
-    return made  # type: ignore[return-value]
+    if not _plain():
+        return kind(function, **options)  # type: ignore[return-value]
+    import numba
+
+    return numba.njit(nogil=True)(function)  # type: ignore[return-value]
 
 
 def kernel(function: F) -> F:
     """Compile ``function`` (nopython, no GIL) into the kernels that call it."""
-    return _made(function, _Within, _WITHIN)
+    return _made(function, _Kernel)
+
+
+def inlined(function: F) -> F:
+    """Compile ``function`` into each of the kernels that call it, without a call.
+
+    For what is called for every segment with many tables: passing them costs more than most of what is done with them.
+    """
+    return _made(function, _Kernel, forceinline=True)
 
 
 def entry(function: F) -> F:
     """Compile ``function``, a kernel that Python calls, on first use, and keep the machine code in the cache.
 
-    It holds that of the kernels within; a cache of their own would only cost time at every start.
+    It holds that of the kernels within. It returns one number, or nothing.
     """
-    return _made(function, _Entry, _ENTRY)
+    return _made(function, _Entry)
 
 
 def rehearse() -> None:
-    """Compile something small and load it from its own bytes: what numba imports on the way is there afterwards."""
-    one = numba.njit(nogil=True)(lambda x: x + 1)
-    one(1)
-    if is_known(numba.__version__) and isinstance(one, CPUDispatcher):
-        compiled: Any = one.get_compile_result(one.nopython_signatures[0])
-        CompileResult._rebuild(one.targetctx, *pickle.loads(dumps(compiled._reduce())))  # type: ignore[no-untyped-call]
+    """Compile something small and load it from its own bytes: what is imported on the way is there afterwards."""
+    if _plain():
+        kernel(_next)(1)
+    else:
+        _Code(_next.__name__, _Entry(_next)._compiled((1,)), list(_kinds((1,))))([1])
+
+
+def _next(number: int) -> int:
+    """Return the number after one."""
+    return number + 1

@@ -18,7 +18,7 @@ from kacap.classify.tables import COUNTS, EPISODE, PROBE, PROBER, WATCHED, WATCH
 from kacap.errors import KacapError
 from kacap.facts.ended import ENDED
 from kacap.findings.observations import Observed, joined
-from kacap.findings.observed import NOTE, OBSERVED, SPAN
+from kacap.findings.observed import NOTE, OBSERVED, SENT, SPAN
 from kacap.findings.presence import PRESENCE
 from kacap.flows import CONNECTION, RECENT, SIDE, TRACKER_STATE
 from kacap.model import Connection, Endpoint
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 # The rows of a state by name; ``found_*`` are connections that have ended and that findings may rest on.
 LAYOUT: dict[str, np.dtype[Any]] = {
     "tracker": TRACKER_STATE, "connections": CONNECTION, "sides": SIDE, "recent": RECENT,
-    "observed": OBSERVED, "notes": NOTE, "spans": SPAN,
+    "observed": OBSERVED, "notes": NOTE, "spans": SPAN, "sent": SENT,
     "counts": COUNTS, "watched": WATCHED, "watched_sides": WATCHED_SIDE, "probers": PROBER, "histories": HISTORY,
     "probes": PROBE, "episodes": EPISODE, "waiting": EVENT, "steps": STEP,
     "kept": CONNECTION, "kept_ends": ENDED, "found": CONNECTION,
-    "found_observed": OBSERVED, "found_notes": NOTE, "found_spans": SPAN,
+    "found_observed": OBSERVED, "found_notes": NOTE, "found_spans": SPAN, "found_sent": SENT,
     "heard": PRESENCE, "survived": SILENCE, "marks": MARK,
     "skipped": np.dtype("<i8"), "withheld": np.dtype("<i8"),
 }  # fmt: skip
@@ -83,10 +83,11 @@ def saved(analyzer: Analyzer, options: dict[str, Any]) -> State:
     found = joined([observed for _, observed in analyzer.past.looked_at])
     tables = {
         **tracker, **{("watched_sides" if name == "sides" else name): rows for name, rows in gatherer.items()},
-        "observed": seen.rows, "notes": seen.notes, "spans": seen.spans,
+        "observed": seen.rows, "notes": seen.notes, "spans": seen.spans, "sent": seen.sent,
         "kept": _rows("kept", analyzer.past.rows), "kept_ends": _rows("kept_ends", analyzer.past.ends),
         "found": _rows("found", [rows for rows, _ in analyzer.past.looked_at]),
         "found_observed": found.rows, "found_notes": found.notes, "found_spans": found.spans,
+        "found_sent": found.sent,
         "heard": _rows("heard", analyzer.heard.parts), "survived": _rows("survived", analyzer.deaths.survived),
         "marks": _rows("marks", analyzer.marks), "skipped": analyzer.skipped,
         "withheld": np.array(analyzer.withheld, np.int64),
@@ -109,13 +110,13 @@ def resume(analyzer: Analyzer, state: State, files: int, options: dict[str, Any]
     if wrong:
         raise StateError(f"the state is damaged ({wrong}); read everything again without it")
     tables = state.tables
-    analyzer.observations.restore(Observed(tables["observed"], tables["notes"], tables["spans"]))
+    analyzer.observations.restore(Observed(*(tables[name] for name in ("observed", "notes", "spans", "sent"))))
     analyzer.tracker.restore({name: tables[name] for name in _OF_TRACKER})
     gathered = {name: tables[name] for name in _OF_GATHERER}
     analyzer.gatherer.restore(gathered | {"sides": tables["watched_sides"]})
     analyzer.past.rows, analyzer.past.ends = [tables["kept"].copy()], [tables["kept_ends"].copy()]
     analyzer.past.held = len(tables["kept"])
-    found = Observed(*(tables[f"found_{name}"].copy() for name in ("observed", "notes", "spans")))
+    found = Observed(*(tables[f"found_{name}"].copy() for name in ("observed", "notes", "spans", "sent")))
     analyzer.past.looked_at = [(tables["found"].copy(), found)] if len(found.rows) else []
     analyzer.heard.parts, analyzer.deaths.survived = [tables["heard"].copy()], [tables["survived"].copy()]
     analyzer.marks = [tables["marks"].copy()] if len(tables["marks"]) else []

@@ -6,7 +6,7 @@ An untouched page of such a table takes no memory, so that room for later rows c
 from __future__ import annotations
 
 import mmap
-from typing import Any
+from typing import Annotated, Any, NamedTuple, TypeAlias, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,21 +15,49 @@ from kacap.kernels import Row, entry
 
 Rows = NDArray[np.void]
 
+# A field of a row, as Python and its type checker see it, and as it lies in memory.
+I8: TypeAlias = Annotated[int, "<i8"]
+I4: TypeAlias = Annotated[int, "<i4"]
+U8: TypeAlias = Annotated[int, "<u8"]
+U4: TypeAlias = Annotated[int, "<u4"]
+U2: TypeAlias = Annotated[int, "<u2"]
+U1: TypeAlias = Annotated[int, "u1"]
+
+
+def dtype_of(row: type[NamedTuple]) -> np.dtype[np.void]:
+    """Return the dtype of a table whose rows a NamedTuple declares, of fields such as ``I8``.
+
+    So each field is written once: ``row._make(table[i].item())`` is a view of a row whose types are known.
+    """
+    fields = get_type_hints(row, include_extras=True)
+    return np.dtype([(name, kind.__metadata__[0]) for name, kind in fields.items()], align=True)
+
 
 @entry
-def _follow(previous: Row, last: Row, found: Row) -> None:
-    """Write the rows that a chain leads to, its last at the end of ``found``."""
-    row = last
-    for i in range(len(found) - 1, -1, -1):
-        found[i] = row
-        row = previous[row]
+def _follow(previous: Row, lasts: Row, ends: Row, found: Row) -> None:
+    """Write the rows that chains lead to, each chain's last before its end in ``found``."""
+    first = 0
+    for k in range(len(lasts)):
+        row = lasts[k]
+        for i in range(ends[k] - 1, first - 1, -1):
+            found[i] = row
+            row = np.int64(previous[row])
+        first = ends[k]
+
+
+def chains(
+    previous: NDArray[np.int32], lasts: NDArray[np.integer[Any]], numbers: NDArray[np.integer[Any]]
+) -> NDArray[np.int64]:
+    """Return the last so many rows of chains, each in order and one after the other."""
+    ends = np.cumsum(numbers, dtype=np.int64)
+    found = np.zeros(int(ends[-1]) if len(ends) else 0, np.int64)
+    _follow(previous, lasts.astype(np.int64), ends, found)
+    return found
 
 
 def chain(previous: NDArray[np.int32], last: int, number: int) -> NDArray[np.int64]:
     """Return the last ``number`` rows of a chain in order, where ``previous`` names the row before each."""
-    found = np.zeros(number, np.int64)
-    _follow(previous, np.int64(last), found)
-    return found
+    return chains(previous, np.array([last]), np.array([number]))
 
 
 @entry
@@ -102,6 +130,12 @@ class Table:
             before, self._memory = self._view(), _zeros(size)
             self._view()[: self.used] = before[: self.used]
         self.rows = self._view()
+
+    def replace(self, rows: Rows) -> None:
+        """Hold these rows instead, as many as there were or fewer; all behind them are zero again."""
+        self.rows[: len(rows)] = rows
+        self.rows[len(rows) : self.used] = np.zeros((), self.dtype)
+        self.used = len(rows)
 
     @property
     def filled(self) -> Rows:

@@ -17,7 +17,7 @@ from kacap.classify.kinds import ENDINGS, Grade, Kind
 from kacap.classify.states import State
 from kacap.classify.tables import Outcome
 from kacap.facts.ended import BY, HOW
-from kacap.findings.observed import FLIGHTS, HEAD, SUSPENDED_AFTER, WENT_ON
+from kacap.findings.observed import BEATING, FLIGHTS, HEAD, SUSPENDED_AFTER, WENT_ON
 from kacap.flows import RECENT_ROWS
 from kacap.timing.history import FIRINGS_KEPT, HEARD
 from kacap.wire import SkipReason
@@ -33,19 +33,25 @@ _EVENT: dict[str, tuple[int, Any]] = {
 _CONNECTION: dict[str, tuple[int, Any]] = {"watched": (-1, "watched")}
 
 
-def _observed(notes: str, spans: str) -> dict[str, tuple[int, Any]]:
-    """Return the bounds of OBSERVED rows; notes and spans are counted from 1."""
+def _observed(notes: str, sent: str) -> dict[str, tuple[int, Any]]:
+    """Return the bounds of OBSERVED rows; rows of pools are counted from 1."""
     found: dict[str, tuple[int, Any]] = {}
     found |= dict.fromkeys(("first_note", "last_note", "killed_note"), (0, f"{notes}+1"))
     found |= {"trial_from_a": (0, 2), "killed_from_a": (0, 2)}
     for side in ("a", "b"):
-        found |= {f"{side}.span": (0, f"{spans}+1"), f"{side}.kept": (0, f"{spans}+1")}
-        found |= {f"{side}.flight": (0, FLIGHTS), f"{side}.flights_n": (0, FLIGHTS + 1)}
-        for name in ("fin_frame", "head_frame", "resent_frame", "flights.frame"):
-            found[f"{side}.{name}"] = (0, "frames")
-        for name in ("run", "beat"):
-            found |= {f"{side}.{name}.first_frame": (0, "frames"), f"{side}.{name}.last_frame": (0, "frames")}
+        found |= {f"{side}.data": (0, f"{sent}+1"), f"{side}.fin_frame": (0, "frames")}
     return found
+
+
+def _sent(observed: str, spans: str) -> dict[str, tuple[int, Any]]:
+    """Return the bounds of SENT rows."""
+    found: dict[str, tuple[int, Any]] = {
+        "slot": (0, observed), "span": (0, f"{spans}+1"), "kept": (0, f"{spans}+1"),
+        "flight": (0, FLIGHTS), "flights_n": (0, FLIGHTS + 1),
+    }  # fmt: skip
+    columns = ["head_frame", "resent_frame", "flights.frame"]
+    columns += [f"{name}.{which}_frame" for name in ("run", "beat") for which in ("first", "last")]
+    return found | dict.fromkeys(columns, (0, "frames"))
 
 
 # table: column: (least, the table whose rows it names, or the number that it stays below). ``name+1``: counted from 1.
@@ -55,8 +61,10 @@ BOUNDS: dict[str, dict[str, tuple[int, Any]]] = {
     "kept": _CONNECTION,
     "found": _CONNECTION,
     "sides": dict.fromkeys(("held_file", "dup_file", "quoted_file"), (0, FILES)),
-    "observed": _observed("notes", "spans"),
-    "found_observed": _observed("found_notes", "found_spans"),
+    "observed": _observed("notes", "sent"),
+    "found_observed": _observed("found_notes", "found_sent"),
+    "sent": _sent("observed", "spans"),
+    "found_sent": _sent("found", "found_spans"),
     "notes": {"slot": (0, "observed"), "next": (0, "notes+1"), "frame": (0, "frames"), "from_a": (0, 2)},
     "found_notes": {"slot": (0, "found"), "next": (0, "found_notes+1"), "frame": (0, "frames"), "from_a": (0, 2)},
     "spans": {"slot": (0, "observed"), "first_frame": (0, "frames"), "frames": (0, "frames"), "how": (0, WENT_ON + 1)},
@@ -238,7 +246,11 @@ def _of_notes(tables: Tables, prefix: str) -> Iterator[str]:
         yield "notes are chained without an end"
     if ((observed["killed_ns"] != 0) & (observed["killed_note"] == 0)).any():
         yield "a silence was ended by no RST"
+    sent = tables[f"{prefix}sent"]
+    often = np.append((sent["head_n"] >= SUSPENDED_AFTER) & (sent["span"] == 0), False)  # row 0, no data, is the last
     for side in ("a", "b"):
-        often = (observed[side]["known"] & HEAD != 0) & (observed[side]["head_n"] >= SUSPENDED_AFTER)
-        if (often & (observed[side]["span"] == 0)).any():
+        known, data = observed[side]["known"], observed[side]["data"]
+        if ((known & (HEAD | BEATING) != 0) & (data == 0)).any():
+            yield "data that was sent has no row"
+        elif ((known & HEAD != 0) & often[data - 1]).any():
             yield "bytes that were sent again have no row"

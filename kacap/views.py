@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from kacap.addresses import address_text
 from kacap.classify.kind_reasons import SENTENCES, KindReason
 from kacap.classify.kinds import ENDINGS, GRADE_WORDS, KIND_WORDS, Ending
-from kacap.classify.tables import Outcome
+from kacap.classify.tables import EpisodeRow, Outcome, ProbeRow, ProberRow
 from kacap.flows import BEGAN, NEVER
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Probe, Prober, SegmentRecord
-from kacap.rows import chain
+from kacap.rows import chain, chains
 from kacap.timing.gathering import Gatherer
 
 OUTCOMES = tuple(outcome.name.lower() for outcome in Outcome)
@@ -52,24 +52,21 @@ class Views:
         """Return the probes of a prober in these rows of PROBE."""
         number, side, peer = self.connection_of(prober)
         made = []
-        for row in self.gatherer.probes.rows[rows].tolist():
-            time_ns, frame, reply_frame, after_ns, _, _, file, reply_file, payload, grade, outcome, _ = row
-            reply = FrameRef(reply_file, reply_frame) if reply_frame else None
+        for row in map(ProbeRow._make, self.gatherer.probes.rows[rows].tolist()):
+            reply = FrameRef(row.reply_file, row.reply_frame) if row.reply_frame else None
             made.append(
                 Probe(
-                    number, FrameRef(file, frame), time_ns, side, peer, GRADE_WORDS[grade], payload, reply,
-                    after_ns if reply else None, OUTCOMES[outcome],
+                    number, FrameRef(row.file, row.frame), row.time_ns, side, peer, GRADE_WORDS[row.grade], row.payload,
+                    reply, row.reply_after_ns if reply else None, OUTCOMES[row.outcome],
                 )
-            )  # fmt: skip
+            )
         return made
 
     def _made(self, prober: int, rows: NDArray[np.int64]) -> list[Episode]:
         """Return the episodes of a prober in these rows of EPISODE, in order."""
         found, previous = self.gatherer.episodes.rows[rows], self.gatherer.probes.rows["previous"]
-        sizes, lasts = found["probes"].tolist(), found["last"].tolist()
-        chains = [chain(previous, last, size) for last, size in zip(lasts, sizes, strict=True)]
-        probes = iter(self.probes(prober, np.concatenate(chains))) if chains else iter(())
-        return [_episode(row, list(islice(probes, size))) for row, size in zip(found, sizes, strict=True)]
+        probes = iter(self.probes(prober, chains(previous, found["last"], found["probes"])))
+        return [_episode(row, list(islice(probes, row.probes))) for row in map(EpisodeRow._make, found.tolist())]
 
     def episode(self, row: int) -> Episode:
         """Return the episode in a row of EPISODE."""
@@ -96,17 +93,15 @@ class Views:
 
     def prober(self, number: int) -> Prober:
         """Return a prober with its numbers; its settings are not estimated yet."""
-        row = self.gatherer.probers.rows[number]
+        row = ProberRow._make(self.gatherer.probers.rows[number].item())
         connection, side, peer = self.connection_of(number)
         return Prober(
-            side, peer, probes=int(row["probes"]), replies=int(row["replies"]), missed=int(row["missed"]),
-            ending=str(ENDINGS[row["ending"]]), grade=GRADE_WORDS[row["grade"]], payload_bytes=int(row["payload"]),
-            first_probe_ns=int(row["first_ns"]), last_probe_ns=int(row["last_ns"]),
-            reply_after_ns=(int(row["reply_least_ns"]), int(row["reply_most_ns"])) if row["replies"] else None,
-            gaps_ns=(int(row["gap_least_ns"]), int(row["gap_most_ns"])) if row["probes"] > 1 else None,
-            survived_ns=int(row["survived_ns"]), longest_run=int(row["longest_run"]), unheard=int(row["unheard"]),
-            connection=connection, row=number, frames=self._frames(row), lone=int(row["episodes"] - row["runs"]),
-            _rows=self,
+            side, peer, probes=row.probes, replies=row.replies, missed=row.missed, ending=str(ENDINGS[row.ending]),
+            grade=GRADE_WORDS[row.grade], payload_bytes=row.payload, first_probe_ns=row.first_ns,
+            last_probe_ns=row.last_ns, survived_ns=row.survived_ns, longest_run=row.longest_run, unheard=row.unheard,
+            reply_after_ns=(row.reply_least_ns, row.reply_most_ns) if row.replies else None,
+            gaps_ns=(row.gap_least_ns, row.gap_most_ns) if row.probes > 1 else None,
+            connection=connection, row=number, frames=self._frames(row), lone=row.episodes - row.runs, _rows=self,
         )  # fmt: skip
 
     def gaps(self, probers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -132,10 +127,10 @@ class Views:
         times: list[int] = probes["time_ns"][rows].tolist()
         return times
 
-    def _frames(self, prober: np.void) -> tuple[FrameRef, FrameRef]:
+    def _frames(self, prober: ProberRow) -> tuple[FrameRef, FrameRef]:
         """Return the frames of the first and the last probe of a row of PROBER."""
-        found = self.gatherer.probes.rows[[prober["first_probe"], prober["last_probe"]]]
-        first, last = (FrameRef(int(probe["file"]), int(probe["frame"])) for probe in found)
+        found = self.gatherer.probes.rows[[prober.first_probe, prober.last_probe]].tolist()
+        first, last = (FrameRef(probe.file, probe.frame) for probe in map(ProbeRow._make, found))
         return first, last
 
     def end(self, number: int, ending: str) -> None:
@@ -155,16 +150,16 @@ class Views:
         )
 
 
-def _episode(row: np.void, probes: list[Probe]) -> Episode:
+def _episode(row: EpisodeRow, probes: list[Probe]) -> Episode:
     """Return the episode of a row of EPISODE with its probes."""
     times = [probe.time_ns for probe in probes]
-    if (closed_ns := seen_ns(row["closed_ns"])) is not None:
+    if (closed_ns := seen_ns(row.closed_ns)) is not None:
         times.append(closed_ns)
-    since_ns, frame = seen_ns(row["silent_since_ns"]), int(row["ending_frame"])
+    since_ns, frame = seen_ns(row.silent_since_ns), row.ending_frame
     return Episode(
         probes[0].connection, probes[0].prober, probes, since_ns, None if since_ns is None else times[0] - since_ns,
-        [b - a for a, b in pairwise(times)], str(ENDINGS[row["ending"]]),
-        FrameRef(int(row["ending_file"]), frame) if frame else None,
+        [b - a for a, b in pairwise(times)], str(ENDINGS[row.ending]),
+        FrameRef(row.ending_file, frame) if frame else None,
     )
 
 

@@ -57,6 +57,7 @@ IMPURE_CALLS = {"open", "print", "input", "breakpoint"}
 IMPURE_BY_NAME = {
     "__main__.py": "takes the current directory off the places where Python looks for modules",
     "kernel_cache.py": "keeps compiled kernels in a directory of the user's",
+    "kernels.py": "calls machine code, which only ctypes can",
     "library.py": "collects a report's text in memory",
     "trusted.py": "asks whose a directory is before anything in it is started or loaded",
     "netns.py": "enters a network namespace in a thread of its own",

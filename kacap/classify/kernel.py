@@ -22,6 +22,7 @@ from kacap.classify.learn import (
     retract_reply,
 )
 from kacap.classify.rules import LONG_SILENCE_NS, SHORT_SILENCE_NS, hints_of, rate
+from kacap.clock import SECOND_NS
 from kacap.flows import (
     ACCEPTED_STAMP,
     FINISHED,
@@ -34,7 +35,10 @@ from kacap.flows import (
     UNA,
     UNHEARD,
     find,
+    forget,
     is_copy,
+    join,
+    leave_alone,
     open_connection,
     segment_digest,
     starts_another,
@@ -44,7 +48,7 @@ from kacap.segments import ACK, FIN, HAS_SACK, HAS_TIMESTAMPS, IS_QUOTE, PSH, RS
 from kacap.wire.sequence import seq_diff
 
 # The default interval of tcp(7): nothing that comes later is a reply, whatever its shape.
-REPLY_LIMIT_NS = np.int64(75_000_000_000)
+REPLY_LIMIT_NS = np.int64(75 * SECOND_NS)
 EARLY_REPLY_NS = np.int64(5_000_000)  # how far apart merged captures may swap a probe and its reply
 
 _K = {kind.name: int(kind) for kind in Kind}
@@ -319,12 +323,13 @@ def classify(segments: Row, labels: Row, columns: Row) -> None:
         digest, quote = segment_digest(seg, tracker.seed), seg.has & IS_QUOTE
         copy = is_copy(seg, recent)
         bucket, slot, side = find(seg, digest, table, connections)
+        if slot >= 0 and connections[slot].state & FINISHED:
+            slot = np.int64(-1)  # it was let go
         if slot >= 0 and not copy and starts_another(
             seg, connections[slot], sides[2 * slot + side], sides[2 * slot + 1 - side]
         ):  # fmt: skip
             if not quote:
-                connections[slot].state |= FINISHED
-                tracker.finished += 1
+                forget(connections[slot], tracker)
             slot = np.int64(-1)
         if slot < 0 and quote:
             label.id, label.slot, label.kind, label.why, label.from_a = 0, -1, _ACK, _W_QUOTED_OTHER, 0
@@ -332,6 +337,9 @@ def classify(segments: Row, labels: Row, columns: Row) -> None:
         if slot < 0:
             slot, side = open_connection(seg, tracker, connections, sides)
             table[bucket] = slot
+            leave_alone(seg, connections[slot], tracker, connections)
+        elif not copy:
+            join(connections[slot], tracker)
         row, x, y = connections[slot], sides[2 * slot + side], sides[2 * slot + 1 - side]
         label.id, label.slot, label.from_a = row.id, slot, 1 - side
         if copy:

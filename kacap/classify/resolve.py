@@ -11,8 +11,9 @@ from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import Grade, Kind
 from kacap.classify.states import ACT, NEXT, Act, Seen, State
 from kacap.classify.tables import Change
+from kacap.clock import SECOND_NS
 from kacap.flows import NEVER, UNSEEN
-from kacap.kernels import Row, kernel
+from kacap.kernels import Row, inlined, kernel
 from kacap.wire.sequence import seq_diff
 
 SHORTEST_IDLE_NS = np.int64(950_000_000)  # below the smallest idle and interval of tcp(7), a second, and a tick
@@ -21,7 +22,7 @@ GROWING_GAP = 1.5
 CONSTANT_GAP = 1.3
 CERTAIN_REPEATS = 16  # from here on, what may follow is not waited for
 # Where a persist timer's back-off ends, so that constant gaps prove nothing: BSD, Linux.
-CEILINGS_NS = (np.int64(60_000_000_000), np.int64(120_000_000_000))
+CEILINGS_NS = (np.int64(60 * SECOND_NS), np.int64(120 * SECOND_NS))
 
 _K = {kind.name: int(kind) for kind in Kind}
 _PROBE, _WINDOW_PROBE, _REPLY, _ACK, _DATA = _K["PROBE"], _K["WINDOW_PROBE"], _K["REPLY"], _K["ACK"], _K["DATA"]
@@ -52,7 +53,7 @@ _A_COMPANY_AGAIN = _A["COMPANY_AGAIN"]
 _C_SUSPECTED, _C_DOUBTED = int(Change.SUSPECTED), int(Change.DOUBTED)
 
 
-@kernel
+@inlined
 def change(middle: Row, what: Row, row: Row, watched: Row, time_ns: Row) -> Row:
     """Note that something is new; return the row of CHANGE that tells it."""
     counts = middle.counts[0]

@@ -16,6 +16,7 @@ from kacap.flows import (
     CONNECTION,
     FINISHED,
     LINGER_NS,
+    LONE,
     NEVER,
     RECENT,
     RECENT_ROWS,
@@ -98,6 +99,11 @@ class Tracker:
         return int(self.state["used"][0])
 
     @property
+    def let_go(self) -> int:
+        """How many connections of a single segment were forgotten, because there were too many of them."""
+        return int(self.state["let_go"][0])
+
+    @property
     def now_ns(self) -> int:
         """The newest time seen, nanoseconds."""
         return int(self.state["now_ns"][0])
@@ -145,7 +151,8 @@ class Tracker:
             return self.connections[:0], None
         rows = self.connections[: self.used]
         closed = (rows["state"] & WAS_RESET != 0) | ((rows["state"] & (A_FIN | B_FIN)) == A_FIN | B_FIN)
-        rows["state"][closed & (rows["last_ns"] < self.now_ns - LINGER_NS)] |= FINISHED
+        closed &= (rows["state"] & LONE == 0) & (rows["last_ns"] < self.now_ns - LINGER_NS)
+        rows["state"][closed] |= FINISHED
         ended = rows["state"] & FINISHED != 0
         gone: NDArray[np.void] = rows[ended].copy()
         watched = self.companion.of(np.flatnonzero(ended)) if self.companion is not None else None
@@ -169,10 +176,15 @@ class Tracker:
         while size < 2 * len(self.connections):
             size *= 2
         self.table = np.full(size, -1, np.int32)
-        self.state["used"], self.state["finished"] = used, 0
+        self.state["used"], self.state["finished"], self.state["oldest"] = used, 0, 0
         rebuild(self.table, self.connections, self.state)
         if self.companion is not None:
             self.companion.move(kept, used, len(self.connections))
+
+    def end(self) -> NDArray[np.void]:
+        """Return the CONNECTION rows that are still held: those that the end of a capture closes; take nothing more."""
+        self._sides, self.table, self._buffers = Table(SIDE, 1), self.table[:0], []
+        return self.rest()
 
     def saved(self) -> dict[str, NDArray[np.void]]:
         """Return all that the tracker knows, as views of its rows; ``companion`` keeps its own."""
@@ -195,16 +207,16 @@ class Tracker:
         self.recent[:] = saved["recent"]
         self.introduced = int(self.state["watched"][0])
         self._resize(None, 0)
+        self.state["lone"] = int((self.connections["state"][: self.used] & LONE != 0).sum())
 
     def release(self) -> None:
         """Give memory back: nothing is to be taken any more."""
-        self._connections, self._sides = Table(CONNECTION, 1), Table(SIDE, 1)
+        self._connections = Table(CONNECTION, 1)
         self.state["used"] = 0
-        self.table, self._buffers = self.table[:0], []
         if self.companion is not None:
             self.companion.release()
 
     def rest(self) -> NDArray[np.void]:
-        """Return the CONNECTION rows that are still held, finished or not: what the end of a capture closes."""
+        """Return the CONNECTION rows that are still held, finished or not."""
         rows: NDArray[np.void] = self.connections[: self.used]
         return rows

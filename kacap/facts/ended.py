@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from kacap.clock import SECOND_NS
 from kacap.findings.connection_facts import frame_of
 from kacap.findings.observations import Observed
 from kacap.findings.observed import (
@@ -40,7 +41,7 @@ FORGERY, UNKNOWN_CONNECTION, REFUSED_DATA, ABORT, REFUSED, OWN_RESET, LIKELY_ABO
 # A prober gives up after its first probe's interval at the earliest: a second each, by tcp(7), and a tick.
 GIVES_UP_NS = np.int64(1_950_000_000)
 # A side that is heard so long after its peer's FIN has not closed; what comes sooner was on its way, or swept up.
-HALF_OPEN_NS = np.int64(3_000_000_000)
+HALF_OPEN_NS = np.int64(3 * SECOND_NS)
 
 ENDED = np.dtype(
     [

@@ -33,7 +33,7 @@ from kacap.units import between, counted, duration
 # A cadence holds when this share of the gaps lies within this share of their median (the timer wheel is up to
 # one eighth late).
 CADENCE_SHARE, CADENCE_SPREAD = 0.8, 1 / 8
-WORTH_NS = 5_000_000_000  # bytes that wait for less than this say nothing of a connection
+WORTH_NS = 5 * SECOND_NS  # bytes that wait for less than this say nothing of a connection
 FEW = 4  # probes at one pace: between them none is missing from the capture
 GRAVE = (Ending.GAVE_UP, Ending.USER_TIMEOUT, Ending.UNREACHABLE)
 # Endings of a prober, gravest first.

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from kacap.addresses import address_text
 from kacap.classify.kinds import Ending, Grade
 from kacap.findings import observed as bits
@@ -26,6 +28,8 @@ class Claim(NamedTuple):
 
 # The fields of rows as Python objects: they are read far faster than those of an array's row.
 SideFacts = namedtuple("SideFacts", bits.SIDE_OBSERVED.names)  # type: ignore[misc, arg-type]
+_Sent = namedtuple("_Sent", bits.SENT.names)  # type: ignore[misc, arg-type]
+_NOTHING_SENT: Any = _Sent._make(np.zeros((), bits.SENT).item())
 _Note = namedtuple("_Note", bits.NOTE.names)  # type: ignore[misc, arg-type]
 _Span = namedtuple("_Span", bits.SPAN.names)  # type: ignore[misc, arg-type]
 
@@ -152,7 +156,12 @@ class ConnectionFacts:
 
     def beat(self, from_a: bool) -> Beat:
         """Return the longest run of regular data of a side."""
-        return Beat._make(self.side(from_a).beat)
+        return Beat._make(self.sent(from_a).beat)
+
+    def sent(self, from_a: bool) -> Any:
+        """Return the fields of SENT of side a or side b, all zero if it has sent no data."""
+        row = self.side(from_a).data
+        return _Sent._make(self.observed.sent[row - 1].item()) if row else _NOTHING_SENT
 
     def closed(self, from_a: bool) -> bool:
         """Return whether a side has sent its FIN, or may have: its numbers go on beyond what the capture shows."""
@@ -197,11 +206,11 @@ class ConnectionFacts:
 
     def outstanding(self, from_a: bool) -> Outstanding | None:
         """Return those often resent bytes of a side that waited longest for an acknowledgement."""
-        side, found = self.side(from_a), []
-        if side.kept:
-            found.append(_outstanding(self.observed, side.kept, from_a))
-        if side.known & bits.HEAD and side.head_n >= bits.SUSPENDED_AFTER:
-            found.append(_open(self.observed, side, from_a))
+        known, sent, found = self.side(from_a).known, self.sent(from_a), []
+        if sent.kept:
+            found.append(_outstanding(self.observed, sent.kept, from_a))
+        if known & bits.HEAD and sent.head_n >= bits.SUSPENDED_AFTER:
+            found.append(_open(self.observed, known, sent, from_a))
         return max(found, key=lambda one: one.end_ns - one.first_ns, default=None)
 
     @property
@@ -260,16 +269,16 @@ def _outstanding(observed: Observed, row: int, from_a: bool) -> Outstanding:
     )
 
 
-def _open(observed: Observed, side: Any, from_a: bool) -> Outstanding:
+def _open(observed: Observed, known: int, sent: Any, from_a: bool) -> Outstanding:
     """Return what is known of bytes that nothing has acknowledged."""
-    span = _Span._make(observed.spans[side.span - 1].item())
-    first = frame_of(side.head_frame) if side.head_frame else None
-    reset = side.known & bits.PEER_RESET
-    end_ns, how = (side.head_reset_ns, bits.RESET_BY_PEER) if reset else (side.resent_ns, bits.OPEN)
-    number = int(distance(side.head_end, side.head_seq))
-    vain = side.known & bits.VAIN != 0
+    span = _Span._make(observed.spans[sent.span - 1].item())
+    first = frame_of(sent.head_frame) if sent.head_frame else None
+    reset = known & bits.PEER_RESET
+    end_ns, how = (sent.head_reset_ns, bits.RESET_BY_PEER) if reset else (sent.resent_ns, bits.OPEN)
+    number = int(distance(sent.head_end, sent.head_seq))
+    vain = known & bits.VAIN != 0
     return Outstanding(
-        from_a, side.head_n, number, side.head_ns, side.resent_ns, end_ns, how, vain, first, *_unrolled(span)
+        from_a, sent.head_n, number, sent.head_ns, sent.resent_ns, end_ns, how, vain, first, *_unrolled(span)
     )
 
 

@@ -15,10 +15,10 @@ from kacap.model import Endpoint, Episode, FrameRef, Prober
 from kacap.timing.limits import Limit, matching
 from kacap.units import duration
 
-IDLE_NS = 3_000_000_000  # a shorter silence may be one between retransmissions
-SOON_NS = 60_000_000_000  # who finds a connection dead opens another by then
+IDLE_NS = 3 * SECOND_NS  # a shorter silence may be one between retransmissions
+SOON_NS = 60 * SECOND_NS  # who finds a connection dead opens another by then
 STEADY = 20  # a silence counts as longer than one survived if it is longer by a twentieth
-TIGHT_NS = 30_000_000_000  # the shortest default of a known box: what is survived below that brackets none
+TIGHT_NS = 30 * SECOND_NS  # the shortest default of a known box: what is survived below that brackets none
 LATE = 1.25  # of a prober's own period: its timer may be late by an eighth, and the capture may begin in between
 
 

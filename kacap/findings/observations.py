@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.findings.observed import NOTE, OBSERVED, POOLS, SPAN
-from kacap.findings.observing import observe
+from kacap.findings.observed import NOTE, OBSERVED, POOLS, SENT, SPAN
+from kacap.findings.observing import ROOM, observe
 from kacap.rows import Table
 
-FIRST_NOTES, FIRST_SPANS = 1024, 64
+FIRST_ROWS = 1024  # of a pool
 
 
 @dataclass(slots=True)
@@ -22,6 +22,7 @@ class Observed:
     rows: NDArray[np.void]
     notes: NDArray[np.void]
     spans: NDArray[np.void]
+    sent: NDArray[np.void]
 
     def picked(self, slots: NDArray[np.intp]) -> Observed:
         """Return the rows of some of them, with their part of the pools."""
@@ -33,7 +34,7 @@ class Observations:
 
     def __init__(self, slots: int = 0) -> None:
         self._table = Table(OBSERVED, slots)
-        self.notes, self.spans = np.zeros(FIRST_NOTES, NOTE), np.zeros(FIRST_SPANS, SPAN)
+        self._notes, self._spans, self._sent = (Table(dtype, FIRST_ROWS) for dtype in (NOTE, SPAN, SENT))
         self.pools = np.zeros(1, POOLS)
 
     @property
@@ -45,34 +46,36 @@ class Observations:
         """Watch classified segments, SEGMENT rows with their LABELs, before the tracker moves a row."""
         self.pools["position"] = 0
         while True:
-            observe(segments, labels, (self.pools, self.observed, self.notes, self.spans))
+            pools = self._notes.rows, self._spans.rows, self._sent.rows
+            observe(segments, labels, (self.pools, self.observed, *pools))
+            self._notes.used, self._spans.used, self._sent.used = self.pools[["notes", "spans", "sent"]].item()
             if int(self.pools["position"][0]) >= len(segments):
                 return
-            self.notes, self.spans = _grown(self.notes, self._used("notes")), _grown(self.spans, self._used("spans"))
-
-    def _used(self, pool: str) -> int:
-        """Return how many rows of a pool are in use."""
-        return int(self.pools[pool][0])
+            del pools
+            for pool in (self._notes, self._spans, self._sent):
+                pool.reserve(ROOM + 1)
 
     def of(self, slots: NDArray[np.intp]) -> Observed:
         """Return what was seen of some slots, as a copy that later segments leave alone."""
-        notes, spans = self.notes[: self._used("notes")], self.spans[: self._used("spans")]
-        return _picked(Observed(self.observed, notes, spans), slots)
+        return _picked(self.rest(len(self.observed)), slots)
 
     def restore(self, saved: Observed) -> None:
         """Go on from what ``rest`` of others returned, before the tracker that these rows belong to does."""
         self._table.append(saved.rows)
-        for name, pool in (("notes", saved.notes), ("spans", saved.spans)):
-            self.pools[name] = len(pool)
-            setattr(self, name, _grown(pool, len(pool)))
+        for name, pool, rows in (
+            ("notes", self._notes, saved.notes), ("spans", self._spans, saved.spans), ("sent", self._sent, saved.sent),
+        ):  # fmt: skip
+            pool.append(rows)
+            pool.reserve(ROOM + 1)
+            self.pools[name] = pool.used
 
     def release(self) -> None:
         """Give memory back: nothing is to be taken any more."""
         self._table = Table(OBSERVED, 1)
 
     def rest(self, number: int) -> Observed:
-        """Return what was seen of the first slots, no copy: nothing is to be taken any more."""
-        return Observed(self.observed[:number], self.notes[: self._used("notes")], self.spans[: self._used("spans")])
+        """Return what was seen of the first slots, no copy: valid until more is taken."""
+        return Observed(self.observed[:number], self._notes.filled, self._spans.filled, self._sent.filled)
 
     def move(self, kept: NDArray[np.intp] | None, used: int, size: int) -> None:
         """Keep the rows of these slots, which become the first (None: the first ``used``), with room for ``size``."""
@@ -80,39 +83,42 @@ class Observations:
             seen = self.of(kept)
             self.observed[: len(kept)] = seen.rows
             self.observed[len(kept) :] = np.zeros((), OBSERVED)
-            for name, pool in (("notes", seen.notes), ("spans", seen.spans)):
-                self.pools[name] = len(pool)
-                setattr(self, name, _grown(pool, len(pool)))
+            for name, pool, rows in (
+                ("notes", self._notes, seen.notes), ("spans", self._spans, seen.spans), ("sent", self._sent, seen.sent),
+            ):  # fmt: skip
+                pool.replace(rows)
+                self.pools[name] = pool.used
         self._table.used = used
         self._table.reserve(size - used)
 
 
 def joined(parts: Sequence[Observed]) -> Observed:
     """Return the rows of several, one after the other, with one pool of each kind."""
-    rows = np.concatenate([np.zeros(0, OBSERVED), *(part.rows for part in parts)])
-    notes = np.concatenate([np.zeros(0, NOTE), *(part.notes for part in parts)])
-    spans = np.concatenate([np.zeros(0, SPAN), *(part.spans for part in parts)])
-    at_row = at_note = at_span = 0
+    rows, notes, spans, sent = (
+        np.concatenate([np.zeros(0, dtype), *(getattr(part, name) for part in parts)])
+        for name, dtype in (("rows", OBSERVED), ("notes", NOTE), ("spans", SPAN), ("sent", SENT))
+    )
+    at_row = at_note = at_span = at_sent = 0
     for part in parts:
         mine = rows[at_row : at_row + len(part.rows)]
         for name in ("first_note", "last_note", "killed_note"):
-            mine[name] += np.where(mine[name] > 0, at_note, 0).astype(np.int32)
+            _shift(mine[name], at_note)
         for side in ("a", "b"):
-            for name in ("span", "kept"):
-                mine[side][name] += np.where(mine[side][name] > 0, at_span, 0).astype(np.int32)
-        own = notes[at_note : at_note + len(part.notes)]
-        own["next"] += np.where(own["next"] > 0, at_note, 0).astype(np.int32)
-        own["slot"] += at_row
-        spans["slot"][at_span : at_span + len(part.spans)] += at_row
-        at_row, at_note, at_span = at_row + len(part.rows), at_note + len(own), at_span + len(part.spans)
-    return Observed(rows, notes, spans)
+            _shift(mine[side]["data"], at_sent)
+        own, data = notes[at_note : at_note + len(part.notes)], sent[at_sent : at_sent + len(part.sent)]
+        _shift(own["next"], at_note)
+        for name in ("span", "kept"):
+            _shift(data[name], at_span)
+        for pool in (own, data, spans[at_span : at_span + len(part.spans)]):
+            pool["slot"] += at_row
+        at_row, at_note, at_sent = at_row + len(part.rows), at_note + len(own), at_sent + len(data)
+        at_span += len(part.spans)
+    return Observed(rows, notes, spans, sent)
 
 
-def _grown(pool: NDArray[np.void], used: int) -> NDArray[np.void]:
-    """Return a pool with the rows in use, and room for as many again."""
-    larger = np.zeros(2 * max(used, FIRST_SPANS), pool.dtype)
-    larger[:used] = pool[:used]
-    return larger
+def _shift(numbers: NDArray[np.int32], by: int) -> None:
+    """Add to numbers of rows, counted from 1, how many rows come before them now."""
+    numbers += np.where(numbers > 0, by, 0).astype(np.int32)
 
 
 def _picked(observed: Observed, slots: NDArray[np.intp]) -> Observed:
@@ -122,13 +128,15 @@ def _picked(observed: Observed, slots: NDArray[np.intp]) -> Observed:
     renumbered[slots] = np.arange(len(slots))
     notes, note_row = _part(observed.notes, renumbered)
     spans, span_row = _part(observed.spans, renumbered)
+    sent, sent_row = _part(observed.sent, renumbered)
     for name in ("first_note", "last_note", "killed_note"):
         rows[name] = note_row[rows[name]]
     notes["next"] = note_row[notes["next"]]
+    for name in ("span", "kept"):
+        sent[name] = span_row[sent[name]]
     for side in ("a", "b"):
-        for name in ("span", "kept"):
-            rows[side][name] = span_row[rows[side][name]]
-    return Observed(rows, notes, spans)
+        rows[side]["data"] = sent_row[rows[side]["data"]]
+    return Observed(rows, notes, spans, sent)
 
 
 def _part(pool: NDArray[np.void], renumbered: NDArray[np.int64]) -> tuple[NDArray[np.void], NDArray[np.int64]]:

@@ -1,9 +1,9 @@
 """What findings rest on, one row of OBSERVED for each connection slot. A row of zeros has seen nothing.
 
-A side's half (SIDE_OBSERVED) holds when it was heard, its numbers, TTLs and IP IDs, the bytes that wait for an
-acknowledgement, and its most regular data. What few connections have lies in two pools: a NOTE for each RST or ICMP
-error, a SPAN for bytes that were sent again and again. Rows of a pool are counted from 1, 0 means no row; a frame
-is packed as ``file << 48 | number``.
+A side's half (SIDE_OBSERVED) holds when it was heard, its numbers, TTLs and IP IDs. What not every connection has lies
+in pools: a SENT for each side that sends data (the bytes that wait for an acknowledgement, its most regular data), a
+NOTE for each RST or ICMP error, a SPAN for bytes that were sent again and again. Rows of a pool are counted from 1, 0
+means no row; a frame is packed as ``file << 48 | number``.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ END = 4
 BYTES = 8  # end is that of payload in the capture
 TIMESTAMPS = 16  # its segments carry timestamps
 FIN_SEEN = 32
-HEAD = 64  # bytes wait for an acknowledgement, and were sent again
+HEAD = 64  # of SENT: bytes wait for an acknowledgement, and were sent again
 VAIN = 128  # ... although the capture shows that they were acknowledged
 PEER_RESET = 256  # an RST of the peer came since they were last sent
-BEATING = 512  # beat_ns, sent_ns
+BEATING = 512  # of SENT: beat_ns
 RESET_OWN = 1024  # it has sent an RST
 WENT_UNSEEN = 2048  # its numbers went on by what the capture lacks, and no bytes came since: that may have been a FIN
 
@@ -103,6 +103,15 @@ SIDE_OBSERVED = np.dtype(
         ("replies", "<u4"),
         ("fin_ns", "<i8"),
         ("fin_frame", "<i8"),
+        ("data", "<i4"),  # its row of SENT; 0: it has sent no data
+    ],
+    align=True,
+)
+
+# What a side that sends data is like.
+SENT = np.dtype(
+    [
+        ("slot", "<i8"),
         ("head_ns", "<i8"),  # the bytes that were sent again: when first
         ("resent_ns", "<i8"),  # ... and when last
         ("head_reset_ns", "<i8"),
@@ -187,4 +196,4 @@ SPAN = np.dtype(
     align=True,
 )
 
-POOLS = np.dtype([("position", "<i8"), ("notes", "<i8"), ("spans", "<i8")], align=True)
+POOLS = np.dtype([("position", "<i8"), ("notes", "<i8"), ("spans", "<i8"), ("sent", "<i8")], align=True)

@@ -41,7 +41,7 @@ from kacap.wire.sequence import seq_diff
 
 COUNTED_UP = 4096  # how far a host's next IP ID may be from its last
 ON_ITS_WAY_NS = np.int64(900_000_000)  # sooner, what one side sent may not have reached the other
-ROOM = 2  # notes and spans that one segment may need, of each
+ROOM = 2  # rows of each pool that one segment may need
 
 _COPY, _DATA, _FIN, _RETRANSMISSION = (
     int(Kind.DUPLICATE_FRAME), int(Kind.DATA), int(Kind.FIN), int(Kind.RETRANSMISSION),
@@ -144,7 +144,7 @@ def _about(seg: Row, label: Row, x: Row, y: Row) -> Row:
 @kernel
 def _add_note(seg: Row, label: Row, row: Row, pools: Row) -> Row:
     """Append a NOTE to those of a connection, and return it."""
-    header, notes = pools
+    header, notes = pools[0], pools[1]
     note = notes[header.notes]
     header.notes += 1
     if row.first_note == 0:
@@ -163,7 +163,7 @@ def _add_note(seg: Row, label: Row, row: Row, pools: Row) -> Row:
 @kernel
 def _note_reset(seg: Row, label: Row, row: Row, pools: Row) -> None:
     """Take an RST: it ends what waits for an acknowledgement, and is noted; the first few of a side, and the last."""
-    header, notes, spans = pools
+    header, notes, spans, sent = pools
     x, y = (row.a, row.b) if label.from_a else (row.b, row.a)
     if not (x.known | y.known) & HEARD and label.from_a:
         return  # nothing else was seen of it
@@ -175,15 +175,15 @@ def _note_reset(seg: Row, label: Row, row: Row, pools: Row) -> None:
         note.after_ns = seg.time_ns - y.last_ns if y.known & HEARD else -1
         take_refusal(note, row.last_note, row)
     x.known |= RESET_OWN
-    take_own_reset(seg, x, (header, spans))
+    take_own_reset(seg, x, (header, spans, sent))
     if label.why != _W_OUT_RST or _is_answer(seg, x, y):
-        take_peer_reset(seg, y)
+        take_peer_reset(seg, y, (header, spans, sent))
 
 
 @kernel
 def _note_quote(seg: Row, label: Row, row: Row, pools: Row) -> None:
     """Take an ICMP error that quotes a segment of X."""
-    header, notes, _ = pools
+    header, notes = pools[0], pools[1]
     x = row.a if label.from_a else row.b
     row.quotes += 1
     if row.quotes > NOTES_EACH or not x.known & HEARD:
@@ -203,7 +203,7 @@ def _waits(x: Row) -> Row:
 @kernel
 def _take_segment(seg: Row, label: Row, row: Row, pools: Row) -> None:
     """Take one TCP segment that is neither a copy nor an RST."""
-    header, _, spans = pools
+    header, _, spans, sent = pools
     x, y = (row.a, row.b) if label.from_a else (row.b, row.a)
     kind = label.kind
     if (x.known | y.known) & HEARD:
@@ -213,11 +213,11 @@ def _take_segment(seg: Row, label: Row, row: Row, pools: Row) -> None:
         if kind != _PROBE and kind != _WINDOW_PROBE:
             x.tsval = seg.tsval
     if seg.payload_len and kind in (_DATA, _RETRANSMISSION, _FIN):
-        take_bytes(seg, x, label.slot, (header, spans))
+        take_bytes(seg, x, label.slot, (header, spans, sent))
         if kind == _DATA:
-            take_message(seg, x, y)
+            take_message(seg, x, y, sent)
     if seg.flags & ACK:
-        take_acknowledgement(seg, y, (header, spans))
+        take_acknowledgement(seg, y, (header, spans, sent))
     if kind == _REPLY and x.known & HEARD and y.known & HEARD and seg.time_ns > y.last_ns:
         soon = seg.time_ns - y.last_ns
         x.rtt_ns = min(x.rtt_ns, soon) if x.rtt_ns else soon
@@ -236,14 +236,16 @@ def _take_segment(seg: Row, label: Row, row: Row, pools: Row) -> None:
 def observe(segments: Row, labels: Row, columns: Row) -> None:
     """Watch segments from ``position`` on, until they or the room in the pools run out.
 
-    ``columns`` is (POOLS of one row, OBSERVED, NOTE, SPAN); LABEL rows match the segments. A SYN without ACK is passed
-    over: until somebody answers there is no connection to watch.
+    ``columns`` is (POOLS of one row, OBSERVED, NOTE, SPAN, SENT); LABEL rows match the segments. A SYN without ACK is
+    passed over: until somebody answers there is no connection to watch.
     """
-    pool_rows, observed, notes, spans = columns
+    pool_rows, observed, notes, spans, sent = columns
     pool = pool_rows[0]
-    pools = (pool, notes, spans)
-    notes_room, spans_room = len(notes) - ROOM, len(spans) - ROOM
-    while pool.position < len(segments) and pool.notes < notes_room and pool.spans < spans_room:
+    pools = (pool, notes, spans, sent)
+    notes_room, spans_room, sent_room = len(notes) - ROOM, len(spans) - ROOM, len(sent) - ROOM
+    while (
+        pool.position < len(segments) and pool.notes < notes_room and pool.spans < spans_room and pool.sent < sent_room
+    ):
         seg, label = segments[pool.position], labels[pool.position]
         pool.position += 1
         if label.slot < 0 or seg.flags & (SYN | ACK) == SYN:

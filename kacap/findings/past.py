@@ -33,6 +33,8 @@ class Past:
 
     def joined(self, none: Rows) -> tuple[Rows, Rows]:
         """Return all of them; ``none`` are no rows of CONNECTION."""
+        if len(self.rows) == 1:
+            return self.rows[0], self.ends[0]
         return np.concatenate([none, *self.rows]), np.concatenate([np.zeros(0, ENDED), *self.ends])
 
     def forget(self, most: int) -> None:

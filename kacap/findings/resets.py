@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kacap.clock import SECOND_NS
 from kacap.findings import observed as bits
 from kacap.findings.connection_facts import Claim, ConnectionFacts, Reset
 from kacap.findings.context import Context
@@ -12,7 +13,7 @@ from kacap.findings.observing import COUNTED_UP
 from kacap.model import FrameRef
 from kacap.units import counted, duration
 
-TOLD_SILENCE_NS = 3_000_000_000  # a shorter silence before an RST is not idle time
+TOLD_SILENCE_NS = 3 * SECOND_NS  # a shorter silence before an RST is not idle time
 
 
 def forged_reset(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:

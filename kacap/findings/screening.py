@@ -121,16 +121,19 @@ def _forged(note: Row, side: Row) -> Row:
 
 
 @kernel
-def _is_telling(side: Row, beat_ns: Row) -> Row:
+def _is_telling(side: Row, sent: Row, beat_ns: Row) -> Row:
     """Return whether a side's data is regular, or its bytes were sent again and again."""
-    outstanding = side.kept or (side.known & HEAD and side.head_n >= SUSPENDED_AFTER)
-    beat = side.beat
+    if side.data == 0:
+        return False
+    own = sent[side.data - 1]
+    outstanding = own.kept or (side.known & HEAD and own.head_n >= SUSPENDED_AFTER)
+    beat = own.beat
     small = max(beat.bytes, beat.answer_bytes) <= SMALL_BYTES
     return outstanding or (beat.n >= REGULAR_GAPS and beat.least_ns >= beat_ns and small)
 
 
 @entry
-def _screen(observed: Row, notes: Row, telling: Row, beat_ns: Row) -> None:
+def _screen(observed: Row, notes: Row, sent: Row, telling: Row, beat_ns: Row) -> None:
     """Write the FORGED bits of each note, and whether each row holds anything to tell."""
     for i in range(len(notes)):
         note, row = notes[i], observed[notes[i].slot]
@@ -140,7 +143,7 @@ def _screen(observed: Row, notes: Row, telling: Row, beat_ns: Row) -> None:
                 telling[note.slot] = True
     for i in range(len(observed)):
         row = observed[i]
-        if row.killed_ns or row.quotes or _is_telling(row.a, beat_ns) or _is_telling(row.b, beat_ns):
+        if row.killed_ns or row.quotes or _is_telling(row.a, sent, beat_ns) or _is_telling(row.b, sent, beat_ns):
             telling[i] = True
 
 
@@ -150,7 +153,7 @@ def screen(observed: Observed, beat_ns: int) -> NDArray[np.bool_]:
     ``beat_ns``: closer messages do not count as a heartbeat.
     """
     telling = np.zeros(len(observed.rows), np.bool_)
-    _screen(observed.rows, observed.notes, telling, np.int64(beat_ns))
+    _screen(observed.rows, observed.notes, observed.sent, telling, np.int64(beat_ns))
     return telling
 
 

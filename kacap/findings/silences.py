@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from kacap.clock import SECOND_NS
 from kacap.findings.observed import ANSWERS, BARE, BEATING
 from kacap.findings.outstanding import frame_of
 from kacap.kernels import Row, kernel
 from kacap.segments import FIN, SYN
 
 # A shorter silence may be one between retransmissions: the timeout after a lost SYN is 3 s (RFC 6298 5.7).
-TRIAL_NS = np.int64(3_000_000_000)
+TRIAL_NS = np.int64(3 * SECOND_NS)
 # Who has no such connection answers at once: later than the longest round trip it is something else.
-SOON_NS = np.int64(3_000_000_000)
+SOON_NS = np.int64(3 * SECOND_NS)
 BURST_NS = np.int64(900_000_000)
 REGULAR = 10  # gaps that differ by no more than a tenth
 
@@ -68,24 +69,27 @@ def _keep(beat: Row, run: Row) -> None:
 
 
 @kernel
-def take_message(seg: Row, x: Row, y: Row) -> None:
+def take_message(seg: Row, x: Row, y: Row, sent: Row) -> None:
     """Take data of X: a message begins after a pause in X's data; it may answer one of Y."""
-    if y.known & BEATING and seg.time_ns - y.beat_ns < BURST_NS:
-        y.run.answer_bytes = max(y.run.answer_bytes, seg.payload_len)
-        if y.run.n == y.beat.n:
-            y.beat.answer_bytes = y.run.answer_bytes
+    if y.known & BEATING:
+        other = sent[y.data - 1]
+        if seg.time_ns - other.beat_ns < BURST_NS:
+            other.run.answer_bytes = max(other.run.answer_bytes, seg.payload_len)
+            if other.run.n == other.beat.n:
+                other.beat.answer_bytes = other.run.answer_bytes
     if x.known & BEATING and seg.time_ns - x.sent_ns < BURST_NS:
         return
-    run = x.run
+    own = sent[x.data - 1]
+    run = own.run
     if x.known & BEATING:
-        _extend(run, seg.time_ns - x.beat_ns)
+        _extend(run, seg.time_ns - own.beat_ns)
     else:
         run.first_frame = frame_of(seg)
     x.known |= BEATING
-    x.beat_ns = seg.time_ns
+    own.beat_ns = seg.time_ns
     run.bytes = max(run.bytes, seg.payload_len)
     run.last_frame = frame_of(seg)
-    if run.n and run.n >= x.beat.n:
-        _keep(x.beat, run)
+    if run.n and run.n >= own.beat.n:
+        _keep(own.beat, run)
 
 

@@ -17,7 +17,7 @@ from kacap.timing.judging import DIFFERS, band_ns
 from kacap.units import between, counted, duration, moment
 
 RETRIES_NS = 924_600_000_000  # tcp_retries2 = 15 with an RTO of 0.2 s: Documentation/networking/ip-sysctl
-WORTH_NS = 5_000_000_000  # what is shorter delays no keepalive, and masks none, that anybody sets
+WORTH_NS = 5 * SECOND_NS  # what is shorter delays no keepalive, and masks none, that anybody sets
 SHOWN = 8  # gaps
 FEWEST = 6  # gaps before two groups of them are no accident
 MIXED = 4  # runs of gaps of one group: fewer, and the timer was changed once
@@ -118,7 +118,7 @@ def heartbeat(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     if connection.probers or not found:
         return
     # Of two sides the one that is answered: more messages, or the earlier.
-    from_a = max(found, key=lambda one: (facts.beat(one).n, -facts.side(one).beat_ns))
+    from_a = max(found, key=lambda one: (facts.beat(one).n, -facts.sent(one).beat_ns))
     beat = facts.beat(from_a)
     answer = f" and {beat.answer_bytes} B back" if beat.answer_bytes else ", one way"
     fires = f"an idle of {idle} s" if idle is not None else "a longer idle"

@@ -176,6 +176,8 @@ def _unprobed(analysis: Analysis) -> str:
         f"{counted(unprobed.connections, 'connection')} without a keepalive probe; "
         f"longest silence {duration(unprobed.longest_silence_ns)}{between_whom}"
     )
+    if unprobed.let_go:
+        line += f"; {unprobed.let_go:,} of them let go after one segment"
     if unprobed.window_probing:
         line += f"; {unprobed.window_probing:,} with zero-window probes (not keepalives)"
     if unprobed.retransmitting:

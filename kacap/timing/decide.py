@@ -19,7 +19,7 @@ from kacap.timing.history import ABORT, EXACT
 from kacap.timing.search import FIRST, IDLE, INTERVAL, PER_SECOND, REVERSED, lateness
 from kacap.timing.systems import TIMERS
 
-EARLY_NS = 600_000_000  # no known timer fires earlier than that (xnu)
+EARLIEST_NS = 600_000_000  # no known timer fires earlier than that (xnu)
 FEW = 3  # gaps that are alike: not all of them hold firings that were not captured
 HOLE = 1.5  # a gap so many times another of the same timer may hold firings that were not captured
 BELOW = 4  # the fit of idle where the interval exceeds it
@@ -91,7 +91,7 @@ def look(shown: Row, history: Row, steps: Row) -> None:
             gap = float(step.time_ns - step.since_ns)
             shown.exact = exact if shown.most == 0 else shown.exact & exact
             shown.least, shown.most = min(shown.least, gap), max(shown.most, gap)
-    shown.unsure = not shown.began or history.gap_min_ns - min(least, shown.least) < EARLY_NS
+    shown.unsure = not shown.began or history.gap_min_ns - min(least, shown.least) < EARLIEST_NS
 
 
 @kernel

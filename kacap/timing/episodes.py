@@ -16,7 +16,7 @@ from kacap.classify.resolve import change
 from kacap.classify.tables import Change, Outcome
 from kacap.clock import SECOND_NS
 from kacap.flows import HEARD_UNSEEN, NEVER, UNHEARD
-from kacap.kernels import Row, kernel
+from kacap.kernels import Row, inlined, kernel
 from kacap.segments import FIN, RST, SYN
 from kacap.timing.history import ABORT, take_firing, take_run_end
 
@@ -61,7 +61,7 @@ class Middle(NamedTuple):
     firing: NDArray[np.void]  # one row of scratch
 
 
-@kernel
+@inlined
 def _prober_of(middle: Row, event: Row, side: Row) -> Row:
     """Return the row of PROBER of a side, made when it first probes."""
     own = middle.sides[2 * event.watched + side]
@@ -79,7 +79,7 @@ def _prober_of(middle: Row, event: Row, side: Row) -> Row:
     return own.prober
 
 
-@kernel
+@inlined
 def _fire(middle: Row, number: Row, event: Row, flags: Row) -> None:
     """Take a firing of a prober's timer, a probe or the abort after the last, into its history."""
     firing = middle.firing[0]
@@ -90,7 +90,7 @@ def _fire(middle: Row, number: Row, event: Row, flags: Row) -> None:
     take_firing(middle.histories[number], (middle.pool[0], middle.steps), firing)
 
 
-@kernel
+@inlined
 def _take_probe(middle: Row, event: Row) -> None:
     """Take another probe of a run, or the first of one."""
     side = 1 - event.from_a
@@ -142,13 +142,13 @@ def _take_probe(middle: Row, event: Row) -> None:
     one.number, one.gap_ns = prober.run_n, gap
 
 
-@kernel
+@inlined
 def _tell_answer(middle: Row, row: Row, event: Row) -> None:
     """Tell that a probe has an answer, which ``event`` is or has shifted to it."""
     change(middle, _C_ANSWERED, row, event.watched, event.time_ns).gap_ns = middle.probes[row].reply_after_ns
 
 
-@kernel
+@inlined
 def _take_reply(middle: Row, number: Row, event: Row) -> None:
     """Take a reply to the newest probe; one more late reply shifts the pairing: the last k probes have k replies."""
     prober = middle.probers[number]
@@ -279,7 +279,7 @@ def end_run(middle: Row, number: Row, event: Row, ending: Row) -> None:
     change(middle, _C_ENDED, row, event.watched, event.time_ns)
 
 
-@kernel
+@inlined
 def _count(middle: Row, prober: Row, episode: Row, now_ns: Row) -> Row:
     """Take the probes of a final episode into their prober's numbers; return how many had no reply.
 
@@ -318,7 +318,7 @@ def _count(middle: Row, prober: Row, episode: Row, now_ns: Row) -> Row:
     return unanswered
 
 
-@kernel
+@inlined
 def take_event(middle: Row, event: Row) -> None:
     """Take the next decided event of a connection."""
     side = 1 - event.from_a

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.classify.kinds import ENDINGS, Ending
-from kacap.rows import Table, chain
+from kacap.rows import Table, chains
 from kacap.timing.gathering import Gatherer
 
 _ANSWERED = ENDINGS.index(Ending.ANSWERED)
@@ -76,9 +76,8 @@ def _keep_probes(gatherer: Gatherer, episodes: Places) -> Places:
     keep[probers["first_probe"][1:]] = True
     open_runs = probers[probers["run_n"] > 0]
     long = found[found["probes"] > 1]
-    lasts = [*long["last"].tolist(), *open_runs["last_probe"].tolist()]
-    for last, number in zip(lasts, [*long["probes"].tolist(), *open_runs["run_n"].tolist()], strict=True):
-        keep[chain(probes["previous"], last, number)] = True
+    for lasts, numbers in ((long["last"], long["probes"]), (open_runs["last_probe"], open_runs["run_n"])):
+        keep[chains(probes["previous"], lasts, numbers)] = True
     moved = np.cumsum(keep) - 1
     left = probes[keep]
     left["previous"] = _before(left["prober"], np.ones(len(left), np.bool_))
@@ -94,7 +93,5 @@ def _keep_probes(gatherer: Gatherer, episodes: Places) -> Places:
 def _shrink(gatherer: Gatherer, name: str, rows: NDArray[np.void]) -> None:
     """Let a table hold just these rows; what comes after them is zero again."""
     table: Table = getattr(gatherer, name)
-    table.rows[: len(rows)] = rows
-    table.rows[len(rows) : table.used] = np.zeros((), table.dtype)
-    table.used = len(rows)
+    table.replace(rows)
     gatherer.counts[name] = len(rows)

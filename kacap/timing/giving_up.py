@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from kacap.classify.kinds import Ending
 from kacap.model import Episode, Prober
+from kacap.timing.wheel import EARLY_NS
 
-EARLY_NS = 25_000_000  # two ticks of the slowest clock, and a capture's own error
 HOLE = 1.5  # a gap this much longer than another of the same timer holds firings that were not captured
 GIVEN_UP = (Ending.GAVE_UP, Ending.USER_TIMEOUT, Ending.UNREACHABLE)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from kacap.flows import NEVER
-from kacap.kernels import Row, entry, kernel
+from kacap.kernels import Row, entry, inlined
 
 FIRINGS_KEPT = 64  # firings; more narrow nothing that these have not
 ALIKE = 4  # of one shape in a row
@@ -65,7 +65,7 @@ HISTORY = np.dtype(
 )  # fmt: skip
 
 
-@kernel
+@inlined
 def take_firing(history: Row, pool: Row, firing: Row) -> None:
     """Take the next probe of a prober, or its abort. ``pool`` is (a POOL row, STEP rows with room for one more).
 
@@ -100,7 +100,7 @@ def take_firing(history: Row, pool: Row, firing: Row) -> None:
     history.inexact += 0 if firing.flags & EXACT else 1
 
 
-@kernel
+@inlined
 def _heard_by(firing: Row) -> Row:
     """Return how many moments the prober had heard by a firing, without what crossed it on the way; -1: not known."""
     if firing.flags & UNSEEN:
@@ -113,7 +113,7 @@ def _heard_by(firing: Row) -> Row:
     return n
 
 
-@kernel
+@inlined
 def _count_gaps(history: Row, firing: Row, heard_n: Row, since_ns: Row) -> None:
     """Take a firing's gaps into their ranges; it is the interval's where nothing was heard since the one before."""
     gap_ns = firing.time_ns - history.newest_ns
@@ -133,7 +133,7 @@ def _count_gaps(history: Row, firing: Row, heard_n: Row, since_ns: Row) -> None:
         history.idle_n += 1
 
 
-@kernel
+@inlined
 def _repeats(history: Row, firing: Row, heard_n: Row) -> Row:
     """Return whether enough firings before this one looked just like it: it would narrow nothing.
 
@@ -155,7 +155,7 @@ def _repeats(history: Row, firing: Row, heard_n: Row) -> Row:
     return False
 
 
-@kernel
+@inlined
 def take_run_end(history: Row, length: Row, exhausted: Row) -> None:
     """Take the length of a run of unanswered probes; ``exhausted``: the prober gave up after it, and it is whole."""
     if not exhausted:

@@ -12,13 +12,12 @@ from kacap.timing.assumes import sentence_of
 from kacap.timing.defaults import RUNTIMES, SYSTEM, Default
 from kacap.timing.expectations import Expectation
 from kacap.timing.giving_up import has_holes, longest_run, timed_out, user_timeout
-from kacap.timing.wheel import HZ_VALUES, SLACK_NS, latest_s
+from kacap.timing.wheel import EARLY_NS, HZ_VALUES, SLACK_NS, latest_s
 from kacap.units import duration
 
 OK, DIFFERS, NOT_OBSERVABLE = "ok", "differs", "not observable"
 TIMES = ("idle", "interval")
 OPTIONS = {"idle": "TCP_KEEPIDLE", "interval": "TCP_KEEPINTVL", "count": "TCP_KEEPCNT"}
-EARLY_NS = 25_000_000  # two ticks of the slowest clock, and a capture's own error
 FEWEST = 3  # so many probes and more are judged by all their gaps
 
 

@@ -12,14 +12,14 @@ from kacap.classify.resolve import change, is_plain, note_plain, resolve, step
 from kacap.classify.states import Seen
 from kacap.classify.tables import Change
 from kacap.flows import NEVER
-from kacap.kernels import Row, entry, kernel
+from kacap.kernels import Row, entry, inlined, kernel
 from kacap.timing.episodes import OPEN, REFUSED, end_run, take_event
 
 _WINDOW_PROBE, _ACK, _DATA = int(Kind.WINDOW_PROBE), int(Kind.ACK), int(Kind.DATA)
 _E_END, _C_SEGMENT = int(Seen.END), int(Change.SEGMENT)
 
 
-@kernel
+@inlined
 def _pass_on(middle: Row, event: Row) -> None:
     """Tell of a decided event, and gather it."""
     counts = middle.counts[0]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kacap.clock import SECOND_NS
 from kacap.timing.wheel import HZ_VALUES, SLACK_NS
 
 MS_NS = 1_000_000
@@ -46,7 +47,7 @@ class System:
 
 def _linux(hz: int) -> System:
     """Return Linux's timer since 4.8 at one clock rate: two jiffies and 5 ms of jitter."""
-    jitter_ns = 2_000_000_000 // hz + 5 * MS_NS
+    jitter_ns = 2 * SECOND_NS // hz + 5 * MS_NS
     return System(
         "linux", f"Linux, {hz} jiffies a second", jitter_ns, jitter_ns + SLACK_NS,
         "kernel/time/timer.c calc_wheel_index; net/ipv4/tcp_timer.c tcp_keepalive_timer", hz=hz,

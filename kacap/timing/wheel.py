@@ -9,6 +9,7 @@ between them are known, never where the multiples lie, unless an earlier firing 
 from __future__ import annotations
 
 HZ_VALUES = (100, 250, 300, 1000)
+EARLY_NS = 25_000_000  # two ticks of the slowest clock, and a capture's own error
 SLACK_NS = 60_000_000  # a retry for a locked socket (50 ms), and how late a handler runs
 LEVELS = 9
 

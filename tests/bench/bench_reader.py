@@ -1,4 +1,4 @@
-"""Show what captures cost that make work for the reader: curves of time and memory over size, beside the bound.
+"""Show what captures cost that are made to cost: curves of time and memory over size, beside the bound.
 
     python tests/bench/bench_reader.py [NAME ...] [--sizes MB ...]
 
@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from bench_read import Run, measure
 
 # Ethernet, IPv4, UDP: nothing to analyse, so that what is measured is reading.
@@ -142,11 +143,40 @@ def damaged(size: int) -> bytes:
     return gzip.compress(data)[:-8] + bytes(8)
 
 
+def strangers(size: int, flags: int, payload: int = 0, fragment: int = 0) -> bytes:
+    """Return a pcap of one segment of each of very many senders."""
+    packet = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 40 + payload, 1, fragment, 64, 6, 0, bytes(4), bytes([10, 0, 0, 1]))
+    packet += struct.pack(">HHIIBBHHH", 1, 80, 0, 0, 0x50, flags, 1000, 0, 0) + bytes(payload)
+    frame = np.frombuffer(FRAME[:14] + packet, np.uint8)
+    head = struct.pack("<IIII", 1_700_000_000, 0, len(frame), len(frame))
+    records = np.tile(np.concatenate([np.frombuffer(head, np.uint8), frame]), (size // (len(head) + len(frame)), 1))
+    number = np.arange(len(records), dtype=np.uint32)
+    records[:, 4:8] = (number * 5 % 1_000_000).astype("<u4").view(np.uint8).reshape(-1, 4)
+    at = len(head) + 14
+    records[:, at + 12 : at + 16] = (number * np.uint32(2654435761)).astype(">u4").view(np.uint8).reshape(-1, 4)
+    return struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1) + records.tobytes()
+
+
+def syns(size: int) -> bytes:
+    """A SYN of each of very many senders."""
+    return strangers(size, 2)
+
+
+def resets(size: int) -> bytes:
+    """An RST of each of very many senders."""
+    return strangers(size, 4)
+
+
+def first_fragments(size: int) -> bytes:
+    """The first fragment of data of each of very many senders."""
+    return strangers(size, 0x18, payload=8, fragment=0x2000)
+
+
 CAPTURES = {
     make.__name__.replace("_", "-"): make
     for make in (
         header_options, packet_options, section_options, statistics, growing_drops, interfaces, sections, unknown,
-        tiny, zipped, members, damaged,
+        tiny, zipped, members, damaged, syns, resets, first_fragments,
     )
 }  # fmt: skip
 COMMANDS = {"read": ("read",), "annotate --anonymise": ("annotate", "--anonymise")}

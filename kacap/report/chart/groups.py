@@ -13,10 +13,9 @@ from kacap.clock import SECOND_NS
 from kacap.model import Prober
 from kacap.report.chart.expected import Term, terms_of
 from kacap.report.chart.firings import IDLE, INTERVAL, TIMERS, UNKNOWN_NS, firings_of
-from kacap.timing.wheel import latest_s
+from kacap.timing.wheel import EARLY_NS, latest_s
 from kacap.units import between, duration
 
-EARLY_NS = 25_000_000  # two ticks of the slowest clock, and a capture's own error
 MARKERS = {IDLE: "o", INTERVAL: "^"}
 
 

@@ -12,10 +12,11 @@ from kacap.analysis import Analysis
 from kacap.model import Connection
 from kacap.report.chart import page as paper
 from kacap.report.chart.axis import TimeAxis
-from kacap.report.chart.groups import EARLY_NS, Group, groups_of
+from kacap.report.chart.groups import Group, groups_of
 from kacap.report.chart.overtime import HEIGHT, OverTime
 from kacap.report.chart.staircase import OverSettings
 from kacap.report.chart.words import headline, population, probers_of
+from kacap.timing.wheel import EARLY_NS
 from kacap.units import counted
 
 PANELS = 4  # settings that get a panel each
