@@ -177,7 +177,7 @@ def test_junit_names_are_the_same_whatever_port_the_system_chose(captures):
         "10.2.0.2:12345 -> 10.1.0.2",
     }
     assert len(set(cases)) == len(cases)
-    assert "10.1.0.2:40000 -> 10.2.0.2:12345" in done.stdout
+    assert "10.1.0.2:40000 -&gt; 10.2.0.2:12345" in done.stdout
 
 
 def test_a_command_that_cannot_be_started_exits_unlike_one_that_does_not_meet_its_expectation():

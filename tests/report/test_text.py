@@ -143,7 +143,10 @@ def test_verbose_tells_every_silent_run_and_the_default_only_the_last():
 
 def test_an_ambiguous_prober_is_never_stated_as_a_fact():
     analysis = samples.answered()
-    analysis.connections[0].probers[0].grade = "ambiguous"
+    (prober,) = analysis.connections[0].probers
+    prober.grade = "ambiguous"
+    for probe in (probe for episode in prober.episodes for probe in episode.probes):
+        probe.grade = "ambiguous"
     assert rendered(analysis)[0] == "10 segments may be a keepalive probe or not, and none is certain"
 
 
