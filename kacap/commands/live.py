@@ -202,7 +202,8 @@ def live(**given: Any) -> int:
 def _list() -> int:
     """Print the interfaces as tcpdump -D does."""
     from kacap.capture.interfaces import interfaces
+    from kacap.units import clean
 
     for number, interface in enumerate(interfaces(), 1):
-        click.echo(f"{number}.{interface}")
+        click.echo(clean(f"{number}.{interface}"))
     return EXIT_DONE
