@@ -69,6 +69,8 @@ def test_the_kernel_counted_as_many_probes_as_the_capture_shows(run: Path) -> No
     truth = told(run)
     shown = wire.probes(captured(run), begun=run.name != "mid-connection")
     counted = grew(truth, "TCPKeepAlive") + grew(truth, "TCPWinProbe")
+    if run.name == "far-merged":  # taken at both ends, half a second apart
+        counted *= 2
     assert len(shown) == counted - NOT_ON_THE_WIRE.get(run.name, 0) + BY_HAND.get(run.name, 0)
 
 
@@ -105,7 +107,7 @@ def test_an_end_that_timed_out_sent_its_reset_when_its_application_heard_of_it(r
 
 def test_a_timed_out_end_without_user_timeout_had_sent_its_count_of_probes(run: Path) -> None:
     shown = wire.probes(captured(run))
-    if run.name == "merged":
+    if run.name in ("merged", "replies-lost"):
         pytest.skip("holds replies that never reached the prober")
     for pair in told(run)["connection"]:
         end = pair["client"]
