@@ -375,7 +375,7 @@ ip link add v0 type veth peer name v1; ip link set v0 up; ip link set v1 up
 {python} -m kacap live -q -i v0 -w packets.pcap --log log -Z root tcp >out 2>err & live=$!
 until [ -s log ]; do sleep 0.2; kill -0 $live || exit 9; done
 ip link set v0 down; until grep -q 'went down' log; do sleep 0.2; kill -0 $live || exit 8; done
-ip link set v0 up; until grep -q 'up again' log; do sleep 0.2; kill -0 $live || exit 7; done
+ip link set v0 up; until grep -q 'v0 is up again' log; do sleep 0.2; kill -0 $live || exit 7; done
 ip link del v0; wait $live; echo exit code $?; cat err
 """
 
@@ -386,6 +386,6 @@ def test_an_interface_that_goes_and_comes_is_a_line_each_and_one_that_vanishes_e
     script = INTERFACE.format(directory=tmp_path, python=sys.executable)
     done = inside(script, timeout=240, env={**os.environ, "PYTHONPATH": str(CONTRIB.parent)})
     assert "exit code 1" in done.stdout, done.stdout + done.stderr
-    assert done.stdout.count("kacap: v0") == 3
+    assert done.stdout.count("kacap: v0") == 3, done.stdout
     assert events_of(tmp_path / "log") == ["started", "trouble", "trouble", "stopped"]
     assert (tmp_path / "packets.pcap").stat().st_size >= 24
