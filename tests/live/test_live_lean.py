@@ -27,5 +27,6 @@ def test_probes_answers_and_endings_are_the_same_but_for_what_the_filter_says_it
 
 
 def test_it_passes_only_a_part_of_what_an_expression_does() -> None:
-    whole, passed = (kacap.read(files_of("both/recovered"), words) for words in ("host 10.1.0.2", lean("host 10.1.0.2")))
+    files, words = files_of("both/recovered"), "host 10.1.0.2"
+    whole, passed = kacap.read(files, words), kacap.read(files, lean(words))
     assert 0 < passed.capture.segments < whole.capture.segments

@@ -116,11 +116,12 @@ class OverTime:
             markerfacecolor=colour if group.term.stated else theme.paper,
             zorder=3,
         )
-        lost = xs[group.missed]
+        lost, late_ns = xs[group.missed], group.late_ns[group.missed]
         if len(lost):
+            crosses = thinned(lost, COLUMNS, late_ns)
             axes.plot(
-                lost,
-                group.late_ns[group.missed],
+                lost[crosses],
+                late_ns[crosses],
                 linestyle="none",
                 marker="x",
                 markersize=5,

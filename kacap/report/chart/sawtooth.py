@@ -273,7 +273,9 @@ class Silence:
         if len(lost) and (saw.dead or not self.percentiles):
             style = SHAPES["no reply"].style("no reply", theme, scale=0.45 if self.many else 0.9)
             style["markeredgewidth"] = 0.9 if self.many else 2.0
-            axes.plot(self.axis.x(lost), saw.silence_at(lost), **style, zorder=5)
+            xs, heights = self.axis.x(lost), saw.silence_at(lost)
+            shown = thinned(xs, TEETH, heights)
+            axes.plot(xs[shown], heights[shown], **style, zorder=5)
 
     def _shares(self, axes: Axes, theme: Theme) -> None:
         """Draw the middle of the silences of those that live at each time, and nine tenths of them."""
