@@ -202,7 +202,7 @@ def _gre(words: list[str], at: int) -> tuple[int, int]:
 @lru_cache(1 << 12)
 def encapsulation(steps: tuple[tuple[int, int], ...]) -> int:
     """Return the encapsulation of headers entered one after the other, by the decoder's own rule."""
-    mix: Any = getattr(c.enter, "py_func", c.enter)
+    mix: Any = getattr(c.enter, "__wrapped__", c.enter)
     cursor = np.zeros(1, c.CURSOR)[0]
     for header, number in steps:
         mix(cursor, header, number)
