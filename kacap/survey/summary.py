@@ -37,7 +37,7 @@ def summed_up(analysis: Analysis, sensor: str) -> dict[str, Any]:
         "settings": [[*key, n] for key, n in sorted(settings.items())],
         "deaths": [[*key, n] for key, n in sorted(deaths.items())],
         "idle_deaths": [[str(d.destination), d.survived_ns, d.killed_ns, d.deaths] for d in analysis.idle_deaths],
-        "findings": sorted(Counter(finding.id for finding in analysis.findings).items()),
+        "findings": sorted(map(list, Counter(finding.id for finding in analysis.findings).items())),
         "dropped": capture.dropped, "breaks": [break_words(each) for each in capture.breaks],
         "damages": [str(damage) for damage in analysis.damages],
     }  # fmt: skip
@@ -77,7 +77,7 @@ def merged(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
         "settings": [[*key, n] for key, n in settings.most_common()],
         "deaths": [[*key, n] for key, n in sorted(deaths.items(), key=lambda item: (item[0][2], item[0]))],
         "idle_deaths": [[destination, *bracket] for destination, bracket in sorted(brackets.items())],
-        "findings": findings.most_common(),
+        "findings": [list(pair) for pair in findings.most_common()],
     }
 
 
