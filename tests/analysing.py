@@ -14,6 +14,7 @@ from kacap.analysis import Analysis
 from kacap.analyzer import Analyzer
 from kacap.capture import open_captures
 from kacap.capture.frames import FRAME, FrameBatch
+from kacap.model import Endpoint, FrameRef
 from kacap.news import each
 from kacap.options import Options
 from kacap.wire import SkipReason, decode
@@ -76,7 +77,7 @@ def spelled(value: object) -> str:
     if is_dataclass(value) and not isinstance(value, type):
         parts = [f"{one.name}={spelled(getattr(value, one.name))}" for one in fields(value) if one.compare]
         return f"{type(value).__name__}({', '.join(parts)})"
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | FrameRef | Endpoint):
         return f"[{', '.join(map(spelled, value))}]"
     if isinstance(value, dict):
         return f"{{{', '.join(f'{spelled(key)}: {spelled(each)}' for key, each in value.items())}}}"
