@@ -242,7 +242,10 @@ class Analyzer:
     def _complete(self, made: Connection, state: int, ended: np.void) -> None:
         """Fill in what no row holds; ``state`` is that of its row, ``ended`` its row of ENDED."""
         seen = self.observed_at.get(made.connection)
-        facts = None if seen is None else ConnectionFacts(made, *seen)
+        self._judge(made, state, ended, None if seen is None else ConnectionFacts(made, *seen))
+
+    def _judge(self, made: Connection, state: int, ended: np.void, facts: ConnectionFacts | None) -> None:
+        """Judge a connection, and say how it ended. One without a probe is judged until now if it stayed open."""
         is_open = not state & (A_FIN | B_FIN | WAS_RESET | FINISHED)
         judge_connection(made, self.expect(made), self.tracker.now_ns if is_open and not made.probers else None)
         conclude(made, ended, facts, self._watched_until(made, state))
@@ -318,7 +321,7 @@ class Analyzer:
         records: list[object] = []
         for row in np.flatnonzero(~probed).tolist() if self.sink is not None else ():
             facts = ConnectionFacts(connection(rows[row]), seen, row)
-            self._judge_unprobed(facts, rows[row], found[row], now_ns)
+            self._judge(facts.connection, int(rows[row]["state"]), found[row], facts)
             records.append(facts.connection)
         return records
 
@@ -338,12 +341,6 @@ class Analyzer:
         if len(chosen):
             self.past.looked_at.append((rows[chosen], seen.picked(chosen)))
         return found
-
-    def _judge_unprobed(self, facts: ConnectionFacts, row: np.void, ended: np.void, now_ns: int | None) -> None:
-        """Judge a connection without probes; it was watched until ``now_ns`` if it stayed open."""
-        is_open = not row["state"] & (A_FIN | B_FIN | WAS_RESET | FINISHED)
-        judge_connection(facts.connection, self.expect(facts.connection), now_ns if is_open else None)
-        conclude(facts.connection, ended, facts, self._watched_until(facts.connection, int(row["state"])))
 
     def _count_unprobed(self, rows: NDArray[np.void]) -> None:
         """Add connections without probes to their summary."""

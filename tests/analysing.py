@@ -48,8 +48,13 @@ def files_of(case: str) -> list[str]:
 @cache
 def frames_of(case: str) -> FrameBatch:
     """All frames of a case in one batch that stays valid."""
+    return frames_in(files_of(case))
+
+
+def frames_in(files: Sequence[str]) -> FrameBatch:
+    """All frames of some files in one batch of its own."""
     buffers, rows, start = [], [], 0
-    for batch in open_captures(files_of(case)):
+    for batch in open_captures(list(files)):
         frames = batch.frames.copy()
         frames["offset"] += start
         start += len(batch.buffer)

@@ -9,9 +9,7 @@ from typing import Any
 import click
 
 from kacap.commands.telling import tell
-from kacap.errors import EXIT_DONE, EXIT_FAILED
-
-INTERRUPTED = 130
+from kacap.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 
 
 @click.command(no_args_is_help=True)
@@ -48,7 +46,7 @@ def survey(urls: tuple[str, ...], results: str, **options: Any) -> int:
                 outcome = run(client, urls, results, options["sensor"], progress.step)
         except KeyboardInterrupt:
             tell(f"kacap: interrupted: {progress.words()} done, kept in {results}; the same command goes on from there")
-            return INTERRUPTED
+            return EXIT_INTERRUPTED
     click.echo(outcome.text, nl=False)
     for trouble in outcome.troubles:
         tell(f"kacap: {trouble}")

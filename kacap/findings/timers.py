@@ -61,7 +61,7 @@ def _out_ns(waits: Outstanding) -> int:
 def _is_worth(facts: ConnectionFacts, waits: Outstanding, context: Context) -> bool:
     """Return whether bytes waited longer than an idle that is known, or for a time worth telling."""
     side = facts.end(waits.from_a)
-    known = [p.idle.observed[0] for p in facts.connection.probers if p.side == side and p.idle.observed]
+    known = [p.idle.observed_ns[0] for p in facts.connection.probers if p.side == side and p.idle.observed_ns]
     expected = context.expected(facts.connection)
     if expected is not None and expected.idle is not None:
         known.append(expected.idle * SECOND_NS)

@@ -38,6 +38,9 @@ from kacap.wire import decode
 OPTIONS = Options(marks=False)
 READ_AHEAD = 8 << 20  # bytes that are fetched of a file at a time
 LOOK_BYTES = 1 << 16
+MOMENTS = {  # the column of each table that says to which day a row belongs
+    "connections": "first", "probers": "first_probe", "probes": "time", "episodes": "first_probe", "findings": None,
+}  # fmt: skip
 END = (np.iinfo(np.int64).max, np.iinfo(np.int64).max)
 Place = tuple[int, int]  # in the order of a sensor's frames: a time, and the index of a file
 
@@ -173,15 +176,12 @@ class Sorted:
 
     def news(self, news: News) -> None:
         """Take the episodes that have ended, with their probes."""
-        rows = parquet.ended_rows(news)
-        if len(rows):
-            probes = parquet.probes_of(news.views, rows)
-            self.take("probes", parquet.probe_batch(news.views, probes, self._files), "time")
-            self.take("episodes", parquet.episode_batch(news.views, rows, self._files), "first_probe")
+        for name, batch in parquet.ended_batches(news, self._files):
+            self.take(name, batch)
 
-    def take(self, name: str, table: Any, moment: str | None) -> None:
-        """Take rows of a table, by the day of one of their columns; without one they are of no day."""
-        for day, part in by_day(table, moment):
+    def take(self, name: str, table: Any) -> None:
+        """Take rows of a table, by the day of the moment that they tell of; without one they are of no day."""
+        for day, part in by_day(table, MOMENTS[name]):
             self.batches.setdefault((name, day), []).append(part)
 
     def write(self, part: str) -> list[str]:
@@ -287,9 +287,8 @@ def finish(carried: Carried, results: str, sensor: str, name: str) -> tuple[dict
     if len(carried.segments):
         analyzer.gather(analyzer.track(carried.segments.copy()))
     analysis: Analysis = conclude(_Over(earlier), analyzer)
-    moments = {"connections": "first", "probers": "first_probe", "findings": None}
     for table, batch in parquet.final_batches(analysis):
-        sink.take(table, batch, moments[table])
+        sink.take(table, batch)
     return summed_up(analysis, name), sink.write("last")
 
 
