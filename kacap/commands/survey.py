@@ -23,7 +23,7 @@ from kacap.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 @click.option(
     "--workers", type=click.IntRange(min=1), metavar="N", help="So many processes on this machine (default: its cores)."
 )
-def survey(urls: tuple[str, ...], results: str, **options: Any) -> int:
+def survey(urls: tuple[str, ...], results: str, sensor: str | None, scheduler: str | None, workers: int | None) -> int:
     """Survey collections of captures: every sensor's files as one capture, and one summary across all sensors.
 
     URL is a file, a pattern or a directory, here or at an address that fsspec knows (s3://, gs://, https://, ssh://).
@@ -39,11 +39,11 @@ def survey(urls: tuple[str, ...], results: str, **options: Any) -> int:
     from kacap.survey.run import connected
     from kacap.survey.run import survey as run
 
-    with closing(connected(options["scheduler"], options["workers"])) as client, closing(_cluster(client)):
+    with closing(connected(scheduler, workers)) as client, closing(_cluster(client)):
         progress = _Progress()
         try:
             with progress:
-                outcome = run(client, urls, results, options["sensor"], progress.step)
+                outcome = run(client, urls, results, sensor, progress.step)
         except KeyboardInterrupt:
             tell(f"kacap: interrupted: {progress.words()} done, kept in {results}; the same command goes on from there")
             return EXIT_INTERRUPTED
