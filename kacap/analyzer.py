@@ -36,6 +36,7 @@ from kacap.news import News, Sink
 from kacap.options import DEFAULTS, Options
 from kacap.resuming import State, resume, saved
 from kacap.rows import numbered
+from kacap.segments import SegmentRows
 from kacap.timing.dropping import Moved, drop
 from kacap.timing.episodes import ANSWER_WAIT_NS
 from kacap.timing.estimate import Estimates, estimate
@@ -88,7 +89,7 @@ class Analyzer:
         """Take some consecutive frames: all three parts of the work. Return what is new."""
         return self.gather(self.track(self.decode(batch)))
 
-    def decode(self, batch: FrameBatch) -> NDArray[np.void]:
+    def decode(self, batch: FrameBatch) -> SegmentRows:
         """Do the first part: frames to SEGMENT rows. May run ahead of the others, in a thread of its own."""
         summary = self.analysis.capture
         if len(batch.frames):
@@ -98,7 +99,7 @@ class Analyzer:
         summary.frames += len(batch.frames)
         return self.decoder(batch, self.skipped)
 
-    def track(self, segments: NDArray[np.void]) -> Tracked:
+    def track(self, segments: SegmentRows) -> Tracked:
         """Do the second part: classify SEGMENT rows, whoever decoded them. May run ahead as well."""
         self.analysis.capture.segments += len(segments)
         tracked = self.tracker.take(segments)

@@ -108,7 +108,7 @@ class Setting:
     observed: tuple[int, int] | None = None
 
 
-class ProberRows(Protocol):
+class ProbeTables(Protocol):
     """The tables that hold what a prober sent; a prober is named by its row there."""
 
     def episodes(self, prober: int) -> list[Episode]:
@@ -160,7 +160,7 @@ class Prober:
     row: int = 0  # of the tables that it is a view of
     frames: tuple[FrameRef, FrameRef] | None = None  # of its first and its last probe
     lone: int = 0  # episodes that are one probe answered
-    _rows: ProberRows | None = field(default=None, repr=False, compare=False)
+    _rows: ProbeTables | None = field(default=None, repr=False, compare=False)
     _episodes: list[Episode] | None = field(default=None, repr=False, compare=False)
     _runs: list[Episode] | None = field(default=None, repr=False, compare=False)
     _last: Episode | None = field(default=None, repr=False, compare=False)

@@ -18,6 +18,7 @@ from kacap.analyzer import Analyzer
 from kacap.capture.drops import shortened, total
 from kacap.capture.earlier import Earlier, earlier_of
 from kacap.capture.formats import open_reader
+from kacap.capture.frames import FrameRows
 from kacap.capture.merge import EARLIEST
 from kacap.capture.records import RecordReader
 from kacap.capture.source import Captures
@@ -30,7 +31,7 @@ from kacap.options import Options
 from kacap.pipeline import conclude
 from kacap.report import parquet
 from kacap.resuming import LAYOUT, State
-from kacap.segments import SEGMENT
+from kacap.segments import SEGMENT, SegmentRows
 from kacap.survey.places import filesystem, is_local, read_bytes, write_bytes
 from kacap.survey.summary import summed_up
 from kacap.wire import decode
@@ -57,7 +58,7 @@ class Looked:
 class Decoded:
     """The segments of a chunk in order, each with the time by which its file orders it; what was read of the files."""
 
-    segments: NDArray[np.void]
+    segments: SegmentRows
     keys: NDArray[np.int64]
     skipped: NDArray[np.int64]
     span_ns: tuple[int, int] | None
@@ -70,7 +71,7 @@ class Carried:
 
     state: bytes | None = None
     earlier: dict[str, Any] = field(default_factory=lambda: Earlier().as_json())
-    segments: NDArray[np.void] = field(default_factory=lambda: np.zeros(0, SEGMENT))
+    segments: SegmentRows = field(default_factory=lambda: np.zeros(0, SEGMENT))
     keys: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
@@ -155,7 +156,7 @@ def _decode(urls: Sequence[str], first: int) -> Decoded:
     return Decoded(np.concatenate(segments), np.concatenate(keys), analyzer.skipped, span_ns, read.as_json())
 
 
-def _keys(frames: NDArray[np.void], rows: NDArray[np.void], latest: NDArray[np.int64]) -> NDArray[np.int64]:
+def _keys(frames: FrameRows, rows: NDArray[np.void], latest: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return for each SEGMENT row the newest time of its file up to its frame; ``latest`` is that of each file."""
     keys = np.zeros(len(rows), np.int64)
     for file in np.unique(frames["file"]).tolist():
