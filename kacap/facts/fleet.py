@@ -87,7 +87,7 @@ class Fleet(Sequence[Connection]):
         return Verdict(f"{dead:,} of {len(self):,} connections {verb}{where}", "bad")
 
     def _mood(self) -> str:
-        """Return the mood of connections none of which is dead."""
+        """Return the mood of connections that are all alive."""
         if (self.fates == WAITS).any() or self.standing.totals.missed:
             return "doubt"
         return "good"

@@ -27,7 +27,7 @@ BACK_OFF = 2.5  # the next retransmission comes after twice the last gap, and th
 def suspended(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """Bytes are unacknowledged and sent again: Linux sends no keepalive then, retransmission decides when it ends.
 
-    Where both sides send in vain, that is one finding; where a box forgot the connection, that is the finding.
+    Where nobody answers either side, that is one finding; where a box forgot the connection, that is the finding.
     """
     death = death_of(facts)
     if death is not None and not death.by_reset and is_lively(death, context):
