@@ -12,7 +12,7 @@ import numpy as np
 
 from kacap.analyzer import Analyzer
 from kacap.capture.frames import FrameBatch
-from kacap.classify.kinds import Ending, Kind
+from kacap.classify.kinds import ENDINGS, Ending, Kind
 from kacap.classify.states import State
 from kacap.classify.tables import Change
 from kacap.clock import SECOND_NS
@@ -28,6 +28,9 @@ from kacap.timing.judging import band_ns
 from kacap.units import counted, duration
 from kacap.views import Views, begun, endpoints, seen_ns
 
+# As integers: an enum's member is looked up anew wherever it is named, and most changes are passed over.
+_ANSWERED, _WINDOW_PROBE = ENDINGS.index(Ending.ANSWERED), int(Kind.WINDOW_PROBE)
+_RESETS = {int(Kind.RST), int(Kind.RESET)}
 _OF_ENDING = {Ending.GAVE_UP: Cause.GAVE_UP, Ending.UNREACHABLE: Cause.UNREACHABLE}
 
 
@@ -159,9 +162,10 @@ class LiveTracker:
     def _segment(self, news: News, change: np.void) -> None:
         """A zero-window probe looks like a keepalive, so it gets a line that says what it is; an RST may be a death."""
         found = news.changes.decided[change["row"]]
-        if found["kind"] in (Kind.RST, Kind.RESET):
+        kind = int(found["kind"])
+        if kind in _RESETS:
             self._resets.setdefault(int(found["watched"]), (int(found["time_ns"]), None))
-        if found["kind"] != Kind.WINDOW_PROBE:
+        if kind != _WINDOW_PROBE:
             return
         side = 2 * int(found["watched"]) + 1 - int(found["from_a"])
         if int(found["time_ns"]) > self._suspected_ns.get(side, -1):
@@ -214,9 +218,13 @@ class LiveTracker:
         """A run is over: what ended it, and who sent that."""
         found = news.views.gatherer.episodes.rows[change["row"]]
         number = int(found["prober"])
-        row, episode = self._row(news.views, number), news.views.episode(int(change["row"]))
+        row = self._row(news.views, number)
+        lives = seen_ns(found["closed_ns"]) is None
+        if lives and found["probes"] == 1 and found["ending"] == _ANSWERED and not row.reported_missed:
+            return  # its answer was told
+        episode = news.views.episode(int(change["row"]))
         time_ns = seen_ns(found["ending_ns"]) or int(change["time_ns"])
-        if seen_ns(found["closed_ns"]) is not None:
+        if not lives:
             self._missed(news.views, number, int(found["last"]), time_ns)
         lost = sum(probe.reply_frame is None for probe in episode.probes)
         for probe in episode.probes:  # what was over too soon to be told
@@ -230,7 +238,7 @@ class LiveTracker:
             death = self._die(row, "reset", time_ns, (row.peer, row.prober), words)
             death.cause = Cause.RESET_BY_PEER
             self._resets[int(news.views.gatherer.probers.rows[number]["watched"])] = (time_ns, death)
-        elif seen_ns(found["closed_ns"]) is not None:
+        elif not lives:
             silent = f" in {duration(time_ns - episode.silent_since_ns)} of silence" if episode.silent_since_ns else ""
             why = counted(lost, "unanswered probe") if lost else "answers that did not reach it"
             words = f"RST from {row.prober}: gave up after {why}{silent}"
