@@ -27,26 +27,24 @@ _OF_ENDING = {
     Ending.GAVE_UP: 0, Ending.USER_TIMEOUT: 1, Ending.RESET: 2, Ending.UNREACHABLE: 3, Ending.OPEN: 4,
     Ending.RESUMED: 5, Ending.CLOSED: 6, Ending.ANSWERED: 7,
 }  # fmt: skip
-_BY_CODE = np.array([_OF_ENDING[ending] for ending in ENDINGS], np.int64)
 _RESET_STATE, _UNREACHABLE, _ANSWERED = 2, 3, len(STATES) - 1
 _NOBODY = len(STATES)
-
-
-def _state(codes: NDArray[np.integer], all_answered: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the index in STATES of probers, by the codes of their endings."""
-    states = _BY_CODE[codes]
-    return np.where(all_answered & (states > _UNREACHABLE), _ANSWERED, states)
+# By ending: where a probe was missed, and where all were answered.
+_BY_ENDING = {
+    ending.value: (state, _ANSWERED if state > _UNREACHABLE else state) for ending, state in _OF_ENDING.items()
+}
+_BY_CODE = np.array([_BY_ENDING[ending] for ending in ENDINGS], np.int64)
 
 
 def state_of(prober: Prober) -> int:
     """Return the index in STATES of one prober: 0 is the gravest."""
-    code = np.array([ENDINGS.index(Ending(prober.ending))])
-    return int(_state(code, np.array([prober.replies >= prober.probes]))[0])
+    return _BY_ENDING[prober.ending][prober.replies >= prober.probes]
 
 
 def gravest(connection: Connection) -> list[Prober]:
     """Return the probers of a connection, the one in the gravest state first."""
-    return sorted(connection.probers, key=lambda prober: (state_of(prober), -prober.missed))
+    probers = connection.probers
+    return sorted(probers, key=lambda prober: (state_of(prober), -prober.missed)) if len(probers) > 1 else list(probers)
 
 
 class Totals(NamedTuple):
@@ -163,7 +161,8 @@ class Standing(Sequence[Connection]):
 
 def _states_of(table: NDArray[np.void]) -> NDArray[np.int64]:
     """Return the index in STATES of each row of PROBER; row 0, which is nobody, comes behind all."""
-    states = _state(table["ending"], table["replies"] >= table["probes"])
+    all_answered = (table["replies"] >= table["probes"]).astype(np.int64)
+    states: NDArray[np.int64] = _BY_CODE[table["ending"], all_answered]
     states[0] = _NOBODY
     return states
 

@@ -98,7 +98,7 @@ def test_of_very_many_probes_the_whole_life_is_a_strip_and_what_was_missed_is_en
     assert said <= set(charts.captions(figure))
     assert len(charts.points(figure, "x")) >= 1
     assert 5 <= len(charts.points(figure, "v")) < 15
-    assert len(life.collections[0].get_segments()) <= 602 + 2
+    assert not life.collections  # a wall of ticks would hide what was missed
 
 
 def test_above_six_connections_the_fleet_is_drawn_and_the_timeline_is_of_the_gravest():
@@ -281,7 +281,7 @@ def test_an_analysis_plots_itself_and_a_notebook_shows_the_figure():
 
 def test_all_views_stand_one_below_the_other_on_one_page():
     figure = chart.draw(samples.gave_up(), list(chart.VIEWS))
-    assert len(figure.axes) == 8  # the fleet has its deaths on top, the residuals a panel for each timer
+    assert len(figure.axes) == 7  # the residuals have a panel for each timer
 
 
 def test_an_unknown_suffix_lists_the_known_ones(tmp_path):

@@ -209,7 +209,7 @@ def test_in_a_browser_the_page_opens_quietly_sorts_filters_and_turns_dark(tmp_pa
         browser.ask(press % 0)
         assert browser.ask(column % 1) == [str(n) for n in reversed(range(30))]
         assert browser.ask("document.querySelector('#table th').getAttribute('aria-sort')") == "descending"
-        browser.ask("const box = document.getElementById('find'); box.value = 'gave-up'")
+        browser.ask("const box = document.getElementById('words'); box.value = 'gave up'")
         browser.ask("box.dispatchEvent(new Event('input'))")
         assert browser.ask(column % 10) == ["✕ gave-up"]
         assert browser.ask("document.getElementById('found').textContent") == "1 of 30"

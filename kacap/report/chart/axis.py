@@ -195,18 +195,18 @@ def log_ticks(low_ns: int, high_ns: int, inches: float = 7.3) -> tuple[list[floa
 
     The axis is so many inches wide: labels without room are left out, the roundest stay.
     """
-    near = [n for n in _STEPS if low_ns <= n <= high_ns]
-    if len(near) < 3:  # so short an axis is read as if it were linear
-        return span_ticks(low_ns, high_ns)
-    wide = high_ns > 1_000 * low_ns
-    round_ones = [n for n in near if (n < SECOND_NS and str(n)[0] == "1") or n in _LOG] if wide else near
+    near = {n: _label(n) for n in _STEPS if low_ns <= n <= high_ns}
+    if high_ns > 1_000 * low_ns:
+        near = {n: name for n, name in near.items() if (n < SECOND_NS and str(n)[0] == "1") or n in _LOG}
+    elif len(near) < 3:  # so short an axis is read as if it were linear
+        near = dict(zip(*span_ticks(low_ns, high_ns), strict=True))
     scale = inches / float(np.log(max(high_ns / low_ns, 1.01)))
-    kept: list[int] = []
-    half = {n: (len(_label(n)) * LETTER + 0.1) / 2 for n in round_ones}
-    for n in sorted(round_ones, key=lambda n: (n not in _LOG, n)):
+    kept: list[float] = []
+    half = {n: (len(name) * LETTER + 0.1) / 2 for n, name in near.items()}
+    for n in sorted(near, key=lambda n: (n not in _LOG, n)):
         if all(abs(float(np.log(n / other))) * scale > half[n] + half[other] for other in kept):
             kept.append(n)
-    return [float(n) for n in sorted(kept)], [_label(n) for n in sorted(kept)]
+    return [float(n) for n in sorted(kept)], [near[n] for n in sorted(kept)]
 
 
 _LOG = (

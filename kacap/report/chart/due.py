@@ -144,7 +144,7 @@ class Due:
     def _arrows(self, axes: Axes, axis: TimeAxis, theme: Theme, labels: Labels) -> None:
         """Point beyond the edge at the first two things that are expected there, and say when."""
         for nth, (time_ns, words) in enumerate(self.beyond(axis.last_ns)[:2]):
-            x, y = axis.width * 1.012, 0.42 - 0.2 * nth  # between the rows, where no probe lies
+            x, y = axis.width * 1.012, (-0.26, 0.2)[nth]  # beside the lower row, where no probe lies
             axes.plot([x], [y], marker=">", markersize=5, color=theme.probe, clip_on=False, zorder=5)
             later = f"{words}: {duration(time_ns - axis.last_ns)} beyond the edge"
             spots = tuple((-5, dy, "right", "center") for dy in (0, 9, -9, 18, -18))

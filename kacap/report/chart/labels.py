@@ -45,6 +45,7 @@ class Labels:
     """
 
     axes: Axes
+    left: float = 0.0  # pixels from the page's edge, of which labels keep clear
     _waiting: list[_Label] = field(default_factory=list)
     _taken: list[Bbox] = field(default_factory=list)
     _drawn: list[Bbox] = field(default_factory=list)
@@ -90,7 +91,7 @@ class Labels:
         drawn.update_positions(renderer)
         drawn.update_bbox_position_size(renderer)
         box = (around or drawn).get_window_extent(renderer)
-        inside = box.x0 >= page.x0 and box.x1 <= page.x1 and box.y0 >= page.y0 and box.y1 <= page.y1
+        inside = box.x0 >= max(page.x0, self.left) and box.x1 <= page.x1 and box.y0 >= page.y0 and box.y1 <= page.y1
         free = not any(_overlap(box, other) for other in self._taken) and not any(map(box.overlaps, self._drawn))
         if inside and box.width <= label.room and free:
             self._taken.append(box)

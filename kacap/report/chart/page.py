@@ -200,8 +200,15 @@ def scale_time(
     xs, labels, unit = axis.ticks(origin_ns, inches)
     axes.set_xticks(xs, labels if labelled else [""] * len(labels))
     if labelled:
-        words = textwrap.fill(f"{unit} since {since}, {moment(origin_ns)}", round((inches + SIDE) * LETTERS))
-        axes.set_xlabel(words, size=7.5, color=theme.soft, labelpad=2)
+        words = f"{unit} since {since}, {moment(origin_ns)}"
+        if inches < NARROW / 2:
+            words = f"{unit.partition(',')[0]} since {moment(origin_ns)}"
+        axes.set_xlabel(filled(words, inches), size=7.5, color=theme.soft, labelpad=2)
+
+
+def filled(words: str, inches: float) -> str:
+    """Return words below axes of so many inches, wrapped."""
+    return textwrap.fill(words, round((inches + SIDE) * LETTERS))
 
 
 def below(axis: TimeAxis, origin_ns: int) -> float:
