@@ -68,12 +68,12 @@
   })));
   $("find").hidden = false;
   $("find").addEventListener("input", find);
-  $("find").addEventListener("submit", (event) => event.preventDefault());
   $("more").addEventListener("click", () => { room += 1000; find(); });
   const jump = () => {
     const row = rows.find((one) => location.hash === `#connection-${one.cells[0][0]}`);
     if (!row) return;
-    $("find").reset();
+    for (const one of $("find").querySelectorAll(":checked")) one.checked = false;
+    $("words").value = "";
     find();
     room = Math.max(room, shown.indexOf(row) + 1);
     find();

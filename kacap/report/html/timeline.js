@@ -1,6 +1,6 @@
 const make = (name, attributes = {}, ...children) => {
   const svg = ["svg", "path", "text"].includes(name);
-  const node = document.createElementNS(`http://www.w3.org/${svg ? "2000/svg" : "1999/xhtml"}`, name);
+  const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
   node.append(...children);
   return node;
