@@ -111,7 +111,7 @@ def population(analysis: Analysis, connections: Sequence[Connection]) -> list[st
     who = ", ".join(hosts) if len(hosts) < 4 else counted(len(hosts), "host")
     probes, replies = sum(p.probes for p in probers), sum(p.replies for p in probers)
     numbers = f"{who}: {counted(probes, 'probe')} on {counted(len(connections), 'connection')}, {replies:,} answered"
-    said = sorted({terms_of(analysis, prober).said() for prober in probers})
+    said = sorted({terms.said() for terms in {terms_of(analysis, prober) for prober in probers}})
     return [numbers, said[0] if len(said) == 1 else _several(analysis, probers)]
 
 
