@@ -31,7 +31,7 @@ class Watch:
         self.analysis: Analysis | None = None
         self._source, self._waiting = source, deque[LiveEvent]()
         self._analyzer = Analyzer(options.changed(segments="events"), sink=_ignore)
-        self._tracker = LiveTracker(_of_prober(options), self._analyzer.ends_of)
+        self._tracker = LiveTracker(self._analyzer, _of_prober(options))
         self._batches = iter(source)
 
     def __iter__(self) -> Watch:
@@ -45,14 +45,8 @@ class Watch:
             if batch is None:
                 self._conclude()
                 raise StopIteration
-            news = self._analyzer.feed(batch)
-            if self._source.dropped:
-                self._tracker.word = "missed or not captured"
-                self._analyzer.dropped = self._source.dropped
-            now_ns = self._source.now_ns
-            overdue = self._analyzer.advance(now_ns).tolist()
-            self._waiting.extend(event for event in self._tracker.take(news, overdue, now_ns) if event.words)
-            self._analyzer.forget()
+            events = self._tracker.feed(batch, self._source.now_ns, self._source.dropped)
+            self._waiting.extend(event for event in events if event.words)
         return self._waiting.popleft()
 
     def stop(self) -> None:

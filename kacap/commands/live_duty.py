@@ -15,7 +15,6 @@ import click
 from kacap.errors import UsageError
 
 if TYPE_CHECKING:
-    from kacap.analyzer import Analyzer
     from kacap.capture.live_source import LiveSource
     from kacap.capture.privileges import User
     from kacap.commands.live_log import EventLog
@@ -101,7 +100,7 @@ class Duty:
         """Whether SIGHUP means that the log's file was moved away."""
         return self._options.log_file is not None
 
-    def start(self, source: LiveSource, analyzer: Analyzer, live: LiveTracker, sockets: Sockets | None) -> None:
+    def start(self, source: LiveSource, live: LiveTracker, sockets: Sockets | None) -> None:
         """Begin, without rights: open the log, answer for the metrics."""
         options = self._options
         if options.log_file is not None:
@@ -119,7 +118,7 @@ class Duty:
         self._tallies = tallies
 
         def look() -> Snapshot:
-            counters, rows = source.counters(), live.open_rows(analyzer.open_probers())
+            counters, rows = source.counters(), live.open_rows()
             lost = {"kernel": counters.dropped_kernel, "interface": counters.dropped_interface}
             dropped = {where: number for where, number in lost.items() if number is not None}
             states = tallies.states(rows, source.now_ns)

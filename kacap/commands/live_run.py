@@ -160,7 +160,7 @@ class Run:
             marks=False,
         )
         self.analyzer = Analyzer(how, sink=records.news if options.as_json else _ignore)
-        self.live = LiveTracker(sockets.of_prober if sockets is not None else None, self.analyzer.ends_of)
+        self.live = LiveTracker(self.analyzer, sockets.of_prober if sockets is not None else None)
         self.screen, self.keyboard = self._screen(), Keyboard()
         self.lines = Lines(
             self.out, Clock(options.stamps), color=self.colored, brief=options.brief, width=self._columns()
@@ -169,7 +169,7 @@ class Run:
         own = options.stream is None and options.netns is None
         self._pace, self._links = Pace(), Links(source.files if own else [])
         self._started_ns: int | None = None
-        duty.start(source, self.analyzer, self.live, sockets)
+        duty.start(source, self.live, sockets)
 
     def _screen(self) -> Screen | None:
         """Return the live screen where it was asked for and there is a terminal; else plain lines do."""
@@ -205,33 +205,22 @@ class Run:
         if self.file is not None:
             self.file.write(batch)
         with self.duty.lock:
-            events = self._take(batch)
+            if self.sockets is not None:
+                self.sockets.look_ahead(len(batch.frames) > 0)
+            events = self.live.feed(batch, source.now_ns, source.dropped)
             self.duty.take(events)
-            if (moved := self.analyzer.forget()) is not None:
-                self.live.renumber(moved)
             if self.waiting is not None and self.waiting.is_due(source.now_ns):
-                self.live.update_heard(self.analyzer.heard_ns())
+                self.live.update_heard()
                 self.waiting.look(self._rows(), source.now_ns)
         if self.screen is not None:
             self._redraw(self.screen, events)
         elif not self.options.as_json:
             self.lines.write(events)
             if self.lines.is_due(source.now_ns):
-                self.live.update_heard(self.analyzer.heard_ns())
+                self.live.update_heard()
                 self.lines.wait(self._rows(), source.now_ns)
         if self._over():
             source.stop()
-
-    def _take(self, batch: FrameBatch) -> list[LiveEvent]:
-        """Return what happened in a batch."""
-        source = self.source
-        news = self.analyzer.feed(batch)
-        if source.dropped:
-            self.live.word = "missed or not captured"
-            self.analyzer.dropped = source.dropped
-        if self.sockets is not None:
-            self.sockets.look_ahead(len(batch.frames) > 0)
-        return self.live.take(news, self.analyzer.advance(source.now_ns).tolist(), source.now_ns)
 
     def _redraw(self, screen: Screen, events: list[LiveEvent]) -> None:
         """Take what happened and the keys that were pressed, and draw the screen when it is time, or a key asks."""
@@ -242,7 +231,7 @@ class Run:
         if screen.view.quit:
             self.source.stop()
         if keys or screen.is_due(self.source.now_ns):
-            self.live.update_heard(self.analyzer.heard_ns())
+            self.live.update_heard()
             screen.draw(self._rows(), self.source.now_ns, self.source.dropped or 0)
 
     def _over(self) -> bool:

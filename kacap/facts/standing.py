@@ -29,22 +29,28 @@ _OF_ENDING = {
 }  # fmt: skip
 _RESET_STATE, _UNREACHABLE, _ANSWERED = 2, 3, len(STATES) - 1
 _NOBODY = len(STATES)
-# By ending: where a probe was missed, and where all were answered.
-_BY_ENDING = {
-    ending.value: (state, _ANSWERED if state > _UNREACHABLE else state) for ending, state in _OF_ENDING.items()
-}
-_BY_CODE = np.array([_BY_ENDING[ending] for ending in ENDINGS], np.int64)
+
+
+def _state(ending: Ending, all_answered: bool) -> int:
+    """Return the index in STATES of a prober."""
+    state = _OF_ENDING[ending]
+    return _ANSWERED if all_answered and state > _UNREACHABLE else state
+
+
+# The same by the code of the ending, in two rows: not all were answered, all were.
+_BY_CODE = np.array([[_state(ending, answered) for ending in ENDINGS] for answered in (False, True)], np.int64)
 
 
 def state_of(prober: Prober) -> int:
     """Return the index in STATES of one prober: 0 is the gravest."""
-    return _BY_ENDING[prober.ending][prober.replies >= prober.probes]
+    return _state(Ending(prober.ending), prober.replies >= prober.probes)
 
 
 def gravest(connection: Connection) -> list[Prober]:
     """Return the probers of a connection, the one in the gravest state first."""
-    probers = connection.probers
-    return sorted(probers, key=lambda prober: (state_of(prober), -prober.missed)) if len(probers) > 1 else list(probers)
+    if len(connection.probers) < 2:
+        return connection.probers
+    return sorted(connection.probers, key=lambda prober: (state_of(prober), -prober.missed))
 
 
 class Totals(NamedTuple):
@@ -161,8 +167,7 @@ class Standing(Sequence[Connection]):
 
 def _states_of(table: NDArray[np.void]) -> NDArray[np.int64]:
     """Return the index in STATES of each row of PROBER; row 0, which is nobody, comes behind all."""
-    all_answered = (table["replies"] >= table["probes"]).astype(np.int64)
-    states: NDArray[np.int64] = _BY_CODE[table["ending"], all_answered]
+    states: NDArray[np.int64] = _BY_CODE[(table["replies"] >= table["probes"]).astype(np.intp), table["ending"]]
     states[0] = _NOBODY
     return states
 

@@ -1,7 +1,7 @@
 """What happens on the connections that probe, as it happens: the live lines and the live screen are made of this.
 
-``LiveTracker`` turns the rows that are new after each batch (``kacap.news``), and the probers whose answer is overdue,
-into ``LiveEvent``: when, between whom, in words.
+``LiveTracker`` feeds an analyzer, and turns the rows that are new after each batch (``kacap.news``), and the probers
+whose answer is overdue, into ``LiveEvent``: when, between whom, in words.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 
-from kacap.classify.kinds import Ending, Kind
+from kacap.analyzer import Analyzer
+from kacap.capture.frames import FrameBatch
+from kacap.classify.kinds import ENDINGS, Ending, Kind
 from kacap.classify.states import State
 from kacap.classify.tables import Change
 from kacap.clock import SECOND_NS
@@ -27,28 +28,24 @@ from kacap.timing.judging import band_ns
 from kacap.units import counted, duration
 from kacap.views import Views, begun, endpoints, seen_ns
 
-EndsOf = Callable[[list[int]], NDArray[np.void]]
-
-
+# As integers: an enum's member is looked up anew wherever it is named, and most changes are passed over.
+_ANSWERED, _WINDOW_PROBE = ENDINGS.index(Ending.ANSWERED), int(Kind.WINDOW_PROBE)
+_RESETS = {int(Kind.RST), int(Kind.RESET)}
 _OF_ENDING = {Ending.GAVE_UP: Cause.GAVE_UP, Ending.UNREACHABLE: Cause.UNREACHABLE}
 
 
 class LiveTracker:
-    """Follows one analyzer: hand each ``News`` to ``take``, with the probers that ``advance`` names as overdue.
-
-    ``expected`` returns what a prober (given with its peer) is configured to do, or None; ``ends_of`` how connections
-    have ended by now (``Analyzer.ends_of``).
-    """
+    """Follows what one analyzer finds; ``expected`` returns what a prober (given with its peer) is set to, or None."""
 
     def __init__(
         self,
+        analyzer: Analyzer,
         expected: Callable[[Endpoint, Endpoint], Expectation | None] | None = None,
-        ends_of: EndsOf | None = None,
     ) -> None:
         self.rows: dict[int, ProbingConnection] = {}  # by row of PROBER
         self.suspects: list[ProbingConnection] = []  # runs that nobody answers: probably probes, not sure yet
         self.word = "missed"  # with drops: "missed or not captured"
-        self._expected, self._ends_of = expected, ends_of
+        self.analyzer, self._expected = analyzer, expected
         self._events: list[LiveEvent] = []
         self._resets: dict[int, tuple[int, LiveEvent | None]] = {}  # by row of WATCHED: when, and the death told
         self._suspected_ns: dict[int, int] = {}  # by row of WATCHED_SIDE: until when what is not sure was reported
@@ -58,8 +55,22 @@ class LiveTracker:
             int(Change.DOUBTED): self._doubted, int(Change.SEGMENT): self._segment,
         }  # fmt: skip
 
+    def feed(self, batch: FrameBatch, now_ns: int, dropped: int = 0) -> list[LiveEvent]:
+        """Feed frames, none perhaps, to the analyzer; return what has happened since the last call, in order.
+
+        ``now_ns`` is what time it is, ``dropped`` how many frames the capture has lost so far. What the analyzer may
+        forget by then is forgotten here as well.
+        """
+        if dropped:
+            self.word, self.analyzer.dropped = "missed or not captured", dropped
+        news = self.analyzer.feed(batch)
+        events = self.take(news, self.analyzer.advance(now_ns).tolist(), now_ns)
+        if (moved := self.analyzer.forget()) is not None:
+            self._renumber(moved)
+        return events
+
     def take(self, news: News, overdue: Iterable[int], now_ns: int) -> list[LiveEvent]:
-        """Return what has happened since the last call, up to ``now_ns``, in order."""
+        """Return what is new, up to ``now_ns``, in order; ``overdue`` are rows of PROBER (``Analyzer.advance``)."""
         self._events = []
         for change in news.changes.rows:
             self._handlers[int(change["what"])](news, change)
@@ -69,19 +80,21 @@ class LiveTracker:
         self._note_suspects(news.views, now_ns)
         return self._events
 
-    def renumber(self, moved: Moved) -> None:
-        """Take the new rows of probers and connections (``Analyzer.forget``); those that are forgotten go here too."""
+    def _renumber(self, moved: Moved) -> None:
+        """Take the new rows of probers and connections; those that are forgotten go here too."""
         self.rows = {number: row for old, row in self.rows.items() if (number := int(moved.probers[old]))}
         sides = {2 * int(moved.watched[side // 2]) + side % 2: time_ns for side, time_ns in self._suspected_ns.items()}
         self._suspected_ns = {side: time_ns for side, time_ns in sides.items() if side >= 0}
 
-    def open_rows(self, is_open: NDArray[np.bool_]) -> list[ProbingConnection]:
-        """Return the probers of connections that are still open (``Analyzer.open_probers``), and the suspects."""
+    def open_rows(self) -> list[ProbingConnection]:
+        """Return the probers of connections that are still open, and the suspects."""
+        is_open = self.analyzer.open_probers()
         rows = [row for number, row in self.rows.items() if row.ending is None and is_open[number]]
         return [*rows, *self.suspects]
 
-    def update_heard(self, heard_ns: NDArray[np.int64]) -> None:
-        """Take when each prober last heard its peer (``Analyzer.heard_ns``)."""
+    def update_heard(self) -> None:
+        """Take when each prober last heard its peer."""
+        heard_ns = self.analyzer.heard_ns()
         for number, row in self.rows.items():
             row.heard_ns = seen_ns(heard_ns[number]) or row.heard_ns
 
@@ -149,9 +162,10 @@ class LiveTracker:
     def _segment(self, news: News, change: np.void) -> None:
         """A zero-window probe looks like a keepalive, so it gets a line that says what it is; an RST may be a death."""
         found = news.changes.decided[change["row"]]
-        if found["kind"] in (Kind.RST, Kind.RESET):
+        kind = int(found["kind"])
+        if kind in _RESETS:
             self._resets.setdefault(int(found["watched"]), (int(found["time_ns"]), None))
-        if found["kind"] != Kind.WINDOW_PROBE:
+        if kind != _WINDOW_PROBE:
             return
         side = 2 * int(found["watched"]) + 1 - int(found["from_a"])
         if int(found["time_ns"]) > self._suspected_ns.get(side, -1):
@@ -159,10 +173,10 @@ class LiveTracker:
 
     def _judge_resets(self, views: Views) -> None:
         """Say who reset the connections that an RST ended in this batch: a peer, a box or an application."""
-        if not self._resets or self._ends_of is None:
-            self._resets.clear()
+        if not self._resets:
             return
-        for (watched, (time_ns, death)), end in zip(self._resets.items(), self._ends_of([*self._resets]), strict=True):
+        ends = self.analyzer.ends_of([*self._resets])
+        for (watched, (time_ns, death)), end in zip(self._resets.items(), ends, strict=True):
             by_box, gone = end["by"] == BOX, end["cause"] == UNKNOWN_CONNECTION
             if death is not None:
                 death.cause = Cause.RESET_BY_BOX if by_box else death.cause
@@ -204,9 +218,13 @@ class LiveTracker:
         """A run is over: what ended it, and who sent that."""
         found = news.views.gatherer.episodes.rows[change["row"]]
         number = int(found["prober"])
-        row, episode = self._row(news.views, number), news.views.episode(int(change["row"]))
+        row = self._row(news.views, number)
+        lives = seen_ns(found["closed_ns"]) is None
+        if lives and found["probes"] == 1 and found["ending"] == _ANSWERED and not row.reported_missed:
+            return  # its answer was told
+        episode = news.views.episode(int(change["row"]))
         time_ns = seen_ns(found["ending_ns"]) or int(change["time_ns"])
-        if seen_ns(found["closed_ns"]) is not None:
+        if not lives:
             self._missed(news.views, number, int(found["last"]), time_ns)
         lost = sum(probe.reply_frame is None for probe in episode.probes)
         for probe in episode.probes:  # what was over too soon to be told
@@ -220,7 +238,7 @@ class LiveTracker:
             death = self._die(row, "reset", time_ns, (row.peer, row.prober), words)
             death.cause = Cause.RESET_BY_PEER
             self._resets[int(news.views.gatherer.probers.rows[number]["watched"])] = (time_ns, death)
-        elif seen_ns(found["closed_ns"]) is not None:
+        elif not lives:
             silent = f" in {duration(time_ns - episode.silent_since_ns)} of silence" if episode.silent_since_ns else ""
             why = counted(lost, "unanswered probe") if lost else "answers that did not reach it"
             words = f"RST from {row.prober}: gave up after {why}{silent}"

@@ -9,7 +9,7 @@ from kacap.clock import SECOND_NS
 from kacap.model import Endpoint
 from kacap.timing.expectations import Expectation
 
-OUTCOMES = 64  # kept of each prober
+OUTCOMES = 12  # kept of each prober
 EndpointPair = tuple[Endpoint, Endpoint]
 
 
@@ -84,7 +84,7 @@ class ProbingConnection:
     expected: Expectation | None = None
     died_ns: int | None = None
     death: str = ""  # of what, in words
-    outcomes: list[bool] = field(default_factory=list)  # of its newest probes in order: whether each was answered
+    outcomes: str = ""  # of its newest probes in order: + answered, - missed
     unsure: bool = False  # its segments repeat as probes do, and nobody answers: no more is known
     reported_missed: set[int] = field(default_factory=set)  # probes of the run reported as missed, by their time
 
@@ -109,11 +109,11 @@ class ProbingConnection:
 
     def note_outcome(self, answered: bool, *, late: bool = False) -> None:
         """Note what became of a probe; a ``late`` answer takes back that it was missed."""
-        if late and False in self.outcomes:
-            self.outcomes[len(self.outcomes) - 1 - self.outcomes[::-1].index(False)] = True
+        before, missed, since = self.outcomes.rpartition("-")
+        if late and missed:
+            self.outcomes = f"{before}+{since}"
         else:
-            self.outcomes.append(answered)
-            del self.outcomes[:-OUTCOMES]
+            self.outcomes = (self.outcomes + ("+" if answered else "-"))[-OUTCOMES:]
 
     def dies_ns(self) -> int | None:
         """When it gives up if nothing comes: as long as a run is unanswered and its settings are known, else None.

@@ -10,7 +10,6 @@ from kacap.model import Endpoint
 from kacap.report.live_rows import ProbingConnection
 from kacap.units import duration
 
-MARKS = 12  # probes of the history that are shown
 STATES = ("missing", "probable", "up", "dead")
 STYLES = {"missing": "bold yellow", "probable": "yellow", "up": "", "dead": "bold red"}
 LEAST = 12  # letters that a shortened name keeps
@@ -32,7 +31,7 @@ def time_of_day(time_ns: int) -> str:
 def history(row: ProbingConnection, *, ascii_only: bool = False) -> str:
     """Return the newest probes as marks, answered or missed, and of a run how many of how many: ``✓✓✗✗✗ 3/10``."""
     good, bad = ("+", "x") if ascii_only else ("✓", "✗")
-    marks = "".join(good if answered else bad for answered in row.outcomes[-MARKS:])
+    marks = row.outcomes.replace("+", good).replace("-", bad)
     if not row.run or row.ending is not None:
         return marks
     count = row.expected.count if row.expected is not None else None

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from kacap.report.live_events import LiveTracker
 from kacap.report.tallies import Tallies
 
 SECOND, HOUR, SIZE = 1_000_000_000, 3_600_000_000_000, 66
+Columns = dict[str, np.ndarray]
 RST, HANDSHAKE_NS, ANSWER_NS = 4, 50_000_000, 200_000
 
 
@@ -39,26 +41,14 @@ class Watch:
 
     def __init__(self) -> None:
         self.analyzer = Analyzer(Options(segments="events", keep_episodes=4096, marks=False), sink=lambda _: None)
-        self.live, self.tallies = LiveTracker(None, self.analyzer.ends_of), Tallies(20)
+        self.live, self.tallies = LiveTracker(self.analyzer), Tallies(20)
 
-    def feed(self, columns: dict[str, np.ndarray]) -> None:
-        """Take the frames of some columns (``generate.plan``), in order of time."""
-        order = np.argsort(columns["time_ns"], kind="stable")
-        columns = {name: values[order] for name, values in columns.items()}
-        data = render(columns, SIZE)
-        put(data, 62, columns["echo_ns"] // 1_000_000 & 0xFFFFFFFF, 4)
-        frames = np.zeros(len(data), FRAME)
-        frames["frame"], frames["time_ns"] = np.arange(1, len(data) + 1), columns["time_ns"]
-        frames["offset"] = np.arange(len(data)) * SIZE
-        frames["captured_len"], frames["wire_len"] = SIZE, SIZE + columns["payload"]
-        frames["link_type"] = 1
-        now_ns = int(columns["time_ns"][-1])
-        news = self.analyzer.feed(FrameBatch(data.reshape(-1), frames))
-        self.tallies.take(self.live.take(news, self.analyzer.advance(now_ns).tolist(), now_ns))
-        self.tallies.states(self.live.open_rows(self.analyzer.open_probers()), now_ns)
-        moved = self.analyzer.forget()
-        if moved is not None:
-            self.live.renumber(moved)
+    def feed(self, columns: Columns) -> None:
+        """Take the frames of some columns."""
+        batch = batch_of(columns)
+        now_ns = int(batch.frames["time_ns"][-1])
+        self.tallies.take(self.live.feed(batch, now_ns))
+        self.tallies.states(self.live.open_rows(), now_ns)
 
     def sizes(self) -> dict[str, int]:
         """Return how many rows each map holds: all that could grow."""
@@ -79,13 +69,27 @@ class Watch:
         }
 
 
+def batch_of(columns: Columns) -> FrameBatch:
+    """Return the frames of some columns (``generate.plan``), in order of time."""
+    order = np.argsort(columns["time_ns"], kind="stable")
+    columns = {name: values[order] for name, values in columns.items()}
+    data = render(columns, SIZE)
+    put(data, 62, columns["echo_ns"] // 1_000_000 & 0xFFFFFFFF, 4)
+    frames = np.zeros(len(data), FRAME)
+    frames["frame"], frames["time_ns"] = np.arange(1, len(data) + 1), columns["time_ns"]
+    frames["offset"] = np.arange(len(data)) * SIZE
+    frames["captured_len"], frames["wire_len"] = SIZE, SIZE + columns["payload"]
+    frames["link_type"] = 1
+    return FrameBatch(data.reshape(-1), frames)
+
+
 def rss_mb() -> float:
     """Return the resident memory of this process, in MB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 1e6
 
 
-def round_of(who: np.ndarray, time_ns: int, heard_ns: int, *, turn: int) -> dict[str, np.ndarray]:
+def round_of(who: np.ndarray, time_ns: int, heard_ns: int, *, turn: int) -> Columns:
     """Return a probe of each connection, from its server, which last heard its client at ``heard_ns``; and the answer.
 
     A probe echoes the timestamp of what was heard last, an answer that of the handshake, as Linux does.
@@ -104,7 +108,7 @@ def round_of(who: np.ndarray, time_ns: int, heard_ns: int, *, turn: int) -> dict
     return both
 
 
-def opening(who: np.ndarray, time_ns: int) -> dict[str, np.ndarray]:
+def opening(who: np.ndarray, time_ns: int) -> Columns:
     """Return the handshakes of some connections."""
     columns = plan(0, len(who), len(who), 4, SIZE)
     n, spread = len(who), np.arange(len(who)) * 1000
@@ -123,7 +127,7 @@ def opening(who: np.ndarray, time_ns: int) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[1]}
 
 
-def closing(who: np.ndarray, time_ns: int) -> dict[str, np.ndarray]:
+def closing(who: np.ndarray, time_ns: int) -> Columns:
     """Return the end of some connections: every tenth is reset, the others are closed by both sides."""
     n, spread = len(who), np.arange(len(who)) * 1000
     reset = who % 10 == 3
@@ -156,21 +160,22 @@ def week(connections: int, idle_s: int, days: float) -> float:
     return rss_mb() - after_hour
 
 
-def come_and_go(watch: Watch, rate: int, second: int) -> None:
-    """Open so many connections in a second, and probe and close those of two seconds before."""
+def come_and_go(rate: int, second: int) -> Iterator[Columns]:
+    """Yield so many connections that open in a second, and the probes and ends of those of two seconds before."""
     now_ns, who = START_NS + second * SECOND, np.arange(second * rate, (second + 1) * rate)
-    watch.feed(opening(who, now_ns))
+    yield opening(who, now_ns)
     if second >= 2:
         heard_ns = now_ns - 2 * SECOND + 2 * HANDSHAKE_NS
-        watch.feed(round_of(who - 2 * rate, now_ns + 200_000_000, heard_ns, turn=1))
-        watch.feed(closing(who - 2 * rate, now_ns + 400_000_000))
+        yield round_of(who - 2 * rate, now_ns + 200_000_000, heard_ns, turn=1)
+        yield closing(who - 2 * rate, now_ns + 400_000_000)
 
 
 def churn(rate: int, seconds: int) -> float:
     """Open, probe once and close connections; return by how many MB memory grew in the second half."""
     watch, half = Watch(), 0.0
     for second in range(seconds):
-        come_and_go(watch, rate, second)
+        for columns in come_and_go(rate, second):
+            watch.feed(columns)
         if second == seconds // 2:
             half = rss_mb()
         if second % max(seconds // 8, 1) == 0:

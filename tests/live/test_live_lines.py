@@ -40,12 +40,11 @@ class Follower:
         self.news: list[News] = []
         self.events: list[LiveEvent] = []
         self.analyzer = Analyzer(Options(**{"segments": "events", **options}), sink=self.news.append)
-        self.tracker = LiveTracker(expected, self.analyzer.ends_of)
+        self.tracker = LiveTracker(self.analyzer, expected)
 
     def feed(self, batch: FrameBatch, now_ns: int) -> list[LiveEvent]:
         """Return what is told of some frames, none perhaps, and of what is overdue by ``now_ns``."""
-        news = self.analyzer.feed(batch)
-        events = self.tracker.take(news, self.analyzer.advance(now_ns).tolist(), now_ns)
+        events = self.tracker.feed(batch, now_ns)
         self.events += events
         return [event for event in events if event.words]
 

@@ -26,12 +26,12 @@ def prober(number: int, **more) -> ProbingConnection:
 
 
 def fine(number: int) -> ProbingConnection:
-    return prober(number, probes=3, answered=3, probe_ns=NOW - SECOND, idle_gap_ns=2 * SECOND, outcomes=[True] * 3)
+    return prober(number, probes=3, answered=3, probe_ns=NOW - SECOND, idle_gap_ns=2 * SECOND, outcomes="+++")
 
 
 def missing(number: int) -> ProbingConnection:
     expected = Expectation(2, 3, 10, source="socket option")
-    outcomes = [True] * 4 + [False] * 3
+    outcomes = "++++---"
     return prober(number, missed=3, run=3, probe_ns=NOW - SECOND, outcomes=outcomes, expected=expected,
                   reported_missed={1})  # fmt: skip
 
