@@ -16,6 +16,7 @@ class Assumes(IntFlag):
     NO_USER_TIMEOUT = 16
     NO_FRAME_DELAYED = 32
     FINE_TIMER = 64
+    STEADY_TIMER = 128
 
 
 WORDS = {
@@ -26,6 +27,7 @@ WORDS = {
     Assumes.NO_USER_TIMEOUT: "no-user-timeout",
     Assumes.NO_FRAME_DELAYED: "no-frame-delayed",
     Assumes.FINE_TIMER: "fine-timer",
+    Assumes.STEADY_TIMER: "steady-timer",
 }
 _SENTENCES = {
     "enabled-at-connect": "keepalive was enabled at connect",
@@ -34,6 +36,7 @@ _SENTENCES = {
     "linux-timer": "the clock rate that other connections of this host show",
     "no-user-timeout": "no TCP_USER_TIMEOUT",
     "fine-timer": "a timer that looks more often than once a second",
+    "steady-timer": "a timer as exact as those of known systems",
     "no-frame-delayed": "no frame was delayed before it was captured (timestamps and capture times differ)",
 }
 

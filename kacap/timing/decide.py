@@ -17,9 +17,11 @@ from kacap.kernels import Row, kernel
 from kacap.timing.assumes import Assumes
 from kacap.timing.history import ABORT, EXACT
 from kacap.timing.search import DRIFT, FIRST, IDLE, INTERVAL, PER_SECOND, REVERSED, lateness
-from kacap.timing.systems import TIMERS
+from kacap.timing.systems import OTHERS, TIMERS
 
 EARLIEST_NS = 600_000_000  # no known timer fires earlier than that (xnu)
+JITTER = 0.1  # of its setting: by so much a timer that nobody knows may be early or late
+ALIKE_NS = 20_000_000.0  # gaps that are alike, three and more, speak of a timer without jitter
 OFF_GRID_NS = 10_000_000.0  # jitter of a timer that looks at whole seconds
 FEW = 3  # gaps that are alike: not all of them hold firings that were not captured
 HOLE = 1.5  # a gap so many times another of the same timer may hold firings that were not captured
@@ -40,11 +42,12 @@ class SettingReason(IntEnum):
 _ENABLED, _LE_IDLE, _NO_MISSING = (
     int(Assumes.ENABLED_AT_CONNECT), int(Assumes.INTERVAL_LE_IDLE), int(Assumes.NO_FRAME_MISSING)
 )  # fmt: skip
-_FINE = int(Assumes.FINE_TIMER)
+_FINE, _STEADY = int(Assumes.FINE_TIMER), int(Assumes.STEADY_TIMER)
 _NO_DELAYED = int(Assumes.NO_FRAME_DELAYED)
 _NO_GAP, _NO_TIMER = int(SettingReason.NO_GAP), int(SettingReason.NO_TIMER)
 _EITHER, _GOVERNS = int(SettingReason.EITHER), int(SettingReason.GOVERNS)
 _N = len(TIMERS)
+_EXACT = TIMERS.index(OTHERS[0])
 
 # What explains one prober: the candidates of idle and interval by timer, in seconds (low 0: none).
 ESTIMATE = np.dtype(
@@ -58,16 +61,15 @@ ESTIMATE = np.dtype(
     align=True,
 )  # fmt: skip
 # What a prober's steps show. answered: how many answered gaps; least, most: their extent; first: the first gap is
-# known; exact, exact_first, exact_interval: no frame is missing in them; normal: timers explain answered gaps by idle;
-# above: an interval above idle explains them otherwise; opened: the first gap agrees; unsure: an early timer may
-# have made it; holes: firings that speak against such an interval may lack probes in between;
+# known (first_gap, else 0); exact, exact_first, exact_interval: no frame is missing in them; normal: timers explain
+# answered gaps by idle; above: an interval above idle explains them otherwise; opened: the first gap agrees; unsure: an
+# early timer may have made it; holes: firings that speak against such an interval may lack probes in between;
 # coarse: all firings lie on a grid of whole seconds, so that the timer may look no more often.
 SHOWN = np.dtype(
     [
-        ("least", "<f8"), ("most", "<f8"), ("answered", "<i4"), ("began", "u1"), ("first", "u1"), ("exact", "u1"),
-        ("exact_first", "u1"), ("exact_interval", "u1"), ("normal", "u1"), ("above", "u1"), ("opened", "u1"),
-        ("unsure", "u1"), ("holes", "u1"),
-        ("coarse", "u1"),
+        ("least", "<f8"), ("most", "<f8"), ("first_gap", "<f8"), ("answered", "<i4"), ("began", "u1"),
+        ("first", "u1"), ("exact", "u1"), ("exact_first", "u1"), ("exact_interval", "u1"), ("normal", "u1"),
+        ("above", "u1"), ("opened", "u1"), ("unsure", "u1"), ("holes", "u1"), ("coarse", "u1"),
     ],
     align=True,
 )  # fmt: skip
@@ -76,8 +78,7 @@ SHOWN = np.dtype(
 @kernel
 def look(shown: Row, history: Row, steps: Row) -> None:
     """Write what a prober's steps show."""
-    shown.least, shown.most = np.inf, 0.0
-    least = np.inf
+    shown.least, shown.most, shown.first_gap = np.inf, 0.0, 0.0
     shown.began, shown.first, shown.answered = history.began, 0, history.idle_n
     shown.exact = shown.exact_first = shown.exact_interval = 1
     for i in range(len(steps)):
@@ -88,7 +89,7 @@ def look(shown: Row, history: Row, steps: Row) -> None:
             shown.answered -= shown.first
             shown.exact = shown.exact_first = exact
             if shown.first:
-                least = float(step.time_ns - step.since_ns)
+                shown.first_gap = float(step.time_ns - step.since_ns)
         elif step.heard == 0:
             shown.exact_interval &= exact
         elif step.heard > 0 and not step.flags & ABORT:
@@ -96,7 +97,9 @@ def look(shown: Row, history: Row, steps: Row) -> None:
             shown.exact = exact if shown.most == 0 else shown.exact & exact
             shown.least, shown.most = min(shown.least, gap), max(shown.most, gap)
     shown.coarse = _on_seconds(steps)
-    shown.unsure = not shown.began or history.gap_min_ns - min(least, shown.least) < EARLIEST_NS
+    early = max(EARLIEST_NS, 2 * JITTER * history.gap_min_ns)
+    least = min(shown.first_gap, shown.least) if shown.first else shown.least
+    shown.unsure = not shown.began or history.gap_min_ns - least < early
 
 
 @kernel
@@ -229,6 +232,41 @@ def _write_interval(row: Row, history: Row, shown: Row, fits: Row) -> None:
 
 
 @kernel
+def _needs_steadiness(low: Row, high: Row, gaps: Row, exact: Row) -> Row:
+    """Return whether a timer with jitter that is set to something else may have made the gaps as well.
+
+    ``low`` and ``high`` hold the candidates by timer (s), ``gaps`` is (how many, the least, the most in ns).
+    ``exact``: a timer of the connection's own explains them, and the simpler explanation holds.
+    """
+    n, least, most = gaps
+    if most - least <= ALIKE_NS and (n >= FEW or exact):
+        return False
+    first, last = np.ceil(most / (1 + JITTER) / SECOND_NS), np.floor(least / (1 - JITTER) / SECOND_NS)
+    lowest, highest = np.inf, 0.0
+    for m in range(len(low)):
+        if low[m]:
+            lowest, highest = min(lowest, float(low[m])), max(highest, float(high[m]))
+    return first <= last and (first < lowest or last > highest)
+
+
+@kernel
+def _write_steadiness(row: Row, history: Row, shown: Row) -> None:
+    """Write which candidates assume that the timer has no more jitter than those that are known."""
+    only_first = shown.answered <= 0 or (shown.above and row.idle_assumes & _ENABLED)
+    least = min(shown.first_gap, shown.least) if shown.first else shown.least
+    idle = shown.answered, least, max(shown.first_gap, shown.most)
+    if only_first:
+        idle = 1, shown.first_gap, shown.first_gap
+    if _needs_steadiness(row.idle_low, row.idle_high, idle, row.idle_low[_EXACT] > 0):
+        row.idle_assumes |= _STEADY
+    interval = history.interval_n, float(history.interval_min_ns), float(history.interval_max_ns)
+    if row.interval_why == _GOVERNS:
+        interval = history.firings - 1, float(history.gap_min_ns), float(history.gap_max_ns)
+    if _needs_steadiness(row.interval_low, row.interval_high, interval, row.interval_low[_EXACT] > 0):
+        row.interval_assumes |= _STEADY
+
+
+@kernel
 def decide(row: Row, history: Row, shown: Row, fits: Row) -> None:
     """Fill the ESTIMATE row of one prober from its fits by timer; ``shown`` is scratch that ``look`` has filled."""
     _compare(shown, fits)
@@ -253,6 +291,7 @@ def decide(row: Row, history: Row, shown: Row, fits: Row) -> None:
     delayed = (_NO_DELAYED if history.flags & DELAYED else 0) | (_FINE if shown.coarse else 0)
     row.idle_assumes |= delayed
     row.interval_assumes |= delayed
+    _write_steadiness(row, history, shown)
     if not idle:
         row.idle_why, row.idle_assumes = _NO_TIMER if has_gap else _NO_GAP, 0
     if (history.interval_n or row.interval_why == _GOVERNS) and not interval:

@@ -28,6 +28,7 @@ FEW = 16  # among so many probers of a host one may be unlike the others
 MANY = 1 << 30
 MANY_PROBERS = 10_000  # from here on a second thread pays
 
+_STEADY = np.uint8(Assumes.STEADY_TIMER)
 _LINUX = range(len(LINUX))
 _NO_GAP, _TOO_MANY = int(SettingReason.NO_GAP), int(SettingReason.TOO_MANY)
 
@@ -72,6 +73,9 @@ def estimate(
     sure = (histories["firings"] > GAPS) & ((path_ns > 0) | (histories["idle_n"] == 0))
     clocks = _clocks(rows, hosts, sure) if system == "auto" else {}
     _narrow(rows, hosts, clocks)
+    if system != "auto":  # what a user names is known
+        rows["idle_assumes"] &= ~_STEADY
+        rows["interval_assumes"] &= ~_STEADY
     return Estimates(histories, rows, clocks)
 
 
@@ -141,6 +145,7 @@ def _narrow(rows: NDArray[np.void], hosts: NDArray[np.int64], clocks: dict[int, 
         least, most = np.where(low > 0, low, MANY), np.where(keep, high, 0).max(axis=1)
         fewer = (least.min(axis=1) < np.where(keep, least, MANY).min(axis=1)) | (high.max(axis=1) > most)
         fewer &= most > 0
-        rows[f"{name}_assumes"][own] |= np.where(fewer, int(Assumes.LINUX_TIMER), 0).astype(np.uint8)
+        assumed = rows[f"{name}_assumes"][own] & ~_STEADY
+        rows[f"{name}_assumes"][own] = assumed | np.where(fewer, int(Assumes.LINUX_TIMER), 0).astype(np.uint8)
         kept = np.where((most > 0)[:, None], keep, True)
         rows[f"{name}_low"][own], rows[f"{name}_high"][own] = low * kept, high * kept

@@ -9,6 +9,7 @@ from kacap.classify.kinds import Ending
 from kacap.clock import SECOND_NS
 from kacap.model import Connection, Prober, Setting
 from kacap.timing.assumes import sentence_of
+from kacap.timing.decide import JITTER
 from kacap.timing.defaults import RUNTIMES, SYSTEM, Default
 from kacap.timing.expectations import Expectation
 from kacap.timing.giving_up import has_holes, longest_run, timed_out, user_timeout
@@ -133,14 +134,19 @@ def _possible(value: Setting, expected: int) -> bool:
     """Return whether a time outside of the candidates may be set if the candidates' assumptions are wrong.
 
     Keepalive that came late, an interval above idle and missing frames all make gaps longer, never shorter; a
-    clock rate shifts them within the timer's lateness, a coarse timer within its grid.
+    clock rate shifts them within the timer's lateness, a coarse timer within its grid, jitter within its share.
     """
-    others = [word for word in value.assumes if word not in ("linux-timer", "fine-timer")]
+    others = [word for word in value.assumes if word not in ("linux-timer", "fine-timer", "steady-timer")]
     above = min(value.candidates or [0]) - expected
     if above > 0 and (others or ("fine-timer" in value.assumes and above <= COARSEST)):
         return True
+    if value.observed is None:
+        return False
     low, high = band_ns(expected)
-    return "linux-timer" in value.assumes and value.observed is not None and low <= value.observed[0] <= high
+    late = expected * SECOND_NS <= value.observed[0] and value.observed[1] <= (1 + JITTER) * expected * SECOND_NS
+    return ("steady-timer" in value.assumes and late) or (
+        "linux-timer" in value.assumes and low <= value.observed[0] <= high
+    )
 
 
 def _misses(value: Setting, expected: int) -> str:

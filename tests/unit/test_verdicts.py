@@ -205,6 +205,15 @@ def test_another_clock_rate_may_explain_what_is_no_candidate():
     assert one.idle.verdict == "differs"
 
 
+def test_a_timer_with_jitter_may_be_late_by_a_tenth_but_not_early() -> None:
+    one = prober(assumed(62.9, [61, 62], "steady-timer"))
+    judge(one, parse("idle=60"))
+    assert one.idle.verdict == "not observable"
+    for expected in (55, 65):
+        judge(one, parse(f"idle={expected}"))
+        assert one.idle.verdict == "differs"
+
+
 def test_a_run_that_ended_late_is_told_with_the_bracket_but_may_be_its_count():
     one = prober(seen(2.0, could_be=[2]), seen(1.02, could_be=[1]), counted(5), run(2.0, *[1.02] * 5))
     judge(one, parse("idle=2,interval=1,count=2"))
