@@ -5,7 +5,7 @@ Live and offline sources are the same to it. Results do not depend on how the fr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ from kacap.findings.presence import Heard
 from kacap.findings.screening import FEW_NS, MANY_NS, has_more, screen, worth_a_look
 from kacap.flows import A_FIN, B_FIN, FINISHED, NEVER, WAS_RESET
 from kacap.model import Connection, Endpoint, FrameRef, SegmentRecord
-from kacap.news import News, Sink
+from kacap.news import Made, News, Sink
 from kacap.options import DEFAULTS, Options
 from kacap.resuming import State, resume, saved
 from kacap.rows import numbered
@@ -116,7 +116,7 @@ class Analyzer:
             self._mark(tracked)
         news = self._news(others)
         if self.options.segments == "all":
-            news.others += self._plain(tracked, news)
+            news.others.append(self._plain(tracked, news))
         return self._tell(news)
 
     def save(self, options: dict[str, Any] | None = None) -> State:
@@ -225,7 +225,8 @@ class Analyzer:
             news = self._news(others)
             self._decide_held(news)
             news.episodes = self.withheld
-            news.others += [*self.held.values(), *(c for c in connections if c.probers), *analysis.findings]
+            probed = Made(lambda: (c for c in connections if c.probers))
+            news.others += [self.held.values(), probed, analysis.findings]
             self._tell(news)
         return analysis
 
@@ -278,7 +279,7 @@ class Analyzer:
 
     def tell(self, records: list[object]) -> None:
         """Pass records that no row stands for to the sink."""
-        self._tell(self._news(records))
+        self._tell(self._news([records]))
 
     def _tell(self, news: News) -> News:
         """Pass what is new to the sink."""
@@ -286,7 +287,7 @@ class Analyzer:
             self.sink(news)
         return news
 
-    def _news(self, others: list[object]) -> News:
+    def _news(self, others: list[Iterable[object]]) -> News:
         """Return what has changed since the last news; runs whose ending is not sure yet are withheld."""
         changes = self.gatherer.changed()
         withheld: list[int] = []
@@ -303,7 +304,7 @@ class Analyzer:
         watched = self.gatherer.watched.rows[self.gatherer.probers.rows["watched"][episode["prober"]]]
         return may_have_timed_out(self.expect(begun(watched)))
 
-    def _close(self, rows: NDArray[np.void], seen: object, now_ns: int | None) -> list[object]:
+    def _close(self, rows: NDArray[np.void], seen: object, now_ns: int | None) -> list[Iterable[object]]:
         """Close connections, those that are open at ``now_ns``; return the records of those on which nobody probes.
 
         ``seen`` is what was observed of them (``Observed``).
@@ -319,12 +320,14 @@ class Analyzer:
         found = self._look(rows, seen, probers)
         wanted = probed | self.options.keep_all | self.options.judges
         self.past.take(rows[wanted], found[wanted])
-        records: list[object] = []
-        for row in np.flatnonzero(~probed).tolist() if self.sink is not None else ():
-            facts = ConnectionFacts(connection(rows[row]), seen, row)
-            self._judge(facts.connection, int(rows[row]["state"]), found[row], facts)
-            records.append(facts.connection)
-        return records
+
+        def unprobed() -> Iterator[Connection]:
+            for row in np.flatnonzero(~probed).tolist():
+                facts = ConnectionFacts(connection(rows[row]), seen, row)
+                self._judge(facts.connection, int(rows[row]["state"]), found[row], facts)
+                yield facts.connection
+
+        return [] if self.sink is None else [Made(unprobed)]
 
     def _look(self, rows: NDArray[np.void], seen: Observed, probers: NDArray[np.int64]) -> NDArray[np.void]:
         """Keep what findings may rest on of connections that have ended; ``probers`` are their rows of PROBER.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from kacap.analysis import Analysis
 from kacap.analyzer import Analyzer, Decode
 from kacap.annotate.anonymise import Anonymiser
-from kacap.annotate.notes import TELLING_WORDS, Name, notes
+from kacap.annotate.notes import TELLING, Name, notes
 from kacap.capture import open_captures
 from kacap.capture.formats import open_reader
 from kacap.capture.frames import FrameBatch
@@ -27,7 +27,7 @@ from kacap.capture.tshark.engine import decoder
 from kacap.classify.tracker import Tracked
 from kacap.errors import CaptureError, Damage, UsageError
 from kacap.model import FrameRef, SegmentRecord
-from kacap.news import Sink, each
+from kacap.news import News, Sink
 from kacap.options import Options
 from kacap.pipeline import conclude, run
 from kacap.segments import SegmentRows
@@ -138,7 +138,7 @@ class Survey:
         # What only tshark can decode has its addresses where nobody here can replace them.
         decode = decoder("auto" if changes.anonymiser is None else "kacap")
         source = open_captures(files)
-        analyzer = Watcher(options, sink=each(self._hear), decoder=decode)
+        analyzer = Watcher(options, sink=self._hear, decoder=decode)
         try:
             run(self._watch(source, changes.anonymiser), analyzer)
         finally:
@@ -152,10 +152,9 @@ class Survey:
         """The files by the time of their first frames; those without any come first."""
         return sorted(range(len(self.counts)), key=lambda index: (self._first_ns[index] or 0, index))
 
-    def _hear(self, record: object) -> None:
+    def _hear(self, news: News) -> None:
         """Keep the records of segments that deserve a comment of their own."""
-        if isinstance(record, SegmentRecord) and record.kind in TELLING_WORDS:
-            self.telling.append(record)
+        self.telling += news.segments(TELLING)
 
     def _watch(self, source: Iterable[FrameBatch], anonymiser: Anonymiser | None) -> Iterator[FrameBatch]:
         """Hand on the batches as the copy will hold them, and count their frames."""

@@ -26,7 +26,7 @@ from kacap.flows import (
     ConnectionRows,
     rebuild,
 )
-from kacap.rows import Table
+from kacap.rows import Table, keep
 from kacap.segments import SegmentRows
 
 FIRST_ROWS = 4096
@@ -167,10 +167,8 @@ class Tracker:
         """Keep only the rows given (None: all), with room for more."""
         used = self.used if kept is None else len(kept)
         if kept is not None:
-            self.connections[:used] = self.connections[kept]
-            pairs = self.sides[: 2 * (len(self.sides) // 2)].reshape(-1, 2)
-            pairs[:used] = pairs[kept]
-            del pairs
+            keep(self.connections, kept)
+            keep(self.sides[: 2 * (len(self.sides) // 2)].reshape(-1, 2), kept)
         self._connections.used, self._sides.used = used, 2 * used
         self._connections.reserve(room)
         self._sides.reserve(2 * (len(self.connections) - used))

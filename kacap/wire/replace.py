@@ -37,30 +37,44 @@ EDIT = np.dtype(
     align=True,
 )
 EditRows = NDArray[np.void]  # of EDIT
-
+EDITS = 1 << 15  # done at a time
 MOST_EDITS = 48 * c.MAX_HEADERS  # in one frame: of each header two addresses and at most 40 bytes of options
 
-Mapping = Callable[[int, int, int], tuple[int, int]]  # (size, hi, lo) to (hi, lo)
+Mapping = Callable[[Bytes], Bytes]  # addresses of one size to others, a row of bytes each
 
 
 def replace_addresses(buffer: Bytes, frames: FrameRows, mapping: Mapping) -> None:
     """Replace in place every MAC and IP address in the headers of ``frames``, ICMP quotes and ARP included.
 
-    ``mapping`` is asked once for each different address of these frames. Options that may hold addresses (all of
-    IPv4's, TCP's but for the common ones) become NOPs. Checksums are adjusted as RFC 1624 section 3 has it, so that a
-    wrong one stays wrong. What follows the headers is not touched.
+    ``mapping`` is given the different addresses of these frames in order, those of one size at a time. Options that may
+    hold addresses (all of IPv4's, TCP's but for the common ones) become NOPs. Checksums are adjusted as RFC 1624
+    section 3 has it, so that a wrong one stays wrong. What follows the headers is not touched.
     """
-    edits, work = np.zeros(len(frames) * 4 + MOST_EDITS, EDIT), np.zeros(1, WORK)
+    edits, work = np.zeros(min(len(frames) * 4, EDITS) + MOST_EDITS, EDIT), np.zeros(1, WORK)
     start = 0
     while start < len(frames):
         work["count"] = 0
         start += int(find_addresses(constant(buffer), constant(frames[start:]), edits, new_trace(), work))
         used = edits[: int(work["count"][0])]
-        old, which = np.unique(used[["size", "hi", "lo"]], return_inverse=True)
-        new = [(0, f.OPTION_NOP) if size == OPTION else mapping(size, hi, lo) for size, hi, lo in old.tolist()]
-        mapped = np.array(new, "<u8").reshape(-1, 2)[which]
-        used["hi"], used["lo"] = mapped[:, 0], mapped[:, 1]
+        for size in (MAC, IPV4, IPV6):
+            _map(used, size, mapping)
+        used["lo"][used["size"] == OPTION] = f.OPTION_NOP
         write_addresses(buffer, used)
+
+
+def _map(edits: NDArray[np.void], size: int, mapping: Mapping) -> None:
+    """Put what replaces them in the place of all addresses of ``size`` bytes."""
+    at = np.flatnonzero(edits["size"] == size)
+    if not len(at):
+        return
+    at = at[np.lexsort((edits["lo"][at], edits["hi"][at]))]
+    hi, lo = edits["hi"][at], edits["lo"][at]
+    fresh = np.ones(len(at), np.bool_)  # unlike the one before it
+    fresh[1:] = (hi[1:] != hi[:-1]) | (lo[1:] != lo[:-1])
+    old = np.column_stack([hi[fresh], lo[fresh]]).astype(">u8").view(np.uint8)
+    new = np.zeros_like(old)
+    new[:, -size:] = mapping(old[:, -size:])
+    edits["hi"][at], edits["lo"][at] = new.view(">u8")[np.cumsum(fresh) - 1].T
 
 
 # What is known while the headers of a frame are gone through.
