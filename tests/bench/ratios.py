@@ -3,8 +3,8 @@
     python tests/bench/ratios.py [--check | --record]
 
 Instructions of whole commands are compared where ``perf stat`` counts them, else their processor time (others may use
-the machine), the least of several runs that take turns. ``--check`` fails where a ratio is more than a quarter above the
-recorded one in ``ratios.json``; one of times is measured once more before that.
+the machine), the least of several runs that take turns. ``--check`` fails where a ratio is more than a quarter above
+the recorded one in ``ratios.json``; one of times is measured once more before that.
 """
 
 from __future__ import annotations
