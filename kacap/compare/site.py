@@ -12,6 +12,7 @@ from kacap.addresses import address_text
 from kacap.analysis import Analysis
 from kacap.classify.emit import LABEL
 from kacap.errors import Damage
+from kacap.facts.legs import Messages
 from kacap.model import Connection, Endpoint, FrameRef
 from kacap.segments import FIN, IS_QUOTE, RST, SEGMENT, SYN
 
@@ -32,6 +33,7 @@ class Site:
     connections: dict[int, Connection] = field(default_factory=dict)
     of: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))  # connection to its rows
     at: dict[FrameRef, int] = field(default_factory=dict)  # frame to its row
+    messages: Messages = field(default_factory=Messages)  # of every connection
 
     @property
     def probing(self) -> list[Connection]:
@@ -109,6 +111,7 @@ def read(files: list[str], name: str) -> Site:
         for batch in source:
             tracked = analyzer.track(analyzer.decode(batch))
             kept.take(tracked.segments, tracked.labels)
+            site.messages.take(tracked.segments, tracked.labels)
             analyzer.gather(tracked)
     finally:
         source.close()

@@ -221,7 +221,9 @@ def _columns(connections: Sequence[Connection]) -> tuple[NDArray[np.int64], NDAr
         missed = np.array([sum(p.missed for p in c.probers) for c in connections], np.int64)
         numbers = np.array([c.connection for c in connections], np.int64)
         was_reset = np.array([c.ended is not None and c.ended.how == "reset" for c in connections], np.bool_)
-    return np.where(was_reset & (states < _NOBODY), np.minimum(states, _RESET_STATE), states), missed, numbers
+    # An RST ends what still waited or was answered; after a run with an ending of its own it only sweeps up.
+    reset = was_reset & (states > _UNREACHABLE) & (states < _NOBODY)
+    return np.where(reset, _RESET_STATE, states), missed, numbers
 
 
 def numbers_of(connections: Sequence[Connection]) -> set[int]:

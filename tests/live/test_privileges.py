@@ -80,6 +80,17 @@ except p.CaptureError as error: print(json.dumps(str(error)), flush=True)
 
 
 @as_root
+def test_a_thread_that_is_about_to_end_is_waited_for():
+    script = """
+import threading, time
+threading.Thread(target=time.sleep, args=(0.3,), daemon=True).start()
+p.drop(p.user_named("nobody"))
+print(json.dumps(sorted(p.rights_of_threads()["CapPrm"])), flush=True)
+"""
+    assert [int(value, 16) for value in tell(script)] == [0]
+
+
+@as_root
 @pytest.mark.namespaces
 def test_root_of_a_namespace_that_knows_nobody_else_stays_and_has_nothing():
     script = "print(json.dumps([p.whom_to_become(None) is None, p.drop(None) is None, effective(), os.geteuid()]))"
