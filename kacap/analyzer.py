@@ -157,7 +157,7 @@ class Analyzer:
         self.withheld = [row for row in moved.episodes[self.withheld].tolist() if row > 0]
         self.tracker.introduced = self.gatherer.watched.used
         self.tracker.state["watched"] = self.tracker.introduced
-        self.drop_at = 2 * self.gatherer.watched.used + OVER
+        self.drop_at = self.gatherer.watched.used + OVER
         return moved
 
     def advance(self, now_ns: int) -> NDArray[np.int64]:

@@ -246,7 +246,7 @@ class Run:
         limit_ns = options.duration_ns
         return (
             (limit_ns is not None and now_ns - self._started_ns >= limit_ns)
-            or (options.probes is not None and sum(map(_decided, self._rows())) >= options.probes)
+            or (options.probes is not None and self.live.decided >= options.probes)
             or (self.waiting is not None and self.waiting.take(self._rows()))
             or (self.file is not None and self.file.full)
         )
@@ -270,11 +270,6 @@ class Run:
 
 def _ignore(news: News) -> None:
     """Take what is new and do nothing: the live lines are made of what ``feed`` returns."""
-
-
-def _decided(row: ProbingConnection) -> int:
-    """Return how many probes of a row have their outcome."""
-    return row.answered + row.missed
 
 
 def _savefile(options: LiveOptions, source: LiveSource, user: User | None) -> Savefile | None:
