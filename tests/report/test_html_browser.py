@@ -75,14 +75,14 @@ def test_a_link_of_a_finding_opens_its_connection_and_keys_go_from_probe_to_prob
     assert browser.ask(f"{slider}.querySelectorAll('text').item(3)?.textContent") != before
 
 
-def test_rows_are_filtered_by_status_and_the_buttons_say_whether_they_are_pressed(opened):
+def test_rows_are_filtered_by_status_and_the_boxes_say_whether_they_are_ticked(opened):
     browser, _ = opened
-    buttons = "[...document.querySelectorAll('#states button')]"
-    browser.ask(f"{buttons}.find(button => button.textContent.startsWith('gave up')).click()")
+    box = "document.querySelector('#find input[value=\"gave up\"]')"
+    browser.ask(f"{box}.click()")
     assert browser.ask("document.getElementById('found').textContent") == "12 of 48"
-    pressed = browser.ask("document.querySelector('#states [aria-pressed=true]').textContent")
-    assert pressed == "gave up (12)"
-    browser.ask("document.querySelector('#states [aria-pressed=true]').click()")
+    assert ("checkbox", "gave up (12)") in [(role, name) for role, name, _ in tree(browser)]
+    assert browser.ask("document.querySelector('#find :checked').value") == "gave up"
+    browser.ask(f"{box}.click()")
     assert browser.ask("document.getElementById('found').textContent") == "48 of 48"
 
 
