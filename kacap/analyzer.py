@@ -36,6 +36,7 @@ from kacap.news import Made, News, Sink
 from kacap.options import DEFAULTS, Options
 from kacap.resuming import State, resume, saved
 from kacap.rows import numbered
+from kacap.segments import SegmentRows
 from kacap.timing.dropping import Moved, drop
 from kacap.timing.episodes import ANSWER_WAIT_NS
 from kacap.timing.estimate import Estimates, estimate
@@ -88,7 +89,7 @@ class Analyzer:
         """Take some consecutive frames: all three parts of the work. Return what is new."""
         return self.gather(self.track(self.decode(batch)))
 
-    def decode(self, batch: FrameBatch) -> NDArray[np.void]:
+    def decode(self, batch: FrameBatch) -> SegmentRows:
         """Do the first part: frames to SEGMENT rows. May run ahead of the others, in a thread of its own."""
         summary = self.analysis.capture
         if len(batch.frames):
@@ -98,7 +99,7 @@ class Analyzer:
         summary.frames += len(batch.frames)
         return self.decoder(batch, self.skipped)
 
-    def track(self, segments: NDArray[np.void]) -> Tracked:
+    def track(self, segments: SegmentRows) -> Tracked:
         """Do the second part: classify SEGMENT rows, whoever decoded them. May run ahead as well."""
         self.analysis.capture.segments += len(segments)
         tracked = self.tracker.take(segments)
@@ -156,7 +157,7 @@ class Analyzer:
         self.withheld = [row for row in moved.episodes[self.withheld].tolist() if row > 0]
         self.tracker.introduced = self.gatherer.watched.used
         self.tracker.state["watched"] = self.tracker.introduced
-        self.drop_at = 2 * self.gatherer.watched.used + OVER
+        self.drop_at = self.gatherer.watched.used + OVER
         return moved
 
     def advance(self, now_ns: int) -> NDArray[np.int64]:
@@ -243,7 +244,10 @@ class Analyzer:
     def _complete(self, made: Connection, state: int, ended: np.void) -> None:
         """Fill in what no row holds; ``state`` is that of its row, ``ended`` its row of ENDED."""
         seen = self.observed_at.get(made.connection)
-        facts = None if seen is None else ConnectionFacts(made, *seen)
+        self._judge(made, state, ended, None if seen is None else ConnectionFacts(made, *seen))
+
+    def _judge(self, made: Connection, state: int, ended: np.void, facts: ConnectionFacts | None) -> None:
+        """Judge a connection, and say how it ended. One without a probe is judged until now if it stayed open."""
         is_open = not state & (A_FIN | B_FIN | WAS_RESET | FINISHED)
         judge_connection(made, self.expect(made), self.tracker.now_ns if is_open and not made.probers else None)
         conclude(made, ended, facts, self._watched_until(made, state))
@@ -320,7 +324,7 @@ class Analyzer:
         def unprobed() -> Iterator[Connection]:
             for row in np.flatnonzero(~probed).tolist():
                 facts = ConnectionFacts(connection(rows[row]), seen, row)
-                self._judge_unprobed(facts, rows[row], found[row], now_ns)
+                self._judge(facts.connection, int(rows[row]["state"]), found[row], facts)
                 yield facts.connection
 
         return [] if self.sink is None else [Made(unprobed)]
@@ -341,12 +345,6 @@ class Analyzer:
         if len(chosen):
             self.past.looked_at.append((rows[chosen], seen.picked(chosen)))
         return found
-
-    def _judge_unprobed(self, facts: ConnectionFacts, row: np.void, ended: np.void, now_ns: int | None) -> None:
-        """Judge a connection without probes; it was watched until ``now_ns`` if it stayed open."""
-        is_open = not row["state"] & (A_FIN | B_FIN | WAS_RESET | FINISHED)
-        judge_connection(facts.connection, self.expect(facts.connection), now_ns if is_open else None)
-        conclude(facts.connection, ended, facts, self._watched_until(facts.connection, int(row["state"])))
 
     def _count_unprobed(self, rows: NDArray[np.void]) -> None:
         """Add connections without probes to their summary."""

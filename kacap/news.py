@@ -86,7 +86,7 @@ def each(take: Callable[[object], None]) -> Sink:
 
 
 def together(sinks: Sequence[Sink]) -> Sink | None:
-    """Return a sink that hands its news on to several; None where there is none."""
+    """Return a sink that hands its news on to several; None without any."""
     if not sinks:
         return None
 

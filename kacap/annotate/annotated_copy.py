@@ -21,7 +21,7 @@ from kacap.capture import open_captures
 from kacap.capture.formats import open_reader
 from kacap.capture.frames import FrameBatch
 from kacap.capture.records import RecordReader
-from kacap.capture.rewrite import PLAN, Piece, Rewriter, pieces
+from kacap.capture.rewrite import PLAN, Piece, PlanRows, Rewriter, pieces
 from kacap.capture.source import expand
 from kacap.capture.tshark.engine import decoder
 from kacap.classify.tracker import Tracked
@@ -30,6 +30,7 @@ from kacap.model import FrameRef, SegmentRecord
 from kacap.news import News, Sink
 from kacap.options import Options
 from kacap.pipeline import conclude, run
+from kacap.segments import SegmentRows
 from kacap.timing.expectations import Expectation, Expected
 from kacap.wire.fields import LINK_NFLOG
 from kacap.wire.headers import headers_of
@@ -109,7 +110,7 @@ class Watcher(Analyzer):
         self._next = 0
         self._firsts: list[NDArray[np.int64]] = []
 
-    def track(self, segments: NDArray[np.void]) -> Tracked:
+    def track(self, segments: SegmentRows) -> Tracked:
         """Classify SEGMENT rows, and note the first of each connection."""
         tracked = super().track(segments)
         at = np.flatnonzero((tracked.labels["slot"] >= 0) & (tracked.labels["id"] >= self._next))
@@ -238,7 +239,7 @@ def _copy(reader: RecordReader, comments: Comments, changes: Changes, out: Binar
         result.commented += int((plans["text_len"] > 0).sum())
 
 
-def _shorten(piece: Piece, plans: NDArray[np.void], changes: Changes) -> None:
+def _shorten(piece: Piece, plans: PlanRows, changes: Changes) -> None:
     """Cut payload as asked for, and replace addresses.
 
     With other addresses, frames that are no TCP segments end with their headers in any case: ARP aside, what follows

@@ -91,6 +91,16 @@ def may_write(user: User, directory: str) -> bool:
     return in_child(look)
 
 
+def check_directory(path: str, option: str, user: User | None, *, opens: str) -> None:
+    """Refuse a file that ``user`` (None: this one) is to make and may not; ``opens`` says why he has to.
+
+    Raises UsageError.
+    """
+    if user is not None and not may_write(user, str(Path(path).parent)):
+        raise UsageError(f"{option} {path}: {opens} as {user.name}, who may not make files there; "
+                         "-Z USER names somebody who may")  # fmt: skip
+
+
 def in_child(work: Callable[[], None]) -> bool:
     """Return whether ``work`` ends well in a process of its own, which ends with it."""
     pid = os.fork()

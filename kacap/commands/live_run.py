@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from kacap.analysis import Analysis
 from kacap.analyzer import Analyzer
@@ -15,7 +14,7 @@ from kacap.capture.frames import FrameBatch
 from kacap.capture.live_capture import open_live
 from kacap.capture.live_source import LiveSource
 from kacap.capture.live_stream import open_growing
-from kacap.capture.privileges import User, drop, is_privileged, may_write
+from kacap.capture.privileges import User, check_directory, drop, is_privileged
 from kacap.capture.rotation import Rotation
 from kacap.capture.savefile import Savefile
 from kacap.commands.compiling import COMPLETE
@@ -28,7 +27,7 @@ from kacap.commands.live_ready import compile_apart, warm_up
 from kacap.commands.live_sockets import Sockets
 from kacap.commands.live_until import Waiting
 from kacap.commands.telling import colored, tell
-from kacap.errors import EXIT_DONE, EXIT_FAILED, UsageError
+from kacap.errors import EXIT_DONE, EXIT_FAILED
 from kacap.kernel_cache import CACHE
 from kacap.news import News
 from kacap.options import Options
@@ -247,7 +246,7 @@ class Run:
         limit_ns = options.duration_ns
         return (
             (limit_ns is not None and now_ns - self._started_ns >= limit_ns)
-            or (options.probes is not None and sum(map(_decided, self._rows())) >= options.probes)
+            or (options.probes is not None and self.live.decided >= options.probes)
             or (self.waiting is not None and self.waiting.take(self._rows()))
             or (self.file is not None and self.file.full)
         )
@@ -273,11 +272,6 @@ def _ignore(news: News) -> None:
     """Take what is new and do nothing: the live lines are made of what ``feed`` returns."""
 
 
-def _decided(row: ProbingConnection) -> int:
-    """Return how many probes of a row have their outcome."""
-    return row.answered + row.missed
-
-
 def _savefile(options: LiveOptions, source: LiveSource, user: User | None) -> Savefile | None:
     """Return the open file of -w, if one is wanted; its header is there at once where the link type is known.
 
@@ -292,9 +286,8 @@ def _savefile(options: LiveOptions, source: LiveSource, user: User | None) -> Sa
     known = source.link_types if options.stream is None and options.engine != "dumpcap" else []
     if user is None or not rotation.rotates:
         file.open(known[0] if known else None, source.now_ns)
-    elif not may_write(user, str(Path(options.savefile).parent)):
-        raise UsageError(f"-w {options.savefile}: -G and -C open each file as {user.name}, who may not write there; "
-                         "-Z USER names somebody who may")  # fmt: skip
+    else:
+        check_directory(options.savefile, "-w", user, opens="-G and -C open each file")
     return file
 
 

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from kacap.addresses import address_text
 from kacap.analysis import Analysis
-from kacap.classify.emit import LABEL
+from kacap.classify.emit import LABEL, LabelRows
 from kacap.errors import Damage
 from kacap.facts.legs import Messages
 from kacap.model import Connection, Endpoint, FrameRef
-from kacap.segments import FIN, IS_QUOTE, RST, SEGMENT, SYN
+from kacap.segments import FIN, IS_QUOTE, RST, SEGMENT, SYN, SegmentRows
 
 ENOUGH = 64  # segments with data that are kept of a connection: the clocks and the TTLs need no more
 
@@ -29,7 +29,7 @@ class Site:
     name: str
     analysis: Analysis = field(default_factory=Analysis)
     rows: NDArray[np.void] = field(default_factory=lambda: np.empty(0, SEGMENT))
-    labels: NDArray[np.void] = field(default_factory=lambda: np.empty(0, LABEL))
+    labels: LabelRows = field(default_factory=lambda: np.empty(0, LABEL))
     connections: dict[int, Connection] = field(default_factory=dict)
     of: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))  # connection to its rows
     at: dict[FrameRef, int] = field(default_factory=dict)  # frame to its row
@@ -75,7 +75,7 @@ class Collector:
         self._rows: list[NDArray[np.void]] = []
         self._labels: list[NDArray[np.void]] = []
 
-    def take(self, segments: NDArray[np.void], labels: NDArray[np.void]) -> None:
+    def take(self, segments: SegmentRows, labels: LabelRows) -> None:
         """Keep what has at most one byte or a flag that counts, and the first ``ENOUGH`` with data of a connection."""
         small = (segments["payload_len"] <= 1) | (segments["flags"] & (SYN | FIN | RST) != 0)
         for row in np.flatnonzero(~small).tolist():

@@ -102,7 +102,7 @@ class Fleet(Sequence[Connection]):
         return f"{half:,} of {len(times):,} died {span} {moment(int(times[at]))}"
 
     def _mood(self) -> str:
-        """Return the mood of connections none of which is dead."""
+        """Return the mood of connections that are all alive."""
         if (self.fates == WAITS).any() or self.standing.totals.missed:
             return "doubt"
         return "good"

@@ -27,6 +27,7 @@ BY_CHANCE = 1e-6  # a pair is one if chance, over all pairs that were tried, wou
 IN_PROCESS = 1e-3  # the same where one process holds both: no other connection comes into question
 MOST = 400  # connections that are tried: pairs grow with the square
 ENOUGH = 64  # messages that are kept of a connection each way, the newest
+AT_ONCE = 4  # connections that may take the places of others with one batch
 QUIET_NS = MINUTE_NS  # who says nothing for so long gives its place to another connection
 
 _DATA = int(Kind.DATA)
@@ -67,6 +68,11 @@ class Messages:
     def take(self, segments: NDArray[np.void], labels: NDArray[np.void]) -> None:
         """Take consecutive SEGMENT rows with their rows of LABEL."""
         rows = np.flatnonzero((labels["kind"] == _DATA) & (labels["id"] > 0))
+        if self._most is not None and len(rows):
+            numbers = labels["id"][rows]
+            known = np.isin(numbers, self.numbers)
+            fresh = np.unique(numbers[~known])[: max(self._most - len(self._times), AT_ONCE)]
+            rows = rows[known | np.isin(numbers, fresh)]
         if not len(rows):
             return
         rows = rows[np.argsort(labels["id"][rows], kind="stable")]

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.findings.observed import NOTE, OBSERVED, POOLS, SENT, SPAN
+from kacap.classify.emit import LabelRows
+from kacap.findings.observed import NOTE, OBSERVED, POOLS, SENT, SPAN, NoteRows, ObservedRows, SpanRows
 from kacap.findings.observing import ROOM, observe
 from kacap.rows import Table, keep
+from kacap.segments import SegmentRows
 
 FIRST_ROWS = 1024  # of a pool
 
@@ -20,8 +22,8 @@ class Observed:
     """OBSERVED rows of some connections, in their order, with the pools that these refer to."""
 
     rows: NDArray[np.void]
-    notes: NDArray[np.void]
-    spans: NDArray[np.void]
+    notes: NoteRows
+    spans: SpanRows
     sent: NDArray[np.void]
 
     def picked(self, slots: NDArray[np.intp]) -> Observed:
@@ -38,11 +40,11 @@ class Observations:
         self.pools = np.zeros(1, POOLS)
 
     @property
-    def observed(self) -> NDArray[np.void]:
+    def observed(self) -> ObservedRows:
         """The OBSERVED rows, room for more included."""
         return self._table.rows
 
-    def take(self, segments: NDArray[np.void], labels: NDArray[np.void]) -> None:
+    def take(self, segments: SegmentRows, labels: LabelRows) -> None:
         """Watch classified segments, SEGMENT rows with their LABELs, before the tracker moves a row."""
         self.pools["position"] = 0
         while True:

@@ -35,7 +35,8 @@ _RESETS = {int(Kind.RST), int(Kind.RESET)}
 _OF_ENDING = {Ending.GAVE_UP: Cause.GAVE_UP, Ending.UNREACHABLE: Cause.UNREACHABLE}
 
 
-MOST_TALKING = 100  # connections whose messages are followed at a time: the legs of a proxy are among them
+KEPT_OVER = 1000  # probers whose connections are over
+MOST_TALKING = 60  # connections whose messages are followed at a time: the legs of a proxy are among them
 
 
 class LiveTracker:
@@ -47,6 +48,7 @@ class LiveTracker:
         expected: Callable[[Endpoint, Endpoint], Expectation | None] | None = None,
     ) -> None:
         self.rows: dict[int, ProbingConnection] = {}  # by row of PROBER
+        self._forgotten, self._sweep_at = 0, 2 * KEPT_OVER  # probes with an outcome on rows that are gone
         self.suspects: list[ProbingConnection] = []  # runs that nobody answers: probably probes, not sure yet
         self.word = "missed"  # with drops: "missed or not captured"
         self.analyzer, self._expected = analyzer, expected
@@ -74,6 +76,8 @@ class LiveTracker:
         events = self.take(news, self.analyzer.advance(now_ns).tolist(), now_ns)
         if (moved := self.analyzer.forget()) is not None:
             self._renumber(moved)
+        if len(self.rows) >= self._sweep_at:
+            self._sweep()
         return events
 
     def take(self, news: News, overdue: Iterable[int], now_ns: int) -> list[LiveEvent]:
@@ -89,9 +93,24 @@ class LiveTracker:
 
     def _renumber(self, moved: Moved) -> None:
         """Take the new rows of probers and connections; those that are forgotten go here too."""
-        self.rows = {number: row for old, row in self.rows.items() if (number := int(moved.probers[old]))}
+        self._forget([old for old in self.rows if not moved.probers[old]])
+        self.rows = {int(moved.probers[old]): row for old, row in self.rows.items()}
         sides = {2 * int(moved.watched[side // 2]) + side % 2: time_ns for side, time_ns in self._suspected_ns.items()}
         self._suspected_ns = {side: time_ns for side, time_ns in sides.items() if side >= 0}
+
+    def _sweep(self) -> None:
+        """Forget the probers of connections that are over, but for the newest."""
+        is_open = self.analyzer.open_probers()
+        self._forget([number for number in self.rows if not is_open[number]][:-KEPT_OVER])
+        self._sweep_at = 2 * len(self.rows) + KEPT_OVER
+
+    def _forget(self, numbers: Iterable[int]) -> None:
+        self._forgotten += sum(self.rows.pop(number).decided for number in numbers)
+
+    @property
+    def decided(self) -> int:
+        """How many probes have been answered or missed."""
+        return self._forgotten + sum(row.decided for row in [*self.rows.values(), *self.suspects])
 
     def open_rows(self) -> list[ProbingConnection]:
         """Return the probers of connections that are still open, and the suspects."""

@@ -90,6 +90,11 @@ class ProbingConnection:
     reported_missed: set[int] = field(default_factory=set)  # probes of the run reported as missed, by their time
 
     @property
+    def decided(self) -> int:
+        """How many of its probes have been answered or missed."""
+        return self.answered + self.missed
+
+    @property
     def missing(self) -> bool:
         """Whether its newest probes are unanswered for longer than an answer takes."""
         return self.ending is None and self.run > 0 and (self.unsure or bool(self.reported_missed))

@@ -148,7 +148,7 @@ def test_files_that_rotate_are_refused_where_the_user_may_not_make_them(tmp_path
     done = inside(f"ip link set lo up; kacap live -i lo -G 1 -w {tmp_path}/x --duration 1")
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) <= 2
-    assert "who may not write there" in done.stderr
+    assert "who may not make files there" in done.stderr
 
 
 def test_an_unknown_user_is_refused_by_name():

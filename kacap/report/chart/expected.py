@@ -90,7 +90,7 @@ def _named(name: str, term: Term) -> str:
 
 def term_of(value: Setting) -> Term | None:
     """Return what is known of a setting: as stated, else as guessed, else None."""
-    modelled = bool(value.candidates) or value.observed is None
+    modelled = bool(value.candidates) or not (value.observed_ns or value.observed)
     if value.expected is not None:
         return Term(value.expected, True, value.source or "", modelled)
     return _guessed(tuple(value.candidates)) if value.candidates else None

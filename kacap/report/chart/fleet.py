@@ -36,6 +36,7 @@ LETTER = 0.0395  # inches of a letter of that size
 BAND = 0.42  # inches of the band of those that fare well
 COLUMNS, DENSE = 700, 0.4  # probes that fill more columns of a row's life than this share are a line
 BINS = 60
+BESIDE = 0.85  # inches of the words beside the band
 NARROW = 0.45  # of a page, above which words beside the rows leave too little for them
 GLYPHS: dict[int, tuple[str, float, str]] = {  # fate: marker, size in points, words
     GAVE_UP: ("x", 4.0, "gave up"), RESET: ("s", 3.4, "RST"), UNREACHABLE: ("*", 5.0, "ICMP: unreachable"),
@@ -93,8 +94,9 @@ class Rows:
     def sides(self, inches: float) -> tuple[float, float]:
         """Return the room left for names and right for settings; a narrow page has no room for settings."""
         left, right = _margin(self.names.values(), 2.1), _margin(self.settings.values(), 1.6)
+        left = max(left, BESIDE if self.banded else paper.SIDE + 0.2)
         self.wide = left + right <= NARROW * inches
-        return left, right if self.wide else 0.75
+        return left, right if self.wide else BESIDE
 
     def _y(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the height of rows, in inches below the top."""

@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from kacap.addresses import address_text
-from kacap.analysis import GONE, KILLED, SURVIVED, Analysis
+from kacap.analysis import GONE, KILLED, SURVIVED, Analysis, SilenceRows
 from kacap.facts.fleet import Fleet
 from kacap.model import Endpoint, IdleDeaths
 from kacap.report.chart import page as paper
@@ -40,7 +40,7 @@ def page(analysis: Analysis, connections: Any) -> paper.Page:
     if not rows:
         words = "no connection was used again after a silence"
         verdict = Fleet(connections, analysis.capture.last_ns or 0).verdict().sentence
-        return paper.Page([paper.only_words(words, [verdict])])
+        return paper.Page([paper.only_words(verdict, [words])])
     picture = Silences(rows, analysis.idle_deaths)
     said = [*paper.idle_deaths(analysis), _conclusion(analysis.silences)]
     if len(connections):
@@ -67,7 +67,7 @@ def _rows(analysis: Analysis) -> list[tuple[str, NDArray[np.void]]]:
     return named
 
 
-def _conclusion(silences: NDArray[np.void]) -> str:
+def _conclusion(silences: SilenceRows) -> str:
     """Return what silences without a bracket show, in one sentence."""
     lived, dead = silences[silences["outcome"] == SURVIVED], silences[silences["outcome"] != SURVIVED]
     longest = f"longest {duration(int(lived['silence_ns'].max()))}" if len(lived) else ""

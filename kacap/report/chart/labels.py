@@ -62,12 +62,12 @@ class Labels:
         several = (words,) if isinstance(words, str) else words
         self._waiting.append(_Label(several, at, spots, priority, room, style, coordinates))
 
-    def keep_clear_of_marks(self, x: ArrayLike, y: float, points: float, edge: float) -> None:
-        """Let no label lie over marks at some places: so many points high, their line so many points wide."""
-        to_pixels, high = self.axes.transData.transform, points * self.axes.figure.dpi / 144
-        half = max(edge * self.axes.figure.dpi / 144, high / 2)
+    def keep_clear_of_marks(self, x: ArrayLike, y: float, wide: float, high: float) -> None:
+        """Let no label lie over marks at some places, so many points wide and high."""
+        to_pixels = self.axes.transData.transform
+        half, tall = (points * self.axes.figure.dpi / 144 for points in (wide, high))
         for at, height in to_pixels([(one, y) for one in np.asarray(x)[:MARKS]]):
-            self._drawn.append(Bbox.from_extents(at - half, height - high, at + half, height + high))
+            self._drawn.append(Bbox.from_extents(at - half, height - tall, at + half, height + tall))
 
     def keep_clear_of(self, artist: Artist) -> None:
         """Let no label lie over something drawn."""

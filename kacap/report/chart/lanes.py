@@ -194,7 +194,9 @@ class Lanes:
             marker = None if name != "probe" else "v" if height == TOP else "^"
             style = SHAPES[name].style(name, self.theme, marker, self.scale if own else 1.0)
             self.axes.plot(xs, np.full(len(xs), height + offset), **style, clip_on=False, zorder=layer)
-            self.labels.keep_clear_of_marks(xs, height + offset, style["markersize"], style["markeredgewidth"])
+            high = style["markersize"]
+            wide = style["markeredgewidth"] if style["marker"] == "|" else high
+            self.labels.keep_clear_of_marks(xs, height + offset, wide, high)
 
     def _outside(self) -> None:
         """Hatch what lies outside the capture: nothing is known of it."""

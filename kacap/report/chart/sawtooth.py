@@ -120,11 +120,6 @@ class Saw:
         """The length of each silence, nanoseconds."""
         return self.ends_ns - self.starts_ns
 
-    @property
-    def fatal_ns(self) -> int | None:
-        """The length of the silence in which the connection died, None if it did not."""
-        return int(self.heights_ns[-1]) if self.dead and len(self.starts_ns) else None
-
     def line(self, axis: TimeAxis) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the sawtooth as x and y (nanoseconds), of many teeth the highest and lowest of each column.
 

@@ -20,7 +20,7 @@
   const data = JSON.parse($("data").textContent), timeline = timelines(data);
   const rows = data.rows.map((cells, number) => ({ cells, number }));
   const headings = [...$("table").tHead.rows[0].cells];
-  let shown = rows, room = data.static, sorted = null;
+  let shown = rows, room = 200, sorted = null;
 
   // The table: static rows are there without this script; with it every row is, some hundred at a time.
   const filterOf = (end) => {

@@ -10,17 +10,17 @@ const make = (name, attributes = {}, ...children) => {
 const timelines = (data) => {
   const start = Number(BigInt(data.start_ns) / 1000n) / 1e3, single = data.files.length < 2;
   // The probes of a row, see embedded.py; times in microseconds since the start.
-  let bytes = null;
   const probesOf = (number) => {
-    bytes ??= Uint8Array.from(atob(data.probes), (letter) => letter.charCodeAt(0));
-    let at = data.offsets[number], time = 0, frame = 0, before = null;
+    const [from, to] = data.offsets.slice(number, number + 2), skipped = Math.floor(from / 3);
+    const bytes = atob(data.probes.slice(4 * skipped, 4 * Math.ceil(to / 3)));
+    let at = from - 3 * skipped, time = 0, frame = 0, before = null;
     const next = () => {
       let value = 0, scale = 1;
-      do { value += (bytes[at] & 127) * scale; scale *= 128; } while (bytes[at++] & 128);
+      do { value += (bytes.charCodeAt(at) & 127) * scale; scale *= 128; } while (bytes.charCodeAt(at++) & 128);
       return value;
     };
     const found = [], [idle, interval] = data.terms[number];
-    while (at < data.offsets[number + 1]) {
+    while (at < to - 3 * skipped) {
       const since = next(), step = next(), reply = next(), silent = next();
       time += since;
       frame += step % 2 ? -(step + 1) / 2 : step / 2;
@@ -57,16 +57,16 @@ const timelines = (data) => {
     const svg = make("svg", { viewBox: `0 0 ${W} ${H}`, class: "line", tabindex: "0", role: "slider",
       "aria-label": `probes of ${row.cells[1]}: ${keys}`, "aria-valuemin": "1", "aria-valuemax": `${probes.length}` });
     const words = make("output", { class: "readout" });
-    const ends = [probes[0].time, probes.at(-1).time];
-    const top = 1.1 * probes.reduce((most, { gap }) => Math.max(most, gap ?? 0), 1);
+    const ends = [probes[0].time, probes.at(-1).time], top = 1.1 * probes.reduce((a, { gap }) => Math.max(a, gap), 1);
     let [low, high] = ends, chosen = 0, from = null;
     const x = (time) => L + ((time - low) / Math.max(high - low, 1)) * (W - L - 12);
-    const y = (gap) => H - 22 - ((gap ?? 0) / top) * (H - 36);
+    const y = (gap) => H - 22 - (gap / top) * (H - 36);
     const text = (at, height, name, side = "end") => make("text", { x: at, y: height, "text-anchor": side }, name);
     const draw = () => {
       const seen = probes.filter(({ time }) => low <= time && time <= high), [idle, interval] = data.terms[row.number];
       const apart = ({ time }, number) => !number || Math.floor(x(time)) > Math.floor(x(seen[number - 1].time));
       const path = (name, of, mark) => make("path", { class: name, d: of.map(mark).join("") });
+      const digits = high - low < 6e7 ? 23 : 19;
       const at = ({ time, gap }, off = 0) => `M${(x(time) - off).toFixed(1)} ${(y(gap) - off).toFixed(1)}`;
       const levels = [...new Map([[interval, "interval"], [idle, "idle"]])].filter(([s]) => s && s * 1e6 < top);
       svg.replaceChildren(
@@ -76,7 +76,7 @@ const timelines = (data) => {
         path("answered", seen.filter(apart), (probe) => (probe.reply === null ? "" : `${at(probe)}h0`)),
         path("missed", seen.filter(({ reply }) => reply === null), (probe) => `${at(probe, 4)}l8 8m0-8l-8 8`),
         path("cursor", seen.filter((probe) => probe === probes[chosen]), ({ time }) => `M${x(time)} 6V${y(0)}`),
-        text(L, H - 6, moment(low).slice(0, 19), "start"), text(W - 12, H - 6, moment(high).slice(0, 19)),
+        text(L, H - 6, moment(low).slice(0, digits), "start"), text(W - 12, H - 6, moment(high).slice(0, digits)),
       );
       words.textContent = telling(probes[chosen]);
       svg.setAttribute("aria-valuenow", `${chosen + 1}`);

@@ -278,7 +278,7 @@ def _data(
     probes, offsets = encoded(sent, len(pairs), start_ns)
     terms = [terms_of(analysis, prober) for _, prober in pairs]
     found = {
-        "start_ns": str(start_ns), "static": STATIC, "files": [clean(name) for name in analysis.capture.files],
+        "start_ns": str(start_ns), "files": [clean(name) for name in analysis.capture.files],
         "rows": [[c.text if c.key is None else [c.text, _sortable(c.key)] for c in row] for row in page.rows],
         "moods": MOODS, "states": states,
         "terms": [[t.idle.value if t.idle else 0, t.interval.value if t.interval else 0] for t in terms],
