@@ -36,7 +36,7 @@ from kacap.news import Made, News, Sink
 from kacap.options import DEFAULTS, Options
 from kacap.resuming import State, resume, saved
 from kacap.rows import numbered
-from kacap.segments import SegmentRows
+from kacap.segments import IS_QUOTE, SegmentRows
 from kacap.timing.dropping import Moved, drop
 from kacap.timing.episodes import ANSWER_WAIT_NS
 from kacap.timing.estimate import Estimates, estimate
@@ -101,7 +101,9 @@ class Analyzer:
 
     def track(self, segments: SegmentRows) -> Tracked:
         """Do the second part: classify SEGMENT rows, whoever decoded them. May run ahead as well."""
-        self.analysis.capture.segments += len(segments)
+        quotes = int(np.count_nonzero(segments["has"] & IS_QUOTE))
+        self.analysis.capture.segments += len(segments) - quotes
+        self.analysis.capture.quotes += quotes
         tracked = self.tracker.take(segments)
         if self.options.segments == "all" or self.keep_marks:
             tracked.labels = tracked.labels.copy()

@@ -44,7 +44,7 @@ class SegmentRecord:
 
 @dataclass(slots=True)
 class Probe:
-    """One keepalive probe and what came of it. ``reply_frame`` and ``reply_after_ns`` are None: no reply came.
+    """One keepalive probe. ``reply_frame``, ``reply_after_ns`` and ``answered_by`` (its kind) are None: no reply came.
 
     ``outcome`` is ``answered``, ``missed``, ``reset`` (a reset answered it) or ``waiting`` (an answer may still come).
 
@@ -63,6 +63,7 @@ class Probe:
     reply_frame: FrameRef | None = None
     reply_after_ns: int | None = None
     outcome: str = "missed"
+    answered_by: str | None = None
 
 
 @dataclass(slots=True)
@@ -364,8 +365,7 @@ class Break(NamedTuple):
 class CaptureSummary:
     """How much of the capture was understood; ``skipped`` maps a reason to a count of frames.
 
-    ``drops`` are the spans in which frames were lost, in order, as far as the source tells when that was; ``breaks``
-    are where its files do not follow on one another.
+    ``quotes``: ICMP errors about a segment; ``drops``: when frames were lost; ``breaks``: where files do not follow on.
     """
 
     files: list[str] = field(default_factory=list)
@@ -379,6 +379,7 @@ class CaptureSummary:
     last_ns: int | None = None
     drops: list[Drop] = field(default_factory=list)
     breaks: list[Break] = field(default_factory=list)
+    quotes: int = 0
 
     @property
     def incomplete(self) -> bool:
@@ -393,7 +394,6 @@ class CaptureSummary:
     @property
     def timed_drops(self) -> list[Drop]:
         """Drops whose time span is known."""
-        first, last = self.first_ns, self.last_ns
-        if first is None or last is None:
+        if (first := self.first_ns) is None or (last := self.last_ns) is None:
             return []
         return [d for d in self.drops if d.until_ns < last or (d.since_ns is not None and d.since_ns > first)]

@@ -96,7 +96,8 @@ def saved(analyzer: Analyzer, options: dict[str, Any]) -> State:
     capture, unprobed = analyzer.analysis.capture, analyzer.analysis.unprobed
     facts = {
         "settings": settings_of(analyzer) | options, "first_ns": capture.first_ns, "last_ns": capture.last_ns,
-        "segments": capture.segments, "marking": analyzer.keep_marks, "unprobed": _unprobed(unprobed),
+        "segments": capture.segments, "quotes": capture.quotes, "marking": analyzer.keep_marks,
+        "unprobed": _unprobed(unprobed),
     }  # fmt: skip
     return State({name: tables[name] for name in LAYOUT}, facts)
 
@@ -125,7 +126,7 @@ def resume(analyzer: Analyzer, state: State, files: int, options: dict[str, Any]
     analyzer.withheld = tables["withheld"].tolist()
     capture, facts = analyzer.analysis.capture, state.facts
     capture.first_ns, capture.last_ns = (_number(facts, name, True) for name in ("first_ns", "last_ns"))
-    capture.segments = _number(facts, "segments") or 0
+    capture.segments, capture.quotes = _number(facts, "segments") or 0, _number(facts, "quotes") or 0
     analyzer.analysis.unprobed = _unprobed_of(facts.get("unprobed"))
 
 

@@ -58,6 +58,7 @@ class Views:
                 Probe(
                     number, FrameRef(row.file, row.frame), row.time_ns, side, peer, GRADE_WORDS[row.grade], row.payload,
                     reply, row.reply_after_ns if reply else None, OUTCOMES[row.outcome],
+                    KIND_WORDS[row.answer] if reply else None,
                 )
             )
         return made

@@ -434,14 +434,20 @@ class Connection:
                 self._speak(event, other, asked)
         elif event.kind != "duplicate-frame" and event.flags & (FIN | SYN | RST):
             for number, prober in enumerate(self.probers):
-                if prober and prober.run and not prober.run.spoken:
+                if not prober or not prober.run or prober.run.spoken:
+                    continue
+                if number != own or event.flags & (SYN | RST):
                     self._end(number, "closed", event.frame, time_ns=event.time_ns)
+                elif prober.run.ending == "open":  # a reply may be on its way
+                    prober.run.ending, prober.run.ending_frame = "closed", event.frame
 
     def _probe(self, event: Event, side: int) -> None:
         """Another probe of a run, or the first of one."""
         prober = self.probers[side] = self.probers[side] or Prober()
         prober.firings.append((event.time_ns, "probe"))
         run, unheard = prober.run, bool(event.hints & UNHEARD)
+        if run and run.ending == "closed" and not run.spoken:  # it goes on after its FIN
+            run.ending, run.ending_frame = "open", None
         if run and (run.spoken or (run.unheard and not unheard)):
             self._end(side, None, None, time_ns=event.time_ns)
         elif run and event.hints & HEARD_UNSEEN:
@@ -486,7 +492,8 @@ class Connection:
     def _speak(self, event: Event, side: int, run: Run) -> None:
         """The peer sent something else that the prober accepts: an answer if it came soon, alive in any case."""
         newest = run.probes[-1]
-        if newest.reply is None and 0 <= event.time_ns - newest.time_ns <= min([*run.gaps, ANSWER_WAIT_NS]):
+        after_ns = event.time_ns - newest.time_ns
+        if newest.reply is None and run.ending != "closed" and 0 <= after_ns <= min([*run.gaps, ANSWER_WAIT_NS]):
             newest.reply, newest.outcome = event, "answered"
             self._tell_answer(event, newest)
         ending = "closed" if event.flags & (FIN | SYN | RST) else "resumed"
@@ -496,6 +503,9 @@ class Connection:
         """The prober reset the connection: when its timer was due it gave up, sooner its application did."""
         prober, gap = self.probers[side], event.time_ns - run.probes[-1].time_ns
         assert prober is not None
+        if run.ending == "closed":
+            self._end(side, None, None, time_ns=event.time_ns)
+            return
         prober.unheard += bool(event.hints & UNHEARD)
         if event.hints & HEARD_UNSEEN:
             run.probes[-1].outcome = "uncaptured"
@@ -522,7 +532,9 @@ class Connection:
         assert prober is not None and prober.run is not None
         run, prober.run = prober.run, None
         newest = run.probes[-1]
-        if ending is not None and not run.spoken:
+        if run.ending == "closed":
+            pass  # by its own FIN
+        elif ending is not None and not run.spoken:
             run.ending, run.ending_frame = ending, frame
         elif run.unheard:
             run.ending = "answered" if newest.outcome == "answered" else "resumed"
@@ -543,7 +555,7 @@ class Connection:
         if run.gave_up_ns is not None and run.since_ns is not None:
             prober.exhausted.append(len(run.probes) + run.unheard)
         else:
-            unanswered = sum(probe.outcome != "answered" for probe in run.probes)
+            unanswered = sum(probe.outcome not in ("answered", "uncaptured") for probe in run.probes)
             prober.longest_miss_in_history = max(prober.longest_miss_in_history, unanswered)
 
 

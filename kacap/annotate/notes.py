@@ -8,7 +8,7 @@ from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending, Kind
 from kacap.clock import SECOND_NS
 from kacap.facts.standing import gravest
-from kacap.facts.verdicts import of_prober
+from kacap.facts.verdicts import of_prober, other_answer
 from kacap.model import Connection, Episode, FrameRef, Probe, Prober, SegmentRecord, Setting
 from kacap.report.sentences import ENDINGS, GRADES
 from kacap.units import counted, duration
@@ -80,7 +80,8 @@ def _episode(prober: Prober, episode: Episode, name: Name) -> Iterator[Note]:
         yield probe.frame, "; ".join(parts)
         if probe.reply_frame is not None and probe.reply_after_ns is not None:
             after = duration(probe.reply_after_ns)
-            yield probe.reply_frame, f"reply to the keepalive probe in frame {name(probe.frame)}, {after} after it"
+            what = "reply to" if not (other := other_answer(probe)) else f"{other} that answers"
+            yield probe.reply_frame, f"{what} the keepalive probe in frame {name(probe.frame)}, {after} after it"
     if episode.ending_frame is not None and episode.ending != Ending.ANSWERED:
         meaning = ENDINGS[Ending(episode.ending)].meaning
         yield episode.ending_frame, f"{episode.ending} after {counted(run, 'probe')}{_given_up(episode)}: {meaning}"

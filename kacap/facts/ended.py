@@ -27,6 +27,7 @@ from kacap.findings.observed import (
     UNSTAMPED,
 )
 from kacap.findings.screening import is_its_ttl
+from kacap.findings.silences import SOON_NS
 from kacap.kernels import Row, entry, kernel
 from kacap.model import Connection, Ended, Episode, FrameRef
 from kacap.timing.giving_up import GIVEN_UP, given_up
@@ -37,7 +38,7 @@ A, B, BOX, UNCLEAR = 1, 2, 3, 4
 HOW = ("open", "fin", "reset")
 BY = (None, "a", "b", "a box", "unclear")
 # ENDED["cause"] of a reset
-FORGERY, UNKNOWN_CONNECTION, REFUSED_DATA, ABORT, REFUSED, OWN_RESET, LIKELY_ABORT = 1, 2, 3, 4, 5, 6, 7
+FORGERY, UNKNOWN_CONNECTION, REFUSED_DATA, ABORT, REFUSED, OWN_RESET, LIKELY_ABORT, UNASKED = 1, 2, 3, 4, 5, 6, 7, 8
 # A prober gives up after its first probe's interval at the earliest: a second each, by tcp(7), and a tick.
 GIVES_UP_NS = np.int64(1_950_000_000)
 # A side that is heard so long after its peer's FIN has not closed; what comes sooner was on its way, or swept up.
@@ -75,7 +76,7 @@ def _first_reset(row: Row, notes: Row) -> Row:
 def _cause(note: Row, row: Row) -> Row:
     """Return the cause of a reset, by what only its maker knows.
 
-    A host without the connection answers without ACK, at the number it was asked with (RFC 9293 3.10.7.1); an
+    A host without the connection answers without ACK, at the number it was asked with (RFC 9293 3.10.7.1), and soon; an
     application that aborts sends RST,ACK with the connection's numbers and timestamps (tcp_send_active_reset); a
     socket closed before its data came acknowledges that data. A keepalive that gave up sends what an application that
     aborts does: which of them it was is open where nothing had been heard for so long, and its probes may be missing
@@ -86,7 +87,7 @@ def _cause(note: Row, row: Row) -> Row:
     if note.about & FORGED:
         return FORGERY
     if note.about & (BARE | ANSWERS) == BARE | ANSWERS:
-        return UNKNOWN_CONNECTION
+        return UNKNOWN_CONNECTION if note.after_ns <= SOON_NS else UNASKED
     if not side.known & HEARD and note.seq == 0:
         return REFUSED  # in answer to a SYN (RFC 9293 3.10.7.1)
     if note.about & ACKS_NEW:
@@ -107,6 +108,8 @@ def _by(note: Row, row: Row, cause: Row) -> Row:
         return BOX
     side = row.a if note.from_a else row.b
     own = A if note.from_a else B
+    if cause == UNASKED:
+        return UNCLEAR
     if cause == UNKNOWN_CONNECTION:
         return own if side.known & HEARD and is_its_ttl(note.ttl, side) else UNCLEAR
     return UNCLEAR if note.about & UNSTAMPED else own

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from kacap.classify.tables import Outcome
 from kacap.model import Episode, FrameRef, Probe, Prober
+
+UNCAPTURED = Outcome.UNCAPTURED.name.lower()
 
 
 def unanswered(episode: Episode) -> int:
-    """Return how many probes of a run nothing answered, a reset included: those without a reply."""
-    return sum(probe.reply_frame is None for probe in episode.probes)
+    """Return how many probes of a run nothing answered: those without a reply, one that the capture lacks included."""
+    return sum(probe.reply_frame is None and probe.outcome != UNCAPTURED for probe in episode.probes)
+
+
+def uncaptured(prober: Prober) -> int:
+    """Return how many probes were answered by what the capture lacks, as the prober's timestamps show."""
+    if prober.replies + prober.missed >= prober.probes:
+        return 0
+    return sum(probe.outcome == UNCAPTURED for episode in prober.runs for probe in episode.probes)
 
 
 def missed_probes(prober: Prober) -> list[Probe]:

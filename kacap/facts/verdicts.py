@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from kacap.classify.kinds import Ending, Grade
+from kacap.classify.kinds import Ending, Grade, Kind
 from kacap.clock import SECOND_NS
 from kacap.facts.ended import (
     ABORT,
@@ -17,14 +17,15 @@ from kacap.facts.ended import (
     OWN_RESET,
     REFUSED,
     REFUSED_DATA,
+    UNASKED,
     UNKNOWN_CONNECTION,
     ended_of,
     observed_until_ns,
 )
-from kacap.facts.runs import over_ns, unanswered
+from kacap.facts.runs import over_ns, unanswered, uncaptured
 from kacap.findings import observed as bits
 from kacap.findings.connection_facts import ConnectionFacts, Outstanding
-from kacap.model import Connection, Ended, Endpoint, Prober, Verdict
+from kacap.model import Connection, Ended, Endpoint, Probe, Prober, Verdict
 from kacap.timing.assumes import WORDS, Assumes
 from kacap.timing.episodes import EARLY_ABORT, HOLE_NS
 from kacap.timing.giving_up import user_timeout
@@ -107,6 +108,7 @@ def _reset(connection: Connection, ended: Ended) -> str:
         FORGERY: f"a box in between reset the connection in the name of {named}",
         UNKNOWN_CONNECTION: f"{named}{', or a box in its name,' if unclear else ''} does not know the connection: it "
         "answered with RST",
+        UNASKED: f"an RST in the name of {named} ended the connection unasked",
         REFUSED_DATA: f"{named} reset the connection when data came: its application had closed",
         REFUSED: f"{named} refused the connection (RST)",
         ABORT: f"an RST in the name of {named} ended the connection" if unclear
@@ -256,11 +258,14 @@ def _probes(prober: Prober) -> str:
 
 def share_answered(prober: Prober) -> str:
     """Return ``all answered``, ``none answered`` or ``409 of 412 answered``."""
-    if prober.replies >= prober.probes:
-        return "answered" if prober.probes == 1 else "all answered"
-    if prober.replies == 0:
+    unseen = uncaptured(prober)
+    answered = prober.replies + unseen
+    lacking = f" ({counted(unseen, 'answer')} not captured)" if unseen else ""
+    if answered >= prober.probes:
+        return ("answered" if prober.probes == 1 else "all answered") + lacking
+    if answered == 0:
         return "not answered" if prober.probes == 1 else "none answered"
-    return f"{prober.replies:,} of {prober.probes:,} answered"
+    return f"{answered:,} of {prober.probes:,} answered{lacking}"
 
 
 def _silence(prober: Prober) -> str:
@@ -279,7 +284,7 @@ def _run(prober: Prober) -> str:
 
 
 def _answered(prober: Prober) -> Verdict:
-    missed = prober.replies < prober.probes
+    missed = prober.replies + uncaptured(prober) < prober.probes
     return Verdict(f"{_probes(prober)}, {share_answered(prober)}", "doubt" if missed else "good")
 
 
@@ -334,9 +339,25 @@ def _unreachable(prober: Prober) -> Verdict:
     return Verdict(f"{prober.side} cannot reach {prober.peer}: {_run(prober)} and ICMP errors", "bad")
 
 
+def other_answer(probe: Probe) -> str:
+    """Return what other than a reply answered a probe: ``data``, ``a FIN``; empty: a reply did, or nothing."""
+    words = {None: "", Kind.REPLY.word: "", "data": "data", "fin": "a FIN", "ack": "another ACK"}
+    return words.get(probe.answered_by, "another segment")
+
+
+def _resumed(prober: Prober) -> Verdict:
+    """Return that the peer was heard again: by what answered the last probe in time, if it did."""
+    start, last = _answered(prober), prober.last
+    by = other_answer(last.probes[-1]) if last is not None else ""
+    if by and prober.probes == 1:
+        return Verdict(f"{start.sentence} by {by}", start.mood)
+    tail = f"the last by {by}" if by else "then the peer spoke again"
+    return Verdict(f"{start.sentence}; {tail}", start.mood)
+
+
 _SENTENCES: dict[Ending, Callable[[Prober], Verdict]] = {
     Ending.ANSWERED: _answered,
-    Ending.RESUMED: _with_tail("then the peer spoke again"),
+    Ending.RESUMED: _resumed,
     Ending.CLOSED: _with_tail("then the connection was closed"),
     Ending.OPEN: _open,
     Ending.GAVE_UP: _gave_up,

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from kacap.classify.kinds import Ending
 from kacap.clock import SECOND_NS
 from kacap.findings.answers import hops
-from kacap.findings.connection_facts import Claim, ConnectionFacts, Refusal, closing_ns, episodes, frames_of
+from kacap.findings.connection_facts import Claim, ConnectionFacts, Refusal, Reset, closing_ns, episodes, frames_of
 from kacap.findings.context import Context
 from kacap.findings.idle import death_of, is_lively, reset_at
 from kacap.findings.observed import FIN_SEEN
 from kacap.findings.resets import usual_ttl
+from kacap.findings.screening import FAST_NS
 from kacap.model import Episode, Probe, Prober
 from kacap.units import between, counted, duration
 
@@ -70,7 +71,7 @@ def peer_restarted(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
             continue
         if hops(reset.ttl) != hops(usual_ttl(facts, reset.from_a)):
             continue  # other hops: a box or the peer
-        if facts.closed(reset.from_a) or _is_lively(facts, context):
+        if facts.closed(reset.from_a) or _is_lively(facts, context) or _is_too_fast(reset, prober):
             continue
         after = duration(reset.time_ns - episode.probes[-1].time_ns)
         whole = facts.connection.began_in_capture and facts.side(reset.from_a).syn_ttl
@@ -80,6 +81,12 @@ def peer_restarted(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
             f"likely restarted or closed {closed}, or an address translation on the way was lost"
         )
         yield Claim(sentence, frames_of(episode))
+
+
+def _is_too_fast(reset: Reset, prober: Prober) -> bool:
+    """Return whether an RST came far faster than any reply: it may be nearer than the peer."""
+    fastest_ns = 0 if prober.reply_after_ns is None else prober.reply_after_ns[0]
+    return bool(fastest_ns >= FAST_NS and 3 * reset.after_ns < fastest_ns)
 
 
 def probes_after_close(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:

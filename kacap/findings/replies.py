@@ -82,7 +82,8 @@ def outage(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
             back_ns = _back_ns(episode)
             if not _heard_elsewhere(facts, context, prober, (lost[0].time_ns, lost[-1].time_ns)):
                 found.append((back_ns - since_ns, len(lost), frames_of(episode)))
-        if found:
+        alike = len({number for _, number, _ in found}) == 1 and len(found) > 1 and prober.lone <= 1
+        if found and not alike:  # runs of one length, one after the other, may be a limit on replies
             lasted_ns, number, frames = max(found)
             more = f", the longest of {len(found)} outages" if len(found) > 1 else ""
             sentence = (

@@ -8,6 +8,7 @@ from typing import TextIO
 
 from kacap.analysis import Analysis
 from kacap.classify.kinds import TABLE, Grade, Kind
+from kacap.facts.verdicts import other_answer
 from kacap.model import Episode, FrameRef, Probe, SegmentRecord
 from kacap.report.sentences import ENDINGS, GRADES
 from kacap.units import clean, counted, duration, moment
@@ -116,7 +117,8 @@ def _answer(analysis: Analysis, probe: Probe) -> str:
     """Return what came back for a probe."""
     if probe.reply_after_ns is None:
         return "none came"
-    return f"frame {analysis.frame_name(probe.reply_frame)}, {duration(probe.reply_after_ns)} later"
+    by = f", by {other}" if (other := other_answer(probe)) else ""
+    return f"frame {analysis.frame_name(probe.reply_frame)}{by}, {duration(probe.reply_after_ns)} later"
 
 
 def _gaps(episode: Episode) -> str:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending, Grade
-from kacap.model import Break, Connection
-from kacap.units import clean, counted, duration, moment
+from kacap.facts.verdicts import other_answer
+from kacap.model import Break, Connection, Prober
+from kacap.units import between, clean, counted, duration, moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,8 @@ ENDINGS = {
         "unreachable", "ICMP errors quoted the probes: the peer may be up, but no packet gets there"
     ),
     Ending.OPEN: EndingRow("still waiting", "the capture ended before an answer or a reset"),
-    Ending.RESUMED: EndingRow("resumed", "the peer spoke again without answering the probe itself"),
-    Ending.CLOSED: EndingRow("closed", "the connection was closed while a probe waited"),
+    Ending.RESUMED: EndingRow("resumed", "the peer was heard again, by something else than a reply"),
+    Ending.CLOSED: EndingRow("closed", "the connection was closed before a reply came"),
     Ending.ANSWERED: EndingRow("all answered", "last probe answered"),
 }
 
@@ -47,6 +48,15 @@ def ending_words(ending: str) -> str:
     """Return an ending with what it means for the peer: ``gave-up: the peer crashed or ...``."""
     meaning = ENDINGS[Ending(ending)].meaning
     return meaning if ending == Ending.ANSWERED else f"{ending}: {meaning}"
+
+
+def reply_words(prober: Prober) -> str | None:
+    """Return how fast probes were answered, and by what else than replies: ``after 20 to 120 ms (1 by data)``."""
+    if prober.reply_after_ns is None:
+        return None
+    others = [word for episode in prober.runs for probe in episode.probes if (word := other_answer(probe))]
+    by = ", ".join(f"{others.count(word):,} by {word}" for word in dict.fromkeys(others))
+    return f"after {between(*prober.reply_after_ns)}" + (f" ({by})" if by else "")
 
 
 def began_words(connection: Connection) -> str:

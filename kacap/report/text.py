@@ -13,12 +13,12 @@ from typing import TextIO
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending
 from kacap.facts.groups import Group, grouped
-from kacap.facts.runs import gave_up_ns, unanswered
+from kacap.facts.runs import gave_up_ns, unanswered, uncaptured
 from kacap.facts.standing import STATES, Standing, by_gravity, gravest, numbers_of
 from kacap.facts.verdicts import of_prober
 from kacap.findings import RANKS
 from kacap.model import Connection, Episode, Finding, Prober
-from kacap.report.sentences import GRADES, break_words, ending_words, missed_word, observed_words
+from kacap.report.sentences import GRADES, break_words, ending_words, missed_word, observed_words, reply_words
 from kacap.report.settings import setting
 from kacap.report.terminal import folded
 from kacap.units import between, clean, counted, duration, moment
@@ -151,8 +151,8 @@ def _facts(analysis: Analysis, prober: Prober, verbose: bool) -> Iterator[tuple[
     yield "probes", f"to {prober.peer}: {_numbers(analysis, prober)}, {_payload(prober)}{_frames(analysis, prober)}"
     if prober.gaps_ns is not None:
         yield "gaps", between(*prober.gaps_ns)
-    if prober.reply_after_ns is not None:
-        yield "replies", f"after {between(*prober.reply_after_ns)}"
+    if (answered := reply_words(prober)) is not None:
+        yield "replies", answered
     silent = [episode for episode in prober.runs if unanswered(episode)]
     for episode in silent if verbose else silent[-1:]:
         yield "silence", _silence(analysis, episode)
@@ -172,6 +172,8 @@ def _numbers(analysis: Analysis, prober: Prober) -> str:
     lost = prober.missed
     reset = prober.last is not None and prober.last.probes[-1].outcome == "reset"
     more = f", {reset:,} answered with a reset" if reset and prober.ending == Ending.RESET else ""
+    if unseen := uncaptured(prober):
+        more += f", {unseen:,} answered by what the capture lacks"
     return f"{prober.probes:,} sent, {prober.replies:,} answered, {lost:,} {missed_word(analysis)}{more}"
 
 
@@ -293,6 +295,7 @@ def _understood(analysis: Analysis) -> Iterator[Line]:
     if capture.first_ns is not None and capture.last_ns is not None:
         span = f" in {duration(capture.last_ns - capture.first_ns)}"
     line = f"{name}: {counted(capture.frames, 'frame')}{span}, {counted(capture.segments, 'TCP segment')}"
+    line += f", {counted(capture.quotes, 'ICMP error')} that quote one" if capture.quotes else ""
     yield f"{line}; {_left_out(analysis)}", "dim"
     for each in capture.breaks[:BREAKS_SHOWN]:
         yield break_words(each), "dim"

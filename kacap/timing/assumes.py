@@ -35,7 +35,7 @@ _SENTENCES = {
     "no-frame-missing": "no frame is missing from the capture",
     "linux-timer": "the clock rate that other connections of this host show",
     "no-user-timeout": "no TCP_USER_TIMEOUT",
-    "fine-timer": "a timer that looks more often than once a second",
+    "fine-timer": "clocks (the timer's, the capture's) finer than a second",
     "steady-timer": "a timer as exact as those of known systems",
     "no-frame-delayed": "no frame was delayed before it was captured (timestamps and capture times differ)",
 }

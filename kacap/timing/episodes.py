@@ -106,6 +106,8 @@ def _take_probe(middle: Row, event: Row) -> None:
     number = _prober_of(middle, event, side)
     prober = middle.probers[number]
     _fire(middle, number, event, event.hints & ~np.uint8(UNHEARD))  # what it heard is corrected already
+    if prober.run_ending == _CLOSED and not prober.run_spoken:  # it goes on after its FIN
+        prober.run_ending, prober.run_ending_frame, prober.run_ending_ns = OPEN, 0, NEVER
     if prober.run_n and (prober.run_spoken or (prober.run_unheard and not event.hints & UNHEARD)):
         end_run(middle, number, event, _KEEP)
     elif prober.run_n and event.hints & HEARD_UNSEEN:
@@ -194,8 +196,9 @@ def _take_speech(middle: Row, number: Row, event: Row) -> None:
     if prober.run_n == 0 or prober.run_spoken:
         return
     newest = middle.probes[prober.last_probe]
+    closing = prober.run_ending == _CLOSED  # what comes after its FIN may acknowledge that
     wait = min(prober.run_gap_ns, ANSWER_WAIT_NS) if prober.run_n > 1 else ANSWER_WAIT_NS
-    if newest.reply_frame == 0 and 0 <= event.time_ns - newest.time_ns <= wait:
+    if newest.reply_frame == 0 and not closing and 0 <= event.time_ns - newest.time_ns <= wait:
         newest.reply_frame, newest.reply_file = event.frame, event.file
         newest.reply_after_ns = event.time_ns - newest.time_ns
         newest.answer, newest.outcome = event.kind, _WAS_ANSWERED
@@ -217,6 +220,9 @@ def _take_abort(middle: Row, number: Row, event: Row) -> None:
     prober = middle.probers[number]
     if prober.run_n == 0:
         return
+    if prober.run_ending == _CLOSED:
+        end_run(middle, number, event, _KEEP)
+        return
     prober.unheard += 1 if event.hints & UNHEARD else 0
     gap = event.time_ns - middle.probes[prober.last_probe].time_ns
     if event.hints & HEARD_UNSEEN:  # it had been answered
@@ -235,17 +241,28 @@ def _take_abort(middle: Row, number: Row, event: Row) -> None:
 
 @kernel
 def _close_open(middle: Row, event: Row) -> None:
-    """A FIN, RST or SYN that answers no probe ends every run that still waits, on either side."""
+    """A FIN, RST or SYN that answers no probe ends every run that still waits, on either side.
+
+    A prober's own FIN leaves its run open for a reply that is on its way.
+    """
     for side in range(2):
         number = middle.sides[2 * event.watched + side].prober
-        if number and middle.probers[number].run_n and not middle.probers[number].run_spoken:
+        if number == 0 or middle.probers[number].run_n == 0 or middle.probers[number].run_spoken:
+            continue
+        if side == event.from_a or event.flags & (RST | SYN):
             end_run(middle, number, event, _CLOSED)
+        elif middle.probers[number].run_ending == OPEN:
+            prober = middle.probers[number]
+            prober.run_ending, prober.run_ending_file = _CLOSED, event.file
+            prober.run_ending_frame, prober.run_ending_ns = event.frame, event.time_ns
 
 
 @kernel
 def end_run(middle: Row, number: Row, event: Row, ending: Row) -> None:
     """Close a prober's run with an EPISODE; ``ending`` _KEEP keeps what a reply has set."""
     prober = middle.probers[number]
+    closing = prober.run_ending == _CLOSED and ending != _UNCAPTURED_END  # its own FIN has ended it
+    ending = _KEEP if closing else ending
     row = middle.counts[0].episodes
     middle.counts[0].episodes += 1
     episode = middle.episodes[row]
@@ -256,7 +273,7 @@ def end_run(middle: Row, number: Row, event: Row, ending: Row) -> None:
     if gave_up:
         episode.closed_ns = event.time_ns
     if prober.run_spoken or ending == _KEEP:
-        if prober.run_unheard:
+        if prober.run_unheard and not closing:
             newest = middle.probes[prober.last_probe]
             episode.ending = _ANSWERED if newest.outcome == _WAS_ANSWERED else _RESUMED
             episode.ending_frame, episode.ending_file = newest.reply_frame, newest.reply_file
@@ -307,7 +324,7 @@ def _count(middle: Row, prober: Row, episode: Row, now_ns: Row) -> Row:
             prober.reply_most_ns = max(prober.reply_most_ns, after)
             run = 0
         else:
-            unanswered += 1
+            unanswered += 0 if probe.outcome == _UNCAPTURED else 1
             if probe.outcome == _UNCAPTURED:
                 run = 0
             elif row == episode.last and ending == _RESET_END:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from analysing import CAPTURES
 from timelines import parse
 
 import kacap
@@ -144,7 +145,28 @@ VERDICTS = {
     ),
     "10.0.0.1:40000 probes every 61.0 s, all answered": (PROBES, ("open", None, None)),
     "no keepalive probe in 140 ms": (OPEN, ("open", None, None)),
+    "10.0.0.1:40000 probes every 61.0 s, all answered; 10.0.0.1:40000 closed it (FIN) 1.00 ms after the last probe": (
+        PROBES + "182 A > B . seq nxt-1\n+0.001 A > B F. \n+0.02 B > A . ack nxt-1\n+0.001 B > A .\n",  # a reply
+        ("fin", "a", 12),
+    ),
+    "10.0.0.1:40000 probes every 61.0 s, 2 of 3 answered; 10.0.0.1:40000 closed it (FIN) 1.00 ms after the last "
+    "probe": (
+        PROBES + "182 A > B . seq nxt-1\n+0.001 A > B F. \n+0.02 B > A .\n", ("fin", "a", 12),  # acknowledges the FIN
+    ),
+    "10.0.0.1:40000 probes every 61.0 s, all answered; the last by data": (
+        PROBES + "182 A > B . seq nxt-1\n+0.02 B > A P. len 9\n+0.001 A > B .\n", None,
+    ),
+    "10.0.0.1:40000 probes every 61.0 s, all answered; an RST in the name of 10.0.0.2:5432 ended the connection "
+    "unasked 379 s after the last probe": (PROBES + "500 B > A R ack 0 ttl 53 id 9\n", ("reset", "unclear", 11)),
 }  # fmt: skip
+
+
+def test_an_rst_that_is_far_faster_than_replies_does_not_say_that_the_peer_restarted(tmp_path):
+    """Without the handshake the first reply is not known to be one when the RST comes."""
+    middle = PROBES[PROBES.index("60 A") :]
+    for after, ids in (("0.02", ["peer-restarted"]), ("0.001", [])):
+        analysis = read(middle + f"182 A > B . seq nxt-1\n+{after} B > A R ack 0\n", tmp_path)
+        assert [finding.id for finding in analysis.findings if finding.id == "peer-restarted"] == ids
 
 
 @pytest.mark.parametrize("sentence", VERDICTS)
@@ -156,3 +178,11 @@ def test_a_connection_has_one_verdict_with_who_ended_it_and_in_which_frame(sente
     if ended is not None:
         frame = connection.ended.frame
         assert (connection.ended.how, connection.ended.by, frame and frame.number) == ended
+
+
+def test_an_answer_that_the_capture_lacks_is_none_that_did_not_come_and_icmp_errors_are_no_tcp_segments() -> None:
+    lacking = kacap.read(str(CAPTURES / "crafted/91-answer-not-captured/capture.pcap"))
+    assert lacking.connections[0].verdict.sentence.endswith("all answered (1 answer not captured)")
+    assert lacking.connections[0].probers[0].interval.why == "no probe went unanswered"
+    quoting = kacap.read(str(CAPTURES / "lab/unreachable/capture.pcapng")).capture
+    assert (quoting.frames, quoting.segments, quoting.quotes, sum(quoting.skipped.values())) == (17, 9, 4, 4)

@@ -57,7 +57,8 @@ def from_named(named: dict[str, str]) -> dict[str, Any]:
     sent, answered, missed = (number(n) for n in NUMBERS.search(named["probes"]).groups())
     facts: dict[str, Any] = {
         "probes": sent, "answered": answered, "missed": missed, "ending": ending(named["ending"]),
-        "gaps": named.get("gaps"), "replies": named.get("replies", "").removeprefix("after ") or None,
+        "gaps": named.get("gaps"),
+        "replies": named.get("replies", "").removeprefix("after ").partition(" (")[0] or None,
         "observed": re.search(r" UTC, for (.*), (?:handshake|starts)", named["observed"])[1],
     }  # fmt: skip
     return facts | {name: candidates(named.get(name, "")) for name in SETTINGS}
@@ -206,7 +207,7 @@ def of_chart(analysis: Analysis) -> Facts:
         for line in lines:
             if said := re.match(r"(\S+) probes (\S+?)(?: \(connection \d+, [^)]*\))?: n=([\d,]*\d)(.*)", line):
                 gaps = re.search(r", gaps (.*?)(?=, replies|;|$)", said[4])
-                replies = re.search(r", replies after (.*?)(?=;|$)", said[4])
+                replies = re.search(r", replies after (.*?)(?= \(|;|$)", said[4])
                 found[connection.connection, said[2]] = {
                     "probes": number(said[3]), "gaps": gaps and gaps[1], "replies": replies and replies[1],
                     "verdict": headline([connection]),

@@ -40,7 +40,7 @@ def page(analysis: Analysis, connections: Any) -> paper.Page:
     if not rows:
         words = "no connection was used again after a silence"
         verdict = Fleet(connections, analysis.capture.last_ns or 0).verdict().sentence
-        return paper.Page([paper.only_words(words, [verdict])])
+        return paper.Page([paper.only_words(verdict, [words])])
     picture = Silences(rows, analysis.idle_deaths)
     said = [*paper.idle_deaths(analysis), _conclusion(analysis.silences)]
     if len(connections):

@@ -11,7 +11,7 @@ from kacap.facts.standing import by_gravity, gravest
 from kacap.facts.verdicts import of_prober
 from kacap.model import Connection, Prober
 from kacap.report.chart.expected import Term, Terms, hz_words, terms_of
-from kacap.report.sentences import began_words
+from kacap.report.sentences import began_words, reply_words
 from kacap.report.settings import setting
 from kacap.units import between, counted, duration
 
@@ -97,8 +97,8 @@ def _numbers(prober: Prober, where: str = "") -> str:
     words = [f"{prober.side} probes {prober.peer}{where}: n={prober.probes:,}"]
     if prober.gaps_ns is not None:
         words.append(f"gaps {between(*prober.gaps_ns)}")
-    if prober.reply_after_ns is not None:
-        words.append(f"replies after {between(*prober.reply_after_ns)}")
+    if (answered := reply_words(prober)) is not None:
+        words.append(f"replies {answered}")
     return ", ".join(words)
 
 

@@ -57,16 +57,16 @@ const timelines = (data) => {
     const svg = make("svg", { viewBox: `0 0 ${W} ${H}`, class: "line", tabindex: "0", role: "slider",
       "aria-label": `probes of ${row.cells[1]}: ${keys}`, "aria-valuemin": "1", "aria-valuemax": `${probes.length}` });
     const words = make("output", { class: "readout" });
-    const ends = [probes[0].time, probes.at(-1).time];
-    const top = 1.1 * probes.reduce((most, { gap }) => Math.max(most, gap ?? 0), 1);
+    const ends = [probes[0].time, probes.at(-1).time], top = 1.1 * probes.reduce((a, { gap }) => Math.max(a, gap), 1);
     let [low, high] = ends, chosen = 0, from = null;
     const x = (time) => L + ((time - low) / Math.max(high - low, 1)) * (W - L - 12);
-    const y = (gap) => H - 22 - ((gap ?? 0) / top) * (H - 36);
+    const y = (gap) => H - 22 - (gap / top) * (H - 36);
     const text = (at, height, name, side = "end") => make("text", { x: at, y: height, "text-anchor": side }, name);
     const draw = () => {
       const seen = probes.filter(({ time }) => low <= time && time <= high), [idle, interval] = data.terms[row.number];
       const apart = ({ time }, number) => !number || Math.floor(x(time)) > Math.floor(x(seen[number - 1].time));
       const path = (name, of, mark) => make("path", { class: name, d: of.map(mark).join("") });
+      const digits = high - low < 6e7 ? 23 : 19;
       const at = ({ time, gap }, off = 0) => `M${(x(time) - off).toFixed(1)} ${(y(gap) - off).toFixed(1)}`;
       const levels = [...new Map([[interval, "interval"], [idle, "idle"]])].filter(([s]) => s && s * 1e6 < top);
       svg.replaceChildren(
@@ -76,7 +76,7 @@ const timelines = (data) => {
         path("answered", seen.filter(apart), (probe) => (probe.reply === null ? "" : `${at(probe)}h0`)),
         path("missed", seen.filter(({ reply }) => reply === null), (probe) => `${at(probe, 4)}l8 8m0-8l-8 8`),
         path("cursor", seen.filter((probe) => probe === probes[chosen]), ({ time }) => `M${x(time)} 6V${y(0)}`),
-        text(L, H - 6, moment(low).slice(0, 19), "start"), text(W - 12, H - 6, moment(high).slice(0, 19)),
+        text(L, H - 6, moment(low).slice(0, digits), "start"), text(W - 12, H - 6, moment(high).slice(0, digits)),
       );
       words.textContent = telling(probes[chosen]);
       svg.setAttribute("aria-valuenow", `${chosen + 1}`);

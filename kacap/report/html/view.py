@@ -18,7 +18,7 @@ from kacap.facts.verdicts import of_prober
 from kacap.model import Connection, Prober, Setting
 from kacap.report.html.embedded import encoded
 from kacap.report.html.wireshark import frames_filter, pair_filter
-from kacap.report.sentences import GRADES, break_words, ending_words, missed_word, observed_words
+from kacap.report.sentences import GRADES, break_words, ending_words, missed_word, observed_words, reply_words
 from kacap.report.settings import setting
 from kacap.units import between, clean, counted, duration, moment
 
@@ -182,8 +182,8 @@ def _facts(analysis: Analysis, connection: Connection, prober: Prober) -> Iterat
     yield "probes", f"{prober.probes:,} sent, {prober.replies:,} answered, {lost}"
     if prober.gaps_ns is not None:
         yield "gaps", between(*prober.gaps_ns)
-    if prober.reply_after_ns is not None:
-        yield "replies", f"after {between(*prober.reply_after_ns)}"
+    if (answered := reply_words(prober)) is not None:
+        yield "replies", answered
     yield "ending", ending_words(prober.ending)
     yield "confidence", GRADES.get(prober.grade, prober.grade)
     for name in SETTINGS:
