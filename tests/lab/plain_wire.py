@@ -74,11 +74,11 @@ def _name(host: str, port: int) -> str:
 
 
 def _once(found: list[Segment]) -> Iterator[Segment]:
-    """Leave out a segment equal to one at most a millisecond earlier, but for its TTL."""
+    """Leave out a segment equal to one at most 100 ms earlier (the least time before Linux sends it again is 200), but for its TTL."""
     last: dict[tuple, int] = {}
     for segment in found:
         key = (segment.source, segment.target, segment.seq, segment.ack, segment.flags, segment.payload)
-        if segment.time_ns - last.get(key, -(10**9)) > 1_000_000:
+        if segment.time_ns - last.get(key, -(10**9)) > 100_000_000:
             yield segment
         last[key] = segment.time_ns
 
