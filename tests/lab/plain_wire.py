@@ -74,7 +74,7 @@ def _name(host: str, port: int) -> str:
 
 
 def _once(found: list[Segment]) -> Iterator[Segment]:
-    """Leave out a segment equal to one at most 100 ms earlier (the least time before Linux sends it again is 200), but for its TTL."""
+    """Leave out a segment equal to one at most 100 ms earlier, but for its TTL; Linux waits 200 to send it again."""
     last: dict[tuple, int] = {}
     for segment in found:
         key = (segment.source, segment.target, segment.seq, segment.ack, segment.flags, segment.payload)
