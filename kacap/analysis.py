@@ -24,6 +24,7 @@ MARK = np.dtype(
     ],
     align=True,
 )
+MarkRows = NDArray[np.void]  # of MARK
 
 
 # The longest silence that a connection survived, or the one that it was dead after, by where it went.
@@ -37,6 +38,8 @@ SILENCE = np.dtype(
     ],
     align=True,
 )
+SilenceRows = NDArray[np.void]  # of SILENCE
+
 # SILENCE["outcome"]: it was answered after it; it was dead while its destination was up; dead, and maybe the end too
 SURVIVED, KILLED, GONE = 0, 1, 2
 
@@ -77,9 +80,9 @@ class Analysis:
     clocks: dict[str, set[int]] = field(default_factory=dict)  # host address to the jiffies per second it may have
     damages: list[Damage] = field(default_factory=list)
     interrupted: bool = False  # it was asked to end before the end of its files
-    marks: NDArray[np.void] = field(default_factory=lambda: np.empty(0, MARK))
+    marks: MarkRows = field(default_factory=lambda: np.empty(0, MARK))
     idle_deaths: list[IdleDeaths] = field(default_factory=list)  # what the finding of that name rests on
-    silences: NDArray[np.void] = field(default_factory=lambda: np.empty(0, SILENCE))  # what these rest on
+    silences: SilenceRows = field(default_factory=lambda: np.empty(0, SILENCE))  # what these rest on
 
     @property
     def episodes(self) -> list[Episode]:

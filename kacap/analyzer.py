@@ -5,7 +5,7 @@ Live and offline sources are the same to it. Results do not depend on how the fr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -32,11 +32,11 @@ from kacap.findings.presence import Heard
 from kacap.findings.screening import FEW_NS, MANY_NS, has_more, screen, worth_a_look
 from kacap.flows import A_FIN, B_FIN, FINISHED, NEVER, WAS_RESET
 from kacap.model import Connection, Endpoint, FrameRef, SegmentRecord
-from kacap.news import News, Sink
+from kacap.news import Made, News, Sink
 from kacap.options import DEFAULTS, Options
 from kacap.resuming import State, resume, saved
 from kacap.rows import numbered
-from kacap.segments import IS_QUOTE
+from kacap.segments import IS_QUOTE, SegmentRows
 from kacap.timing.dropping import Moved, drop
 from kacap.timing.episodes import ANSWER_WAIT_NS
 from kacap.timing.estimate import Estimates, estimate
@@ -89,7 +89,7 @@ class Analyzer:
         """Take some consecutive frames: all three parts of the work. Return what is new."""
         return self.gather(self.track(self.decode(batch)))
 
-    def decode(self, batch: FrameBatch) -> NDArray[np.void]:
+    def decode(self, batch: FrameBatch) -> SegmentRows:
         """Do the first part: frames to SEGMENT rows. May run ahead of the others, in a thread of its own."""
         summary = self.analysis.capture
         if len(batch.frames):
@@ -99,7 +99,7 @@ class Analyzer:
         summary.frames += len(batch.frames)
         return self.decoder(batch, self.skipped)
 
-    def track(self, segments: NDArray[np.void]) -> Tracked:
+    def track(self, segments: SegmentRows) -> Tracked:
         """Do the second part: classify SEGMENT rows, whoever decoded them. May run ahead as well."""
         quotes = int(np.count_nonzero(segments["has"] & IS_QUOTE))
         self.analysis.capture.segments += len(segments) - quotes
@@ -118,7 +118,7 @@ class Analyzer:
             self._mark(tracked)
         news = self._news(others)
         if self.options.segments == "all":
-            news.others += self._plain(tracked, news)
+            news.others.append(self._plain(tracked, news))
         return self._tell(news)
 
     def save(self, options: dict[str, Any] | None = None) -> State:
@@ -159,7 +159,7 @@ class Analyzer:
         self.withheld = [row for row in moved.episodes[self.withheld].tolist() if row > 0]
         self.tracker.introduced = self.gatherer.watched.used
         self.tracker.state["watched"] = self.tracker.introduced
-        self.drop_at = 2 * self.gatherer.watched.used + OVER
+        self.drop_at = self.gatherer.watched.used + OVER
         return moved
 
     def advance(self, now_ns: int) -> NDArray[np.int64]:
@@ -227,7 +227,8 @@ class Analyzer:
             news = self._news(others)
             self._decide_held(news)
             news.episodes = self.withheld
-            news.others += [*self.held.values(), *(c for c in connections if c.probers), *analysis.findings]
+            probed = Made(lambda: (c for c in connections if c.probers))
+            news.others += [self.held.values(), probed, analysis.findings]
             self._tell(news)
         return analysis
 
@@ -245,7 +246,10 @@ class Analyzer:
     def _complete(self, made: Connection, state: int, ended: np.void) -> None:
         """Fill in what no row holds; ``state`` is that of its row, ``ended`` its row of ENDED."""
         seen = self.observed_at.get(made.connection)
-        facts = None if seen is None else ConnectionFacts(made, *seen)
+        self._judge(made, state, ended, None if seen is None else ConnectionFacts(made, *seen))
+
+    def _judge(self, made: Connection, state: int, ended: np.void, facts: ConnectionFacts | None) -> None:
+        """Judge a connection, and say how it ended. One without a probe is judged until now if it stayed open."""
         is_open = not state & (A_FIN | B_FIN | WAS_RESET | FINISHED)
         judge_connection(made, self.expect(made), self.tracker.now_ns if is_open and not made.probers else None)
         conclude(made, ended, facts, self._watched_until(made, state))
@@ -277,7 +281,7 @@ class Analyzer:
 
     def tell(self, records: list[object]) -> None:
         """Pass records that no row stands for to the sink."""
-        self._tell(self._news(records))
+        self._tell(self._news([records]))
 
     def _tell(self, news: News) -> News:
         """Pass what is new to the sink."""
@@ -285,7 +289,7 @@ class Analyzer:
             self.sink(news)
         return news
 
-    def _news(self, others: list[object]) -> News:
+    def _news(self, others: list[Iterable[object]]) -> News:
         """Return what has changed since the last news; runs whose ending is not sure yet are withheld."""
         changes = self.gatherer.changed()
         withheld: list[int] = []
@@ -302,7 +306,7 @@ class Analyzer:
         watched = self.gatherer.watched.rows[self.gatherer.probers.rows["watched"][episode["prober"]]]
         return may_have_timed_out(self.expect(begun(watched)))
 
-    def _close(self, rows: NDArray[np.void], seen: object, now_ns: int | None) -> list[object]:
+    def _close(self, rows: NDArray[np.void], seen: object, now_ns: int | None) -> list[Iterable[object]]:
         """Close connections, those that are open at ``now_ns``; return the records of those on which nobody probes.
 
         ``seen`` is what was observed of them (``Observed``).
@@ -318,12 +322,14 @@ class Analyzer:
         found = self._look(rows, seen, probers)
         wanted = probed | self.options.keep_all | self.options.judges
         self.past.take(rows[wanted], found[wanted])
-        records: list[object] = []
-        for row in np.flatnonzero(~probed).tolist() if self.sink is not None else ():
-            facts = ConnectionFacts(connection(rows[row]), seen, row)
-            self._judge_unprobed(facts, rows[row], found[row], now_ns)
-            records.append(facts.connection)
-        return records
+
+        def unprobed() -> Iterator[Connection]:
+            for row in np.flatnonzero(~probed).tolist():
+                facts = ConnectionFacts(connection(rows[row]), seen, row)
+                self._judge(facts.connection, int(rows[row]["state"]), found[row], facts)
+                yield facts.connection
+
+        return [] if self.sink is None else [Made(unprobed)]
 
     def _look(self, rows: NDArray[np.void], seen: Observed, probers: NDArray[np.int64]) -> NDArray[np.void]:
         """Keep what findings may rest on of connections that have ended; ``probers`` are their rows of PROBER.
@@ -341,12 +347,6 @@ class Analyzer:
         if len(chosen):
             self.past.looked_at.append((rows[chosen], seen.picked(chosen)))
         return found
-
-    def _judge_unprobed(self, facts: ConnectionFacts, row: np.void, ended: np.void, now_ns: int | None) -> None:
-        """Judge a connection without probes; it was watched until ``now_ns`` if it stayed open."""
-        is_open = not row["state"] & (A_FIN | B_FIN | WAS_RESET | FINISHED)
-        judge_connection(facts.connection, self.expect(facts.connection), now_ns if is_open else None)
-        conclude(facts.connection, ended, facts, self._watched_until(facts.connection, int(row["state"])))
 
     def _count_unprobed(self, rows: NDArray[np.void]) -> None:
         """Add connections without probes to their summary."""

@@ -1,7 +1,7 @@
 """What can go wrong, where, and the exit code that says so.
 
 Every error that a user can meet is a ``KacapError``: one line that names the thing, the place and the next step.
-Exit codes: 0 done, 1 failed, 2 usage; ``check`` adds 3, not enough evidence.
+Exit codes: 0 done, 1 failed, 2 usage; ``check`` adds 3, not enough evidence; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_NO_EVIDENCE = 3
+EXIT_INTERRUPTED = 130  # as a shell says it of SIGINT
 
 
 class KacapError(Exception):

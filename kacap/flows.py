@@ -7,6 +7,7 @@ fixed in size per connection; the kernels here find the row of a segment and tel
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kacap.clock import SECOND_NS
 from kacap.kernels import Row, entry, kernel
@@ -67,6 +68,7 @@ CONNECTION = on_lines(
         ("retransmissions", "<i8"),
     ]
 )
+ConnectionRows = NDArray[np.void]  # of CONNECTION
 
 # SIDE["known"]: what has been seen of a direction; nothing is assumed from a zero.
 NXT, UNA, SEEN, SENT_ACK, WINDOW, STAMP, ISN, BYTE = 1, 2, 4, 8, 16, 32, 64, 128

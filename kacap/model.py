@@ -94,11 +94,11 @@ class Episode:
 class Setting:
     """idle, interval or count of one prober: what was seen, what could have produced it, what was expected.
 
-    ``observed`` is (min, max) in nanoseconds, for count in probes; ``candidates`` are whole seconds, or counts;
-    ``assumes`` names what they take for granted, empty where the capture alone shows them.
+    ``observed_ns`` is (min, max) of a time as seen, ``observed`` of a count; ``candidates`` are whole seconds, or
+    counts; ``assumes`` names what they take for granted, empty where the capture alone shows them.
     """
 
-    observed: tuple[int, int] | None = None
+    observed_ns: tuple[int, int] | None = None
     n: int = 0
     candidates: list[int] | None = None
     expected: int | None = None
@@ -106,9 +106,10 @@ class Setting:
     verdict: str = "not observable"
     why: str = ""
     assumes: list[str] = field(default_factory=list)
+    observed: tuple[int, int] | None = None
 
 
-class ProberRows(Protocol):
+class ProbeTables(Protocol):
     """The tables that hold what a prober sent; a prober is named by its row there."""
 
     def episodes(self, prober: int) -> list[Episode]:
@@ -160,7 +161,7 @@ class Prober:
     row: int = 0  # of the tables that it is a view of
     frames: tuple[FrameRef, FrameRef] | None = None  # of its first and its last probe
     lone: int = 0  # episodes that are one probe answered
-    _rows: ProberRows | None = field(default=None, repr=False, compare=False)
+    _rows: ProbeTables | None = field(default=None, repr=False, compare=False)
     _episodes: list[Episode] | None = field(default=None, repr=False, compare=False)
     _runs: list[Episode] | None = field(default=None, repr=False, compare=False)
     _last: Episode | None = field(default=None, repr=False, compare=False)
@@ -252,9 +253,7 @@ class Verdict:
 
 @dataclass(slots=True)
 class Connection:
-    """Both directions of a 4-tuple, one incarnation, observed until it closed or the capture ended.
-
-    ``probers`` is empty where nobody probes.
+    """Both directions of a 4-tuple, one incarnation, until it closed or the capture ended; ``probers`` may be empty.
 
     >>> import kacap
     >>> kacap.read("captures/lab/mid-connection/capture.pcapng").connections[0]

@@ -18,15 +18,13 @@ from kacap.errors import KacapError
 T = TypeVar("T")
 
 _CLONE_NEWNET = 0x4000_0000
-_NAMED = Path("/run/netns")
+_NAMED, _PROCESSES = Path("/run/netns"), Path("/proc")
 
 
 def path_of(netns: str | int) -> Path:
     """Return the namespace's file; an ``int`` is a process id. Raises ``KacapError`` if it does not exist."""
-    text = str(netns)
-    path = Path(text) if "/" in text else _NAMED / text
-    if isinstance(netns, int) or (text.isdecimal() and not path.exists()):
-        path = Path(f"/proc/{text}/ns/net")
+    text, path = str(netns), name_of(netns)
+    path = path / "ns" / "net" if path.parent == _PROCESSES else path
     try:
         path.stat()
     except PermissionError as error:
@@ -36,6 +34,13 @@ def path_of(netns: str | int) -> Path:
         names = ", ".join(sorted(file.name for file in _NAMED.iterdir())) if _NAMED.is_dir() else ""
         raise KacapError(f"--netns {text}: no such {what}; named ones: {names or 'none'}") from error
     return path
+
+
+def name_of(netns: str | int) -> Path:
+    """Return what a namespace is called by: its file, or the directory of its process; it may not exist."""
+    text = str(netns)
+    path = Path(text) if "/" in text else _NAMED / text
+    return _PROCESSES / text if isinstance(netns, int) or (text.isdecimal() and not path.exists()) else path
 
 
 def inside(netns: str | int | None, work: Callable[[], T]) -> T:

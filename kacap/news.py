@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from typing import TypeVar
 
+import numpy as np
+
+from kacap.classify.kinds import Kind
 from kacap.classify.tables import Change
+from kacap.model import SegmentRecord
 from kacap.timing.gathering import Changes
 from kacap.views import Views
+
+T = TypeVar("T", covariant=True)
 
 _SEGMENT, _ENDED = int(Change.SEGMENT), int(Change.ENDED)
 
 
+class Made(Iterable[T]):
+    """Things that are made each time somebody goes through them."""
+
+    def __init__(self, make: Callable[[], Iterator[T]]) -> None:
+        self._make = make
+
+    def __iter__(self) -> Iterator[T]:
+        return self._make()
+
+
 @dataclass(slots=True)
 class News:
-    """``changes`` in order, then ``others``: records that no row stands for (``kacap.model``).
+    """``changes`` in order, then ``others``: records that no row stands for (``kacap.model``), made when asked for.
 
     ``withheld`` are rows of EPISODE whose ending is not sure yet; they come in a later ``episodes``.
     """
@@ -23,7 +41,7 @@ class News:
     changes: Changes
     withheld: frozenset[int] = frozenset()
     episodes: list[int] = field(default_factory=list)  # rows of EPISODE that were withheld before
-    others: list[object] = field(default_factory=list)
+    others: list[Iterable[object]] = field(default_factory=list)
 
     def records(self) -> Iterator[object]:
         """Yield the records that are final: segments; probes and their episode when a run is over; the others."""
@@ -35,11 +53,17 @@ class News:
                 yield from self._run(row)
         yield from self.late()
 
+    def segments(self, kinds: Collection[Kind]) -> Iterator[SegmentRecord]:
+        """Yield the records of the segments that are of these kinds, in order."""
+        rows = self.changes.rows["row"][self.changes.rows["what"] == _SEGMENT]
+        decided = self.changes.decided[rows]
+        yield from map(self.views.segment, decided[np.isin(decided["kind"], list(map(int, kinds)))])
+
     def late(self) -> Iterator[object]:
         """Yield the records that stand for no change of this batch: episodes that were withheld, and the others."""
         for row in self.episodes:
             yield from self._run(row)
-        yield from self.others
+        yield from chain.from_iterable(self.others)
 
     def _run(self, row: int) -> Iterator[object]:
         """Yield the probes of an episode, then the episode."""
@@ -62,7 +86,7 @@ def each(take: Callable[[object], None]) -> Sink:
 
 
 def together(sinks: Sequence[Sink]) -> Sink | None:
-    """Return a sink that hands its news on to several; None where there is none."""
+    """Return a sink that hands its news on to several; None without any."""
     if not sinks:
         return None
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from kacap.kernels import Row, entry
 
 Rows = NDArray[np.void]
+KEPT_AT_ONCE = 4096  # rows
 
 # A field of a row, as Python and its type checker see it, and as it lies in memory.
 I8: TypeAlias = Annotated[int, "<i8"]
@@ -97,6 +98,13 @@ def _zeros(size: int) -> mmap.mmap:
     if not hasattr(mmap, "MAP_PRIVATE"):
         return mmap.mmap(-1, size)
     return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+def keep(rows: Rows, kept: NDArray[np.intp]) -> None:
+    """Put the ``kept`` rows, numbers in order, in front of all others, some at a time: a copy of all is too large."""
+    for start in range(0, len(kept), KEPT_AT_ONCE):
+        some = kept[start : start + KEPT_AT_ONCE]
+        rows[start : start + len(some)] = rows[some]
 
 
 def newest(parts: list[Rows], most: int) -> list[Rows]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 # TCP flags, RFC 9293 section 3.1.
 FIN, SYN, RST, PSH, ACK, URG = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
@@ -48,3 +49,4 @@ SEGMENT = np.dtype(
     ],
     align=True,
 )
+SegmentRows = NDArray[np.void]  # of SEGMENT

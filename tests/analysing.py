@@ -14,6 +14,7 @@ from kacap.analysis import Analysis
 from kacap.analyzer import Analyzer
 from kacap.capture import open_captures
 from kacap.capture.frames import FRAME, FrameBatch
+from kacap.model import Endpoint, FrameRef
 from kacap.news import each
 from kacap.options import Options
 from kacap.wire import SkipReason, decode
@@ -47,8 +48,13 @@ def files_of(case: str) -> list[str]:
 @cache
 def frames_of(case: str) -> FrameBatch:
     """All frames of a case in one batch that stays valid."""
+    return frames_in(files_of(case))
+
+
+def frames_in(files: Sequence[str]) -> FrameBatch:
+    """All frames of some files in one batch of its own."""
     buffers, rows, start = [], [], 0
-    for batch in open_captures(files_of(case)):
+    for batch in open_captures(list(files)):
         frames = batch.frames.copy()
         frames["offset"] += start
         start += len(batch.buffer)
@@ -76,7 +82,7 @@ def spelled(value: object) -> str:
     if is_dataclass(value) and not isinstance(value, type):
         parts = [f"{one.name}={spelled(getattr(value, one.name))}" for one in fields(value) if one.compare]
         return f"{type(value).__name__}({', '.join(parts)})"
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | FrameRef | Endpoint):
         return f"[{', '.join(map(spelled, value))}]"
     if isinstance(value, dict):
         return f"{{{', '.join(f'{spelled(key)}: {spelled(each)}' for key, each in value.items())}}}"

@@ -21,9 +21,8 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from analysing import CAPTURES, Heard, analyse_segments
+from analysing import CAPTURES, Heard, analyse_segments, frames_in
 
-from kacap.capture import open_captures
 from kacap.capture.frames import FrameBatch
 from kacap.model import Connection, Finding, Prober, SegmentRecord
 from kacap.timing.giving_up import user_timeout
@@ -110,16 +109,9 @@ def views() -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 @cache
 def _frames(files: tuple[str, ...]) -> FrameBatch:
-    buffers, rows, start = [], [], 0
-    for batch in open_captures(list(files)):
-        frames = batch.frames.copy()
-        frames["offset"] += start
-        start += len(batch.buffer)
-        buffers.append(batch.buffer.copy())
-        rows.append(frames)
-    frames = np.concatenate(rows)
-    frames["frame"], frames["file"] = np.arange(1, len(frames) + 1), 0
-    return FrameBatch(np.concatenate(buffers), frames)
+    whole = frames_in(files)
+    whole.frames["frame"], whole.frames["file"] = np.arange(1, len(whole.frames) + 1), 0
+    return whole
 
 
 def _segments(batch: FrameBatch) -> np.ndarray:
@@ -264,7 +256,8 @@ def _false_settings(prober: Prober, own: Sockets, d: Disturbed) -> Iterator[str]
         setting, true = getattr(prober, name), getattr(own, name)
         if setting.candidates and not true & set(setting.candidates) and not broken & set(setting.assumes):
             said = f"{setting.candidates[:9]} {setting.assumes} {setting.why}"
-            yield f"{name} of {prober.side} is {sorted(true)}, said: {said}, observed {setting.observed}"
+            observed = setting.observed_ns or setting.observed
+            yield f"{name} of {prober.side} is {sorted(true)}, said: {said}, observed {observed}"
 
 
 def _false_verdict(connection: Connection, sockets: Mapping[tuple[str, str], Sockets], whole: Heard) -> Iterator[str]:

@@ -16,20 +16,21 @@ from numpy.typing import NDArray
 from kacap.analysis import Analysis
 from kacap.analyzer import Analyzer, Decode
 from kacap.annotate.anonymise import Anonymiser
-from kacap.annotate.notes import TELLING_WORDS, Name, notes
+from kacap.annotate.notes import TELLING, Name, notes
 from kacap.capture import open_captures
 from kacap.capture.formats import open_reader
 from kacap.capture.frames import FrameBatch
 from kacap.capture.records import RecordReader
-from kacap.capture.rewrite import PLAN, Piece, Rewriter, pieces
+from kacap.capture.rewrite import PLAN, Piece, PlanRows, Rewriter, pieces
 from kacap.capture.source import expand
 from kacap.capture.tshark.engine import decoder
 from kacap.classify.tracker import Tracked
 from kacap.errors import CaptureError, Damage, UsageError
 from kacap.model import FrameRef, SegmentRecord
-from kacap.news import Sink, each
+from kacap.news import News, Sink
 from kacap.options import Options
 from kacap.pipeline import conclude, run
+from kacap.segments import SegmentRows
 from kacap.timing.expectations import Expectation, Expected
 from kacap.wire.fields import LINK_NFLOG
 from kacap.wire.headers import headers_of
@@ -109,7 +110,7 @@ class Watcher(Analyzer):
         self._next = 0
         self._firsts: list[NDArray[np.int64]] = []
 
-    def track(self, segments: NDArray[np.void]) -> Tracked:
+    def track(self, segments: SegmentRows) -> Tracked:
         """Classify SEGMENT rows, and note the first of each connection."""
         tracked = super().track(segments)
         at = np.flatnonzero((tracked.labels["slot"] >= 0) & (tracked.labels["id"] >= self._next))
@@ -137,7 +138,7 @@ class Survey:
         # What only tshark can decode has its addresses where nobody here can replace them.
         decode = decoder("auto" if changes.anonymiser is None else "kacap")
         source = open_captures(files)
-        analyzer = Watcher(options, sink=each(self._hear), decoder=decode)
+        analyzer = Watcher(options, sink=self._hear, decoder=decode)
         try:
             run(self._watch(source, changes.anonymiser), analyzer)
         finally:
@@ -151,10 +152,9 @@ class Survey:
         """The files by the time of their first frames; those without any come first."""
         return sorted(range(len(self.counts)), key=lambda index: (self._first_ns[index] or 0, index))
 
-    def _hear(self, record: object) -> None:
+    def _hear(self, news: News) -> None:
         """Keep the records of segments that deserve a comment of their own."""
-        if isinstance(record, SegmentRecord) and record.kind in TELLING_WORDS:
-            self.telling.append(record)
+        self.telling += news.segments(TELLING)
 
     def _watch(self, source: Iterable[FrameBatch], anonymiser: Anonymiser | None) -> Iterator[FrameBatch]:
         """Hand on the batches as the copy will hold them, and count their frames."""
@@ -239,7 +239,7 @@ def _copy(reader: RecordReader, comments: Comments, changes: Changes, out: Binar
         result.commented += int((plans["text_len"] > 0).sum())
 
 
-def _shorten(piece: Piece, plans: NDArray[np.void], changes: Changes) -> None:
+def _shorten(piece: Piece, plans: PlanRows, changes: Changes) -> None:
     """Cut payload as asked for, and replace addresses.
 
     With other addresses, frames that are no TCP segments end with their headers in any case: ARP aside, what follows

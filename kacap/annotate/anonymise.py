@@ -1,21 +1,27 @@
 """Other addresses for a capture that leaves the house: consistent, the same prefixes shared, from a keyed hash.
 
 Two addresses that share their first n bits are mapped to two that share their first n bits (prefix-preserving, as
-Crypto-PAn: Xu and others, "Prefix-preserving IP address anonymization", 2002), with keyed BLAKE2s (RFC 7693) for each
-bit. What an address is *for* stays visible: private stays private, loopback, multicast and broadcast stay as they are.
+Crypto-PAn: Xu and others, "Prefix-preserving IP address anonymization", 2002). One keyed BLAKE2s (RFC 7693) of the
+bytes before a byte says which of its bits change, for every value of it: 255 answers of one digest. What an address is
+*for* stays visible: private stays private, loopback, multicast and broadcast stay as they are.
 Whoever holds pairs of old and new addresses learns about their neighbours: the price of keeping prefixes.
 """
 
 from __future__ import annotations
 
 import secrets
-from functools import lru_cache
+from collections import defaultdict
 from hashlib import blake2s
 from ipaddress import ip_address, ip_network
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from kacap.wire.replace import IPV4, IPV6, MAC
 
 KEY_BYTES = 32
+DIGEST_BYTES = 32  # a bit for each n < 8 and each first n bits of a byte
 
 # Blocks that are mapped onto themselves, by the IANA special-purpose registries; the longest that holds an address
 # counts. Of those that are kept, every address stays as it is.
@@ -25,14 +31,35 @@ _WITHIN = (
     "fc00::/7", "fe80::/10", "ff02::1:ff00:0/104",
 )  # fmt: skip
 
-def _blocks(bits: int) -> list[tuple[int, int, bool]]:
-    """Return the blocks of one address size as (first address, prefix length, kept), longest first."""
+# Addresses of one size, a row of bytes each.
+Addresses: TypeAlias = NDArray[np.uint8]
+
+
+def _blocks(size: int) -> list[tuple[Addresses, Addresses, bool]]:
+    """Return the blocks of addresses of ``size`` bytes as (first address, mask, kept), shortest first."""
     named = [(ip_network(text), text in _KEPT) for text in (*_KEPT, *_WITHIN)]
-    found = [(int(net.network_address), net.prefixlen, kept) for net, kept in named if net.max_prefixlen == bits]
-    return sorted(found, key=lambda block: -block[1])
+    found = sorted(((net, kept) for net, kept in named if net.max_prefixlen == 8 * size), key=lambda n: n[0].prefixlen)
+    return [
+        (np.frombuffer(net.network_address.packed, np.uint8), np.frombuffer(net.netmask.packed, np.uint8), kept)
+        for net, kept in found
+    ]
 
 
-_BLOCKS = {bits: _blocks(bits) for bits in (8 * IPV4, 8 * IPV6)}
+def _fixed(size: int) -> dict[bytes, int]:
+    """Return by the bytes before a byte which of its bits never change: those on the way to a block of its own.
+
+    They are bits of a digest, as ``Anonymiser._digest`` has them.
+    """
+    found: dict[bytes, int] = defaultdict(int)
+    for start, mask, _ in _blocks(size):
+        for n in range(int(np.unpackbits(mask).sum())):
+            at, first = n // 8, n % 8
+            found[start[:at].tobytes()] |= 1 << (1 << first | int(start[at]) >> (8 - first))
+    return dict(found)
+
+
+_BLOCKS = {size: _blocks(size) for size in (IPV4, IPV6)}
+_FIXED = {size: _fixed(size) for size in (IPV4, IPV6)}
 
 # MACs with the group bit stay as they are, except those that spell a part of an IPv6 address (RFC 2464 section 7).
 _GROUP = 1 << 40
@@ -46,55 +73,64 @@ class Anonymiser:
     def __init__(self, key: bytes | None = None) -> None:
         """Use ``key`` (up to 32 bytes), or one drawn for this object alone and kept nowhere."""
         self._key = secrets.token_bytes(KEY_BYTES) if key is None else key
-        self._mapped = lru_cache(maxsize=1 << 18)(self._map)
-        self._flipped = lru_cache(maxsize=1 << 18)(self._flip)
 
-    def __call__(self, size: int, hi: int, lo: int) -> tuple[int, int]:
-        """Return the halves of what replaces an address of ``size`` bytes (4, 6 or 16)."""
-        return self._mapped(size, hi, lo)
+    def __call__(self, addresses: Addresses) -> Addresses:
+        """Return what replaces addresses of one size (4, 6 or 16 bytes), which are in order."""
+        size = addresses.shape[1]
+        if size == MAC:
+            mapped = b"".join(self._mac(row.tobytes()) for row in addresses)
+            return np.frombuffer(mapped, np.uint8).reshape(-1, MAC)
+        new = np.empty_like(addresses)
+        fresh = np.zeros(len(addresses), np.bool_)  # unlike the address before it in one of the bytes so far
+        fresh[:1] = True
+        for at in range(size):
+            before = addresses[fresh, :at].tobytes()
+            digests = b"".join(self._digest(before[i * at : i * at + at], size) for i in range(int(fresh.sum())))
+            bits = np.frombuffer(digests, np.uint8).reshape(-1, DIGEST_BYTES)
+            new[:, at] = _changed(addresses[:, at], bits, np.cumsum(fresh) - 1)
+            fresh[1:] |= addresses[1:, at] != addresses[:-1, at]
+        stays = np.zeros(len(addresses), np.bool_)
+        for start, mask, kept in _BLOCKS[size]:
+            stays[((addresses & mask) == start).all(axis=1)] = kept
+        new[stays] = addresses[stays]
+        return new
 
     def text(self, address: str) -> str:
         """Return what replaces an IP address, both as text."""
         parsed = ip_address(address)
-        value = int(parsed)
-        hi, lo = self(parsed.max_prefixlen // 8, value >> 64, value & (1 << 64) - 1)
-        return str(type(parsed)(hi << 64 | lo))
+        mapped = self(np.frombuffer(parsed.packed, np.uint8)[np.newaxis])
+        return str(ip_address(mapped.tobytes()))
 
-    def _map(self, size: int, hi: int, lo: int) -> tuple[int, int]:
-        """Return the halves of the replacement, from scratch."""
-        if size == MAC:
-            return 0, self._mac(lo)
-        value = self._address(hi << 64 | lo, 8 * size)
-        return value >> 64, value & (1 << 64) - 1
+    def _digest(self, before: bytes, size: int) -> bytes:
+        """Return which bits change in the byte behind ``before``, the first bytes of an address of ``size``.
 
-    def _address(self, value: int, bits: int) -> int:
-        """Return the replacement of an IP address of 32 or 128 bits."""
-        for start, length, keep in _BLOCKS[bits]:
-            if value >> (bits - length) == start >> (bits - length):
-                if keep:
-                    return value
-                break
-        result = 0
-        for n in range(bits):
-            bit = value >> (bits - 1 - n) & 1
-            result = result << 1 | bit ^ self._flipped(bits, n, value >> (bits - n))
-        return result
+        Bit ``1 << n | first`` of it says, where the first n bits of the byte are ``first``, whether the next changes.
+        """
+        digest = blake2s(b"%d/%d/%b" % (size, len(before), before), key=self._key, digest_size=DIGEST_BYTES).digest()
+        fixed = _FIXED[size].get(before)
+        if fixed is not None:
+            digest = (int.from_bytes(digest, "little") & ~fixed).to_bytes(DIGEST_BYTES, "little")
+        return digest
 
-    def _flip(self, bits: int, n: int, prefix: int) -> int:
-        """Return whether the bit after the ``n`` bits of ``prefix`` changes; never on the way to a block of its own."""
-        for start, length, _ in _BLOCKS[bits]:
-            if n < length and start >> (bits - n) == prefix:
-                return 0
-        return self._hash(b"%d/%d/%d" % (bits, n, prefix)) & 1
-
-    def _mac(self, value: int) -> int:
+    def _mac(self, address: bytes) -> bytes:
         """Return a locally administered unicast MAC; groups, broadcast and the empty address stay."""
+        value = int.from_bytes(address, "big")
         if value >> _SOLICITED_BITS == _SOLICITED:
-            return _SOLICITED << _SOLICITED_BITS | self._hash(b"mac/%d" % value) & (1 << _SOLICITED_BITS) - 1
-        if value == 0 or value & _GROUP:
-            return value
-        return self._hash(b"mac/%d" % value) & ~(_GROUP | _LOCAL_UNICAST) & (1 << 48) - 1 | _LOCAL_UNICAST
+            value = _SOLICITED << _SOLICITED_BITS | self._hash(address) & (1 << _SOLICITED_BITS) - 1
+        elif value and not value & _GROUP:
+            value = self._hash(address) & ~(_GROUP | _LOCAL_UNICAST) & (1 << 48) - 1 | _LOCAL_UNICAST
+        return value.to_bytes(MAC, "big")
 
-    def _hash(self, message: bytes) -> int:
-        """Return 64 pseudo-random bits."""
-        return int.from_bytes(blake2s(message, key=self._key, digest_size=8).digest(), "big")
+    def _hash(self, address: bytes) -> int:
+        """Return 64 pseudo-random bits for a MAC."""
+        return int.from_bytes(blake2s(b"mac/%b" % address, key=self._key, digest_size=8).digest(), "big")
+
+
+def _changed(values: Addresses, bits: Addresses, which: NDArray[np.int64]) -> Addresses:
+    """Return bytes with those bits changed that their digests (``which`` of them) say."""
+    node, new = np.ones(len(values), np.int64), np.zeros(len(values), np.uint8)
+    for shift in range(7, -1, -1):
+        bit = values >> shift & 1
+        new = new << 1 | bit ^ (bits[which, node >> 3] >> (node & 7).astype(np.uint8) & 1)
+        node = node << 1 | bit
+    return new

@@ -18,7 +18,6 @@ Note = tuple[FrameRef, str]
 
 # Segments outside of episodes that people take for keepalives or for their end.
 TELLING = (Kind.WINDOW_PROBE, Kind.UNREACHABLE, Kind.RESET, Kind.ABORT)
-TELLING_WORDS = frozenset(kind.word for kind in TELLING)
 NOT_KEEPALIVE = Kind.WINDOW_PROBE.word
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.capture.blocktimes import micros_to_ns, stamp, to_ns
-from kacap.capture.blocktypes import BEYOND, COUNT_LIMIT, UNKNOWN
+from kacap.capture.blocktypes import BEYOND, COUNT_LIMIT, UNKNOWN, InterfaceRows, LossRows
 from kacap.capture.records import Number, u32
 from kacap.kernels import Row, kernel
 
@@ -24,7 +24,7 @@ def count(data: NDArray[np.uint8], at: Number, big_endian: Number) -> Number:
 
 
 @kernel
-def packet_lost(interface: Row, number: Number, lost: Number, state: Row, losses: NDArray[np.void]) -> None:
+def packet_lost(interface: Row, number: Number, lost: Number, state: Row, losses: LossRows) -> None:
     """Add ``lost`` frames before the packet at hand, of interface ``number``, to its row and to ``losses`` (LOSS).
 
     Frames that the last statistics have counted already are left out, where they may lie before these.
@@ -51,9 +51,7 @@ def packet_lost(interface: Row, number: Number, lost: Number, state: Row, losses
 
 
 @kernel
-def add_loss(
-    losses: NDArray[np.void], state: Row, number: Number, lost: Number, since_ns: Number, until_ns: Number
-) -> None:
+def add_loss(losses: LossRows, state: Row, number: Number, lost: Number, since_ns: Number, until_ns: Number) -> None:
     """Append a row to ``losses`` (LOSS)."""
     loss = losses[state["losses"]]
     loss["since_ns"], loss["until_ns"], loss["frames"], loss["interface"] = since_ns, until_ns, lost, number
@@ -88,7 +86,7 @@ def statistics_time(
 
 @kernel
 def statistics_lost(
-    interface: Row, number: Number, at_ns: Number, since_ns: Number, state: Row, losses: NDArray[np.void]
+    interface: Row, number: Number, at_ns: Number, since_ns: Number, state: Row, losses: LossRows
 ) -> None:
     """Add the frames that statistics count beyond those known of, lost since the statistics before them."""
     counted = min(max(interface["by_interface"], 0) + max(interface["by_system"], 0), COUNT_LIMIT)
@@ -116,7 +114,7 @@ def add_count(total: Number, more: Number) -> Number:
 
 
 @kernel
-def close_section(interfaces: NDArray[np.void], state: Row) -> None:
+def close_section(interfaces: InterfaceRows, state: Row) -> None:
     """Add what the interfaces of the section at hand have lost to the sums in ``state``, and forget them."""
     for number in range(state["interfaces"]):
         state["kernel"] = add_count(state["kernel"], lost_by_system(interfaces[number]))

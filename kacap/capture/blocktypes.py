@@ -6,6 +6,7 @@ draft-ietf-opsawg-pcapng; section numbers in these modules are those of that doc
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kacap.capture.records import CURSOR_FIELDS
 
@@ -56,6 +57,7 @@ INTERFACES = np.dtype(
     ],
     align=True,
 )
+InterfaceRows = NDArray[np.void]  # of INTERFACES
 
 # Where a walk over a file stands: what every format has, and the section at hand.
 STATE = np.dtype(
@@ -84,3 +86,4 @@ STATE = np.dtype(
 LOSS = np.dtype(
     [("since_ns", "<i8"), ("until_ns", "<i8"), ("frames", "<i8"), ("interface", "<i8"), ("by_packets", "?")]
 )
+LossRows = NDArray[np.void]  # of LOSS

@@ -42,6 +42,8 @@ from kacap.capture.blocktypes import (
     TOO_MANY,
     TRAILER,
     UNKNOWN,
+    InterfaceRows,
+    LossRows,
 )
 from kacap.capture.records import Number, u16, u32
 from kacap.kernels import Row, entry, kernel
@@ -86,9 +88,9 @@ def read_packet(
     data: NDArray[np.uint8],
     at: Number,
     row: Row,
-    interfaces: NDArray[np.void],
+    interfaces: InterfaceRows,
     state: Row,
-    losses: NDArray[np.void],
+    losses: LossRows,
 ) -> Number:
     """Fill ``row`` from the packet block at ``at``; return 0, or why it makes no sense (section 4.3, 4.4, A)."""
     big = state["big_endian"]
@@ -149,7 +151,7 @@ def set_time(time_ns: Number, at: Number, state: Row) -> None:
 
 @kernel
 def read_interface(
-    data: NDArray[np.uint8], at: Number, interfaces: NDArray[np.void], links: NDArray[np.uint16], state: Row
+    data: NDArray[np.uint8], at: Number, interfaces: InterfaceRows, links: NDArray[np.uint16], state: Row
 ) -> Number:
     """Add the interface that the block at ``at`` describes; return 0, or why not (section 4.2)."""
     big = state["big_endian"]
@@ -204,7 +206,7 @@ def add_link(link_type: Number, links: NDArray[np.uint16], state: Row) -> None:
 
 @kernel
 def read_statistics(
-    data: NDArray[np.uint8], at: Number, interfaces: NDArray[np.void], state: Row, losses: NDArray[np.void]
+    data: NDArray[np.uint8], at: Number, interfaces: InterfaceRows, state: Row, losses: LossRows
 ) -> Number:
     """Take the drops that the statistics at ``at`` count; return 0, or why they make no sense (section 4.6)."""
     big = state["big_endian"]
@@ -268,10 +270,10 @@ def bad_length(kind: Number, total: Number) -> Number:
 def walk_pcapng(
     data: NDArray[np.uint8],
     rows: NDArray[np.void],
-    interfaces: NDArray[np.void],
+    interfaces: InterfaceRows,
     links: NDArray[np.uint16],
     states: NDArray[np.void],
-    losses: NDArray[np.void],
+    losses: LossRows,
 ) -> int:
     """Fill ``rows`` (FRAME) with the packets of ``data[position:end]``; return how many; update ``states[0]`` (STATE).
 

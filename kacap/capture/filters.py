@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.capture.frames import FrameBatch
+from kacap.capture.frames import FrameBatch, FrameRows
 from kacap.capture.library import compile_on, function
 from kacap.errors import FilterError
 from kacap.kernels import Row, entry
@@ -21,9 +21,10 @@ RAW = 101
 OLD_RAW = 14  # written for raw IP by OpenBSD, and unknown to libpcap elsewhere
 
 INSTRUCTION = np.dtype([("code", "<u2"), ("jt", "u1"), ("jf", "u1"), ("k", "<u4")])  # struct bpf_insn
+InstructionRows = NDArray[np.void]  # of INSTRUCTION
 
 
-def compile_filter(expression: str, link_type: int, snaplen: int = SNAPLEN) -> NDArray[np.void]:
+def compile_filter(expression: str, link_type: int, snaplen: int = SNAPLEN) -> InstructionRows:
     """Return the classic BPF program (dtype INSTRUCTION) for ``expression`` on frames of ``link_type``.
 
     Raises FilterError with libpcap's words where it refuses the expression, or is not there.
@@ -59,9 +60,9 @@ def _open(link_type: int, snaplen: int) -> int:
 @entry
 def _match(
     bpf_filter: Row,
-    program: NDArray[np.void],
+    program: InstructionRows,
     data: NDArray[np.uint8],
-    frames: NDArray[np.void],
+    frames: FrameRows,
     link_type: int,
     kept: NDArray[np.bool_],
 ) -> None:
@@ -74,7 +75,7 @@ def _match(
             kept[i] = bpf_filter(instructions, packet, frame["wire_len"], frame["captured_len"]) != 0
 
 
-def match_frames(program: NDArray[np.void], batch: FrameBatch, link_type: int, kept: NDArray[np.bool_]) -> None:
+def match_frames(program: InstructionRows, batch: FrameBatch, link_type: int, kept: NDArray[np.bool_]) -> None:
     """Set ``kept`` for each frame of ``link_type`` to whether ``program``, from ``compile_filter``, accepts it."""
     _match(function("bpf_filter"), program, batch.buffer, batch.frames, link_type, kept)
 
@@ -87,7 +88,7 @@ class Filter:
         self.expression = expression
         self._programs: dict[int, NDArray[np.void]] = {}
 
-    def program(self, link_type: int) -> NDArray[np.void]:
+    def program(self, link_type: int) -> InstructionRows:
         """Return the program for ``link_type``. Raises FilterError."""
         if link_type not in self._programs:
             self._programs[link_type] = compile_filter(self.expression, link_type)

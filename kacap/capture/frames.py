@@ -19,6 +19,7 @@ FRAME = np.dtype(
     ],
     align=True,
 )
+FrameRows = NDArray[np.void]  # of FRAME
 
 
 @dataclass(slots=True)
@@ -29,4 +30,4 @@ class FrameBatch:
     """
 
     buffer: NDArray[np.uint8]
-    frames: NDArray[np.void]
+    frames: FrameRows

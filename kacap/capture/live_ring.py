@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.capture.frames import FRAME, FrameBatch
+from kacap.capture.frames import FRAME, FrameBatch, FrameRows
 from kacap.capture.library import Statistics, compile_on, function, last_error, load_libpcap
 from kacap.capture.live_source import CaptureOptions
 from kacap.capture.rights import CannotCaptureError, no_rights
@@ -57,7 +57,7 @@ STAMP_BYTES = _Ring.wire.offset + 4 - STAMP_AT
 
 
 @entry
-def drain(next_ex: Row, copy: Row, rings: NDArray[np.void], frames: NDArray[np.void], buffer: NDArray[np.uint8]) -> int:
+def drain(next_ex: Row, copy: Row, rings: NDArray[np.void], frames: FrameRows, buffer: NDArray[np.uint8]) -> int:
     """Fill ``frames`` (FRAME) and ``buffer`` with what waits in ``rings[0]`` (RING); return how many there are."""
     ring, here, there = rings[0], np.uintp(rings.ctypes.data), np.uintp(buffer.ctypes.data)
     at, count = np.int64(0), 0

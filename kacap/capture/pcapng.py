@@ -26,6 +26,7 @@ from kacap.capture.blocktypes import (
     TOO_MANY,
     TRAILER,
     UNKNOWN,
+    InterfaceRows,
 )
 from kacap.capture.blockwalk import walk_pcapng
 from kacap.capture.drops import Drops, total
@@ -55,7 +56,7 @@ class PcapngReader(RecordReader):
     def __init__(self, window: Window, name: str, index: int):
         """Read the first section header. Raises CaptureError when it is cut or makes no sense."""
         super().__init__(window, name, index)
-        self.interfaces: NDArray[np.void] = np.zeros(4, INTERFACES)
+        self.interfaces: InterfaceRows = np.zeros(4, INTERFACES)
         self._links = np.zeros(LINKS, np.uint16)
         self._losses = np.zeros(LOSSES, LOSS)
         self._drops = Drops()

@@ -12,6 +12,7 @@ import ctypes
 import os
 import struct
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ LINUX = sys.platform.startswith("linux")
 _PR_SET_KEEPCAPS, _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 8, 23, 24, 38, 47
 _RAISE, _CLEAR_ALL = 2, 4  # of the ambient set
 _CAPABILITY_VERSION_3 = 0x20080522
+LEAVING_S = 1.0  # Python's join returns before a thread is gone: for so long it is waited for
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,16 @@ def may_write(user: User, directory: str) -> bool:
             raise PermissionError
 
     return in_child(look)
+
+
+def check_directory(path: str, option: str, user: User | None, *, opens: str) -> None:
+    """Refuse a file that ``user`` (None: this one) is to make and may not; ``opens`` says why he has to.
+
+    Raises UsageError.
+    """
+    if user is not None and not may_write(user, str(Path(path).parent)):
+        raise UsageError(f"{option} {path}: {opens} as {user.name}, who may not make files there; "
+                         "-Z USER names somebody who may")  # fmt: skip
 
 
 def in_child(work: Callable[[], None]) -> bool:
@@ -171,18 +183,28 @@ def rights_of_threads() -> dict[str, set[str]]:
 
 def _check(kept: int, unbound: bool) -> None:
     """Make sure that no thread has more than ``kept``, nor, with ``unbound``, a bounding set. Raises CaptureError."""
+    end_s = time.monotonic() + LEAVING_S
+    while (wrong := _remaining(kept, unbound)) and time.monotonic() < end_s:
+        time.sleep(LEAVING_S / 100)
+    if wrong:
+        raise CaptureError(f"{wrong}; refusing to go on")
+
+
+def _remaining(kept: int, unbound: bool) -> str:
+    """Return in words what some thread still has or may still get, nothing if all is as it should be."""
     try:
         found = rights_of_threads()
     except OSError:  # no /proc: what the calls returned must do
-        return
+        return ""
     nothing = {"CapInh", "CapAmb", "CapBnd"} if unbound else {"CapInh", "CapAmb"}
     for name, values in found.items():
         allowed = {0} if name in nothing else {0, kept}
         wrong = [value for value in values if int(value, 16) not in allowed]
         if wrong and name in nothing | {"CapEff", "CapPrm"}:
-            raise CaptureError(f"rights remain after giving them up ({name} {', '.join(wrong)}); refusing to go on")
+            return f"rights remain after giving them up ({name} {', '.join(wrong)})"
     if found.get("NoNewPrivs", {"1"}) != {"1"}:
-        raise CaptureError("a thread that somebody else started can still gain rights; refusing to go on")
+        return "a thread that somebody else started can still gain rights"
+    return ""
 
 
 def _try_back(user: User) -> None:

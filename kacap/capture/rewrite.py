@@ -39,12 +39,14 @@ PLAN = np.dtype(
     ],
     align=True,
 )
+PlanRows = NDArray[np.void]  # of PLAN
 
 # Where the copying stands. ``private``: only what cannot name anyone is kept beside the packets themselves.
 JOB = np.dtype(
     [("at", "<i8"), ("to", "<i8"), ("end", "<i8"), ("tick_ns", "<i8"), ("big_endian", "?"), ("private", "?")],
     align=True,
 )
+JobRows = NDArray[np.void]  # of JOB
 
 OPTION_COMMENT = 1
 EXTRA = 16  # bytes that a comment adds beside its text, or a record header is shorter than a block's
@@ -93,7 +95,7 @@ class Rewriter:
         """Return the section and interface in place of a pcap's file header."""
         return _section_of(data.tobytes(), int(self._job["tick_ns"][0]))
 
-    def frames(self, piece: Piece, plans: NDArray[np.void]) -> memoryview:
+    def frames(self, piece: Piece, plans: PlanRows) -> memoryview:
         """Return the copy of a piece with frames; ``plans`` has a row (PLAN) for each."""
         data, rows = piece.data, piece.rows
         assert rows is not None
@@ -145,10 +147,10 @@ def padded(size: Number) -> Number:
 def copy_blocks(
     data: NDArray[np.uint8],
     rows: NDArray[np.void],
-    plans: NDArray[np.void],
+    plans: PlanRows,
     texts: NDArray[np.uint8],
     out: NDArray[np.uint8],
-    jobs: NDArray[np.void],
+    jobs: JobRows,
 ) -> None:
     """Copy the blocks of ``data``, the packets among them as their plans say."""
     job, i = jobs[0], 0
@@ -270,10 +272,10 @@ def finish_block(
 def write_records(
     data: NDArray[np.uint8],
     rows: NDArray[np.void],
-    plans: NDArray[np.void],
+    plans: PlanRows,
     texts: NDArray[np.uint8],
     out: NDArray[np.uint8],
-    jobs: NDArray[np.void],
+    jobs: JobRows,
 ) -> None:
     """Write each frame of a pcap as a little-endian Enhanced Packet Block of interface 0."""
     job = jobs[0]

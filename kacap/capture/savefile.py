@@ -14,7 +14,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.capture.frames import FrameBatch
+from kacap.capture.frames import FrameBatch, FrameRows
 from kacap.capture.pcap import HEADER_BYTES
 from kacap.capture.rotation import Rotation
 from kacap.clock import SECOND_NS
@@ -26,7 +26,7 @@ RECORD_BYTES = 16
 
 
 @entry
-def pack(buffer: NDArray[np.uint8], frames: NDArray[np.void], heads: NDArray[np.uint8], out: NDArray[np.uint8]) -> Row:
+def pack(buffer: NDArray[np.uint8], frames: FrameRows, heads: NDArray[np.uint8], out: NDArray[np.uint8]) -> Row:
     """Copy each frame (FRAME) behind its 16-byte head in ``heads`` to ``out``; return the bytes written."""
     at: Row = np.int64(0)
     for i in range(len(frames)):
@@ -110,7 +110,7 @@ class Savefile:
             self._next()
         return False
 
-    def _fit(self, frames: NDArray[np.void]) -> int:
+    def _fit(self, frames: FrameRows) -> int:
         """Return how many frames go into the file at hand: at least one."""
         fit = len(frames)
         if self.rotation.every_s:
@@ -121,7 +121,7 @@ class Savefile:
             fit = min(fit, _first(sizes > self.rotation.size) + 1)
         return max(fit, 1)
 
-    def _append(self, buffer: NDArray[np.uint8], frames: NDArray[np.void]) -> None:
+    def _append(self, buffer: NDArray[np.uint8], frames: FrameRows) -> None:
         """Write frames of the one link type into the open file."""
         if bool((frames["link_type"] != self._link_type).any()):
             raise UsageError(f"-w {self.path}: one link type fits a pcap: one kind of interface, or any")

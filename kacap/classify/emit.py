@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import Grade, Kind
@@ -27,6 +28,7 @@ LABEL = np.dtype(
     ],
     align=True,
 )
+LabelRows = NDArray[np.void]  # of LABEL
 
 EVENT = np.dtype(
     [
@@ -62,6 +64,8 @@ EVENT = np.dtype(
     ],
     align=True,
 )
+EventRows = NDArray[np.void]  # of EVENT
+
 EVENTS_PER_SEGMENT = 5  # at most: a held run's first, what quotes it, this one, what it answers, an early reply
 
 

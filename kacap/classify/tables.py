@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kacap.rows import I4, I8, U1, U2, U4, U8, dtype_of
 
@@ -55,6 +56,8 @@ class WatchedRow(NamedTuple):
 
 
 WATCHED = dtype_of(WatchedRow)
+WatchedRows = NDArray[np.void]  # of WATCHED
+
 
 class WatchedSideRow(NamedTuple):
     """One side of a WATCHED row (2 * row: a, 2 * row + 1: b): what of its probes is undecided (``states``)."""
@@ -83,6 +86,7 @@ class WatchedSideRow(NamedTuple):
 
 
 WATCHED_SIDE = dtype_of(WatchedSideRow)
+
 
 class ProberRow(NamedTuple):
     """One side that probes: its numbers so far, its run under way."""
@@ -132,6 +136,8 @@ class ProberRow(NamedTuple):
 
 
 PROBER = dtype_of(ProberRow)
+ProberRows = NDArray[np.void]  # of PROBER
+
 
 class ProbeRow(NamedTuple):
     """A probe and what came of it."""
@@ -151,6 +157,8 @@ class ProbeRow(NamedTuple):
 
 
 PROBE = dtype_of(ProbeRow)
+ProbeRows = NDArray[np.void]  # of PROBE
+
 
 class EpisodeRow(NamedTuple):
     """A run of probes that is over."""
@@ -170,6 +178,8 @@ class EpisodeRow(NamedTuple):
 
 
 EPISODE = dtype_of(EpisodeRow)
+EpisodeRows = NDArray[np.void]  # of EPISODE
+
 
 class DecidedRow(NamedTuple):
     """A segment of a kind other than data and ACK, as decided."""
@@ -185,6 +195,8 @@ class DecidedRow(NamedTuple):
 
 
 DECIDED = dtype_of(DecidedRow)
+DecidedRows = NDArray[np.void]  # of DECIDED
+
 
 class ChangeRow(NamedTuple):
     """Something that is new."""
@@ -198,13 +210,22 @@ class ChangeRow(NamedTuple):
 
 
 CHANGE = dtype_of(ChangeRow)
+ChangeRows = NDArray[np.void]  # of CHANGE
 
 # How many rows of each table are in use: one row, by the names above. ``reported_from``: the least kind reported.
 COUNTS = np.dtype(
     [
         (name, "<i8")
         for name in (
-            "probers", "probes", "episodes", "waiting", "free", "decided", "changes", "listening", "reported_from",
+            "probers",
+            "probes",
+            "episodes",
+            "waiting",
+            "free",
+            "decided",
+            "changes",
+            "listening",
+            "reported_from",
         )
     ],
     align=True,

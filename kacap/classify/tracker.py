@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.classify.emit import EVENT, LABEL
+from kacap.classify.emit import EVENT, LABEL, EventRows, LabelRows
 from kacap.classify.kernel import classify
 from kacap.flows import (
     A_FIN,
@@ -23,9 +23,11 @@ from kacap.flows import (
     SIDE,
     TRACKER_STATE,
     WAS_RESET,
+    ConnectionRows,
     rebuild,
 )
-from kacap.rows import Table
+from kacap.rows import Table, keep
+from kacap.segments import SegmentRows
 
 FIRST_ROWS = 4096
 EVENT_ROWS = 64  # more than segments: one may bring several events
@@ -40,15 +42,15 @@ class Tracked:
     closed: NDArray[np.void]
     watched: object  # what ``companion`` knows of the rows that ended
     opened: NDArray[np.void]
-    events: NDArray[np.void]
-    segments: NDArray[np.void]
-    labels: NDArray[np.void]
+    events: EventRows
+    segments: SegmentRows
+    labels: LabelRows
 
 
 class Companion(Protocol):
     """Rows of its own for each slot of the tracker's, that move when these do (``findings.observations``)."""
 
-    def take(self, segments: NDArray[np.void], labels: NDArray[np.void]) -> None:
+    def take(self, segments: SegmentRows, labels: LabelRows) -> None:
         """Take segments that were just classified."""
 
     def of(self, slots: NDArray[np.intp]) -> object:
@@ -84,7 +86,7 @@ class Tracker:
             companion.move(None, 0, FIRST_ROWS)
 
     @property
-    def connections(self) -> NDArray[np.void]:
+    def connections(self) -> ConnectionRows:
         """The CONNECTION rows, room for more included."""
         return self._connections.rows
 
@@ -108,7 +110,7 @@ class Tracker:
         """The newest time seen, nanoseconds."""
         return int(self.state["now_ns"][0])
 
-    def take(self, segments: NDArray[np.void]) -> Tracked:
+    def take(self, segments: SegmentRows) -> Tracked:
         """Classify SEGMENT rows that follow those taken before."""
         closed, watched = self.sweep(len(segments))
         if len(segments) > len(self.labels):
@@ -118,7 +120,7 @@ class Tracker:
             self.companion.take(segments, self.labels)
         return Tracked(closed, watched, self._introduce(found), found, segments, self.labels[: len(segments)])
 
-    def _classify(self, segments: NDArray[np.void]) -> NDArray[np.void]:
+    def _classify(self, segments: SegmentRows) -> LabelRows:
         """Label segments; return their EVENT rows, in memory that is used again after ``BUFFERS`` batches."""
         buffer = self._buffers[self._batches % BUFFERS]
         if len(buffer) < len(segments) + EVENT_ROWS:
@@ -129,12 +131,12 @@ class Tracker:
         while True:
             self.state["events"] = 0
             classify(segments, self.labels, (self.state, self.connections, self.sides, self.table, self.recent, buffer))
-            events: NDArray[np.void] = buffer[: int(self.state["events"][0])]
+            events: EventRows = buffer[: int(self.state["events"][0])]
             if int(self.state["position"][0]) >= len(segments):
                 return np.concatenate([*full, events]) if full else events
             full.append(events.copy())
 
-    def _introduce(self, events: NDArray[np.void]) -> NDArray[np.void]:
+    def _introduce(self, events: EventRows) -> NDArray[np.void]:
         """Return the CONNECTION rows of the events' connections that no earlier batch has introduced, in order."""
         fresh = events[events["watched"] >= self.introduced]
         watched, first = np.unique(fresh["watched"], return_index=True)
@@ -165,10 +167,8 @@ class Tracker:
         """Keep only the rows given (None: all), with room for more."""
         used = self.used if kept is None else len(kept)
         if kept is not None:
-            self.connections[:used] = self.connections[kept]
-            pairs = self.sides[: 2 * (len(self.sides) // 2)].reshape(-1, 2)
-            pairs[:used] = pairs[kept]
-            del pairs
+            keep(self.connections, kept)
+            keep(self.sides[: 2 * (len(self.sides) // 2)].reshape(-1, 2), kept)
         self._connections.used, self._sides.used = used, 2 * used
         self._connections.reserve(room)
         self._sides.reserve(2 * (len(self.connections) - used))
@@ -181,7 +181,7 @@ class Tracker:
         if self.companion is not None:
             self.companion.move(kept, used, len(self.connections))
 
-    def end(self) -> NDArray[np.void]:
+    def end(self) -> ConnectionRows:
         """Return the CONNECTION rows that are still held: those that the end of a capture closes; take nothing more."""
         self._sides, self.table, self._buffers = Table(SIDE, 1), self.table[:0], []
         return self.rest()

@@ -19,11 +19,10 @@ import click
 from click.shell_completion import CompletionItem
 
 from kacap.commands import interrupts
-from kacap.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, KacapError
+from kacap.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, KacapError
 
 COLLECT_AFTER = 1_000_000  # new objects; the interpreter's own 700 cost a third of the time
 SWITCH_S = 50e-6  # how long a kernel that returns waits for the interpreter; its own 5 ms starve the pipeline
-INTERRUPTED = 130
 FULL_OR_BROKEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # what becomes of a disk
 
 # name: (module:attribute, one line of help). The help of a command itself is its docstring.
@@ -48,7 +47,7 @@ COMMANDS = {
 class InterruptedByUserError(KacapError):
     """Ctrl-C, or SIGTERM or SIGHUP, before the end."""
 
-    exit_code = INTERRUPTED
+    exit_code = EXIT_INTERRUPTED
 
 
 class Program(click.Group):
@@ -114,7 +113,7 @@ def _run(program: Any) -> int:
     try:
         code = program()
     except (KeyboardInterrupt, click.Abort):
-        return INTERRUPTED
+        return EXIT_INTERRUPTED
     except KacapError as error:
         return _fail(str(error), error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kacap.commands.reading import FILE, Command
+from kacap.commands.reading import FILE, together
 from kacap.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 _SINGLE = ("idle", "interval", "count", "user_timeout")
 
-_DECLARED = (
+# The options; ``Expecting`` holds what a command gets of them.
+expecting = together(
     click.option(
         "--expect", multiple=True, metavar="SETTINGS", help="What is configured: idle=60,interval=10,count=6."
     ),
@@ -35,13 +36,6 @@ _DECLARED = (
         "--from", "side", metavar="SIDE", help="Which end must probe: a, b, an address, a port or address:port."
     ),
 )
-
-
-def expecting(command: Command) -> Command:
-    """Give a command the options; ``Expecting`` holds what it gets of them."""
-    for option in reversed(_DECLARED):
-        command = option(command)
-    return command
 
 
 @dataclass(frozen=True, kw_only=True)

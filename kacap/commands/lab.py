@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
+from kacap.commands.reading import together
 from kacap.errors import KacapError, UsageError
 
 
@@ -22,15 +23,11 @@ def lab() -> None:
     """
 
 
-def _settings(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command -d, -i and -c."""
-    for letter, name, words in (
-        ("-c", "count", "Unanswered probes before giving up (TCP_KEEPCNT)."),
-        ("-i", "interval", "Seconds between unanswered probes (TCP_KEEPINTVL)."),
-        ("-d", "idle", "Seconds of silence before the first probe (TCP_KEEPIDLE)."),
-    ):
-        command = click.option(letter, f"--{name}", type=int, help=words)(command)
-    return command
+_settings = together(
+    click.option("-d", "--idle", type=int, help="Seconds of silence before the first probe (TCP_KEEPIDLE)."),
+    click.option("-i", "--interval", type=int, help="Seconds between unanswered probes (TCP_KEEPINTVL)."),
+    click.option("-c", "--count", type=int, help="Unanswered probes before giving up (TCP_KEEPCNT)."),
+)
 
 
 @lab.command("list")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from kacap.commands.reading import together
 from kacap.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from kacap.report.live_rows import LiveEvent
     from kacap.report.metrics import Snapshot
 
-F = TypeVar("F", bound=Callable[..., Any])
 MOST_SETTINGS = 20  # of sockets, that have a series of their own
 MEGABYTE = 1_000_000
 
-OPTIONS = (
+# The options that watching for days takes; ``DutyOptions`` holds what ``kacap live`` gets of them.
+duty_options = together(
     click.option("--metrics", metavar="[ADDRESS:]PORT", help="Serve Prometheus at /metrics; the loopback by default."),
     click.option("--textfile", metavar="FILE", help="Write the same to FILE, for node_exporter, every 15 s."),
     click.option("--destinations", type=click.IntRange(min=1, max=1000), default=20, show_default=True, metavar="N",
@@ -41,13 +41,6 @@ OPTIONS = (
     click.option("--log-files", type=click.IntRange(min=1, max=999), default=5, show_default=True, metavar="N",
                  help="Keep so many older ones: FILE.1 is the newest."),
 )  # fmt: skip
-
-
-def duty_options(command: F) -> F:
-    """Add the options that watching for days takes."""
-    for option in reversed(OPTIONS):
-        command = option(command)
-    return command
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,15 +153,13 @@ def _check_file(path: str | None, option: str, user: User | None) -> None:
     """Refuse a file that ``user`` (None: this one) may not write and replace. Raises UsageError."""
     if path is None:
         return
-    from kacap.capture.privileges import may_write
+    from kacap.capture.privileges import check_directory
     from kacap.outputs import check
 
     if path == "-":
         raise UsageError(f"{option} -: name a file")
     check(path)
-    if user is not None and not may_write(user, str(Path(path).parent)):
-        raise UsageError(f"{option} {path}: it is written as {user.name}, who may not make files there; "
-                         "-Z USER names somebody who may")  # fmt: skip
+    check_directory(path, option, user, opens="it is written")
 
 
 @contextlib.contextmanager

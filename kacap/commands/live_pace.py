@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from kacap.clock import SECOND_NS
+from kacap.netns import name_of
 from kacap.units import duration
 
 STEP_NS = SECOND_NS  # more is no slewing: somebody has set the clock
@@ -39,6 +40,31 @@ class Pace:
             return ""
         way = "forward" if step_ns > 0 else "back"
         return f"the clock was set {way} by {duration(abs(step_ns))}: gaps across that moment are wrong by as much"
+
+
+class Namespace:
+    """Whether the network namespace of ``--netns`` still has that name; the watch itself keeps it (ip-netns(8)).
+
+    None: no namespace was named.
+    """
+
+    def __init__(self, netns: str | None, clock: Callable[[], int] = _steady_ns) -> None:
+        self._netns, self._clock, self._looked_ns = netns, clock, clock()
+        self._path = name_of(netns) if netns is not None else None
+
+    def changed(self) -> Iterator[str]:
+        """Yield what to say once it is gone; looks once a second."""
+        now_ns = self._clock()
+        if self._path is None or now_ns - self._looked_ns < LOOK_NS:
+            return
+        self._looked_ns = now_ns
+        try:
+            self._path.stat()
+        except (FileNotFoundError, ProcessLookupError):
+            self._path = None
+            yield f"no network namespace is called {self._netns} any more: what is left of it is still watched"
+        except OSError:  # who may not look knows nothing
+            self._path = None
 
 
 _SIOCGIFFLAGS, _IFF_UP, _IFREQ = 0x8913, 0x1, struct.Struct("16sH22x")  # netdevice(7)

@@ -7,8 +7,6 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TextIO
 
 from kacap.analysis import Analysis
 from kacap.analyzer import Analyzer
@@ -16,19 +14,20 @@ from kacap.capture.frames import FrameBatch
 from kacap.capture.live_capture import open_live
 from kacap.capture.live_source import LiveSource
 from kacap.capture.live_stream import open_growing
-from kacap.capture.privileges import User, drop, is_privileged, may_write
+from kacap.capture.privileges import User, check_directory, drop, is_privileged
 from kacap.capture.rotation import Rotation
 from kacap.capture.savefile import Savefile
 from kacap.commands.compiling import COMPLETE
 from kacap.commands.keyboard import Keyboard
 from kacap.commands.live import LiveOptions
 from kacap.commands.live_duty import Duty
-from kacap.commands.live_pace import Links, Pace
+from kacap.commands.live_pace import Links, Namespace, Pace
+from kacap.commands.live_proxies import Proxies
 from kacap.commands.live_ready import compile_apart, warm_up
 from kacap.commands.live_sockets import Sockets
 from kacap.commands.live_until import Waiting
 from kacap.commands.telling import colored, tell
-from kacap.errors import EXIT_DONE, EXIT_FAILED, UsageError
+from kacap.errors import EXIT_DONE, EXIT_FAILED
 from kacap.kernel_cache import CACHE
 from kacap.news import News
 from kacap.options import Options
@@ -41,6 +40,7 @@ from kacap.report.live_text import Clock, Lines
 from kacap.report.records import RecordWriter
 from kacap.report.screen import Screen, rehearse
 from kacap.report.terminal import width_of
+from kacap.units import clean
 
 KEPT_EPISODES = 4096  # of each prober: the summary of a watch of weeks needs no more
 
@@ -73,7 +73,7 @@ def watch(user: User | None, sockets: Sockets | None, options: LiveOptions) -> i
     with signals_handled(source, duty):
         run.follow()
     analysis = run.conclude()
-    sum_up(analysis, source, options, run.out)
+    sum_up(analysis, source, options, run)
     if gone := run.analyzer.past.forgotten:
         tell(f"kacap: the summary is of what is open and the newest that is over; {gone:,} older connections were told")
     if run.waiting is not None:
@@ -166,8 +166,10 @@ class Run:
             self.out, Clock(options.stamps), color=self.colored, brief=options.brief, width=self._columns()
         )
         self.waiting = Waiting(options.expression, sockets) if options.until == "verdict" else None
+        self.proxies = Proxies(self.live, sockets)
         own = options.stream is None and options.netns is None
         self._pace, self._links = Pace(), Links(source.files if own else [])
+        self._namespace = Namespace(options.netns)
         self._started_ns: int | None = None
         duty.start(source, self.live, sockets)
 
@@ -200,7 +202,7 @@ class Run:
         source = self.source
         if self.options.stream is None and (stepped := self._pace.stepped()):
             self._trouble(stepped)
-        for words in self._links.changed():
+        for words in (*self._links.changed(), *self._namespace.changed()):
             self._trouble(words)
         if self.file is not None:
             self.file.write(batch)
@@ -208,6 +210,7 @@ class Run:
             if self.sockets is not None:
                 self.sockets.look_ahead(len(batch.frames) > 0)
             events = self.live.feed(batch, source.now_ns, source.dropped)
+            events += self.proxies.look(source.now_ns)
             self.duty.take(events)
             if self.waiting is not None and self.waiting.is_due(source.now_ns):
                 self.live.update_heard()
@@ -243,7 +246,7 @@ class Run:
         limit_ns = options.duration_ns
         return (
             (limit_ns is not None and now_ns - self._started_ns >= limit_ns)
-            or (options.probes is not None and sum(map(_decided, self._rows())) >= options.probes)
+            or (options.probes is not None and self.live.decided >= options.probes)
             or (self.waiting is not None and self.waiting.take(self._rows()))
             or (self.file is not None and self.file.full)
         )
@@ -259,16 +262,14 @@ class Run:
 
     def conclude(self) -> Analysis:
         """Finish the analysis; with ``--json`` the last records are written."""
+        self.proxies.update(self.source.now_ns)
+        if self.options.as_json:
+            self.out.writelines(f"{line}\n" for line in self.proxies.records())
         return conclude(self.source, self.analyzer)
 
 
 def _ignore(news: News) -> None:
     """Take what is new and do nothing: the live lines are made of what ``feed`` returns."""
-
-
-def _decided(row: ProbingConnection) -> int:
-    """Return how many probes of a row have their outcome."""
-    return row.answered + row.missed
 
 
 def _savefile(options: LiveOptions, source: LiveSource, user: User | None) -> Savefile | None:
@@ -285,19 +286,20 @@ def _savefile(options: LiveOptions, source: LiveSource, user: User | None) -> Sa
     known = source.link_types if options.stream is None and options.engine != "dumpcap" else []
     if user is None or not rotation.rotates:
         file.open(known[0] if known else None, source.now_ns)
-    elif not may_write(user, str(Path(options.savefile).parent)):
-        raise UsageError(f"-w {options.savefile}: -G and -C open each file as {user.name}, who may not write there; "
-                         "-Z USER names somebody who may")  # fmt: skip
+    else:
+        check_directory(options.savefile, "-w", user, opens="-G and -C open each file")
     return file
 
 
-def sum_up(analysis: Analysis, source: LiveSource, options: LiveOptions, out: TextIO) -> None:
-    """Write the summary as ``kacap read`` does, and tcpdump's counters on stderr."""
+def sum_up(analysis: Analysis, source: LiveSource, options: LiveOptions, run: Run) -> None:
+    """Write the summary as ``kacap read`` does, with proxies, and tcpdump's counters on stderr."""
+    out = run.out
     if not options.as_json:
         out.write("\n")
         shade = colored(options.color, out)
         text.render(analysis, out, color=shade, brief=options.brief, verbose=options.verbose > 0,
                     width=width_of(out))  # fmt: skip
+        out.writelines(f"{clean(line)}\n" for line in run.proxies.lines())
         out.flush()
     for line in source.counters().lines():
         tell(line)

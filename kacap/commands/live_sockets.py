@@ -7,6 +7,7 @@ import sys
 from kacap.capture.privileges import FOR_SOCKETS, drop, whom_to_become
 from kacap.commands.telling import tell
 from kacap.errors import KacapError
+from kacap.facts.legs import Holder
 from kacap.model import Connection, Endpoint
 from kacap.sockets.apart import Apart
 from kacap.sockets.configured import Configured, Due, Settings
@@ -55,6 +56,12 @@ class Sockets:
         """Return the name of the process that has the prober's socket, else the peer's; empty: not known here."""
         found = self._find(prober, peer) or self._find(peer, prober)
         return (found.process if found is not None else None) or ""
+
+    def holder_of(self, end: Endpoint, other: Endpoint) -> Holder | None:
+        """Return the process that has the socket of ``end``, connected to ``other``; None: not known here."""
+        found = self._find(end, other)
+        known = found is not None and found.pid is not None and found.process is not None
+        return Holder(found.pid, found.process) if known and found else None  # type: ignore[arg-type]
 
     def look_ahead(self, news: bool) -> None:
         """Read what may probe before it is gone; call it after each batch, ``news``: it had frames."""

@@ -14,7 +14,7 @@ from kacap.model import Endpoint
 from kacap.report.live_rows import ProbingConnection
 from kacap.units import clean, duration, rounded
 
-ANSWERS_FOR_VERDICT = 3
+UP = "+++"  # the newest probes of who is up: answered
 LOOK_NS = SECOND_NS  # how often it is asked what is due
 AGAIN_NS = MINUTE_NS  # how often a line is said anew where lines cannot be overwritten
 SAME_NS = SECOND_NS  # a due time that moves by less is the same
@@ -37,7 +37,7 @@ class Waiting:
     def take(self, rows: Sequence[ProbingConnection]) -> bool:
         """Return whether there is a verdict."""
         self._died = self._died or any(row.ending is not None for row in rows)
-        self._up = self._up or any(row.streak >= ANSWERS_FOR_VERDICT for row in rows)
+        self._up = self._up or any(row.outcomes.endswith(UP) for row in rows)
         return self._died or self._up
 
     @property

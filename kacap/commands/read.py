@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from kacap.commands.expecting import Expecting, expecting
+from kacap.commands.interrupts import ASKING
 from kacap.commands.progress import Progress
 from kacap.commands.reading import FILE, Reading, ended, reading
 from kacap.commands.telling import colored, tell
-from kacap.errors import UsageError
+from kacap.errors import EXIT_INTERRUPTED, UsageError
 from kacap.timing.systems import NAMES
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from kacap.report.parquet import Writer
 
 ETHERNET = 1  # of a file without a frame
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +127,7 @@ def read(**given: Any) -> int:
     if analysis.interrupted:
         tell(_interrupted_words(analysis, options))
     code = ended(analysis.damages)
-    return INTERRUPTED if analysis.interrupted else code
+    return EXIT_INTERRUPTED if analysis.interrupted else code
 
 
 def _check_outputs(options: ReadOptions, files: list[str]) -> None:
@@ -150,7 +150,9 @@ def _analyse(files: list[str], expression: str | None, options: ReadOptions) -> 
     from kacap.news import together
 
     sinks: list[Sink] = []
-    named = [*_files_before(options.state), *files]
+    named = files
+    if options.as_json or options.parquet is not None:
+        named = [*_files_before(options.state), *files]
     if options.as_json:
         from kacap.report.records import RecordWriter
 
@@ -218,9 +220,9 @@ def _until_interrupted(progress: Progress | None) -> Callable[[], bool]:
             raise KeyboardInterrupt
         asked.append(number)
 
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) != signal.SIG_IGN:
-            signal.signal(getattr(signal, name), ask)
+    for number in ASKING:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, ask)
     return lambda: bool(asked)
 
 

@@ -38,7 +38,19 @@ def words(metavar: str) -> Callable[[Command], Command]:
     return click.argument("words", nargs=-1, type=FILE, metavar=metavar)
 
 
-_DECLARED = (
+def together(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """Return one decorator that gives a command several options, in their order."""
+
+    def give(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return give
+
+
+# These words and options; ``Reading`` holds what a command gets of them.
+reading = together(
     words("FILE... [BPF EXPRESSION]"),
     click.option("-r", "named", multiple=True, type=FILE, metavar="FILE", help="Read FILE; the same as naming it."),
     click.option("-F", "filter_file", type=FILE, metavar="FILE", help="Read the filter expression from FILE."),
@@ -47,13 +59,6 @@ _DECLARED = (
         help="Who decodes: kacap, tshark, or tshark only what kacap does not know.",
     ),
 )  # fmt: skip
-
-
-def reading(command: Command) -> Command:
-    """Give a command these words and options; ``Reading`` holds what it gets of them."""
-    for option in reversed(_DECLARED):
-        command = option(command)
-    return command
 
 
 @dataclass(frozen=True, kw_only=True)

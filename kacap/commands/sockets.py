@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,6 +24,19 @@ PERIOD_S = 1.0
 SHORT_NAMES = {"azure": "azure-lb", "gcp": "gcp-firewall"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class SocketsOptions:
+    """What ``kacap sockets`` is asked for."""
+
+    port: int | None
+    pid: int | None
+    netns: str | None
+    everything: bool
+    behind: str | None
+    as_json: bool
+    watch: bool
+
+
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="Only sockets with this port on either side.")
 @click.option("--pid", type=click.IntRange(min=1), metavar="N", help="Only sockets of this process, wherever it lives.")
@@ -34,7 +47,7 @@ SHORT_NAMES = {"azure": "azure-lb", "gcp": "gcp-firewall"}
 )
 @click.option("--json", "as_json", is_flag=True, help="Write JSON Lines, one socket each.")
 @click.option("--watch", is_flag=True, help="Look every second: redrawn on a terminal, else what changes; Ctrl-C ends.")
-def sockets(port: int | None, pid: int | None, netns: str | None, **options: Any) -> int:
+def sockets(**given: Any) -> int:
     """Show which TCP sockets keep alive, with what values, and who set them.
 
     Reads the options from the sockets themselves, without stopping or changing any process. Sockets of other users
@@ -50,16 +63,17 @@ def sockets(port: int | None, pid: int | None, netns: str | None, **options: Any
     from kacap.commands.sockets_view import NOT_CONNECTED
     from kacap.sockets.reader import Reader
 
-    limit = _behind(options["behind"])
-    reader = Reader(port=port, pid=pid, netns=netns)
+    options = SocketsOptions(**given)
+    limit = _behind(options.behind)
+    reader = Reader(port=options.port, pid=options.pid, netns=options.netns)
 
     def look() -> list[SocketState]:
-        return [state for state in reader.read() if options["everything"] or state.state not in NOT_CONNECTED]
+        return [state for state in reader.read() if options.everything or state.state not in NOT_CONNECTED]
 
     with suppress(KeyboardInterrupt):
-        if options["as_json"]:
-            _write_records(look, netns, limit, watch=options["watch"])
-        elif not options["watch"]:
+        if options.as_json:
+            _write_records(look, options.netns, limit, watch=options.watch)
+        elif not options.watch:
             _print(look(), limit)
         elif _is_screen():
             _redraw(look, limit)

@@ -9,9 +9,7 @@ from typing import Any
 import click
 
 from kacap.commands.telling import tell
-from kacap.errors import EXIT_DONE, EXIT_FAILED
-
-INTERRUPTED = 130
+from kacap.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 
 
 @click.command(no_args_is_help=True)
@@ -25,7 +23,7 @@ INTERRUPTED = 130
 @click.option(
     "--workers", type=click.IntRange(min=1), metavar="N", help="So many processes on this machine (default: its cores)."
 )
-def survey(urls: tuple[str, ...], results: str, **options: Any) -> int:
+def survey(urls: tuple[str, ...], results: str, sensor: str | None, scheduler: str | None, workers: int | None) -> int:
     """Survey collections of captures: every sensor's files as one capture, and one summary across all sensors.
 
     URL is a file, a pattern or a directory, here or at an address that fsspec knows (s3://, gs://, https://, ssh://).
@@ -41,14 +39,14 @@ def survey(urls: tuple[str, ...], results: str, **options: Any) -> int:
     from kacap.survey.run import connected
     from kacap.survey.run import survey as run
 
-    with closing(connected(options["scheduler"], options["workers"])) as client, closing(_cluster(client)):
+    with closing(connected(scheduler, workers)) as client, closing(_cluster(client)):
         progress = _Progress()
         try:
             with progress:
-                outcome = run(client, urls, results, options["sensor"], progress.step)
+                outcome = run(client, urls, results, sensor, progress.step)
         except KeyboardInterrupt:
             tell(f"kacap: interrupted: {progress.words()} done, kept in {results}; the same command goes on from there")
-            return INTERRUPTED
+            return EXIT_INTERRUPTED
     click.echo(outcome.text, nl=False)
     for trouble in outcome.troubles:
         tell(f"kacap: {trouble}")

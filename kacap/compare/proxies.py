@@ -5,38 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from kacap.compare.site import Site
-from kacap.facts.legs import Joined, Leg, join
+from kacap.facts.legs import Joined, client_of, join
 from kacap.model import Connection
 from kacap.units import duration
 
 
 def proxied(one: Site, two: Site, ahead_ns: int) -> list[Joined]:
     """Return the pairs of legs; the clock of site two is ``ahead_ns`` ahead (0: taken as one clock)."""
-    legs = [_leg(one, connection, 0) for connection in one.connections.values()]
+    legs = [one.messages.leg(connection) for connection in one.connections.values()]
     known = {frozenset((c.a, c.b)) for c in one.connections.values()}
     others = (c for c in two.connections.values() if frozenset((c.a, c.b)) not in known)
-    return join([*legs, *(_leg(two, connection, ahead_ns) for connection in others)])
-
-
-def _leg(site: Site, connection: Connection, ahead_ns: int) -> Leg:
-    rows = np.array([row for row in site.of[connection.connection] if site.rows[row]["payload_len"] > 1], np.int64)
-    times, from_a = site.rows["time_ns"][rows] - ahead_ns, site.labels["from_a"][rows] != 0
-    to_b = connection.destination == connection.b
-    return Leg(connection, np.sort(times[from_a == to_b]), np.sort(times[from_a != to_b]))
+    return join([*legs, *(two.messages.leg(connection, ahead_ns) for connection in others)])
 
 
 def lines(found: list[Joined]) -> Iterator[str]:
     """Yield two lines for each conversation: which legs, how sure, who probes, and which died first."""
     for one in found:
-        sure = f"{one.passed:,} of {one.messages:,} messages passed on within {duration(one.slowest_ns)}"
-        yield (
-            f"{'proxy':<12}{_client(one.front)} > {one.front.destination} goes on as {_client(one.rear)} > "
-            f"{one.rear.destination}: {sure}; chance would do so {_chance(one.chance)}"
-        )
-        yield f"{'':<12}{_probing(one)}{_death(one)}"
+        death = death_words(one)
+        yield f"{'proxy':<12}{_ends(one.front)} {joining_words(one)}"
+        yield f"{'':<12}{probing_words(one)}{'; ' if death else ''}{death}"
 
 
 def records(found: list[Joined]) -> Iterator[dict[str, Any]]:
@@ -44,12 +32,14 @@ def records(found: list[Joined]) -> Iterator[dict[str, Any]]:
     for one in found:
         first = one.died_first
         yield {
-            "front": [str(_client(one.front)), str(one.front.destination)],
-            "rear": [str(_client(one.rear)), str(one.rear.destination)],
+            "front": [str(client_of(one.front)), str(one.front.destination)],
+            "rear": [str(client_of(one.rear)), str(one.rear.destination)],
             "passed": one.passed,
             "messages": one.messages,
             "slowest_ns": one.slowest_ns,
             "chance": one.chance,
+            "process": None if one.process is None else one.process.name,
+            "pid": None if one.process is None else one.process.pid,
             "front_probers": [str(prober.side) for prober in one.front.probers],
             "rear_probers": [str(prober.side) for prober in one.rear.probers],
             "died_first": None if first is None else "front" if first[0] is one.front else "rear",
@@ -57,8 +47,15 @@ def records(found: list[Joined]) -> Iterator[dict[str, Any]]:
         }
 
 
-def _client(connection: Connection) -> Any:
-    return connection.a if connection.destination == connection.b else connection.b
+def joining_words(one: Joined) -> str:
+    """Return what the first leg goes on as, and how sure that is."""
+    held = "" if one.process is None else f"same process ({one.process.name}, {one.process.pid}), "
+    sure = f"{held}{one.passed:,} of {one.messages:,} messages passed on within {duration(one.slowest_ns)}"
+    return f"goes on as {_ends(one.rear)}: {sure}; chance would do so {_chance(one.chance)}"
+
+
+def _ends(connection: Connection) -> str:
+    return f"{client_of(connection)} > {connection.destination}"
 
 
 def _chance(chance: float) -> str:
@@ -66,7 +63,8 @@ def _chance(chance: float) -> str:
     return "never in practice" if chance < 1e-12 else f"in one of {round(1 / chance):,} pairs"
 
 
-def _probing(one: Joined) -> str:
+def probing_words(one: Joined) -> str:
+    """Return which leg is probed and which is bare."""
     front, rear = one.probed
     if front and rear:
         return f"both legs are probed, by {front[0].side} and by {rear[0].side}: each keeps only its own alive"
@@ -76,12 +74,12 @@ def _probing(one: Joined) -> str:
     return f"only the {leg} leg is probed (by {(front or rear)[0].side}); the {bare} is bare, nothing keeps it alive"
 
 
-def _death(one: Joined) -> str:
-    """Return which leg ended first and how, in words."""
+def death_words(one: Joined) -> str:
+    """Return which leg ended first and how; nothing where none has."""
     first = one.died_first
     if first is None:
         return ""
     leg, after = "first" if first[0] is one.front else "second", duration(max(first[1], 0))
     other = one.rear if first[0] is one.front else one.front
     then = f"{after} before the other" if other.ended.time_ns is not None else f"the other was open {after} later"
-    return f"; the {leg} leg ended first ({first[0].ended.how}), {then}"
+    return f"the {leg} leg ended first ({first[0].ended.how}), {then}"

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from kacap.addresses import address_text
 from kacap.analysis import Analysis
-from kacap.classify.emit import LABEL
+from kacap.classify.emit import LABEL, LabelRows
 from kacap.errors import Damage
+from kacap.facts.legs import Messages
 from kacap.model import Connection, Endpoint, FrameRef
-from kacap.segments import FIN, IS_QUOTE, RST, SEGMENT, SYN
+from kacap.segments import FIN, IS_QUOTE, RST, SEGMENT, SYN, SegmentRows
 
 ENOUGH = 64  # segments with data that are kept of a connection: the clocks and the TTLs need no more
 
@@ -28,10 +29,11 @@ class Site:
     name: str
     analysis: Analysis = field(default_factory=Analysis)
     rows: NDArray[np.void] = field(default_factory=lambda: np.empty(0, SEGMENT))
-    labels: NDArray[np.void] = field(default_factory=lambda: np.empty(0, LABEL))
+    labels: LabelRows = field(default_factory=lambda: np.empty(0, LABEL))
     connections: dict[int, Connection] = field(default_factory=dict)
     of: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))  # connection to its rows
     at: dict[FrameRef, int] = field(default_factory=dict)  # frame to its row
+    messages: Messages = field(default_factory=Messages)  # of every connection
 
     @property
     def probing(self) -> list[Connection]:
@@ -73,7 +75,7 @@ class Collector:
         self._rows: list[NDArray[np.void]] = []
         self._labels: list[NDArray[np.void]] = []
 
-    def take(self, segments: NDArray[np.void], labels: NDArray[np.void]) -> None:
+    def take(self, segments: SegmentRows, labels: LabelRows) -> None:
         """Keep what has at most one byte or a flag that counts, and the first ``ENOUGH`` with data of a connection."""
         small = (segments["payload_len"] <= 1) | (segments["flags"] & (SYN | FIN | RST) != 0)
         for row in np.flatnonzero(~small).tolist():
@@ -109,6 +111,7 @@ def read(files: list[str], name: str) -> Site:
         for batch in source:
             tracked = analyzer.track(analyzer.decode(batch))
             kept.take(tracked.segments, tracked.labels)
+            site.messages.take(tracked.segments, tracked.labels)
             analyzer.gather(tracked)
     finally:
         source.close()

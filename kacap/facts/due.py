@@ -33,6 +33,19 @@ def gives_up_ns(expected: Expectation | None, run: int, probe_ns: int, heard_ns:
     return probe_ns + max(expected.count - run + 1, 1) * interval_ns
 
 
+def first_due(
+    idle: int, interval: int | None, heard_ns: int, probe_ns: int | None
+) -> tuple[int, int]:
+    """Return for which setting the first probe of a run waits, in seconds, and since when, nanoseconds.
+
+    It comes ``idle`` after the peer was last heard, but not before the timer fires that the probe before it (at
+    ``probe_ns``, None: there was none) set to ``interval`` (tcp_keepalive_timer, net/ipv4/tcp_timer.c).
+    """
+    if interval is not None and probe_ns is not None and probe_ns + (interval - idle) * SECOND_NS > heard_ns:
+        return interval, probe_ns
+    return idle, heard_ns
+
+
 class WorstRun(NamedTuple):
     """The worst run of unanswered probes: whose, how many, of ``most`` (None: not known), and when it is given up.
 

@@ -8,17 +8,19 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from kacap.clock import SECOND_NS
 from kacap.connections import Connections
 from kacap.facts.ended import FIN
 from kacap.facts.standing import STATES, Standing, by_gravity
 from kacap.flows import NEVER
 from kacap.model import Connection, Verdict
-from kacap.units import clock_span, counted
+from kacap.units import clock_span, counted, duration, moment
 
 # What became of a connection, gravest first; the first three are dead.
 FATES = ("gave up", "reset", "unreachable", "waits", "closed", "up")
 GAVE_UP, RESET, UNREACHABLE, WAITS, CLOSED, UP = range(len(FATES))
 _OF_STATE = np.array([GAVE_UP, GAVE_UP, RESET, UNREACHABLE, WAITS, UP, CLOSED, UP, UP], np.int64)
+TOGETHER = 6  # that died, from which it is said whether they did so together
 assert len(_OF_STATE) == len(STATES)
 
 
@@ -86,8 +88,21 @@ class Fleet(Sequence[Connection]):
         verb = f"failed{when}: {how}" if len(numbers) > 1 else f"{next(iter(numbers))}{when}"
         return Verdict(f"{dead:,} of {len(self):,} connections {verb}{where}", "bad")
 
+    def together(self) -> str:
+        """Return when half of the dead died, where that is within a tenth of the time of all; else empty."""
+        times = np.sort(self.died_ns[: self.dead][self.died_ns[: self.dead] != NEVER])
+        half = (len(times) + 1) // 2
+        if len(times) < TOGETHER:
+            return ""
+        within = times[half - 1 :] - times[: len(times) - half + 1]
+        at = int(within.argmin())
+        if 10 * within[at] > times[-1] - times[0]:
+            return ""
+        span = f"within {duration(int(within[at]))} from" if within[at] >= SECOND_NS else "at"
+        return f"{half:,} of {len(times):,} died {span} {moment(int(times[at]))}"
+
     def _mood(self) -> str:
-        """Return the mood of connections none of which is dead."""
+        """Return the mood of connections that are all alive."""
         if (self.fates == WAITS).any() or self.standing.totals.missed:
             return "doubt"
         return "good"

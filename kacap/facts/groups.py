@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.facts.standing import ProbingEnds, Standing
+from kacap.facts.standing import Standing
 
 PACE_SPREAD = 1 / 8  # a Linux timer is up to one eighth late
 
@@ -42,20 +42,14 @@ def grouped(standing: Standing, most: int) -> list[Group]:
         return []
     ends = standing.probing_ends
     place, from_place = _places(ends.number, ends.address)
-    found = _groups(standing, ends, place, from_place, PACE_SPREAD)
-    return found if len(found) <= most else _groups(standing, ends, place, from_place, np.inf)
-
-
-def _groups(
-    standing: Standing, ends: ProbingEnds, place: NDArray[np.int64], from_place: NDArray[np.bool_], spread: float
-) -> list[Group]:
-    """Return the groups whose paces differ by no more than ``spread`` from the shortest."""
-    key = np.column_stack([standing.states, place, from_place])
-    _, of_key = np.unique(key, axis=0, return_inverse=True)
-    order = np.lexsort((ends.pace_ns, of_key.reshape(-1)))
-    bounds = np.flatnonzero(_differs(of_key.reshape(-1)[order], ends.pace_ns[order], spread)) + 1
+    order = np.lexsort((ends.pace_ns, from_place, place, standing.states))
+    differs = np.zeros(len(order) - 1, np.bool_)
+    for column in (standing.states, place, from_place):
+        differs |= column[order[1:]] != column[order[:-1]]
+    any_pace = [0, *(np.flatnonzero(differs) + 1).tolist(), len(order)]
+    bounds = _by_pace(any_pace, ends.pace_ns[order], most)
     found = []
-    for start, end in pairwise([0, *bounds.tolist(), len(order)]):
+    for start, end in pairwise(any_pace if len(bounds) > most + 1 else bounds):
         members = np.sort(order[start:end])
         low_ns, high_ns = int(ends.pace_ns[order[start]]), int(ends.pace_ns[order[end - 1]])
         first = int(members[0])
@@ -69,6 +63,20 @@ def _groups(
             )
         )
     return sorted(found, key=lambda group: (group.state, -len(group), int(group.members[0])))
+
+
+def _by_pace(bounds: list[int], pace_ns: NDArray[np.int64], most: int) -> list[int]:
+    """Return the bounds of groups whose paces differ by no more than PACE_SPREAD from the shortest, some if too many.
+
+    ``bounds`` are those of groups of any pace, within which ``pace_ns`` rises.
+    """
+    found: list[int] = []
+    for start, end in pairwise(bounds):
+        while start < end and len(found) <= most:
+            found.append(start)
+            limit_ns = int(max(int(pace_ns[start]), 1) * (1 + PACE_SPREAD))
+            start += int(np.searchsorted(pace_ns[start:end], limit_ns, "right"))
+    return [*found, bounds[-1]]
 
 
 def _places(number: NDArray[np.int64], address: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -85,14 +93,3 @@ def _places(number: NDArray[np.int64], address: NDArray[np.int64]) -> tuple[NDAr
     column = np.where(from_place, 0, 1)
     rows = np.arange(len(number))
     return np.where(alone, -1 - address[rows, column], number[rows, column]), from_place
-
-
-def _differs(keys: NDArray[np.int64], pace_ns: NDArray[np.int64], spread: float) -> NDArray[np.bool_]:
-    """Return where, in an order by key and pace, the next connection is of another group than the one before it."""
-    found = np.zeros(len(keys) - 1, np.bool_)
-    first = 0
-    for at in range(1, len(keys)):
-        if keys[at] != keys[first] or pace_ns[at] > max(pace_ns[first], 1) * (1 + spread):
-            found[at - 1] = True
-            first = at
-    return found

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from kacap.analysis import Analysis
 from kacap.connections import Connections
 from kacap.facts.fleet import Fleet
@@ -94,6 +96,6 @@ def _cause(found: list[Finding], about: Endpoint | int | None, by_number: dict[i
 def _by_number(connections: Sequence[Connection], wanted: set[int]) -> dict[int, Connection]:
     """Return connections by their serial numbers."""
     if isinstance(connections, Connections):
-        ids = connections.rows["id"].tolist()
-        return {number: connections[place] for place, number in enumerate(ids) if number in wanted}
+        places = connections.places(np.array(sorted(wanted), np.int64))
+        return {number: connections[at] for number, at in zip(sorted(wanted), places, strict=True) if at >= 0}
     return {one.connection: one for one in connections if one.connection in wanted}

@@ -31,34 +31,46 @@ def sent_by(connections: Sequence[Connection], probers: Sequence[Prober], most: 
 
     Of more than ``most`` every prober keeps its newest, as many as there is room for, and every probe that was missed.
     """
-    rows = _from_tables(connections, probers) if isinstance(connections, Connections) else _from_objects(probers)
-    rows = rows[np.lexsort((rows["time_ns"], rows["prober"]))]
-    if len(rows) <= most:
-        return rows
-    each = max(most // max(len(probers), 1), 1)
-    ends = np.searchsorted(rows["prober"], np.arange(len(probers)), "right")
-    newest = ends[rows["prober"]] - np.arange(len(rows)) <= each
-    lost = np.flatnonzero(rows["missed"] & ~newest)[-most:]
-    newest[lost] = True
-    kept: NDArray[np.void] = rows[newest]
-    return kept
+    if isinstance(connections, Connections):
+        return _from_tables(connections, probers, most)
+    rows = _from_objects(probers)
+    return rows[_chosen(rows["prober"], rows["time_ns"], rows["missed"], most)]
 
 
-def _from_tables(connections: Connections, probers: Sequence[Prober]) -> NDArray[np.void]:
-    """Return the rows of probers, from the tables that these are views of."""
+def _chosen(
+    prober: NDArray[np.integer], time_ns: NDArray[np.int64], missed: NDArray[np.bool_], most: int
+) -> NDArray[np.int64]:
+    """Return which probes are kept, by prober and then by time; see ``sent_by``."""
+    order = np.lexsort((time_ns, prober))
+    if len(order) <= most:
+        return order
+    prober, missed = prober[order], missed[order]
+    numbers, begins = np.unique(prober, return_index=True)
+    each = max(most // len(numbers), 1)
+    ends = np.append(begins[1:], len(prober))
+    kept = np.repeat(ends, ends - begins) - np.arange(len(prober)) <= each
+    lost = np.flatnonzero(missed & ~kept)[-most:]
+    kept[lost] = True
+    return order[kept]
+
+
+def _from_tables(connections: Connections, probers: Sequence[Prober], most: int) -> NDArray[np.void]:
+    """Return the rows of probers that are kept, from the tables that these are views of."""
     gatherer = connections.views.gatherer
-    asked = np.full(gatherer.probers.used, -1, np.int64)
+    asked = np.full(gatherer.probers.used, -1, np.int32)
     asked[[prober.row for prober in probers]] = np.arange(len(probers))
     asked[0] = -1
     probes = gatherer.probes.filled
-    kept = np.flatnonzero(asked[probes["prober"]] >= 0)
+    prober = asked[probes["prober"]]
+    kept = np.flatnonzero(prober >= 0)
+    missed = probes["outcome"] == Outcome.MISSED
+    kept = kept[_chosen(prober[kept], probes["time_ns"][kept], missed[kept], most)]
     found = np.zeros(len(kept), SENT)
-    found["prober"] = asked[probes["prober"][kept]]
+    found["prober"], found["missed"] = prober[kept], missed[kept]
     for name in ("time_ns", "frame", "file"):
         found[name] = probes[name][kept]
     replied = probes["reply_frame"][kept] != 0
     found["reply_ns"] = np.where(replied, found["time_ns"] + probes["reply_after_ns"][kept], NEVER)
-    found["missed"] = probes["outcome"][kept] == Outcome.MISSED
     since = np.full(gatherer.probes.used, NEVER, np.int64)
     first = np.zeros(gatherer.probes.used, np.bool_)
     episodes = gatherer.episodes.filled[1:]

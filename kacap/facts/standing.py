@@ -27,25 +27,29 @@ _OF_ENDING = {
     Ending.GAVE_UP: 0, Ending.USER_TIMEOUT: 1, Ending.RESET: 2, Ending.UNREACHABLE: 3, Ending.OPEN: 4,
     Ending.RESUMED: 5, Ending.CLOSED: 6, Ending.ANSWERED: 7,
 }  # fmt: skip
-_BY_CODE = np.array([_OF_ENDING[ending] for ending in ENDINGS], np.int64)
 _RESET_STATE, _UNREACHABLE, _ANSWERED = 2, 3, len(STATES) - 1
 _NOBODY = len(STATES)
 
 
-def _state(codes: NDArray[np.integer], all_answered: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the index in STATES of probers, by the codes of their endings."""
-    states = _BY_CODE[codes]
-    return np.where(all_answered & (states > _UNREACHABLE), _ANSWERED, states)
+def _state(ending: Ending, all_answered: bool) -> int:
+    """Return the index in STATES of a prober."""
+    state = _OF_ENDING[ending]
+    return _ANSWERED if all_answered and state > _UNREACHABLE else state
+
+
+# The same by the code of the ending, in two rows: not all were answered, all were.
+_BY_CODE = np.array([[_state(ending, answered) for ending in ENDINGS] for answered in (False, True)], np.int64)
 
 
 def state_of(prober: Prober) -> int:
     """Return the index in STATES of one prober: 0 is the gravest."""
-    code = np.array([ENDINGS.index(Ending(prober.ending))])
-    return int(_state(code, np.array([prober.replies >= prober.probes]))[0])
+    return _state(Ending(prober.ending), prober.replies >= prober.probes)
 
 
 def gravest(connection: Connection) -> list[Prober]:
     """Return the probers of a connection, the one in the gravest state first."""
+    if len(connection.probers) < 2:
+        return connection.probers
     return sorted(connection.probers, key=lambda prober: (state_of(prober), -prober.missed))
 
 
@@ -163,7 +167,7 @@ class Standing(Sequence[Connection]):
 
 def _states_of(table: NDArray[np.void]) -> NDArray[np.int64]:
     """Return the index in STATES of each row of PROBER; row 0, which is nobody, comes behind all."""
-    states = _state(table["ending"], table["replies"] >= table["probes"])
+    states: NDArray[np.int64] = _BY_CODE[(table["replies"] >= table["probes"]).astype(np.intp), table["ending"]]
     states[0] = _NOBODY
     return states
 
@@ -217,7 +221,9 @@ def _columns(connections: Sequence[Connection]) -> tuple[NDArray[np.int64], NDAr
         missed = np.array([sum(p.missed for p in c.probers) for c in connections], np.int64)
         numbers = np.array([c.connection for c in connections], np.int64)
         was_reset = np.array([c.ended is not None and c.ended.how == "reset" for c in connections], np.bool_)
-    return np.where(was_reset & (states < _NOBODY), np.minimum(states, _RESET_STATE), states), missed, numbers
+    # An RST ends what still waited or was answered; after a run with an ending of its own it only sweeps up.
+    reset = was_reset & (states > _UNREACHABLE) & (states < _NOBODY)
+    return np.where(reset, _RESET_STATE, states), missed, numbers
 
 
 def numbers_of(connections: Sequence[Connection]) -> set[int]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.addresses import address_halves
-from kacap.analysis import GONE, KILLED, SILENCE
+from kacap.analysis import GONE, KILLED, SILENCE, SilenceRows
 from kacap.clock import SECOND_NS
 from kacap.findings.connection_facts import Claim, ConnectionFacts
 from kacap.findings.context import Context
@@ -22,7 +22,7 @@ from kacap.findings.idle import (
     limit_s,
     limit_words,
 )
-from kacap.flows import BEGAN
+from kacap.flows import BEGAN, ConnectionRows
 from kacap.model import Endpoint, IdleDeaths
 from kacap.rows import newest
 from kacap.timing.planning import idle_that_beats
@@ -48,7 +48,7 @@ class Deaths:
         self.by_destination: dict[Endpoint, Bracket] = {}
         self.survived: list[NDArray[np.void]] = []
 
-    def take_rows(self, connections: NDArray[np.void], survived_ns: NDArray[np.int64]) -> None:
+    def take_rows(self, connections: ConnectionRows, survived_ns: NDArray[np.int64]) -> None:
         """Take the longest silence that each of some connections (CONNECTION rows) survived, nanoseconds."""
         lived = survived_ns > 0
         rows = np.zeros(int(lived.sum()), SILENCE)
@@ -89,7 +89,7 @@ class Deaths:
             if bracket is not None and survived_ns > bracket.survived_ns:
                 bracket.survived_ns = survived_ns
 
-    def silences(self, context: Context) -> NDArray[np.void]:
+    def silences(self, context: Context) -> SilenceRows:
         """Return a row (SILENCE) for the longest silence that each connection survived, and for each that killed."""
         dead = [
             (*address_halves(to.address), death.silence_ns, to.port, KILLED if is_lively(death, context) else GONE)

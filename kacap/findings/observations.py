@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.findings.observed import NOTE, OBSERVED, POOLS, SENT, SPAN
+from kacap.classify.emit import LabelRows
+from kacap.findings.observed import NOTE, OBSERVED, POOLS, SENT, SPAN, NoteRows, ObservedRows, SpanRows
 from kacap.findings.observing import ROOM, observe
-from kacap.rows import Table
+from kacap.rows import Table, keep
+from kacap.segments import SegmentRows
 
 FIRST_ROWS = 1024  # of a pool
 
@@ -20,8 +22,8 @@ class Observed:
     """OBSERVED rows of some connections, in their order, with the pools that these refer to."""
 
     rows: NDArray[np.void]
-    notes: NDArray[np.void]
-    spans: NDArray[np.void]
+    notes: NoteRows
+    spans: SpanRows
     sent: NDArray[np.void]
 
     def picked(self, slots: NDArray[np.intp]) -> Observed:
@@ -38,11 +40,11 @@ class Observations:
         self.pools = np.zeros(1, POOLS)
 
     @property
-    def observed(self) -> NDArray[np.void]:
+    def observed(self) -> ObservedRows:
         """The OBSERVED rows, room for more included."""
         return self._table.rows
 
-    def take(self, segments: NDArray[np.void], labels: NDArray[np.void]) -> None:
+    def take(self, segments: SegmentRows, labels: LabelRows) -> None:
         """Watch classified segments, SEGMENT rows with their LABELs, before the tracker moves a row."""
         self.pools["position"] = 0
         while True:
@@ -80,14 +82,16 @@ class Observations:
     def move(self, kept: NDArray[np.intp] | None, used: int, size: int) -> None:
         """Keep the rows of these slots, which become the first (None: the first ``used``), with room for ``size``."""
         if kept is not None:
-            seen = self.of(kept)
-            self.observed[: len(kept)] = seen.rows
+            before = self.rest(len(self.observed))
+            keep(self.observed, kept)
+            seen = _renumbered(self.observed[: len(kept)], before, kept)
             self.observed[len(kept) :] = np.zeros((), OBSERVED)
             for name, pool, rows in (
                 ("notes", self._notes, seen.notes), ("spans", self._spans, seen.spans), ("sent", self._sent, seen.sent),
             ):  # fmt: skip
                 pool.replace(rows)
                 self.pools[name] = pool.used
+            del before, seen  # which views of the rows would keep from growing in place
         self._table.used = used
         self._table.reserve(size - used)
 
@@ -123,7 +127,11 @@ def _shift(numbers: NDArray[np.int32], by: int) -> None:
 
 def _picked(observed: Observed, slots: NDArray[np.intp]) -> Observed:
     """Return the rows of some slots, numbered from 0, with their part of the pools."""
-    rows = observed.rows[slots]
+    return _renumbered(observed.rows[slots], observed, slots)
+
+
+def _renumbered(rows: NDArray[np.void], observed: Observed, slots: NDArray[np.intp]) -> Observed:
+    """Return ``rows``, those of some slots, with their part of the pools, where they refer to it from now on."""
     renumbered = np.full(len(observed.rows), -1, np.int64)
     renumbered[slots] = np.arange(len(slots))
     notes, note_row = _part(observed.notes, renumbered)

@@ -9,6 +9,7 @@ means no row; a frame is packed as ``file << 48 | number``.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 FLIGHTS, TTLS, SPAN_FRAMES = 3, 4, 16
 NOTES_EACH = 8  # notes kept of one connection, of each kind and side
@@ -152,6 +153,7 @@ OBSERVED = np.dtype(
     ],
     align=True,
 )
+ObservedRows = NDArray[np.void]  # of OBSERVED
 
 NOTE = np.dtype(
     [
@@ -178,6 +180,7 @@ NOTE = np.dtype(
     ],
     align=True,
 )
+NoteRows = NDArray[np.void]  # of NOTE
 
 SPAN = np.dtype(
     [
@@ -195,5 +198,6 @@ SPAN = np.dtype(
     ],
     align=True,
 )
+SpanRows = NDArray[np.void]  # of SPAN
 
 POOLS = np.dtype([("position", "<i8"), ("notes", "<i8"), ("spans", "<i8"), ("sent", "<i8")], align=True)

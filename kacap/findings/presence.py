@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.addresses import address_halves
-from kacap.findings.observed import HEARD
+from kacap.findings.observed import HEARD, ObservedRows
+from kacap.flows import ConnectionRows
 from kacap.rows import newest
 
 PRESENCE = np.dtype(
@@ -74,7 +75,7 @@ class Heard:
     parts: list[NDArray[np.void]] = field(default_factory=list)
     _by_address: dict[str, AtAddress] = field(default_factory=dict)
 
-    def take(self, connections: NDArray[np.void], observed: NDArray[np.void]) -> None:
+    def take(self, connections: ConnectionRows, observed: ObservedRows) -> None:
         """Take the sides of connections that have ended: CONNECTION rows and their OBSERVED."""
         for side in ("a", "b"):
             seen = observed[side]

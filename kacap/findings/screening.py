@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.classify.kinds import ENDINGS, Ending
+from kacap.classify.tables import ProberRows
 from kacap.clock import SECOND_NS
 from kacap.findings.observations import Observed
 from kacap.findings.observed import (
@@ -22,9 +23,10 @@ from kacap.findings.observed import (
     SUSPENDED_AFTER,
     TOO_FAST,
     TTLS,
+    ObservedRows,
 )
 from kacap.findings.observing import COUNTED_UP
-from kacap.flows import A_FIN, B_FIN
+from kacap.flows import A_FIN, B_FIN, ConnectionRows
 from kacap.kernels import Row, entry, kernel
 
 FARTHEST = 40  # hops; more of them are a wrong guess of the TTL that a packet started with
@@ -157,7 +159,7 @@ def screen(observed: Observed, beat_ns: int) -> NDArray[np.bool_]:
     return telling
 
 
-def worth_a_look(connections: NDArray[np.void], observed: NDArray[np.void]) -> NDArray[np.bool_]:
+def worth_a_look(connections: ConnectionRows, observed: ObservedRows) -> NDArray[np.bool_]:
     """Return which connections (CONNECTION, OBSERVED) may have a finding about answered probes.
 
     One side alone has closed, or replies came with a TTL that none of their side's data has.
@@ -171,7 +173,7 @@ def worth_a_look(connections: NDArray[np.void], observed: NDArray[np.void]) -> N
     return worth
 
 
-def has_more(probers: NDArray[np.void]) -> NDArray[np.bool_]:
+def has_more(probers: ProberRows) -> NDArray[np.bool_]:
     """Return which probers (rows of PROBER) may show more than probes that are answered.
 
     Two unanswered probes or one that ended it, replies that did not reach it, or silences of different lengths before

@@ -27,7 +27,7 @@ BACK_OFF = 2.5  # the next retransmission comes after twice the last gap, and th
 def suspended(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """Bytes are unacknowledged and sent again: Linux sends no keepalive then, retransmission decides when it ends.
 
-    Where both sides send in vain, that is one finding; where a box forgot the connection, that is the finding.
+    Where nobody answers either side, that is one finding; where a box forgot the connection, that is the finding.
     """
     death = death_of(facts)
     if death is not None and not death.by_reset and is_lively(death, context):
@@ -61,7 +61,7 @@ def _out_ns(waits: Outstanding) -> int:
 def _is_worth(facts: ConnectionFacts, waits: Outstanding, context: Context) -> bool:
     """Return whether bytes waited longer than an idle that is known, or for a time worth telling."""
     side = facts.end(waits.from_a)
-    known = [p.idle.observed[0] for p in facts.connection.probers if p.side == side and p.idle.observed]
+    known = [p.idle.observed_ns[0] for p in facts.connection.probers if p.side == side and p.idle.observed_ns]
     expected = context.expected(facts.connection)
     if expected is not None and expected.idle is not None:
         known.append(expected.idle * SECOND_NS)

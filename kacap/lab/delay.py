@@ -48,7 +48,7 @@ def _listen(interface: str) -> socket.socket:
 
 
 def _take(side: socket.socket) -> bytes:
-    """Return the next packet as it goes on, empty where it is none to carry."""
+    """Return the next packet as it goes on; empty for a packet that is not carried."""
     data, address = side.recvfrom(65_535)
     if address[2] != _PACKET_HOST or data[9] != _TCP:
         return b""

@@ -65,9 +65,9 @@ def value_of(name: str, number: int | None) -> str:
 
 def observed_of(name: str, value: Setting) -> str:
     """Return what was observed: ``60.9 s observed (n=3)``, or read from a socket: ``7,200 s set``; or nothing."""
-    if value.observed is None:
-        return f"{value_of(name, value.candidates[0])} set" if value.candidates else ""
-    return f"{seen(name, value)} observed (n={value.n})"
+    if what := seen(value):
+        return f"{what} observed (n={value.n})"
+    return f"{value_of(name, value.candidates[0])} set" if value.candidates else ""
 
 
 def words_of(check: Check) -> str:

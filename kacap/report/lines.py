@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kacap.classify.kind_reasons import SENTENCES, KindReason
 from kacap.classify.kinds import ENDINGS, GRADE_WORDS, KIND_WORDS
-from kacap.classify.tables import Change
+from kacap.classify.tables import Change, DecidedRows, EpisodeRows, ProbeRows, ProberRows, WatchedRows
 from kacap.flows import NEVER
 from kacap.kernels import Row, entry, kernel
 from kacap.news import News
@@ -85,11 +85,11 @@ class Page(NamedTuple):
 class Rows(NamedTuple):
     """The rows that lines are made of."""
 
-    watched: NDArray[np.void]
-    probers: NDArray[np.void]
-    probes: NDArray[np.void]
-    episodes: NDArray[np.void]
-    decided: NDArray[np.void]
+    watched: WatchedRows
+    probers: ProberRows
+    probes: ProbeRows
+    episodes: EpisodeRows
+    decided: DecidedRows
     scratch: NDArray[np.int64]  # rows of PROBE of the episode at hand
 
 
@@ -282,7 +282,7 @@ class Writer:
         _write(page, rows, changes)
         return page.buffer[: page.used[0]].tobytes()
 
-    def _learn_names(self, watched: NDArray[np.void]) -> None:
+    def _learn_names(self, watched: WatchedRows) -> None:
         """Add the texts of endpoints that are new."""
         for row in watched[self._known :]:
             a, b = endpoints(row)

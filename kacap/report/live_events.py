@@ -17,6 +17,7 @@ from kacap.classify.states import State
 from kacap.classify.tables import Change
 from kacap.clock import SECOND_NS
 from kacap.facts.ended import BOX, OPEN, UNKNOWN_CONNECTION, B
+from kacap.facts.legs import Messages
 from kacap.model import Endpoint, Episode
 from kacap.news import News
 from kacap.report.live_rows import Cause, EndpointPair, LiveEvent, ProbingConnection, What
@@ -34,6 +35,10 @@ _RESETS = {int(Kind.RST), int(Kind.RESET)}
 _OF_ENDING = {Ending.GAVE_UP: Cause.GAVE_UP, Ending.UNREACHABLE: Cause.UNREACHABLE}
 
 
+KEPT_OVER = 1000  # probers whose connections are over
+MOST_TALKING = 60  # connections whose messages are followed at a time: the legs of a proxy are among them
+
+
 class LiveTracker:
     """Follows what one analyzer finds; ``expected`` returns what a prober (given with its peer) is set to, or None."""
 
@@ -43,9 +48,11 @@ class LiveTracker:
         expected: Callable[[Endpoint, Endpoint], Expectation | None] | None = None,
     ) -> None:
         self.rows: dict[int, ProbingConnection] = {}  # by row of PROBER
+        self._forgotten, self._sweep_at = 0, 2 * KEPT_OVER  # probes with an outcome on rows that are gone
         self.suspects: list[ProbingConnection] = []  # runs that nobody answers: probably probes, not sure yet
         self.word = "missed"  # with drops: "missed or not captured"
         self.analyzer, self._expected = analyzer, expected
+        self.messages = Messages(MOST_TALKING)
         self._events: list[LiveEvent] = []
         self._resets: dict[int, tuple[int, LiveEvent | None]] = {}  # by row of WATCHED: when, and the death told
         self._suspected_ns: dict[int, int] = {}  # by row of WATCHED_SIDE: until when what is not sure was reported
@@ -63,10 +70,14 @@ class LiveTracker:
         """
         if dropped:
             self.word, self.analyzer.dropped = "missed or not captured", dropped
-        news = self.analyzer.feed(batch)
+        tracked = self.analyzer.track(self.analyzer.decode(batch))
+        self.messages.take(tracked.segments, tracked.labels)
+        news = self.analyzer.gather(tracked)
         events = self.take(news, self.analyzer.advance(now_ns).tolist(), now_ns)
         if (moved := self.analyzer.forget()) is not None:
             self._renumber(moved)
+        if len(self.rows) >= self._sweep_at:
+            self._sweep()
         return events
 
     def take(self, news: News, overdue: Iterable[int], now_ns: int) -> list[LiveEvent]:
@@ -82,9 +93,24 @@ class LiveTracker:
 
     def _renumber(self, moved: Moved) -> None:
         """Take the new rows of probers and connections; those that are forgotten go here too."""
-        self.rows = {number: row for old, row in self.rows.items() if (number := int(moved.probers[old]))}
+        self._forget([old for old in self.rows if not moved.probers[old]])
+        self.rows = {int(moved.probers[old]): row for old, row in self.rows.items()}
         sides = {2 * int(moved.watched[side // 2]) + side % 2: time_ns for side, time_ns in self._suspected_ns.items()}
         self._suspected_ns = {side: time_ns for side, time_ns in sides.items() if side >= 0}
+
+    def _sweep(self) -> None:
+        """Forget the probers of connections that are over, but for the newest."""
+        is_open = self.analyzer.open_probers()
+        self._forget([number for number in self.rows if not is_open[number]][:-KEPT_OVER])
+        self._sweep_at = 2 * len(self.rows) + KEPT_OVER
+
+    def _forget(self, numbers: Iterable[int]) -> None:
+        self._forgotten += sum(self.rows.pop(number).decided for number in numbers)
+
+    @property
+    def decided(self) -> int:
+        """How many probes have been answered or missed."""
+        return self._forgotten + sum(row.decided for row in [*self.rows.values(), *self.suspects])
 
     def open_rows(self) -> list[ProbingConnection]:
         """Return the probers of connections that are still open, and the suspects."""
@@ -108,7 +134,10 @@ class LiveTracker:
         """Return the row of a prober, made when it is first seen."""
         if number not in self.rows:
             watched = views.gatherer.watched.rows[views.gatherer.probers.rows[number]["watched"]]
-            self.rows[number] = ProbingConnection(*views.connection_of(number), service=begun(watched).destination)
+            known = begun(watched)
+            self.rows[number] = ProbingConnection(
+                *views.connection_of(number), service=known.destination, whole=known.began_in_capture
+            )
         row = self.rows[number]
         if self._expected is not None:
             row.expected = self._expected(row.prober, row.peer)
@@ -124,16 +153,18 @@ class LiveTracker:
         """A probe was sent: its number in the run, the gap, and how that compares."""
         row, probe, number = self._probe(news.views, change)
         nth, gap, time_ns = int(change["number"]), int(change["gap_ns"]), int(change["time_ns"])
+        wanted = row.expected.interval if row.expected is not None else None
+        due = (wanted, time_ns - gap) if wanted else None
         if nth > 1:
             self._missed(news.views, number, int(probe["previous"]), time_ns)
             what, row.interval_gap_ns = f"probe {nth} of the run", gap
         else:
-            what = "probe"
+            what, due = "probe", row.first_due(time_ns - gap)
             row.reported_missed.clear()
             row.idle_gap_ns = gap or row.idle_gap_ns
             row.heard_ns = time_ns - gap if gap else None
         words = f"{what} after {duration(gap)}{'' if nth > 1 else ' of silence'}" if gap else what
-        against, mood, late_ns = _against(row.interval_ns if nth > 1 else row.idle_ns, gap, row.expected)
+        against, mood, late_ns = _against(due, time_ns, gap, row.expected)
         row.probes, row.run, row.probe_ns = row.probes + 1, nth, time_ns
         words = "" if self._was_told(news.views, number, time_ns) else words + against
         self._tell(time_ns, (row.prober, row.peer), words, mood, What.PROBE, row, late_ns)
@@ -150,7 +181,7 @@ class LiveTracker:
         how = "answered" if kind == Kind.REPLY else f"answered by {'data' if kind == Kind.DATA else kind.word}"
         late = int(probe["time_ns"]) in row.reported_missed
         after_ns, time_ns = int(change["gap_ns"]), int(change["time_ns"])
-        row.run, row.answered, row.streak = 0, row.answered + 1, row.streak + 1
+        row.run, row.answered = 0, row.answered + 1
         row.heard_ns, row.answer_after_ns = time_ns, after_ns
         words = f"{how} after {duration(max(after_ns, 0))}{' after all' if late else ''}"
         row.missed -= late
@@ -208,7 +239,7 @@ class LiveTracker:
         if int(found["time_ns"]) in row.reported_missed or found["reply_frame"]:
             return
         row.reported_missed.add(int(found["time_ns"]))
-        row.missed, row.streak = row.missed + 1, 0
+        row.missed += 1
         row.note_outcome(False)
         words = f"{self.word}: no answer for {duration(now_ns - int(found['time_ns']))}{_next(row, now_ns)}"
         words = "" if self._was_told(views, number, int(found["time_ns"])) else words
@@ -230,7 +261,7 @@ class LiveTracker:
         for probe in episode.probes:  # what was over too soon to be told
             if probe.outcome == "missed" and probe.time_ns not in row.reported_missed:
                 row.reported_missed.add(probe.time_ns)
-                row.missed, row.streak = row.missed + 1, 0
+                row.missed += 1
                 row.note_outcome(False)
                 self._tell(time_ns, (row.prober, row.peer), "", "bad", What.MISSING, row)
         if episode.ending == Ending.RESET:
@@ -322,15 +353,20 @@ def _next(row: ProbingConnection, now_ns: int) -> str:
     return f"; next probe due in {duration(due_ns - now_ns)}" if due_ns is not None and due_ns > now_ns else ""
 
 
-def _against(wanted_ns: int | None, gap_ns: int, expected: Expectation | None) -> tuple[str, str, int | None]:
-    """Return how a gap compares with what is configured, the mood of that, and how late it is, in nanoseconds.
+def _against(
+    due: tuple[int, int] | None, time_ns: int, gap_ns: int, expected: Expectation | None
+) -> tuple[str, str, int | None]:
+    """Return how a probe compares with the setting that it waited for (seconds, since when), the mood, how late it is.
 
-    Nothing where nothing is configured.
+    Nothing where nothing is configured, or the gap is not known.
     """
-    if expected is None or wanted_ns is None or not gap_ns:
+    if expected is None or due is None or not gap_ns:
         return "", "", None
-    seconds, late_ns = wanted_ns // SECOND_NS, gap_ns - wanted_ns
+    seconds, since_ns = due
+    waited_ns = time_ns - since_ns
+    late_ns = waited_ns - seconds * SECOND_NS
     earliest_ns, latest_ns = band_ns(seconds)
+    since = "" if waited_ns == gap_ns else " after the last probe"
     words = f"{duration(abs(late_ns))} {'late' if late_ns >= 0 else 'early'}"
-    mood = "" if earliest_ns <= gap_ns <= latest_ns else "doubt"
-    return f" (expected {seconds} s, {expected.source}: {words})", mood, late_ns
+    mood = "" if earliest_ns <= waited_ns <= latest_ns else "doubt"
+    return f" (expected {seconds} s{since}, {expected.source}: {words})", mood, late_ns

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from kacap.clock import SECOND_NS
+from kacap.facts.due import first_due, gives_up_ns
 from kacap.model import Endpoint
 from kacap.timing.expectations import Expectation
 
@@ -69,12 +70,12 @@ class ProbingConnection:
     prober: Endpoint
     peer: Endpoint
     service: Endpoint | None = None  # which of the two was connected to
+    whole: bool = False  # its handshake was captured: nothing happened before that
     process: str | None = None  # whose socket it is, once somebody has asked
     probes: int = 0
     answered: int = 0
     missed: int = 0
     run: int = 0
-    streak: int = 0  # answered probes in a row
     heard_ns: int | None = None  # when it last heard its peer
     probe_ns: int = 0
     answer_after_ns: int | None = None
@@ -89,16 +90,26 @@ class ProbingConnection:
     reported_missed: set[int] = field(default_factory=set)  # probes of the run reported as missed, by their time
 
     @property
+    def decided(self) -> int:
+        """How many of its probes have been answered or missed."""
+        return self.answered + self.missed
+
+    @property
     def missing(self) -> bool:
         """Whether its newest probes are unanswered for longer than an answer takes."""
         return self.ending is None and self.run > 0 and (self.unsure or bool(self.reported_missed))
 
-    @property
-    def idle_ns(self) -> int | None:
-        """How long it stays silent before the next probe: as expected, else as last seen."""
-        if self.expected is not None and self.expected.idle is not None:
-            return max(self.expected.idle, self.expected.interval or 0) * SECOND_NS
-        return self.idle_gap_ns
+    def first_due(self, heard_ns: int) -> tuple[int, int] | None:
+        """Return for which setting the first probe of the next run waits, in seconds, and since when; None: not known.
+
+        Where the capture began later than the connection, a probe may have been sent before it.
+        """
+        wanted = self.expected
+        if wanted is None or wanted.idle is None:
+            return None
+        if not self.probes and not self.whole and (wanted.interval or 0) > wanted.idle:
+            return None
+        return first_due(wanted.idle, wanted.interval, heard_ns, self.probe_ns if self.probes else None)
 
     @property
     def interval_ns(self) -> int | None:
@@ -116,16 +127,17 @@ class ProbingConnection:
             self.outcomes = (self.outcomes + ("+" if answered else "-"))[-OUTCOMES:]
 
     def dies_ns(self) -> int | None:
-        """When it gives up if nothing comes: as long as a run is unanswered and its settings are known, else None.
-
-        After the last probe of the count one interval more is waited (tcp_keepalive_timer, net/ipv4/tcp_timer.c).
-        """
-        count = self.expected.count if self.expected is not None else None
-        if not self.missing or count is None or self.interval_ns is None:
-            return None
-        return self.probe_ns + max(count - self.run + 1, 1) * self.interval_ns
+        """When it gives up if nothing comes: as long as a run is unanswered and its settings are known, else None."""
+        return gives_up_ns(self.expected, self.run, self.probe_ns, self.heard_ns) if self.missing else None
 
     def due_ns(self) -> int | None:
         """When the next probe is due if the peer stays silent; None: not known, or none will come."""
-        gap, since = (self.interval_ns, self.probe_ns) if self.run else (self.idle_ns, self.heard_ns)
-        return None if self.ending or gap is None or since is None else since + gap
+        if self.ending:
+            return None
+        if self.run:
+            return None if self.interval_ns is None else self.probe_ns + self.interval_ns
+        if self.heard_ns is None:
+            return None
+        if (due := self.first_due(self.heard_ns)) is not None:
+            return due[1] + due[0] * SECOND_NS
+        return None if self.idle_gap_ns is None else self.heard_ns + self.idle_gap_ns

@@ -128,13 +128,18 @@ def fitted(stamp: str, event: LiveEvent, width: int) -> str:
     if len(line) <= width:
         return line
     words = words.replace(f" from {event.source}", "").replace(f" of {event.destination}", "")
-    while len(stamp) + len(ends) + len(words) > width:
+    line = clean(f"{stamp}{ends}{shortened(words, width - len(stamp) - len(ends))}")
+    return line if len(line) <= width else f"{line[: width - 2]}.."
+
+
+def shortened(words: str, room: int) -> str:
+    """Return words in so many columns, without their last clauses, as far as they have any; parentheses stay closed."""
+    while len(words) > room:
         shorter = max((words.rpartition(mark)[0] for mark in ("; ", ", ", " (", " in ")), key=len)
         if not shorter:
             break
-        words = shorter
-    line = clean(f"{stamp}{ends}{words}")
-    return line if len(line) <= width else f"{line[: width - 2]}.."
+        words = f"{shorter})" if shorter.count("(") > shorter.count(")") else shorter
+    return words
 
 
 def _micros(time_ns: int) -> str:

@@ -84,10 +84,8 @@ class Writer:
 
     def news(self, news: News) -> None:
         """Take the episodes that have ended, with their probes."""
-        rows = ended_rows(news)
-        if len(rows):
-            self.take("probes", probe_batch(news.views, probes_of(news.views, rows), self._files))
-            self.take("episodes", episode_batch(news.views, rows, self._files))
+        for name, batch in ended_batches(news, self._files):
+            self.take(name, batch)
 
     def take(self, name: str, batch: Batch) -> None:
         """Take rows of a table; write those that fill row groups."""
@@ -110,7 +108,15 @@ class Writer:
             self._write(name)
 
 
-def ended_rows(news: News) -> NDArray[np.int64]:
+def ended_batches(news: News, files: Sequence[str]) -> Iterator[tuple[str, Batch]]:
+    """Yield the episodes that have become final with some news, and their probes; ``files`` are the capture's."""
+    rows = _ended_rows(news)
+    if len(rows):
+        yield "probes", _probe_batch(news.views, _probes_of(news.views, rows), files)
+        yield "episodes", _episode_batch(news.views, rows, files)
+
+
+def _ended_rows(news: News) -> NDArray[np.int64]:
     """Return the rows of EPISODE that have become final with some news."""
     changes = news.changes.rows
     rows = changes["row"][changes["what"] == _ENDED].astype(np.int64)
@@ -119,7 +125,7 @@ def ended_rows(news: News) -> NDArray[np.int64]:
     return np.concatenate([rows, np.array(news.episodes, np.int64)])
 
 
-def probes_of(views: Views, episodes: NDArray[np.int64]) -> NDArray[np.int64]:
+def _probes_of(views: Views, episodes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the rows of PROBE of some rows of EPISODE, in order."""
     found, previous = views.gatherer.episodes.rows[episodes], views.gatherer.probes.rows["previous"]
     if (found["probes"] == 1).all():
@@ -167,7 +173,7 @@ class _Columns:
         return self._arrow.Table.from_arrays([self._columns[name] for name in names], schema=self._schema)
 
 
-def probe_batch(views: Views, rows: NDArray[np.int64], files: Sequence[str]) -> Batch:
+def _probe_batch(views: Views, rows: NDArray[np.int64], files: Sequence[str]) -> Batch:
     """Return rows of PROBE as an Arrow table; ``files`` are the names of the capture's files."""
     found, columns = views.gatherer.probes.rows[rows], _Columns(schemas()["probes"])
     columns.prober(views, found["prober"])
@@ -182,10 +188,10 @@ def probe_batch(views: Views, rows: NDArray[np.int64], files: Sequence[str]) -> 
     return columns.table()
 
 
-def episode_batch(views: Views, rows: NDArray[np.int64], files: Sequence[str]) -> Batch:
+def _episode_batch(views: Views, rows: NDArray[np.int64], files: Sequence[str]) -> Batch:
     """Return rows of EPISODE as an Arrow table; ``files`` are the names of the capture's files."""
     found, probes = views.gatherer.episodes.rows[rows], views.gatherer.probes.rows
-    own = probes[probes_of(views, rows)]
+    own = probes[_probes_of(views, rows)]
     starts = np.cumsum(found["probes"]) - found["probes"]
     columns = _Columns(schemas()["episodes"])
     columns.prober(views, found["prober"])

@@ -135,7 +135,7 @@ def _episode(record: Episode, frame_name: Name) -> dict[str, Any]:
 
 def _setting(value: Setting) -> dict[str, Any]:
     return {
-        "observed_ns": value.observed and list(value.observed),
+        "observed_ns": value.observed_ns and list(value.observed_ns),
         "n": value.n,
         "candidates": value.candidates,
         "assumes": value.assumes,
@@ -147,8 +147,10 @@ def _setting(value: Setting) -> dict[str, Any]:
 
 
 def _count(value: Setting) -> dict[str, Any]:
-    """Return the count setting: its ``observed`` is a number of probes, not a time."""
-    return {"observed" if key == "observed_ns" else key: found for key, found in _setting(value).items()}
+    """Return the count setting: what was observed is a number of probes, not a time."""
+    return {"observed": value.observed and list(value.observed)} | {
+        key: found for key, found in _setting(value).items() if key != "observed_ns"
+    }
 
 
 def setting_fields(name: str, value: Setting) -> dict[str, Any]:

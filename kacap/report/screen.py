@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from kacap.report.live_rows import LiveEvent, ProbingConnection
+from kacap.report.live_text import shortened
 from kacap.report.screen_rows import (
     STATES,
     STYLES,
@@ -143,7 +144,7 @@ class View:
     ) -> list[tuple[str, str]]:
         """Return the screen as (words, style), at most ``height`` lines, none wider than ``width``."""
         head = [(_summary(rows, now_ns, dropped), "bold")]
-        body = self._details(rows, now_ns, height - 2) if self.open is not None else []
+        body = self._details(rows, now_ns, width, height - 2) if self.open is not None else []
         body = (body or self._table(rows, now_ns, width, height))[: height - 2]
         foot = f"filter: {self.filter}_" if self.typing else f"by {SORTS[self.sort]}  {KEYS}"
         foot += f"  filter: {self.filter}" if self.filter and not self.typing else ""
@@ -174,20 +175,20 @@ class View:
         if not rows:
             lines.append(("no keepalive probe yet", "dim"))
         for row in alive[self.top : self.top + for_alive]:
-            lines.append(self._line(row, name_of[id(row)], wide, now_ns))
+            lines.append(self._line(row, name_of[id(row)].ljust(wide), now_ns, width))
         if dead:
             lines.append((f"dead ({len(dead):,})", "underline"))
         for row in dead[first_dead : first_dead + for_dead]:
             when = time_of_day(row.died_ns) if row.died_ns is not None else "before"
-            words = f"{name_of[id(row)]:<{wide}}  dead     {when} {died_of(row)}"
-            lines.append((words, self._style(row)))
+            words = f"{name_of[id(row)]:<{wide}}  dead     {when} "
+            lines.append((words + shortened(died_of(row), width - len(words)), self._style(row)))
         return lines
 
-    def _line(self, row: ProbingConnection, name: str, wide: int, now_ns: int) -> tuple[str, str]:
+    def _line(self, row: ProbingConnection, name: str, now_ns: int, width: int) -> tuple[str, str]:
         """Return the line of one that lives."""
         marks = history(row, ascii_only=self.ascii_only)
-        words = f"{name:<{wide}}  {state_of(row):<8} {marks:<18} {next_of(row, now_ns):<16} {settings(row)}"
-        return words.rstrip(), self._style(row)
+        cells = [f"{name}  {state_of(row):<8} {marks:<18}", f"{next_of(row, now_ns):<16}", settings(row)]
+        return whole(cells, " ", width).rstrip(), self._style(row)
 
     def _style(self, row: ProbingConnection) -> str:
         """Return the style of a row, that of the chosen one turned round."""
@@ -204,7 +205,9 @@ class View:
         name = SORTS[self.sort]
         return sorted(rows, key=keys[name]) if name in keys else rows
 
-    def _details(self, rows: Sequence[ProbingConnection], now_ns: int, height: int) -> list[tuple[str, str]]:
+    def _details(
+        self, rows: Sequence[ProbingConnection], now_ns: int, width: int, height: int
+    ) -> list[tuple[str, str]]:
         """Return the events of the connection that is open, the newest first."""
         row = next((one for one in rows if _key(one) == self.open), None)
         if row is None:
@@ -213,13 +216,23 @@ class View:
         heard = f"silent for {duration(max(now_ns - row.heard_ns, 0))}" if row.heard_ns is not None else ""
         marks = history(row, ascii_only=self.ascii_only)
         about = [f"{row.prober} > {row.peer}", state_of(row), marks, heard, settings(row)]
-        lines = [("  ".join(filter(None, about)), STYLES[state_of(row)] or "bold")]
+        lines = [(whole(about, "  ", width), STYLES[state_of(row)] or "bold")]
         events = [event for event in self._events.get(_key(row), ()) if event.words]
         for event in [*reversed(events)][self.top : self.top + height - 1]:
             way = ">" if event.source == row.prober else "<"
             words = event.words.replace(f" from {event.source}:", ":").replace(f" from {event.source}", "")
-            lines.append((f"{time_of_day(event.time_ns)} {way} {words}", ""))
+            stamp = f"{time_of_day(event.time_ns)} {way} "
+            lines.append((stamp + shortened(words, width - len(stamp)), ""))
         return lines
+
+
+def whole(cells: Iterable[str], between: str, width: int) -> str:
+    """Return cells on one line of so many columns; one that does not fit wholly is left out."""
+    line, *rest = filter(None, cells)
+    for cell in rest:
+        if len(line) + len(between) + len(cell.rstrip()) <= width:
+            line += between + cell
+    return line
 
 
 def _key(row: ProbingConnection) -> Key:

@@ -9,9 +9,9 @@ from kacap.units import between, duration, roundest
 
 def setting(name: str, value: Setting) -> str | None:
     """Return idle, interval, count or user_timeout in words, or None when there is nothing to say about it."""
-    if value.observed is None and value.candidates is None and value.expected is None and not value.why:
+    if not seen(value) and value.candidates is None and value.expected is None and not value.why:
         return None
-    parts = [_could_be(name, value), _observed(name, value), _against(name, value)]
+    parts = [_could_be(name, value), _observed(value), _against(name, value)]
     words = ", ".join(part for part in parts if part) or value.verdict
     assumed = sentence_of(value.assumes)
     said = value.why if value.why.startswith(assumed) else "; ".join(filter(None, (assumed, value.why)))
@@ -32,21 +32,21 @@ def _could_be(name: str, value: Setting) -> str:
     return " or ".join(map(str, found)) + _unit(name) if found else ""
 
 
-def seen(name: str, value: Setting) -> str:
+def seen(value: Setting) -> str:
     """Return what was seen of a setting: ``61.4 s``, ``at most 5.02 s``, ``3``; empty when nothing was."""
-    if value.observed is None:
-        return ""
-    low, high = value.observed
-    if name == "count":
+    if value.observed is not None:
+        low, high = value.observed
         return f"{low}" if low == high else f"{low} to {high}"
+    if value.observed_ns is None:
+        return ""
+    low, high = value.observed_ns
     return between(low, high) if low else f"at most {duration(high)}"
 
 
-def _observed(name: str, value: Setting) -> str:
+def _observed(value: Setting) -> str:
     """Return what was seen: ``observed 61.4 s (n=3)``."""
-    if value.observed is None:
-        return ""
-    return f"observed {seen(name, value)}" + (f" (n={value.n})" if value.n else "")
+    what = seen(value)
+    return f"observed {what}" + (f" (n={value.n})" if value.n else "") if what else ""
 
 
 def _against(name: str, value: Setting) -> str:

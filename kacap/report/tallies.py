@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kacap.clock import SECOND_NS
-from kacap.facts.due import gives_up_ns
 from kacap.model import Endpoint
 from kacap.report.live_rows import Cause, LiveEvent, ProbingConnection, What
 from kacap.units import clean
@@ -91,7 +90,7 @@ class LabelState:
             return
         self.missing += 1
         self.longest_run = max(self.longest_run, row.run)
-        due_ns = gives_up_ns(row.expected, row.run, row.probe_ns, row.heard_ns)
+        due_ns = row.dies_ns()
         if due_ns is not None:
             self.verdict_ns = due_ns if self.verdict_ns is None else min(due_ns, self.verdict_ns)
 
@@ -118,7 +117,7 @@ class Tallies:
         if event.what == What.PROBE:
             tally.probes += 1
             if event.after_ns is not None:
-                tally.late.take(event.after_ns)
+                tally.late.take(max(event.after_ns, 0))
         elif event.what == What.ANSWERED:
             tally.replies += 1
             tally.reply.take(event.after_ns or 0)

@@ -44,6 +44,7 @@ class Configured:
     source: str
     estimated: bool
     process: str | None = None
+    pid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +184,7 @@ def _configured(state: SocketState) -> Configured:
     )
     return Configured(
         state.idle, state.interval, state.count, state.user_timeout_ns, state.keepalive, source,
-        estimated=state.values == "estimate", process=state.process,
+        estimated=state.values == "estimate", process=state.process, pid=state.pid,
     )  # fmt: skip
 
 

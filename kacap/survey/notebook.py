@@ -95,7 +95,7 @@ class Notebook:
 
 
 def opened(sensor: str, results: str) -> Notebook:
-    """Return the notebook of a sensor; an empty one where there is none, or one of another version."""
+    """Return the notebook of a sensor; an empty one if it is missing or of another version."""
     empty = Notebook(sensor)
     data = read_bytes(f"{results}/{empty.path}")
     try:

@@ -37,7 +37,7 @@ def fsspec() -> Any:
 
 
 def filesystem(url: str) -> tuple[Any, str]:
-    """Return the filesystem of an address, and the path in it. Raises KacapError where there is none for it."""
+    """Return the filesystem of an address, and the path in it. Raises KacapError if no filesystem serves it."""
     try:
         fs, path = fsspec().core.url_to_fs(url)
     except (ImportError, ValueError) as error:

@@ -167,7 +167,7 @@ class _Run:
         self._step(len(chunk.files), sum(row[1] for row in chunk.files))
 
     def finish(self, notebooks: Sequence[Notebook]) -> None:
-        """Sum up the sensors of which something is new."""
+        """Sum up the sensors that have something new."""
         futures = {}
         for notebook in notebooks:
             if notebook.summary is None and notebook.chunks:

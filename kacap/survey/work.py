@@ -18,6 +18,7 @@ from kacap.analyzer import Analyzer
 from kacap.capture.drops import shortened, total
 from kacap.capture.earlier import Earlier, earlier_of
 from kacap.capture.formats import open_reader
+from kacap.capture.frames import FrameRows
 from kacap.capture.merge import EARLIEST
 from kacap.capture.records import RecordReader
 from kacap.capture.source import Captures
@@ -30,7 +31,7 @@ from kacap.options import Options
 from kacap.pipeline import conclude
 from kacap.report import parquet
 from kacap.resuming import LAYOUT, State
-from kacap.segments import SEGMENT
+from kacap.segments import SEGMENT, SegmentRows
 from kacap.survey.places import filesystem, is_local, read_bytes, write_bytes
 from kacap.survey.summary import summed_up
 from kacap.wire import decode
@@ -38,6 +39,9 @@ from kacap.wire import decode
 OPTIONS = Options(marks=False)
 READ_AHEAD = 8 << 20  # bytes that are fetched of a file at a time
 LOOK_BYTES = 1 << 16
+MOMENTS = {  # the column of each table that says to which day a row belongs
+    "connections": "first", "probers": "first_probe", "probes": "time", "episodes": "first_probe", "findings": None,
+}  # fmt: skip
 END = (np.iinfo(np.int64).max, np.iinfo(np.int64).max)
 Place = tuple[int, int]  # in the order of a sensor's frames: a time, and the index of a file
 
@@ -54,7 +58,7 @@ class Looked:
 class Decoded:
     """The segments of a chunk in order, each with the time by which its file orders it; what was read of the files."""
 
-    segments: NDArray[np.void]
+    segments: SegmentRows
     keys: NDArray[np.int64]
     skipped: NDArray[np.int64]
     span_ns: tuple[int, int] | None
@@ -67,7 +71,7 @@ class Carried:
 
     state: bytes | None = None
     earlier: dict[str, Any] = field(default_factory=lambda: Earlier().as_json())
-    segments: NDArray[np.void] = field(default_factory=lambda: np.zeros(0, SEGMENT))
+    segments: SegmentRows = field(default_factory=lambda: np.zeros(0, SEGMENT))
     keys: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
@@ -152,7 +156,7 @@ def _decode(urls: Sequence[str], first: int) -> Decoded:
     return Decoded(np.concatenate(segments), np.concatenate(keys), analyzer.skipped, span_ns, read.as_json())
 
 
-def _keys(frames: NDArray[np.void], rows: NDArray[np.void], latest: NDArray[np.int64]) -> NDArray[np.int64]:
+def _keys(frames: FrameRows, rows: NDArray[np.void], latest: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return for each SEGMENT row the newest time of its file up to its frame; ``latest`` is that of each file."""
     keys = np.zeros(len(rows), np.int64)
     for file in np.unique(frames["file"]).tolist():
@@ -173,15 +177,12 @@ class Sorted:
 
     def news(self, news: News) -> None:
         """Take the episodes that have ended, with their probes."""
-        rows = parquet.ended_rows(news)
-        if len(rows):
-            probes = parquet.probes_of(news.views, rows)
-            self.take("probes", parquet.probe_batch(news.views, probes, self._files), "time")
-            self.take("episodes", parquet.episode_batch(news.views, rows, self._files), "first_probe")
+        for name, batch in parquet.ended_batches(news, self._files):
+            self.take(name, batch)
 
-    def take(self, name: str, table: Any, moment: str | None) -> None:
-        """Take rows of a table, by the day of one of their columns; without one they are of no day."""
-        for day, part in by_day(table, moment):
+    def take(self, name: str, table: Any) -> None:
+        """Take rows of a table, by the day of the moment that they tell of; without one they are of no day."""
+        for day, part in by_day(table, MOMENTS[name]):
             self.batches.setdefault((name, day), []).append(part)
 
     def write(self, part: str) -> list[str]:
@@ -287,9 +288,8 @@ def finish(carried: Carried, results: str, sensor: str, name: str) -> tuple[dict
     if len(carried.segments):
         analyzer.gather(analyzer.track(carried.segments.copy()))
     analysis: Analysis = conclude(_Over(earlier), analyzer)
-    moments = {"connections": "first", "probers": "first_probe", "findings": None}
     for table, batch in parquet.final_batches(analysis):
-        sink.take(table, batch, moments[table])
+        sink.take(table, batch)
     return summed_up(analysis, name), sink.write("last")
 
 

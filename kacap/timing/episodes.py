@@ -13,12 +13,21 @@ from numpy.typing import NDArray
 from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import ENDINGS, Ending, Kind
 from kacap.classify.resolve import change
-from kacap.classify.tables import Change, Outcome
+from kacap.classify.tables import (
+    Change,
+    ChangeRows,
+    DecidedRows,
+    EpisodeRows,
+    Outcome,
+    ProbeRows,
+    ProberRows,
+    WatchedRows,
+)
 from kacap.clock import SECOND_NS
 from kacap.flows import HEARD_UNSEEN, NEVER, UNHEARD
 from kacap.kernels import Row, inlined, kernel
 from kacap.segments import FIN, RST, SYN
-from kacap.timing.history import ABORT, take_firing, take_run_end
+from kacap.timing.history import ABORT, HistoryRows, StepRows, take_firing, take_run_end
 
 # The least interval of tcp(7): an answer that takes longer does not belong to an earlier probe.
 ANSWER_WAIT_NS = np.int64(SECOND_NS)
@@ -47,16 +56,16 @@ class Middle(NamedTuple):
     """The tables of the middle as kernels see them: rows of the dtypes of ``classify.tables``, by name."""
 
     counts: NDArray[np.void]
-    watched: NDArray[np.void]
+    watched: WatchedRows
     sides: NDArray[np.void]  # WATCHED_SIDE
     waiting: NDArray[np.void]  # EVENT rows; row 0 is not used
-    probers: NDArray[np.void]  # row 0 is not used
-    histories: NDArray[np.void]  # HISTORY, beside probers
-    probes: NDArray[np.void]
-    episodes: NDArray[np.void]  # row 0 is not used
-    decided: NDArray[np.void]
-    changes: NDArray[np.void]
-    steps: NDArray[np.void]
+    probers: ProberRows  # row 0 is not used
+    histories: HistoryRows  # HISTORY, beside probers
+    probes: ProbeRows
+    episodes: EpisodeRows  # row 0 is not used
+    decided: DecidedRows
+    changes: ChangeRows
+    steps: StepRows
     pool: NDArray[np.void]  # one row: how many steps are in use
     firing: NDArray[np.void]  # one row of scratch
 

@@ -16,7 +16,7 @@ from kacap.kernels import Row, entry
 from kacap.rows import by_group
 from kacap.timing.assumes import Assumes
 from kacap.timing.decide import BELOW, ESTIMATE, SHOWN, SettingReason, decide, fit_below, look
-from kacap.timing.history import FIRINGS_KEPT, STEP
+from kacap.timing.history import FIRINGS_KEPT, STEP, HistoryRows, StepRows
 from kacap.timing.search import FIT, GAP, IDLE, PIECES, REVERSED, WALK, search
 from kacap.timing.systems import LINUX, LINUX_BITS, ROWS, TIMERS, possible
 
@@ -37,13 +37,13 @@ _NO_GAP, _TOO_MANY = int(SettingReason.NO_GAP), int(SettingReason.TOO_MANY)
 class Estimates:
     """The estimates of some probers; ``clocks`` holds the jiffies per second that each host's sockets show, by host."""
 
-    histories: NDArray[np.void]
+    histories: HistoryRows
     rows: NDArray[np.void]
     clocks: dict[int, set[int]]
 
 
 def estimate(
-    histories: NDArray[np.void], steps: NDArray[np.void], hosts: NDArray[np.int64], payload_bytes: NDArray[np.uint8],
+    histories: HistoryRows, steps: StepRows, hosts: NDArray[np.int64], payload_bytes: NDArray[np.uint8],
     path_ns: NDArray[np.int64], system: str = "auto",
 ) -> Estimates:
     """Return what explains each prober of ``histories``; STEP rows name their prober, those of one in order of time.

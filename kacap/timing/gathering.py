@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.classify.emit import EVENT
+from kacap.classify.emit import EVENT, EventRows
 from kacap.classify.kinds import Kind
 from kacap.classify.states import State
-from kacap.classify.tables import CHANGE, COUNTS, DECIDED, EPISODE, PROBE, PROBER, WATCHED, WATCHED_SIDE
-from kacap.flows import BEGAN, NEVER
+from kacap.classify.tables import CHANGE, COUNTS, DECIDED, EPISODE, PROBE, PROBER, WATCHED, WATCHED_SIDE, DecidedRows
+from kacap.flows import BEGAN, NEVER, ConnectionRows
 from kacap.rows import Table
 from kacap.timing.episodes import Middle
 from kacap.timing.history import FIRING, HISTORY, POOL, STEP
@@ -26,7 +26,7 @@ class Changes:
     """What one batch changed: CHANGE rows in order, and the DECIDED rows that they name."""
 
     rows: NDArray[np.void]
-    decided: NDArray[np.void]
+    decided: DecidedRows
 
 
 class Gatherer:
@@ -48,7 +48,7 @@ class Gatherer:
             getattr(self, name).used = 1
             self.counts[name] = 1
 
-    def introduce(self, connections: NDArray[np.void]) -> None:
+    def introduce(self, connections: ConnectionRows) -> None:
         """Add connections that events will name: CONNECTION rows in order of their ``watched``."""
         rows = np.zeros(len(connections), WATCHED)
         for name in ("a_hi", "a_lo", "b_hi", "b_lo", "a_port", "b_port", "first_ns", "id"):
@@ -57,7 +57,7 @@ class Gatherer:
         self.watched.append(rows)
         self.sides.append(np.zeros(2 * len(rows), WATCHED_SIDE))
 
-    def take(self, events: NDArray[np.void]) -> None:
+    def take(self, events: EventRows) -> None:
         """Take EVENT rows that follow those taken before; their connections have been introduced."""
         if len(events):
             self._make_room(len(events))

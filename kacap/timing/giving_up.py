@@ -40,7 +40,7 @@ def timed_out(prober: Prober, timeout_ns: int) -> bool:
 
 def has_holes(prober: Prober) -> bool:
     """Return whether gaps of the interval differ by whole firings: the prober's own host dropped what it sent."""
-    observed = prober.interval.observed
+    observed = prober.interval.observed_ns
     return observed is not None and observed[1] > HOLE * observed[0]
 
 

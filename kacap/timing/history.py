@@ -8,6 +8,7 @@ unanswered probes.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kacap.flows import NEVER
 from kacap.kernels import Row, entry, inlined
@@ -42,6 +43,8 @@ STEP = np.dtype(
     ],
     align=True,
 )  # fmt: skip
+StepRows = NDArray[np.void]  # of STEP
+
 POOL = np.dtype([("used", "<i8")])  # how many STEP rows are in use
 # A prober's firings in numbers. gap: between firings; idle: from what was last heard to the probe; interval: between
 # firings with nothing heard in between; timeout: a TCP_USER_TIMEOUT above the one and up to the other would have ended
@@ -63,6 +66,7 @@ HISTORY = np.dtype(
     ],
     align=True,
 )  # fmt: skip
+HistoryRows = NDArray[np.void]  # of HISTORY
 
 
 @inlined

@@ -91,10 +91,10 @@ def fits(name: str, value: Setting, number: int) -> bool:
     """Return whether a setting of ``number`` (seconds, or probes for count) explains what was observed."""
     if value.candidates:
         return number in value.candidates
-    if value.observed is None or name == "count":
+    if value.observed_ns is None:
         return False
     low, high = band_ns(number)
-    return low <= value.observed[0] and value.observed[1] <= high
+    return low <= value.observed_ns[0] and value.observed_ns[1] <= high
 
 
 def _against(value: Setting, expected: int | None, source: str) -> None:
@@ -116,8 +116,8 @@ def _judged_time(name: str, prober: Prober, expectation: Expectation, expected: 
     if value.assumes and value.candidates and _possible(value, expected):
         return NOT_OBSERVABLE, f"{sentence_of(value.assumes)}; else {expected} s would show the same"
     low, high = band_ns(expected)
-    if not value.candidates and value.observed and low <= value.observed[0] <= high:
-        later = duration(value.observed[1])
+    if not value.candidates and value.observed_ns and low <= value.observed_ns[0] <= high:
+        later = duration(value.observed_ns[1])
         return NOT_OBSERVABLE, f"some gaps are as expected, others (up to {later}) later than a timer may be"
     return DIFFERS, looks_like(name, prober, expectation, expected) or _misses(value, expected)
 
@@ -140,21 +140,21 @@ def _possible(value: Setting, expected: int) -> bool:
     above = min(value.candidates or [0]) - expected
     if above > 0 and (others or ("fine-timer" in value.assumes and above <= COARSEST)):
         return True
-    if value.observed is None:
+    if value.observed_ns is None:
         return False
     low, high = band_ns(expected)
-    late = expected * SECOND_NS <= value.observed[0] and value.observed[1] <= (1 + JITTER) * expected * SECOND_NS
+    late = expected * SECOND_NS <= value.observed_ns[0] and value.observed_ns[1] <= (1 + JITTER) * expected * SECOND_NS
     return ("steady-timer" in value.assumes and late) or (
-        "linux-timer" in value.assumes and low <= value.observed[0] <= high
+        "linux-timer" in value.assumes and low <= value.observed_ns[0] <= high
     )
 
 
 def _misses(value: Setting, expected: int) -> str:
     """Return the direction in which a setting misses its expectation, if no candidates show it."""
-    if value.candidates or value.observed is None:
+    if value.candidates or value.observed_ns is None:
         return ""
-    first = duration(value.observed[0])
-    sooner = value.observed[0] < band_ns(expected)[0]
+    first = duration(value.observed_ns[0])
+    sooner = value.observed_ns[0] < band_ns(expected)[0]
     return f"{first} is {'sooner than' if sooner else 'later than a timer is that was armed for'} {expected} s"
 
 
@@ -177,7 +177,7 @@ def looks_like(name: str, prober: Prober, expectation: Expectation, expected: in
 
 def _shows(value: Setting) -> bool:
     """Return whether anything is known of a setting: seen on the wire, or read from the socket."""
-    return value.observed is not None or bool(value.candidates)
+    return bool(value.observed_ns or value.observed or value.candidates)
 
 
 def _swapped(prober: Prober, expectation: Expectation) -> bool:
@@ -209,8 +209,8 @@ def _judge_count(prober: Prober, expectation: Expectation) -> None:
     longest, timeout_ns = longest_run(prober), expectation.user_timeout_ns
     if timeout_ns and timed_out(prober, timeout_ns) and not fits("count", value, expected):
         value.why = f"the user timeout of {duration(timeout_ns)} ended it: it overrides the count"
-    elif has_holes(prober) and value.observed is not None:
-        gaps = " to ".join(map(duration, prober.interval.observed or ()))
+    elif has_holes(prober) and value.observed_ns is not None:
+        gaps = " to ".join(map(duration, prober.interval.observed_ns or ()))
         value.why = f"gaps of {gaps}: firings may be missing from the capture, so that the run may be longer than seen"
     elif longest > expected and not timeout_ns:
         value.verdict = DIFFERS
@@ -256,7 +256,7 @@ def _judge_user_timeout(prober: Prober, expectation: Expectation) -> None:
     if bracket is None:
         value.verdict, value.why = NOT_OBSERVABLE, "no run of unanswered probes was given up"
         return
-    value.observed, value.n = bracket, 1
+    value.observed_ns, value.n = bracket, 1
     if timed_out(prober, expected_ns):
         value.verdict, value.why = OK, ""
         if not fits("count", prober.count, expectation.count or 0):

@@ -45,10 +45,10 @@ def _interval(estimates: Estimates, i: int) -> Setting:
         return Setting(why=_unanswered(history))
     setting = Setting(assumes=words_of(row["interval_assumes"]))
     if why == SettingReason.GOVERNS:
-        setting.observed = int(history["gap_min_ns"]), int(history["gap_max_ns"])
+        setting.observed_ns = int(history["gap_min_ns"]), int(history["gap_max_ns"])
         setting.n, setting.why = int(history["firings"]) - 1, "longer than idle, so that it governs answered probes too"
     elif history["interval_n"]:
-        setting.observed = int(history["interval_min_ns"]), int(history["interval_max_ns"])
+        setting.observed_ns = int(history["interval_min_ns"]), int(history["interval_max_ns"])
         setting.n = int(history["interval_n"])
     _list(setting, row["interval_low"], row["interval_high"], why)
     return setting
@@ -87,7 +87,7 @@ def _count(estimates: Estimates, i: int) -> Setting:
     if not n:
         return Setting(why=f"no run was exhausted; at least {longest}" if longest else _unanswered(history))
     least, most = int(history["exhausted_min"]), int(history["exhausted_max"])
-    setting = Setting((least, most), n)
+    setting = Setting(observed=(least, most), n=n)
     if estimates.rows["interval_why"][i] == SettingReason.NO_TIMER or history["holes"] or _has_hole(history):
         setting.why = "firings may be missing from the capture: the run may be longer than seen"
     elif least < most:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from kacap.capture.frames import FrameRows
 from kacap.kernels import entry, kernel
-from kacap.segments import SEGMENT
+from kacap.segments import SEGMENT, SegmentRows
 from kacap.wire import cursor as c
 from kacap.wire.cursor import CURSOR, Bytes
 from kacap.wire.icmp import icmp, icmpv6
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=np.generic)
 
 
-def decode(batch: FrameBatch, skipped: NDArray[np.int64]) -> NDArray[np.void]:
+def decode(batch: FrameBatch, skipped: NDArray[np.int64]) -> SegmentRows:
     """Return the batch's segments in frame order: dtype ``SEGMENT``, freshly allocated, the caller's to keep.
 
     ``skipped`` (length ``len(SkipReason)``) grows by one for each frame without a segment, so that always
@@ -47,7 +48,7 @@ def constant(array: NDArray[T]) -> NDArray[T]:
 
 @entry
 def decode_frames(
-    data: Bytes, frames: NDArray[np.void], out: NDArray[np.void], skipped: NDArray[np.int64], cursors: NDArray[np.void]
+    data: Bytes, frames: FrameRows, out: NDArray[np.void], skipped: NDArray[np.int64], cursors: NDArray[np.void]
 ) -> Int:
     """Fill ``out`` from its start and return how many segments there are; ``cursors`` is one row to work in."""
     count = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from kacap.capture.frames import FrameRows
 from kacap.kernels import Row, entry, kernel
 from kacap.segments import IS_QUOTE, SEGMENT
 from kacap.wire import cursor as c
@@ -75,7 +76,7 @@ def end_of_headers(data: Bytes, frame: np.void, work: np.void) -> Int:
 
 @entry
 def header_lengths(
-    data: Bytes, frames: NDArray[np.void], lengths: NDArray[np.int64], segments: NDArray[np.bool_], traces: Row
+    data: Bytes, frames: FrameRows, lengths: NDArray[np.int64], segments: NDArray[np.bool_], traces: Row
 ) -> None:
     """Fill in for each frame (FRAME) the bytes up to the end of its headers, and whether it is a TCP segment itself."""
     work = traces[0]
@@ -86,7 +87,7 @@ def header_lengths(
         segments[i] = done and not work["row"]["has"] & IS_QUOTE
 
 
-def headers_of(buffer: Bytes, frames: NDArray[np.void]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def headers_of(buffer: Bytes, frames: FrameRows) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return for each frame how many of its captured bytes are headers, and whether it is a TCP segment itself."""
     lengths, segments = np.zeros(len(frames), np.int64), np.zeros(len(frames), np.bool_)
     header_lengths(constant(buffer), constant(frames), lengths, segments, new_trace())

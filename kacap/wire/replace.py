@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from kacap.capture.frames import FrameRows
 from kacap.kernels import Row, entry, kernel
 from kacap.wire import cursor as c
 from kacap.wire import fields as f
@@ -35,29 +36,45 @@ EDIT = np.dtype(
     ],
     align=True,
 )
+EditRows = NDArray[np.void]  # of EDIT
+EDITS = 1 << 15  # done at a time
 MOST_EDITS = 48 * c.MAX_HEADERS  # in one frame: of each header two addresses and at most 40 bytes of options
 
-Mapping = Callable[[int, int, int], tuple[int, int]]  # (size, hi, lo) to (hi, lo)
+Mapping = Callable[[Bytes], Bytes]  # addresses of one size to others, a row of bytes each
 
 
-def replace_addresses(buffer: Bytes, frames: NDArray[np.void], mapping: Mapping) -> None:
+def replace_addresses(buffer: Bytes, frames: FrameRows, mapping: Mapping) -> None:
     """Replace in place every MAC and IP address in the headers of ``frames``, ICMP quotes and ARP included.
 
-    ``mapping`` is asked once for each different address of these frames. Options that may hold addresses (all of
-    IPv4's, TCP's but for the common ones) become NOPs. Checksums are adjusted as RFC 1624 section 3 has it, so that a
-    wrong one stays wrong. What follows the headers is not touched.
+    ``mapping`` is given the different addresses of these frames in order, those of one size at a time. Options that may
+    hold addresses (all of IPv4's, TCP's but for the common ones) become NOPs. Checksums are adjusted as RFC 1624
+    section 3 has it, so that a wrong one stays wrong. What follows the headers is not touched.
     """
-    edits, work = np.zeros(len(frames) * 4 + MOST_EDITS, EDIT), np.zeros(1, WORK)
+    edits, work = np.zeros(min(len(frames) * 4, EDITS) + MOST_EDITS, EDIT), np.zeros(1, WORK)
     start = 0
     while start < len(frames):
         work["count"] = 0
         start += int(find_addresses(constant(buffer), constant(frames[start:]), edits, new_trace(), work))
         used = edits[: int(work["count"][0])]
-        old, which = np.unique(used[["size", "hi", "lo"]], return_inverse=True)
-        new = [(0, f.OPTION_NOP) if size == OPTION else mapping(size, hi, lo) for size, hi, lo in old.tolist()]
-        mapped = np.array(new, "<u8").reshape(-1, 2)[which]
-        used["hi"], used["lo"] = mapped[:, 0], mapped[:, 1]
+        for size in (MAC, IPV4, IPV6):
+            _map(used, size, mapping)
+        used["lo"][used["size"] == OPTION] = f.OPTION_NOP
         write_addresses(buffer, used)
+
+
+def _map(edits: NDArray[np.void], size: int, mapping: Mapping) -> None:
+    """Put what replaces them in the place of all addresses of ``size`` bytes."""
+    at = np.flatnonzero(edits["size"] == size)
+    if not len(at):
+        return
+    at = at[np.lexsort((edits["lo"][at], edits["hi"][at]))]
+    hi, lo = edits["hi"][at], edits["lo"][at]
+    fresh = np.ones(len(at), np.bool_)  # unlike the one before it
+    fresh[1:] = (hi[1:] != hi[:-1]) | (lo[1:] != lo[:-1])
+    old = np.column_stack([hi[fresh], lo[fresh]]).astype(">u8").view(np.uint8)
+    new = np.zeros_like(old)
+    new[:, -size:] = mapping(old[:, -size:])
+    edits["hi"][at], edits["lo"][at] = new.view(">u8")[np.cumsum(fresh) - 1].T
 
 
 # What is known while the headers of a frame are gone through.
@@ -68,7 +85,7 @@ WORK = np.dtype(
 
 @entry
 def find_addresses(
-    data: Bytes, frames: NDArray[np.void], edits: NDArray[np.void], traces: Row, work: Row
+    data: Bytes, frames: FrameRows, edits: EditRows, traces: Row, work: Row
 ) -> Int:
     """Append the addresses of the frames to ``edits``; return how many frames there was room for."""
     traced, state = traces[0], work[0]
@@ -88,7 +105,7 @@ def find_addresses(
 
 
 @kernel
-def link_addresses(data: Bytes, frame: np.void, edits: NDArray[np.void], work: np.void) -> None:
+def link_addresses(data: Bytes, frame: np.void, edits: EditRows, work: np.void) -> None:
     """The sender's address in LINUX_SLL and LINUX_SLL2, where it is a MAC."""
     start, link_type, pos = np.int64(frame["offset"]), frame["link_type"], np.int64(0)
     if link_type == f.LINK_SLL and start + f.SLL_LEN <= work["end"]:
@@ -100,7 +117,7 @@ def link_addresses(data: Bytes, frame: np.void, edits: NDArray[np.void], work: n
 
 
 @kernel
-def arp_addresses(data: Bytes, pos: Int, edits: NDArray[np.void], work: np.void) -> None:
+def arp_addresses(data: Bytes, pos: Int, edits: EditRows, work: np.void) -> None:
     """The four addresses of ARP over Ethernet (RFC 826)."""
     if pos + f.ARP_LEN <= work["end"] and u16(data, pos + f.ARP_LENGTHS) == f.ARP_ETHERNET_IPV4:
         add(data, pos + f.ARP_SENDER_MAC, MAC, edits, work)
@@ -110,7 +127,7 @@ def arp_addresses(data: Bytes, pos: Int, edits: NDArray[np.void], work: np.void)
 
 
 @kernel
-def addresses_of(data: Bytes, traced: np.void, j: Int, edits: NDArray[np.void], work: np.void) -> None:
+def addresses_of(data: Bytes, traced: np.void, j: Int, edits: EditRows, work: np.void) -> None:
     """The addresses of header ``j`` of a traced frame; or, of UDP and ICMP, that it covers what follows."""
     header = traced["headers"][j]
     state, pos = np.int64(header["state"]), np.int64(header["pos"])
@@ -140,7 +157,7 @@ def addresses_of(data: Bytes, traced: np.void, j: Int, edits: NDArray[np.void], 
 
 
 @kernel
-def wifi_addresses(data: Bytes, pos: Int, edits: NDArray[np.void], work: np.void) -> None:
+def wifi_addresses(data: Bytes, pos: Int, edits: EditRows, work: np.void) -> None:
     """The three or four addresses of an 802.11 data frame (IEEE 802.11-2020 section 9.3.2.1)."""
     if pos + f.WIFI_LEN > work["end"]:
         return
@@ -152,7 +169,7 @@ def wifi_addresses(data: Bytes, pos: Int, edits: NDArray[np.void], work: np.void
 
 
 @kernel
-def tcp_options(data: Bytes, pos: Int, edits: NDArray[np.void], work: np.void) -> None:
+def tcp_options(data: Bytes, pos: Int, edits: EditRows, work: np.void) -> None:
     """The TCP options that are not known to hold no address, MPTCP's and vendors' among them."""
     end = min(pos + (u8(data, pos + f.TCP_DATA_OFFSET) >> 4) * 4, np.int64(work["end"]))
     at = pos + f.TCP_OPTIONS
@@ -169,7 +186,7 @@ def tcp_options(data: Bytes, pos: Int, edits: NDArray[np.void], work: np.void) -
 
 
 @kernel
-def add_option(data: Bytes, start: Int, end: Int, checksum: Int, edits: NDArray[np.void], work: np.void) -> None:
+def add_option(data: Bytes, start: Int, end: Int, checksum: Int, edits: EditRows, work: np.void) -> None:
     """Append the bytes of an option that the checksum at ``checksum`` covers."""
     for at in range(start, end):
         add(data, at, OPTION, edits, work)
@@ -177,7 +194,7 @@ def add_option(data: Bytes, start: Int, end: Int, checksum: Int, edits: NDArray[
 
 
 @kernel
-def checksums(traced: np.void, j: Int, edits: NDArray[np.void], header_sum: Int, work: np.void) -> None:
+def checksums(traced: np.void, j: Int, edits: EditRows, header_sum: Int, work: np.void) -> None:
     """Note the checksums of IP header ``j``: its own (0: IPv6 has none), and that of what it carries."""
     following = j + 1
     while following < traced["count"] and traced["headers"][following]["state"] == c.EXTENSION:
@@ -197,7 +214,7 @@ def checksums(traced: np.void, j: Int, edits: NDArray[np.void], header_sum: Int,
 
 
 @kernel
-def add(data: Bytes, pos: Int, size: int, edits: NDArray[np.void], work: np.void) -> None:
+def add(data: Bytes, pos: Int, size: int, edits: EditRows, work: np.void) -> None:
     """Append the address of ``size`` bytes at ``pos``; enclosing checksums that were captured come along."""
     edit = edits[work["count"]]
     hi, lo = np.uint64(0), np.uint64(0)
@@ -211,7 +228,7 @@ def add(data: Bytes, pos: Int, size: int, edits: NDArray[np.void], work: np.void
 
 
 @entry
-def write_addresses(data: Bytes, edits: NDArray[np.void]) -> None:
+def write_addresses(data: Bytes, edits: EditRows) -> None:
     """Write each new address and carry the change into the checksums that cover it."""
     for i in range(len(edits)):
         edit = edits[i]

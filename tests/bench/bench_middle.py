@@ -4,8 +4,8 @@
 
 Without more, every row of the table: read, read --json and report on the captures of captures.py. Commands run whole,
 start included, with warm caches; the fastest of the rounds counts. --series reads balancer captures of 0.5 to 4 million
-frames: time and memory should grow linearly. --stages times each stage in this process, on one thread where commands
-use three; a stage's time leaves out the stages that it calls. Prints; judges nothing.
+frames: time and memory should grow linearly. --stages tells the processor time of each stage in this process, on one
+thread where commands use three; a stage's time leaves out the stages that it calls. Prints; judges nothing.
 """
 
 from __future__ import annotations
@@ -75,15 +75,15 @@ def kacap(words: tuple[str, ...], capture: str, rounds: int) -> Run:
 def line(name: str, run: Run, anchor: Run) -> None:
     """Print one measurement."""
     print(
-        f"{name:34}{run.seconds:9.2f}{run.cpu:9.2f}{anchor.seconds:9.2f}{run.seconds - anchor.seconds:9.2f}"
-        f"{run.seconds / anchor.seconds:9.1f}{run.megabytes:9.0f}",
+        f"{name:34}{run.seconds:9.2f}{run.cpu:9.2f}{anchor.seconds:9.2f}{anchor.cpu:9.2f}{run.cpu - anchor.cpu:9.2f}"
+        f"{run.megabytes:9.0f}",
         flush=True,
     )
 
 
 def head(first: str) -> None:
     """Print the names of the columns."""
-    print(f"{first:34}{'seconds':>9}{'cpu':>9}{'tcpdump':>9}{'more':>9}{'ratio':>9}{'peak MB':>9}")
+    print(f"{first:34}{'seconds':>9}{'cpu':>9}{'tcpdump':>9}{'its cpu':>9}{'more cpu':>9}{'peak MB':>9}")
 
 
 def table(directory: Path, args: argparse.Namespace) -> None:
@@ -116,12 +116,12 @@ class Clock:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Count the time until the end of the block for a stage."""
-        begin = time.perf_counter()
+        begin = time.process_time()
         self._within.append(0.0)
         try:
             yield
         finally:
-            took = time.perf_counter() - begin
+            took = time.process_time() - begin
             self.seconds[name] += took - self._within.pop()
             if self._within:
                 self._within[-1] += took
@@ -188,10 +188,10 @@ def stages(directory: Path, name: str, frames: int | None) -> None:
     once = [sys.executable, __file__, "--load", small]
     clock.seconds["cache load"] = float(subprocess.run(once, capture_output=True, text=True, check=True).stdout)
     watch(clock)
-    begin = time.perf_counter()
+    begin = time.process_time()
     analyse(capture)
-    whole = time.perf_counter() - begin
-    print(f"{name}, kacap {library.__version__}, one thread, {whole:.2f} s after import and load")
+    whole = time.process_time() - begin
+    print(f"{name}, kacap {library.__version__}, one thread, {whole:.2f} s of processor time after import and load")
     for stage in ("import", "cache load", *STAGES):
         print(f"{stage:14}{clock.seconds[stage]:9.3f} s")
     print(f"{'the rest':14}{whole - sum(clock.seconds[stage] for stage in STAGES):9.3f} s")

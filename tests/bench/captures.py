@@ -7,6 +7,7 @@ NAME is one of
     many       the same of 200,000 connections (2.6 million)
     long       the same of 500 connections (2.0 million)
     data       120,000 connections with payload, each probed twice while it is silent between (300 MB)
+    fleet      2,000 connections over 72 hours: most live on, a host of 60 goes down, others die, are reset or close
 
 --frames keeps the number of frames per connection and changes the number of connections. The same arguments give the
 same bytes. Servers probe: their timers are those of Linux (kernel/time/timer.c since 4.8) at 250 or 1000 Hz, with the
@@ -34,7 +35,16 @@ LOST = 0.001  # probes without a reply
 _SETTINGS = [(250, 15, 15), (1000, 60, 10), (250, 30, 10), (1000, 45, 15), (250, 60, 60), (250, 75, 75), (1000, 20, 5)]
 SERVERS = np.array(_SETTINGS, np.int64)
 # (connections, frames of each) as the table of the benchmark has them
-SHAPES = {"balancer": (10_000, 200), "many": (200_000, 13), "long": (500, 4000), "data": (120_000, 18)}
+SHAPES = {
+    "balancer": (10_000, 200), "many": (200_000, 13), "long": (500, 4000), "data": (120_000, 18), "fleet": (2000, 700),
+}  # fmt: skip
+
+# Of a fleet: settings of its servers as above with the count, how long, and how many of a thousand meet which end.
+_FLEET = [(250, 7200, 75, 9), (1000, 600, 60, 5), (250, 300, 30, 5), (250, 900, 15, 6)]
+FLEET = np.array([*_FLEET, *_FLEET[:3]], np.int64)  # as many servers as have addresses
+HOURS = 72
+LIVES, DIES, IS_RESET, CLOSES = range(4)
+HOST_DOWN, FATES = 30, ((DIES, 12), (IS_RESET, 8), (CLOSES, 40))
 
 SEGMENT = np.dtype(
     [("time_ns", "<i8"), ("who", "<u4"), ("seq", "<u4"), ("ack", "<u4"), ("tsval", "<u4"), ("tsecr", "<u4"),
@@ -58,16 +68,16 @@ assert RECORD.itemsize == RECORD_HEADER + FRAME_BYTES
 class Connections:
     """Many connections at once, seen beside their servers: what each side has sent, and what it has heard."""
 
-    def __init__(self, count: int, rng: np.random.Generator) -> None:
-        self.count, self._rng = count, rng
+    def __init__(self, count: int, rng: np.random.Generator, settings: Numbers = SERVERS) -> None:
+        self.count, self._rng, self.settings = count, rng, settings
         self.first = rng.integers(0, 1 << 32, (2, count))  # initial sequence numbers: of clients, of servers
         self.next = self.first.copy()
         self.seen = np.zeros((2, count), np.int64)  # TS.Recent of each side (RFC 7323)
         self._ids = rng.integers(0, 1 << 16, (2, count))
         self._clocks = rng.integers(0, 1 << 32, (2, count))
         self.rtt_ns = (rng.lognormal(np.log(8e6), 1.2, count)).astype(np.int64) + 150_000
-        self.server = np.arange(count) % len(SERVERS)
-        self._hz, self._phase_ns = SERVERS[self.server, 0], rng.integers(0, SECOND_NS, len(SERVERS))[self.server]
+        self.server = np.arange(count) % len(settings)
+        self._hz, self._phase_ns = settings[self.server, 0], rng.integers(0, SECOND_NS, len(settings))[self.server]
         self._sent: list[NDArray[np.void]] = []
 
     def send(
@@ -119,19 +129,36 @@ class Connections:
         self.send(False, time_ns, everyone)
         return time_ns
 
-    def probe(self, heard_ns: Numbers, which: Numbers, times: int) -> Numbers:
-        """Let the servers of ``which`` probe so often, most answered; return when each was last active."""
-        due_ns = self.timer(heard_ns, SERVERS[self.server[which], 1], which)
+    def probe(self, heard_ns: Numbers, times: int, until_ns: Numbers | None = None) -> tuple[Numbers, Numbers]:
+        """Let all servers probe so often, most answered; return when each was last active, and would probe next.
+
+        A server does not probe any more from its ``until_ns`` on.
+        """
+        armed_ns, everyone = heard_ns.copy(), np.arange(self.count)
+        due_ns = self.timer(heard_ns, self.settings[self.server, 1], everyone)
         for _ in range(times):
-            self.send(True, due_ns, which, back=1)
+            which = everyone if until_ns is None else np.flatnonzero(due_ns < until_ns)
+            if not len(which):
+                break
+            sent_ns = due_ns[which]
+            self.send(True, sent_ns, which, back=1)
             answered = self._rng.random(len(which)) >= LOST
-            heard_ns = self.later(due_ns, which)
+            heard_ns = self.later(sent_ns, which)
             self.send(False, heard_ns[answered], which[answered])
-            settings = SERVERS[self.server[which]]
+            settings = self.settings[self.server[which]]
             wait_s = np.where(answered, np.maximum(settings[:, 1], settings[:, 2]), settings[:, 2])
-            armed_ns = np.where(answered, heard_ns, due_ns)
-            due_ns = self.timer(armed_ns, wait_s, which)
-        return np.asarray(armed_ns)
+            armed_ns[which] = np.where(answered, heard_ns, sent_ns)
+            due_ns[which] = self.timer(armed_ns[which], wait_s, which)
+        return armed_ns, due_ns
+
+    def die(self, due_ns: Numbers, which: Numbers) -> None:
+        """Let the servers of ``which`` probe peers that are gone until their count gives up, and reset."""
+        of = self.settings[self.server[which]]
+        for nth in range(int(of[:, 3].max(initial=0)) + 1):
+            probes, gives_up = nth < of[:, 3], nth == of[:, 3]
+            self.send(True, due_ns[probes], which[probes], back=1)
+            self.send(True, due_ns[gives_up], which[gives_up], RST | ACK)
+            due_ns = self.timer(due_ns, of[:, 2], which)
 
     def exchange(self, time_ns: Numbers, which: Numbers) -> Numbers:
         """Let each client ask and its server answer, both with data; return when that was done."""
@@ -157,20 +184,49 @@ class Connections:
         return rows[np.argsort(rows["time_ns"], kind="stable")]
 
 
+def fleet(count: int, rng: np.random.Generator) -> NDArray[np.void]:
+    """Return the segments of connections that are probed over days, and what became of some of them (SEGMENT)."""
+    world, span_ns = Connections(count, rng, FLEET), HOURS * 3600 * SECOND_NS
+    fates, ends_ns = np.full(count, LIVES), np.full(count, START_NS + span_ns)
+    if count == 1:
+        fates[:], ends_ns[:] = DIES, START_NS + round(0.83 * span_ns)
+    order = rng.permutation(count)
+    down = count * HOST_DOWN // 1000
+    fates[order[:down]] = DIES
+    ends_ns[order[:down]] = START_NS + round(0.57 * span_ns)
+    for fate, share in FATES:
+        some, order = np.split(order[down:], [count * share // 1000])
+        fates[some], down = fate, 0
+        ends_ns[some] = START_NS + (rng.uniform(0.05, 0.99, len(some)) * span_ns).astype(np.int64)
+    opened_ns = world.open(START_NS + rng.integers(0, 600 * SECOND_NS, count))
+    _, due_ns = world.probe(opened_ns, HOURS * 60, ends_ns)
+    world.die(due_ns[fates == DIES], np.flatnonzero(fates == DIES))
+    gone = np.flatnonzero(fates == IS_RESET)
+    world.send(True, due_ns[gone], gone, back=1)
+    world.send(False, world.later(due_ns[gone], gone), gone, RST)
+    closing = np.flatnonzero(fates == CLOSES)
+    world.send(False, ends_ns[closing], closing, FIN | ACK)
+    world.send(True, ends_ns[closing] + 30_000, closing, FIN | ACK)
+    world.send(False, world.later(ends_ns[closing] + 30_000, closing), closing)
+    return world.segments()
+
+
 def make(name: str, frames: int | None = None, seed: int = 1) -> NDArray[np.void]:
     """Return the segments of a capture by its name, about ``frames`` of them (SEGMENT)."""
     connections, each = SHAPES[name]
     if frames is not None:
         connections = max(frames // each, 1)
     rng = np.random.default_rng(seed)
+    if name == "fleet":
+        return fleet(connections, rng)
     world = Connections(connections, rng)
     opened_ns = world.open(START_NS + rng.integers(0, 60 * SECOND_NS, connections))
     if name == "data":
         now_ns = world.exchange(opened_ns, np.arange(connections))
-        now_ns = world.probe(now_ns, np.arange(connections), 2)
+        now_ns, _ = world.probe(now_ns, 2)
         world.close(world.exchange(now_ns + 1_000_000, np.arange(connections)))
     else:
-        world.probe(opened_ns, np.arange(connections), (each - 3) // 2)
+        world.probe(opened_ns, (each - 3) // 2)
     return world.segments()
 
 

@@ -253,7 +253,7 @@ def test_run_tells_a_keepalive_that_is_off_from_one_that_is_set_differently(tmp_
     ("command", "code", "says"),
     [
         (["true"], 3, "no connected TCP socket"),
-        (["./missing"], 2, "kacap: cannot start ./missing: No such file or directory"),
+        (["./missing"], 2, "kacap: --run: cannot start ./missing: No such file or directory"),
         ([], 2, "--run reads sockets, not captures: --run -- COMMAND"),
     ],
 )

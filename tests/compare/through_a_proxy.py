@@ -1,7 +1,8 @@
-"""Run in a namespace: two conversations through a proxy on lo, each leg captured in a file of its own.
+"""Run in a namespace: two conversations through a proxy on lo, each leg captured in a file of its own, both watched.
 
-``python through_a_proxy.py DIRECTORY``: writes front.pcap and rear.pcap. The first client has keepalive on, and the
-server resets its leg at the end; the second conversation goes on.
+``python through_a_proxy.py DIRECTORY``: writes front.pcap, rear.pcap, and in live.txt and live.json what ``kacap live``
+tells. Prints the process id of the proxy. The first client has keepalive on, and the server resets its leg at the end;
+the second conversation goes on.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 FRONT, REAR, MESSAGES = 8000, 9000, 30
 
@@ -60,36 +62,48 @@ def talk(seed: int, *, keepalive: bool) -> None:
             client.sendall(b"message %d" % number)
             client.recv(1000)
             time.sleep(chance.uniform(0.05, 0.25))
-        time.sleep(2.5)
+        time.sleep(6)  # long enough that a watch asks for the sockets meanwhile
         if keepalive:
             client.sendall(b"bye")
-        time.sleep(2)
+        time.sleep(3)
+
+
+def begin(words: list[str], directory: Path, output: str) -> subprocess.Popen:
+    """Start who watches; return when it does."""
+    with (directory / output).open("w") as out:
+        started = subprocess.Popen(words, stdout=out, stderr=subprocess.PIPE, text=True)
+    while "listening" not in (line := started.stderr.readline()):
+        assert line
+    return started
 
 
 def main() -> None:
-    """Capture while two clients talk."""
+    """Capture and watch while two clients talk."""
+    if sys.argv[1] in WORK:
+        serve(*WORK[sys.argv[1]])
+    directory = Path(sys.argv[1])
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    dumps = [
-        subprocess.Popen(["tcpdump", "-i", "lo", "-U", "-w", f"{sys.argv[1]}/{name}.pcap", f"tcp port {port}"],
-                         stderr=subprocess.PIPE, text=True)
-        for name, port in (("front", FRONT), ("rear", REAR))
+    live = [sys.executable, "-m", "kacap", "live", "-i", "lo", "-Z", "root"]
+    watching = [
+        *(begin(["tcpdump", "-i", "lo", "-U", "-w", f"{directory}/{name}.pcap", f"tcp port {port}"], directory, "none")
+          for name, port in (("front", FRONT), ("rear", REAR))),
+        begin([*live, "tcp"], directory, "live.txt"), begin([*live, "--json", "tcp"], directory, "live.json"),
     ]  # fmt: skip
-    for dump in dumps:
-        while "listening" not in (line := dump.stderr.readline()):
-            assert line
-    for port, work in ((FRONT, pump), (REAR, answer)):
-        threading.Thread(target=serve, args=(port, work), daemon=True).start()
-    time.sleep(0.3)
+    served = {name: subprocess.Popen([sys.executable, __file__, name]) for name in WORK}
+    time.sleep(1)
     clients = [threading.Thread(target=talk, args=(seed,), kwargs={"keepalive": seed == 1}) for seed in (1, 2)]
     for client in clients:
         client.start()
     for client in clients:
         client.join()
     time.sleep(0.5)
-    for dump in dumps:
-        dump.terminate()
-        dump.wait(10)
+    for each in (*watching, *served.values()):
+        each.terminate()
+        each.wait(30)
+    print(served["proxy"].pid)
 
+
+WORK = {"proxy": (FRONT, pump), "server": (REAR, answer)}
 
 if __name__ == "__main__":
     main()

@@ -52,7 +52,7 @@ def test_a_scenario_watched_live_ends_in_the_records_of_its_capture(
 
 def watches(run: Path) -> list[tuple[Path, list[Path], str, int | None]]:
     """Return, for each watch of a run: what it told, the recorder's files, the host, and the interface in the file."""
-    if run.name == "merged":  # both recorders' files became one after the run
+    if SCENARIOS[run.name].merged:  # both recorders' files became one after the run
         file = [run / "capture.pcapng"]
         return [(run / "prober.out", file, "client", 0), (run / "peer.out", file, "server", 1)]
     found = []

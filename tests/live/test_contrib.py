@@ -116,7 +116,7 @@ def test_one_capability_is_enough_to_watch(tmp_path, who):
         if subprocess.run(python, check=False, cwd=ROOT, capture_output=True).returncode:
             pytest.skip("this Python cannot be run by another user")
     script = f"{words} {sys.executable} -m kacap live -i lo --metrics 0 -c 4 port 12345"
-    done = inside(script, pair="", timeout=240, cwd=ROOT)
+    done = inside(script, pair="", timeout=600, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "metrics at http://127.0.0.1:" in done.stderr
     assert "127.0.0.1:12345 probe" in done.stdout

@@ -25,7 +25,7 @@ from kacap.commands.live_log import EventLog
 from kacap.commands.live_metrics import Served, address_of
 from kacap.commands.live_pace import Pace
 from kacap.errors import KacapError, UsageError
-from kacap.facts.due import gives_up_ns
+from kacap.facts.due import first_due, gives_up_ns
 from kacap.model import Endpoint
 from kacap.report.live_rows import Cause, LiveEvent, ProbingConnection, What
 from kacap.report.metrics import Exposition, Snapshot
@@ -180,6 +180,26 @@ def test_when_a_silent_peer_is_given_up_follows_from_the_settings(expected, run,
     heard_ns, probe_ns = 1000 * SECOND, 1060 * SECOND
     found = gives_up_ns(expected, run, probe_ns, heard_ns)
     assert found == (None if seconds is None else probe_ns + seconds * SECOND)
+
+
+@pytest.mark.parametrize(
+    ("idle", "interval", "before_s", "found"),
+    [
+        (60, 10, None, (60, 1000)),  # the first probe of all
+        (60, 10, 1000, (60, 1000)),  # after an answered one, whose answer restarted the clock
+        (1, 75, None, (1, 1000)),
+        (1, 75, 1000, (75, 1000)),  # the timer that the last probe set is still running
+        (1, 75, 930, (75, 930)),  # heard in between: it fires 5 s later, and the silence is long enough
+        (1, 75, 920, (1, 1000)),
+        (60, None, 1000, (60, 1000)),
+    ],
+)
+def test_the_first_probe_of_a_run_waits_for_idle_but_not_less_than_the_timer_of_the_probe_before(
+    idle, interval, before_s, found
+):
+    probe_ns = None if before_s is None else before_s * SECOND
+    setting, since_ns = first_due(idle, interval, 1000 * SECOND, probe_ns)
+    assert (setting, since_ns) == (found[0], found[1] * SECOND)
 
 
 @pytest.mark.parametrize(
@@ -371,11 +391,13 @@ def test_a_timeout_without_a_verdict_to_wait_for_is_refused():
 
 INTERFACE = """
 cd {directory}
-ip link add v0 type veth peer name v1; ip link set v0 up; ip link set v1 up
-{python} -m kacap live -q -i v0 -w packets.pcap --log log -Z root tcp >out 2>err & live=$!
+ip link add v0 type veth peer name v1; ip link set v0 up; ip link set v1 up; ip addr add 10.9.0.1/24 dev v1
+ip neigh add 10.9.0.2 lladdr 02:00:00:00:00:02 dev v1
+{python} -m kacap live -q -i v0 -w packets.pcap --log log -Z root udp port 9 >out 2>err & live=$!
 until [ -s log ]; do sleep 0.2; kill -0 $live || exit 9; done
 ip link set v0 down; until grep -q 'went down' log; do sleep 0.2; kill -0 $live || exit 8; done
 ip link set v0 up; until grep -q 'v0 is up again' log; do sleep 0.2; kill -0 $live || exit 7; done
+until [ $(stat -c %s packets.pcap) -gt 24 ]; do echo > /dev/udp/10.9.0.2/9; sleep 0.2; kill -0 $live || exit 6; done
 ip link del v0; wait $live; echo exit code $?; cat err
 """
 
@@ -388,4 +410,96 @@ def test_an_interface_that_goes_and_comes_is_a_line_each_and_one_that_vanishes_e
     assert "exit code 1" in done.stdout, done.stdout + done.stderr
     assert done.stdout.count("kacap: v0") == 3, done.stdout
     assert events_of(tmp_path / "log") == ["started", "trouble", "trouble", "stopped"]
-    assert (tmp_path / "packets.pcap").stat().st_size >= 24
+    captured = open_captures([str(tmp_path / "packets.pcap")])
+    assert sum(len(batch.frames) for batch in captured) and captured.damages == []
+
+
+NAMESPACE = """
+mkdir -p {directory}/names; mount --bind {directory}/names /run 2>/dev/null; mkdir -p /run/netns
+cd {directory}
+ip netns add vanishing; ip -n vanishing link set lo up
+{python} -m kacap live -q -i lo --netns vanishing --log log -Z root tcp >out 2>err & live=$!
+until [ -s log ]; do sleep 0.2; kill -0 $live || exit 9; done
+ip netns del vanishing; until grep -q trouble log; do sleep 0.2; kill -0 $live || exit 8; done
+sleep 2; kill -INT $live; wait $live; echo exit code $?; cat err
+"""
+
+
+@pytest.mark.namespaces
+@as_root
+def test_a_namespace_that_vanishes_is_one_line_and_the_watch_goes_on(tmp_path):
+    words = ["unshare", "--net", "--mount", "bash", "-c", NAMESPACE.format(directory=tmp_path, python=sys.executable)]
+    here = {**os.environ, "PYTHONPATH": str(CONTRIB.parent)}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300, env=here)
+    assert "exit code 0" in done.stdout, done.stdout + done.stderr
+    assert done.stdout.count("no network namespace is called vanishing any more") == 1
+    assert events_of(tmp_path / "log") == ["started", "trouble", "stopped"]
+
+
+FULL_DISK = """
+mkdir {directory}/small; mount -t tmpfs -o size=64k none {directory}/small
+ip link set lo up; cd {directory}
+{python} -m kacap live -i lo -w small/packets.pcap -s 0 -Z root udp >out 2>err & live=$!
+until grep -q listening err; do sleep 0.2; kill -0 $live || exit 9; done
+{python} -c "{send}" $live
+wait $live; echo exit code $?; cat err; cp small/packets.pcap .
+"""
+SEND = """
+import os, socket, sys, time
+to = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+while True:
+    for _ in range(20): to.sendto(bytes(1000), ('127.0.0.1', 9))
+    time.sleep(0.2)
+    if open('/proc/' + sys.argv[1] + '/stat').read().split(')')[1].split()[0] == 'Z': break
+"""
+
+
+@pytest.mark.namespaces
+@as_root
+def test_a_full_disk_ends_the_watch_with_one_line_and_a_file_of_whole_packets(tmp_path):
+    script = FULL_DISK.format(directory=tmp_path, python=sys.executable, send=SEND)
+    here = {**os.environ, "PYTHONPATH": str(CONTRIB.parent)}
+    words = ["unshare", "--net", "--mount", "bash", "-c", script]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300, env=here)
+    assert "exit code 1" in done.stdout, done.stdout + done.stderr
+    faults = [line for line in done.stdout.splitlines() if "No space left on device" in line]
+    assert len(faults) == 1 and "-w small/packets.pcap" in faults[0], done.stdout
+    assert "Traceback" not in done.stdout
+    captures = open_captures([str(tmp_path / "packets.pcap")])
+    assert sum(len(batch.frames) for batch in captures) > 20 and captures.damages == []
+
+
+SET_CLOCK = """
+import os, time
+before = time.time_ns
+step_ns = int(os.environ["STEP_S"]) * 1_000_000_000
+time.time_ns = lambda: before() + (step_ns if os.path.exists(os.environ["STEP_WHILE"]) else 0)
+"""
+CLOCK = """
+ip link set lo up; cd {directory}
+{python} -m kacap live -i lo --log log -w packets.pcap -Z root port 12345 >out 2>err & live=$!
+until grep -q listening err; do sleep 0.2; kill -0 $live || exit 9; done
+{python} -m kacap lab pair 127.0.0.1 -i 1 -d 1 >/dev/null 2>&1 & pair=$!
+until grep -q answered out; do sleep 0.2; kill -0 $live || exit 8; done
+touch stepped; until grep -q 'the clock was set' log; do sleep 0.2; kill -0 $live || exit 7; done
+rm stepped; until [ $(grep -c 'the clock was set' log) = 2 ]; do sleep 0.2; kill -0 $live || exit 6; done
+lines=$(wc -l <out); until [ $(wc -l <out) -gt $((lines + 3)) ]; do sleep 0.2; kill -0 $live || exit 5; done
+kill $pair; kill -INT $live; wait $live; echo exit code $?; cat err
+"""
+
+
+@pytest.mark.namespaces
+@as_root
+@pytest.mark.parametrize("step_s", [3600, -3600])
+def test_a_clock_that_steps_and_steps_back_is_a_line_each_and_the_watch_goes_on(tmp_path, step_s):
+    """The process's own clock steps; the kernel's stamps of frames stay, so that the two differ meanwhile."""
+    (tmp_path / "sitecustomize.py").write_text(SET_CLOCK)
+    here = {**os.environ, "PYTHONPATH": f"{tmp_path}:{CONTRIB.parent}", "STEP_S": str(step_s),
+            "STEP_WHILE": str(tmp_path / "stepped")}  # fmt: skip
+    done = inside(CLOCK.format(directory=tmp_path, python=sys.executable), timeout=300, env=here)
+    assert "exit code 0" in done.stdout, done.stdout + done.stderr
+    assert done.stdout.count("the clock was set forward by 1 h") == 1
+    assert done.stdout.count("the clock was set back by 1 h") == 1
+    events = events_of(tmp_path / "log")
+    assert (events.count("trouble"), events[0], events[-1]) == (2, "started", "stopped")
+    assert "dead" not in events and "Traceback" not in done.stdout

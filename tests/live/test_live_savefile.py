@@ -95,7 +95,7 @@ def test_what_cannot_be_written_is_said_in_one_line(tmp_path):
         Savefile("-", 128, Rotation(every_s=1))
     mixed = batch(2)
     mixed.frames["link_type"][1] = 113
-    with pytest.raises(UsageError, match="holds one link type"):
+    with pytest.raises(UsageError, match="one link type fits a pcap"):
         written(tmp_path / "x", mixed)
 
 

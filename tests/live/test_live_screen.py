@@ -11,7 +11,7 @@ from namespaced import KACAP, inside
 from kacap.commands.keyboard import named
 from kacap.model import Endpoint
 from kacap.report.live_rows import LiveEvent, ProbingConnection, What
-from kacap.report.live_text import Clock, Lines, fitted
+from kacap.report.live_text import Clock, Lines, fitted, shortened
 from kacap.report.screen import View
 from kacap.report.screen_rows import history, names, next_of, settings
 from kacap.timing.expectations import Expectation
@@ -166,6 +166,7 @@ def test_no_line_wraps_at_120_columns_and_the_ports_stay():
     assert len(line) <= 120
     assert "]:40000 > [" in line and "]:5432: RST" in line
     words = f"RST from {A}: gave up after 3 unanswered probes"
+    assert shortened("probe 2 (expected 2 s, socket option: 16 ms late)", 40) == "probe 2 (expected 2 s)"
     short = fitted("22:13:20.123456 ", LiveEvent(NOW, A, B, words, "bad"), 120)
     assert short.endswith("RST from 10.0.0.1:40000: gave up after 3 unanswered probes")
 
@@ -210,3 +211,9 @@ def test_peers_die_on_the_screen_of_a_terminal(tmp_path):
     assert re.search(r"^dead \(1\)\n\S+ > \S+ +dead +\d\d:\d\d:\d\d gave up after ", gone, re.M), said
     assert re.search(r"^\d\d:\d\d:\d\d > RST: gave up after 3 unanswered probes", events, re.M), said
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
+
+
+def test_what_does_not_fit_a_row_wholly_is_left_out():
+    narrow, wide = shown(View(), [missing(0)], width=80)[2], shown(View(), [missing(0)], width=110)[2]
+    assert narrow.endswith("dies 22:13:43")
+    assert wide.endswith("dies 22:13:43    2/3/10 (socket option)")

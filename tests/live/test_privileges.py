@@ -80,6 +80,17 @@ except p.CaptureError as error: print(json.dumps(str(error)), flush=True)
 
 
 @as_root
+def test_a_thread_that_is_about_to_end_is_waited_for():
+    script = """
+import threading, time
+threading.Thread(target=time.sleep, args=(0.3,), daemon=True).start()
+p.drop(p.user_named("nobody"))
+print(json.dumps(sorted(p.rights_of_threads()["CapPrm"])), flush=True)
+"""
+    assert [int(value, 16) for value in tell(script)] == [0]
+
+
+@as_root
 @pytest.mark.namespaces
 def test_root_of_a_namespace_that_knows_nobody_else_stays_and_has_nothing():
     script = "print(json.dumps([p.whom_to_become(None) is None, p.drop(None) is None, effective(), os.geteuid()]))"
@@ -137,7 +148,7 @@ def test_files_that_rotate_are_refused_where_the_user_may_not_make_them(tmp_path
     done = inside(f"ip link set lo up; kacap live -i lo -G 1 -w {tmp_path}/x --duration 1")
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) <= 2
-    assert "who may not write there" in done.stderr
+    assert "who may not make files there" in done.stderr
 
 
 def test_an_unknown_user_is_refused_by_name():

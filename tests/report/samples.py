@@ -138,7 +138,7 @@ def gave_up() -> Analysis:
     settings = {
         "idle": Setting((3128 * MS, 3128 * MS), 1, [3], 3, "socket option", "ok", ""),
         "interval": Setting((1024 * MS, 1024 * MS), 4, [1], 1, "socket option", "ok", ""),
-        "count": Setting((4, 4), 1, [4], 4, "socket option", "ok", ""),
+        "count": Setting(None, 1, [4], 4, "socket option", "ok", "", observed=(4, 4)),
     }
     dead = prober([episode(run, "gave-up", heard=0, ended=7.224, frame=10)], **settings)
     drawn = marks((0, Kind.DATA, 1, 5), (0, Kind.DATA, 0, 5), (7.224, Kind.ABORT, 1, 0))

@@ -94,10 +94,11 @@ def test_probes_of_either_end_point_their_own_way():
 def test_of_very_many_probes_the_whole_life_is_a_strip_and_what_was_missed_is_enlarged():
     figure = chart.timeline(samples.dense())
     life, _ = figure.axes
-    assert {"its whole life, 34 min 1 s", "2,000 probes", "3 not answered"} <= set(charts.captions(figure))
+    said = {"its whole life, 34 min 1 s", "2,000 probes, too close to draw", "3 not answered"}
+    assert said <= set(charts.captions(figure))
     assert len(charts.points(figure, "x")) >= 1
     assert 5 <= len(charts.points(figure, "v")) < 15
-    assert len(life.collections[0].get_segments()) <= 602 + 2
+    assert not life.collections  # a wall of ticks would hide what was missed
 
 
 def test_above_six_connections_the_fleet_is_drawn_and_the_timeline_is_of_the_gravest():
@@ -280,7 +281,7 @@ def test_an_analysis_plots_itself_and_a_notebook_shows_the_figure():
 
 def test_all_views_stand_one_below_the_other_on_one_page():
     figure = chart.draw(samples.gave_up(), list(chart.VIEWS))
-    assert len(figure.axes) == 8  # the fleet has its deaths on top, the residuals a panel for each timer
+    assert len(figure.axes) == 7  # the residuals have a panel for each timer
 
 
 def test_an_unknown_suffix_lists_the_known_ones(tmp_path):
@@ -361,7 +362,7 @@ def test_the_unit_of_the_ticks_is_one_that_divides_them():
 def test_ticks_fall_on_round_numbers_and_never_inside_a_break():
     axis = TimeAxis(0, 7972 * S, [(60 * S, 7290 * S)])
     places, labels, words = axis.ticks(0)
-    assert words.startswith("time, and the time of day")
+    assert words.startswith("time, and time of day in UTC")
     assert labels[0] == "0\n00:00"
     assert "2 h 05 min\n02:05" in labels or "2 h 04 min\n02:04" in labels
     inside = axis.x([61 * S, 7289 * S])

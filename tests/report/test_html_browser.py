@@ -75,14 +75,45 @@ def test_a_link_of_a_finding_opens_its_connection_and_keys_go_from_probe_to_prob
     assert browser.ask(f"{slider}.querySelectorAll('text').item(3)?.textContent") != before
 
 
-def test_rows_are_filtered_by_status_and_the_buttons_say_whether_they_are_pressed(opened):
+def test_the_pointer_names_the_nearest_probe_copies_its_frame_and_drags_a_zoom(opened):
+    browser, analysis = opened
+    number = next(one.connection for one in analysis.findings if one.id == "peer-gone")
+    browser.ask("location.hash = ''")
+    browser.ask(f"location.hash = '#connection-{number}'")
+    browser.ask("new Promise(done => setTimeout(done, 200))")
+    browser.ask("navigator.clipboard.writeText = (words) => { window.copied = words; return Promise.resolve(); }")
+    shown = "document.querySelector('.readout').textContent"
+    box = json.loads(browser.ask("JSON.stringify(document.querySelector('svg.line').getBoundingClientRect())"))
+    sent = next(c.probers[0] for c in analysis.connections if c.connection == number).episodes[0].probes
+
+    def mouse(kind, share, **more):
+        at = {"x": box["left"] + box["width"] * share, "y": box["top"] + box["height"] / 2}
+        browser.send("Input.dispatchMouseEvent", type=kind, **at, **more)
+
+    pressed = {"button": "left", "buttons": 1, "clickCount": 1}
+    for share, probe in ((0.98, sent[-1]), (0.1, sent[0])):
+        mouse("mouseMoved", share)
+        assert browser.ask(shown).startswith(f"frame {probe.frame.number} ")
+    mouse("mousePressed", 0.1, **pressed)
+    mouse("mouseReleased", 0.1, **pressed)
+    assert browser.ask("window.copied") == f"frame.number == {sent[0].frame.number}"
+    ends = "[...document.querySelectorAll('svg.line text')].slice(-2).map(text => text.textContent)"
+    whole = browser.ask(ends)
+    mouse("mousePressed", 0.3, **pressed)
+    mouse("mouseMoved", 0.6, buttons=1)
+    mouse("mouseReleased", 0.6, **pressed)
+    part = browser.ask(ends)
+    assert whole[0] < part[0] <= part[1] < whole[1]
+
+
+def test_rows_are_filtered_by_status_and_the_boxes_say_whether_they_are_ticked(opened):
     browser, _ = opened
-    buttons = "[...document.querySelectorAll('#states button')]"
-    browser.ask(f"{buttons}.find(button => button.textContent.startsWith('gave up')).click()")
+    box = "document.querySelector('#find input[value=\"gave up\"]')"
+    browser.ask(f"{box}.click()")
     assert browser.ask("document.getElementById('found').textContent") == "12 of 48"
-    pressed = browser.ask("document.querySelector('#states [aria-pressed=true]').textContent")
-    assert pressed == "gave up (12)"
-    browser.ask("document.querySelector('#states [aria-pressed=true]').click()")
+    assert ("checkbox", "gave up (12)") in [(role, name) for role, name, _ in tree(browser)]
+    assert browser.ask("document.querySelector('#find :checked').value") == "gave up"
+    browser.ask(f"{box}.click()")
     assert browser.ask("document.getElementById('found').textContent") == "48 of 48"
 
 

@@ -88,7 +88,7 @@ def test_the_gaps_of_real_probers_are_told(shared: Path) -> None:
     assert len(probers) > 40
     for prober in probers:
         idle = prober.idle
-        assert (idle.observed is None) == (idle.n == 0)
-        if idle.candidates and idle.observed:
+        assert (idle.observed_ns is None) == (idle.n == 0)
+        if idle.candidates and idle.observed_ns:
             # Whatever the system, its timer is less than a second early.
-            assert (min(idle.candidates) - 1) * 10**9 < idle.observed[0], prober.side
+            assert (min(idle.candidates) - 1) * 10**9 < idle.observed_ns[0], prober.side

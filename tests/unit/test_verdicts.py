@@ -22,7 +22,7 @@ def seen(*seconds: float, could_be: list[int] | None = None, n: int = 3) -> Sett
 
 
 def counted(*numbers: int) -> Setting:
-    return Setting((min(numbers), max(numbers)), len(numbers), [max(numbers)])
+    return Setting(observed=(min(numbers), max(numbers)), n=len(numbers), candidates=[max(numbers)])
 
 
 def run(first_gap: float, *gaps: float, ending=Ending.GAVE_UP, probes: int | None = None) -> Episode:

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from kacap.capture.frames import FrameRows
 from kacap.capture.tshark.fields import FIELDS, command
 from kacap.capture.tshark.program import Running, tell
 from kacap.capture.tshark.rows import Values, row_of, table
 from kacap.clock import SECOND_NS
 from kacap.errors import CaptureError
+from kacap.segments import SegmentRows
 from kacap.wire.skip_reasons import SkipReason
 
 if TYPE_CHECKING:
@@ -31,7 +33,6 @@ FRAMES_PER_PROCESS = 1_000_000
 PROGRESS_SECONDS = 1.0
 
 
-
 class Decoder:
     """Decodes frame batches as ``wire.decode`` does, by tshark: one process for each link type, one batch at a time.
 
@@ -43,7 +44,7 @@ class Decoder:
         self._channels: dict[int, Channel] = {}
         self._progress = Progress()
 
-    def __call__(self, batch: FrameBatch, skipped: NDArray[np.int64]) -> NDArray[np.void]:
+    def __call__(self, batch: FrameBatch, skipped: NDArray[np.int64]) -> SegmentRows:
         """Return the batch's segments in frame order; ``skipped`` grows by one for each frame without one."""
         rows: list[tuple[int, Values]] = []
         for link_type in np.unique(batch.frames["link_type"]).tolist():
@@ -86,7 +87,7 @@ class Channel:
         self._running = Running(command(), feed=True)
         self._head: bytes = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 1 << 18, link_type)
 
-    def dissect(self, batch: FrameBatch, frames: NDArray[np.void]) -> Iterator[Values | SkipReason]:
+    def dissect(self, batch: FrameBatch, frames: FrameRows) -> Iterator[Values | SkipReason]:
         """Yield a row or a reason for each of ``frames`` (FRAME), in their order."""
         if self.refused:
             yield from [SkipReason.UNKNOWN_LINK_TYPE] * len(frames)
@@ -143,7 +144,7 @@ class Channel:
         self._running.close()
 
 
-def packed(batch: FrameBatch, frames: NDArray[np.void]) -> list[bytes]:
+def packed(batch: FrameBatch, frames: FrameRows) -> list[bytes]:
     """Return each frame as a record of a pcap with nanoseconds; a time beyond its range is 0 (nobody reads it)."""
     data, records = batch.buffer, list[bytes]()
     columns = (frames[name].tolist() for name in ("offset", "time_ns", "captured_len", "wire_len"))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.errors import CaptureError, UsageError
+from kacap.segments import SegmentRows
 from kacap.wire import fields
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ KNOWN = np.array(sorted({value for name, value in vars(fields).items() if name.s
 class Decoding(Protocol):
     """What the analyzer calls for each batch; see ``wire.decode``."""
 
-    def __call__(self, batch: FrameBatch, skipped: NDArray[np.int64]) -> NDArray[np.void]:
+    def __call__(self, batch: FrameBatch, skipped: NDArray[np.int64]) -> SegmentRows:
         """Return the batch's segments in frame order, and count the frames without one."""
 
     def close(self) -> None:
@@ -50,7 +51,7 @@ class Kernels:
         self._ask = tshark
         self._tshark: Decoder | None = None
 
-    def __call__(self, batch: FrameBatch, skipped: NDArray[np.int64]) -> NDArray[np.void]:
+    def __call__(self, batch: FrameBatch, skipped: NDArray[np.int64]) -> SegmentRows:
         """Return the batch's segments in frame order; ``skipped`` grows by one for each frame without one."""
         from kacap.capture.frames import FrameBatch
         from kacap.wire import decode

@@ -7,7 +7,6 @@ from ipaddress import ip_address
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kacap.capture.tshark.fields import AT
 from kacap.capture.tshark.layers import Layers, digest, layers
@@ -21,6 +20,7 @@ from kacap.segments import (
     IS_IPV6,
     IS_QUOTE,
     SEGMENT,
+    SegmentRows,
 )
 from kacap.wire import cursor as c
 from kacap.wire import fields as f
@@ -64,7 +64,7 @@ def row_of(words: list[str], time_ns: int, frame: int, file: int) -> Values | Sk
         return SkipReason.CUT_ICMP if found.icmp else SkipReason.CUT_TCP
 
 
-def table(rows: list[Values]) -> NDArray[np.void]:
+def table(rows: list[Values]) -> SegmentRows:
     """Return rows as SEGMENT. Raises CaptureError for a number that no header holds."""
     try:
         return np.array(rows, SEGMENT)

@@ -59,12 +59,14 @@ def draw(
     resets and the like come from ``analysis.marks``; without marks only probes and replies are drawn. Raises
     UsageError for a connection that the analysis does not hold.
     """
-    from kacap.report.chart.page import Look, Page, drop_note, nothing
+    from kacap.report.chart.page import NOBODY, Look, Page, drop_note
     from kacap.report.chart.words import chosen
 
     shown = chosen(analysis, connection)
     wanted = [view for view in views or [default_view(analysis, connection)] if shown or view in WITHOUT_PROBES]
-    parts: list[Page] = [_page_of(view)(analysis, shown) for view in wanted] or [nothing(analysis)]
+    parts: list[Page] = [_page_of(view)(analysis, shown) for view in wanted or WITHOUT_PROBES]
+    if not wanted and not parts[0].panels[0].title.startswith(NOBODY):
+        parts[0].notes.append(f"{NOBODY}: silences instead of {', '.join(views)}")
     notes = list(dict.fromkeys(note for part in parts for note in part.notes))
     page = Page([panel for part in parts for panel in part.panels], [*notes, *drop_note(analysis)])
     return page.figure(analysis, Look(width, dark))

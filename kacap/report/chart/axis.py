@@ -80,12 +80,21 @@ class TimeAxis:
             size, words = next(row[1:] for row in _UNITS if step % row[0] == 0)
             drawn = self._multiples(step, origin_ns)
             xs = [float(self.x(time + origin_ns)) for time in drawn]
-            labels = _with_clock(drawn, step, origin_ns) if in_hours else [f"{time / size:.10g}" for time in drawn]
+            labels = [f"{time / size:.10g}" for time in drawn]
+            if in_hours:
+                labels = _with_clock(drawn, step, origin_ns, dated=self.label_lines(origin_ns) > 2)
             kept = self._apart(xs, labels, inches)
-            if 2 * len(kept) > len(xs) or step == _STEPS[-1]:
+            # Beside a break two ticks may lie close; elsewhere a label left out would make the others irregular.
+            if len(kept) == len(xs) or (self.breaks and 2 * len(kept) > len(xs)) or step == _STEPS[-1]:
                 break
-        words = "time, and the time of day (UTC)," if in_hours else words
+        words = "time, and time of day in UTC," if in_hours else words
         return [xs[n] for n in kept], [labels[n] for n in kept], words
+
+    def label_lines(self, origin_ns: int) -> int:
+        """Return how many lines the label of a tick has: time, time of day from an hour on, day where it changes."""
+        if not self.counts_hours(origin_ns):
+            return 1
+        return 2 + (self.first_ns // DAY_NS != self.last_ns // DAY_NS)
 
     def counts_hours(self, origin_ns: int) -> bool:
         """Return whether times counted from ``origin_ns`` go beyond an hour."""
@@ -152,14 +161,14 @@ def _rhythm(anchors_ns: ArrayLike, breaks: Sequence[tuple[int, int]]) -> bool:
     return int(kept.sum()) >= 2
 
 
-def _with_clock(times_ns: list[int], step_ns: int, origin_ns: int) -> list[str]:
-    """Return labels of two lines: ``2 h 05 min`` since the origin, and the time of day; a new day has its date."""
+def _with_clock(times_ns: list[int], step_ns: int, origin_ns: int, *, dated: bool) -> list[str]:
+    """Return labels of lines: ``2 h 05 min`` since the origin, time of day; ``dated``: the first of a day, its date."""
     labels, before = [], None
     for time_ns in times_ns:
         at = datetime.fromtimestamp((origin_ns + time_ns) // SECOND_NS, UTC)
         clock = f"{at:%H:%M}" if step_ns % MINUTE_NS == 0 else f"{at:%H:%M:%S}"
-        if at.date() != before and (origin_ns + times_ns[-1]) // DAY_NS != (origin_ns + times_ns[0]) // DAY_NS:
-            clock = f"{at:%b} {at.day} {clock}"
+        if dated and at.date() != before:
+            clock += f"\n{at:%b} {at.day}"
         before = at.date()
         labels.append(f"{hours(time_ns, step_ns)}\n{clock}")
     return labels
@@ -186,16 +195,18 @@ def log_ticks(low_ns: int, high_ns: int, inches: float = 7.3) -> tuple[list[floa
 
     The axis is so many inches wide: labels without room are left out, the roundest stay.
     """
-    near = [n for n in _STEPS if low_ns <= n <= high_ns]
-    wide = high_ns > 1_000 * low_ns
-    round_ones = [n for n in near if (n < SECOND_NS and str(n)[0] == "1") or n in _LOG] if wide else near
+    near = {n: _label(n) for n in _STEPS if low_ns <= n <= high_ns}
+    if high_ns > 1_000 * low_ns:
+        near = {n: name for n, name in near.items() if (n < SECOND_NS and str(n)[0] == "1") or n in _LOG}
+    elif len(near) < 3:  # so short an axis is read as if it were linear
+        near = dict(zip(*span_ticks(low_ns, high_ns), strict=True))
     scale = inches / float(np.log(max(high_ns / low_ns, 1.01)))
-    kept: list[int] = []
-    half = {n: (len(_label(n)) * LETTER + 0.1) / 2 for n in round_ones}
-    for n in sorted(round_ones, key=lambda n: (n not in _LOG, n)):
+    kept: list[float] = []
+    half = {n: (len(name) * LETTER + 0.1) / 2 for n, name in near.items()}
+    for n in sorted(near, key=lambda n: (n not in _LOG, n)):
         if all(abs(float(np.log(n / other))) * scale > half[n] + half[other] for other in kept):
             kept.append(n)
-    return [float(n) for n in sorted(kept)], [_label(n) for n in sorted(kept)]
+    return [float(n) for n in sorted(kept)], [near[n] for n in sorted(kept)]
 
 
 _LOG = (

@@ -96,7 +96,7 @@ class Due:
                 self._windows(axes, axis, theme, starts, term, height)
                 self._label(axis, theme, labels, int(starts[0]), f"{name} {term}", term, height)
         self._lines(axes, axis, theme, labels)
-        self._arrows(axes, axis, theme, labels, height)
+        self._arrows(axes, axis, theme, labels)
 
     def _windows(
         self, axes: Axes, axis: TimeAxis, theme: Theme, starts: NDArray[np.int64], term: Term, height: float
@@ -141,10 +141,10 @@ class Due:
                 spots = tuple((dx, dy, ha, "center") for dy in (-5, -13, 3, -21, 11) for dx, ha in sides)
                 labels.add(words, (x, 0.36), spots, 8, size=7, color=colour, zorder=3.5)
 
-    def _arrows(self, axes: Axes, axis: TimeAxis, theme: Theme, labels: Labels, height: float) -> None:
+    def _arrows(self, axes: Axes, axis: TimeAxis, theme: Theme, labels: Labels) -> None:
         """Point beyond the edge at the first two things that are expected there, and say when."""
         for nth, (time_ns, words) in enumerate(self.beyond(axis.last_ns)[:2]):
-            x, y = axis.width * 1.012, height + (0.12 if height > 0.5 else -0.12) - 0.2 * nth
+            x, y = axis.width * 1.012, (-0.26, 0.2)[nth]  # beside the lower row, where no probe lies
             axes.plot([x], [y], marker=">", markersize=5, color=theme.probe, clip_on=False, zorder=5)
             later = f"{words}: {duration(time_ns - axis.last_ns)} beyond the edge"
             spots = tuple((-5, dy, "right", "center") for dy in (0, 9, -9, 18, -18))

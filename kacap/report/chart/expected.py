@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from kacap.analysis import Analysis
 from kacap.clock import MILLISECOND_NS, SECOND_NS
@@ -89,10 +90,16 @@ def _named(name: str, term: Term) -> str:
 
 def term_of(value: Setting) -> Term | None:
     """Return what is known of a setting: as stated, else as guessed, else None."""
-    modelled = bool(value.candidates) or value.observed is None
+    modelled = bool(value.candidates) or not (value.observed_ns or value.observed)
     if value.expected is not None:
         return Term(value.expected, True, value.source or "", modelled)
-    return Term(roundest(value.candidates), False) if value.candidates else None
+    return _guessed(tuple(value.candidates)) if value.candidates else None
+
+
+@lru_cache
+def _guessed(candidates: tuple[int, ...]) -> Term:
+    """Return the setting that is guessed of several: those of many probers are the same."""
+    return Term(roundest(list(candidates)), False)
 
 
 def terms_of(analysis: Analysis, prober: Prober) -> Terms:

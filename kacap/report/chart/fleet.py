@@ -36,6 +36,8 @@ LETTER = 0.0395  # inches of a letter of that size
 BAND = 0.42  # inches of the band of those that fare well
 COLUMNS, DENSE = 700, 0.4  # probes that fill more columns of a row's life than this share are a line
 BINS = 60
+BESIDE = 0.85  # inches of the words beside the band
+NARROW = 0.45  # of a page, above which words beside the rows leave too little for them
 GLYPHS: dict[int, tuple[str, float, str]] = {  # fate: marker, size in points, words
     GAVE_UP: ("x", 4.0, "gave up"), RESET: ("s", 3.4, "RST"), UNREACHABLE: ("*", 5.0, "ICMP: unreachable"),
     CLOSED: ("|", 4.5, "FIN"),
@@ -48,14 +50,15 @@ def page(analysis: Analysis, connections: Any) -> paper.Page:
     if not len(fleet):
         return paper.nothing(analysis)
     picture = Rows(analysis, fleet)
-    lines = [*population(analysis, fleet.standing), *paper.idle_deaths(analysis)]
-    top = paper.Panel(picture.deaths, 0.5, fleet.verdict().sentence, lines, 0.12, 0.06, picture.left, picture.right)
+    together = [said] if (said := fleet.together()) else []
+    lines = [*together, *population(analysis, fleet.standing), *paper.idle_deaths(analysis)]
+    top = paper.Panel(picture.deaths, 0.5, fleet.verdict().sentence, lines, 0.12, 0.06, sides=picture.sides)
     below = paper.below(picture.axis, picture.origin_ns)
-    rows = paper.Panel(picture.draw, picture.height, "", (), 0.42, below, picture.left, picture.right, picture.fit)
-    panels = [top, rows] if fleet.dead else [rows]
-    if not fleet.dead:
-        rows.title, rows.lines = top.title, lines
-    return paper.Page(panels)
+    rows = paper.Panel(picture.draw, picture.height, "", (), 0.42, below, fit=picture.fit, sides=picture.sides)
+    if fleet.dead and len(fleet) > 1:
+        return paper.Page([top, rows])
+    rows.title, rows.lines = top.title, lines
+    return paper.Page([rows])
 
 
 class Rows:
@@ -74,10 +77,10 @@ class Rows:
         self.height = max(self.shown * self.pitch + (BAND + 0.08 if self.banded else 0), 0.1)
         every = 1 if self.shown <= MANY else 2
         self.named = range(0, self.shown, every)
-        self.names = dict(zip(self.named, _names([fleet[row] for row in self.named]), strict=True))
+        self.shared, names = _names([fleet[row] for row in self.named])
+        self.names = dict(zip(self.named, names, strict=True))
         self.settings = {row: self._settings(fleet[row]) for row in self.named}
-        self.left = _margin(self.names.values(), 2.1)
-        self.right = _margin(self.settings.values(), 1.6)
+        self.wide = True
 
     def _settings(self, connection: Connection) -> str:
         """Return a row's settings and misses: ``60/10/6, 3 missed``; a guess with a question mark."""
@@ -87,6 +90,13 @@ class Rows:
         guess = "?" if any(part is not None and not part.stated for part in parts) else ""
         numbers = "/".join("-" if part is None else str(part.value) for part in parts)
         return f"{numbers}{guess}, {prober.missed:,} missed" if prober.missed else f"{numbers}{guess}"
+
+    def sides(self, inches: float) -> tuple[float, float]:
+        """Return the room left for names and right for settings; a narrow page has no room for settings."""
+        left, right = _margin(self.names.values(), 2.1), _margin(self.settings.values(), 1.6)
+        left = max(left, BESIDE if self.banded else paper.SIDE + 0.2)
+        self.wide = left + right <= NARROW * inches
+        return left, right if self.wide else BESIDE
 
     def _y(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the height of rows, in inches below the top."""
@@ -217,7 +227,8 @@ class Rows:
         for row, height in zip(self.named, heights.tolist(), strict=True):
             style: Any = {"size": SMALL, "va": "center", "transform": axes.transAxes, "parse_math": False}
             axes.text(-0.008, 1 - height, self.names[row], ha="right", color=theme.ink, **style)
-            axes.text(1.008, 1 - height, self.settings[row], ha="left", color=theme.soft, **style)
+            if self.wide:
+                axes.text(1.008, 1 - height, self.settings[row], ha="left", color=theme.soft, **style)
 
     def _band(self, axes: Axes, theme: Theme, times: NDArray[np.int64], missed: NDArray[np.bool_]) -> None:
         """Draw those that fare well as a band: how many there are at each time, and where probes were missed."""
@@ -239,7 +250,8 @@ class Rows:
 
     def _entries(self, theme: Theme, dense: bool, lost: bool, ended: dict[int, int]) -> list[Entry]:
         """Return what the shapes are."""
-        entries: list[Entry] = [([Line2D([0, 11], [3.2, 3.2], color=theme.rule, linewidth=2.2)], "alive")]
+        entries: list[Entry] = [([], f"rows: {clean(self.shared)}")] if self.shared else []
+        entries += [([Line2D([0, 11], [3.2, 3.2], color=theme.rule, linewidth=2.2)], "alive")]
         entries.append(([Line2D([5.5, 5.5], [0, 6.4], color=theme.probe, linewidth=1)], "probe"))
         if dense:
             entries.append(([Rectangle((0, 0.5), 11, 5.4, color=theme.band)], "probes too close to draw"))
@@ -266,15 +278,18 @@ def _lines(axes: Axes, x0: Any, x1: Any, y: Any, **style: Any) -> None:
     axes.add_collection(LineCollection(list(spans), colors=colour, linewidths=width, capstyle="butt", **style))
 
 
-def _names(connections: list[Connection]) -> list[str]:
-    """Return what tells connections apart: the end that connected; where they went to several ends, that too."""
-    to = {connection.destination for connection in connections}
-    names = []
-    for connection in connections:
-        there = connection.destination
-        here = connection.a if there == connection.b else connection.b
-        names.append(_short(here) if len(to) == 1 else f"{_short(here)} > {_short(there)}")
-    return names
+def _names(connections: list[Connection]) -> tuple[str, list[str]]:
+    """Return what all connections share, and what tells them apart: hosts that differ, and always the ports."""
+    there = [connection.destination for connection in connections]
+    here = [one.a if end == one.b else one.b for one, end in zip(connections, there, strict=True)]
+    from_one = len(here) > 1 and len({end.address for end in here}) == 1
+    to_one = len(there) > 1 and len(set(there)) == 1
+    shared = [f"from {here[0].address}"] if from_one else []
+    shared += [f"to {there[0]}"] if to_one else []
+    names = [f":{end.port}" if from_one else _short(end) for end in here]
+    if not to_one:
+        names = [f"{name} > {_short(end)}" for name, end in zip(names, there, strict=True)]
+    return " ".join(shared), names
 
 
 def _short(end: Endpoint) -> str:

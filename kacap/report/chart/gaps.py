@@ -93,7 +93,7 @@ class Gaps:
         axes.set_ylim(0, 1.02)
         for share in (0.25, 0.5, 0.75, 1.0) if any(len(gaps) >= FEW for _, gaps in self.curves) else ():
             axes.axhline(share, color=theme.rule, linewidth=0.5, zorder=0)
-        labels = Labels(axes)
+        labels = Labels(axes, axes.get_window_extent().x0)  # the words beside the axis stand left of it
         self._lines(axes, theme, labels)
         for nth, (name, gaps) in enumerate(self.curves):
             self._curve(axes, theme, labels, nth, name, gaps)

@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from kacap.addresses import address_text
-from kacap.analysis import GONE, KILLED, SURVIVED, Analysis
+from kacap.analysis import GONE, KILLED, SURVIVED, Analysis, SilenceRows
 from kacap.facts.fleet import Fleet
 from kacap.model import Endpoint, IdleDeaths
 from kacap.report.chart import page as paper
@@ -40,13 +40,14 @@ def page(analysis: Analysis, connections: Any) -> paper.Page:
     if not rows:
         words = "no connection was used again after a silence"
         verdict = Fleet(connections, analysis.capture.last_ns or 0).verdict().sentence
-        return paper.Page([paper.only_words(words, [verdict])])
+        return paper.Page([paper.only_words(verdict, [words])])
     picture = Silences(rows, analysis.idle_deaths)
     said = [*paper.idle_deaths(analysis), _conclusion(analysis.silences)]
     if len(connections):
         verdict = Fleet(connections, analysis.capture.last_ns or 0).verdict().sentence
         said.insert(0 if not len(analysis.silences[analysis.silences["outcome"] == KILLED]) else len(said), verdict)
-    title, lines = said[0], said[1:]
+    title, _, more = said[0].partition("; ")
+    lines = [*([more] if more else []), *said[1:]]
     panel = paper.Panel(picture.draw, picture.height, title, lines, left=picture.left, fit=picture.fit)
     return paper.Page([panel], paper.drop_note(analysis))
 
@@ -66,12 +67,13 @@ def _rows(analysis: Analysis) -> list[tuple[str, NDArray[np.void]]]:
     return named
 
 
-def _conclusion(silences: NDArray[np.void]) -> str:
+def _conclusion(silences: SilenceRows) -> str:
     """Return what silences without a bracket show, in one sentence."""
     lived, dead = silences[silences["outcome"] == SURVIVED], silences[silences["outcome"] != SURVIVED]
     longest = f"longest {duration(int(lived['silence_ns'].max()))}" if len(lived) else ""
     if not len(dead):
-        return f"{counted(len(lived), 'connection')} survived their silences: {longest}; none died idle"
+        whose = "its silence" if len(lived) == 1 else "their silences"
+        return f"{counted(len(lived), 'connection')} survived {whose}, {longest}: none died idle"
     shortest = f"the shortest after {duration(int(dead['silence_ns'].min()))}"
     survived = f"; {len(lived):,} survived, {longest}" if len(lived) else ""
     return f"{counted(len(dead), 'connection')} died at first use after a silence, {shortest}{survived}"

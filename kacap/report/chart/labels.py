@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.transforms import Bbox
+from numpy.typing import ArrayLike
 
 from kacap.units import clean
 
@@ -19,7 +20,8 @@ BELOW: Spot = (0, -4, "center", "top")
 LEFT: Spot = (-4, 0, "right", "center")
 RIGHT: Spot = (4, 0, "left", "center")
 AROUND = (ABOVE, RIGHT, LEFT, BELOW)
-GAP = 1.0  # pixels between two boxes
+MARKS = 200  # that labels keep clear of, of one sort
+GAP, APART = 1.0, 5.0  # pixels between two boxes above one another, and beside one another
 
 
 @dataclass(slots=True)
@@ -43,8 +45,10 @@ class Labels:
     """
 
     axes: Axes
+    left: float = 0.0  # pixels from the page's edge, of which labels keep clear
     _waiting: list[_Label] = field(default_factory=list)
     _taken: list[Bbox] = field(default_factory=list)
+    _drawn: list[Bbox] = field(default_factory=list)
 
     def add(
         self, words: str | Sequence[str], at: tuple[float, float], spots: Sequence[Spot] = AROUND, priority: int = 0,
@@ -58,13 +62,16 @@ class Labels:
         several = (words,) if isinstance(words, str) else words
         self._waiting.append(_Label(several, at, spots, priority, room, style, coordinates))
 
-    def keep_clear(self, box: Bbox) -> None:
-        """Let no label lie over a box, in pixels."""
-        self._taken.append(box)
+    def keep_clear_of_marks(self, x: ArrayLike, y: float, wide: float, high: float) -> None:
+        """Let no label lie over marks at some places, so many points wide and high."""
+        to_pixels = self.axes.transData.transform
+        half, tall = (points * self.axes.figure.dpi / 144 for points in (wide, high))
+        for at, height in to_pixels([(one, y) for one in np.asarray(x)[:MARKS]]):
+            self._drawn.append(Bbox.from_extents(at - half, height - tall, at + half, height + tall))
 
     def keep_clear_of(self, artist: Artist) -> None:
         """Let no label lie over something drawn."""
-        self._taken.append(artist.get_window_extent(_renderer(self.axes)))
+        self._drawn.append(artist.get_window_extent(_renderer(self.axes)))
 
     def place(self) -> None:
         """Draw every label for which there is room on the page."""
@@ -84,8 +91,9 @@ class Labels:
         drawn.update_positions(renderer)
         drawn.update_bbox_position_size(renderer)
         box = (around or drawn).get_window_extent(renderer)
-        inside = box.x0 >= page.x0 and box.x1 <= page.x1 and box.y0 >= page.y0 and box.y1 <= page.y1
-        if inside and box.width <= label.room and not any(_overlap(box, other) for other in self._taken):
+        inside = box.x0 >= max(page.x0, self.left) and box.x1 <= page.x1 and box.y0 >= page.y0 and box.y1 <= page.y1
+        free = not any(_overlap(box, other) for other in self._taken) and not any(map(box.overlaps, self._drawn))
+        if inside and box.width <= label.room and free:
             self._taken.append(box)
             return True
         drawn.remove()
@@ -104,5 +112,5 @@ def _renderer(axes: Axes) -> Any:
 def _overlap(one: Bbox, other: Bbox) -> bool:
     """Return whether two boxes, in pixels, lie over each other or nearly."""
     return bool(
-        one.x0 < other.x1 + GAP and other.x0 < one.x1 + GAP and one.y0 < other.y1 + GAP and other.y0 < one.y1 + GAP
+        one.x0 < other.x1 + APART and other.x0 < one.x1 + APART and one.y0 < other.y1 + GAP and other.y0 < one.y1 + GAP
     )

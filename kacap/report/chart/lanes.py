@@ -194,6 +194,9 @@ class Lanes:
             marker = None if name != "probe" else "v" if height == TOP else "^"
             style = SHAPES[name].style(name, self.theme, marker, self.scale if own else 1.0)
             self.axes.plot(xs, np.full(len(xs), height + offset), **style, clip_on=False, zorder=layer)
+            high = style["markersize"]
+            wide = style["markeredgewidth"] if style["marker"] == "|" else high
+            self.labels.keep_clear_of_marks(xs, height + offset, wide, high)
 
     def _outside(self) -> None:
         """Hatch what lies outside the capture: nothing is known of it."""
@@ -263,7 +266,7 @@ class Lanes:
         length = duration(end_ns - start_ns)
         words = (f"{length}, {name}", f"{length}\n{name}", length) if name else (length,)
         text: Any = {"size": 7, "color": self.theme.soft, "bbox": paper.halo(self.theme), "zorder": 1.5}
-        spots: tuple[Spot, ...] = ((0, 0, "center", "center"),)
+        spots: tuple[Spot, ...] = tuple((dx, 0, "center", "center") for dx in (0, -22, 22))
         self.labels.add(words, ((left + right) / 2, height), spots, 5, (right - left) * pixels - 8, **text)
 
     def _ending(self) -> None:

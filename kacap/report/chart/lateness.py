@@ -30,9 +30,10 @@ def page(analysis: Analysis, connections: list[Connection]) -> paper.Page:
     if not groups:
         words = "no gap with a known setting" if probers else "no keepalive probe seen"
         return paper.Page([paper.only_words(f"{words}: no residuals", lines)])
-    title = _verdict(groups)
-    if len(connections) == 1:
-        lines = [headline(connections), *lines]
+    said = [_verdict(groups), headline(connections)]
+    if any(one.verdict.mood != "good" for one in connections):
+        said.reverse()  # what is graver is the title
+    title, lines = said[0], [*said[1:], *lines]
     if len(groups) > PANELS:
         stairs = OverSettings(groups)
         return paper.Page([paper.Panel(stairs.draw, 2.8, title, [*lines, stairs.said()], 0.12, 0.45, left=0.8)])
@@ -54,7 +55,7 @@ def _axis(analysis: Analysis, groups: list[Group]) -> TimeAxis:
     """Return the time axis: the whole capture where the firings fill a third of it, else their own span."""
     first, last = min(int(g.time_ns[0]) for g in groups), max(int(g.time_ns[-1]) for g in groups)
     begin, end = analysis.capture.first_ns, analysis.capture.last_ns
-    if begin is not None and end is not None and end - begin <= 3 * (last - first):
+    if begin is not None and end is not None and (first == last or end - begin <= 3 * (last - first)):
         first, last = min(first, begin), max(last, end)
     spare = (last - first) // 50 + 1
     return TimeAxis(first, last) if begin == first else TimeAxis(first - spare, last + spare)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 
 import kacap
 from kacap.analysis import Analysis
+from kacap.facts.overall import overall
 from kacap.report.chart.axis import TimeAxis
 from kacap.report.chart.palette import DARK, LIGHT, Theme
 from kacap.report.chart.style import styled
@@ -26,6 +28,7 @@ TOP, FOOT, SIDE = 0.12, 0.22, 0.35
 LETTERS = 16.4  # of 8 points on an inch
 NARROW, NARROWER = 5.5, 0.15  # inches, below which the words under an axis take two lines, and how high one is
 PIXELS = 1200
+NOBODY = "no keepalive probe seen"
 
 
 @dataclass(slots=True)
@@ -33,7 +36,7 @@ class Panel:
     """One pair of axes, ``height`` inches high, with room around it: ``left`` for labels of the y axis.
 
     ``title`` is the verdict as a sentence, ``lines`` stand under it; ``draw`` fills the axes. ``fit`` returns the
-    height and the room above that it needs on axes of a width in inches.
+    height and the room above that it needs on axes of a width in inches, ``sides`` the room left and right on a page.
     """
 
     draw: Callable[[Axes, Theme], None]
@@ -45,11 +48,12 @@ class Panel:
     left: float = SIDE
     right: float = SIDE
     fit: Callable[[float], tuple[float, float]] | None = None
+    sides: Callable[[float], tuple[float, float]] | None = None
 
     def heading(self, columns: int) -> tuple[list[str], list[str]]:
         """Return the lines of the title and those below it, wrapped to a page of so many characters."""
-        title = textwrap.wrap(clean(self.title), round(columns * 0.72))
-        return title, [part for line in self.lines for part in textwrap.wrap(clean(line), columns)]
+        title = wrap(self.title, round(columns * 0.72))
+        return title, [part for line in self.lines for part in wrap(line, columns)]
 
 
 @dataclass(slots=True)
@@ -122,12 +126,14 @@ class Page:
         """Return the figure."""
         columns = round((look.inches - 2 * SIDE) * LETTERS)
         for panel in self.panels:
+            if panel.sides is not None:
+                panel.left, panel.right = panel.sides(look.inches)
             panel.below += NARROWER * (look.inches < NARROW and panel.below > NARROWER)
             if panel.fit is not None:
                 panel.height, panel.above = panel.fit(look.inches - panel.left - panel.right)
         headings = [panel.heading(columns) for panel in self.panels]
-        notes = [part for note in self.notes for part in textwrap.wrap(clean(note), columns)]
-        foot = textwrap.wrap(source(analysis), round(columns * 1.12))
+        notes = [part for note in self.notes for part in wrap(note, columns)]
+        foot = wrap(source(analysis), round(columns * 1.12))
         texts = sum(len(title) * TITLE_LINE + len(lines) * LINE for title, lines in headings)
         pictures = sum(panel.above + panel.height + panel.below for panel in self.panels)
         height = TOP + texts + pictures + LINE * (len(notes) + len(foot) - 1) + FOOT
@@ -151,6 +157,12 @@ class Page:
         below = [line for panel in self.panels for line in panel.lines]
         figure.said = clean("; ".join(said)), clean("; ".join([*below, *self.notes, source(analysis)]))
         return figure
+
+
+def wrap(words: str, columns: int) -> list[str]:
+    """Return words in lines of so many characters; a number stays with its unit."""
+    bound = re.sub(r"(?<=\d) (?=(?:[num]?s|min|h|d|%)\b)", "\u00a0", clean(words))
+    return [line.replace("\u00a0", " ") for line in textwrap.wrap(bound, columns)]
 
 
 def _plain(axes: Axes, theme: Theme) -> None:
@@ -188,13 +200,20 @@ def scale_time(
     xs, labels, unit = axis.ticks(origin_ns, inches)
     axes.set_xticks(xs, labels if labelled else [""] * len(labels))
     if labelled:
-        words = textwrap.fill(f"{unit} since {since}, {moment(origin_ns)}", round((inches + SIDE) * LETTERS))
-        axes.set_xlabel(words, size=7.5, color=theme.soft, labelpad=2)
+        words = f"{unit} since {since}, {moment(origin_ns)}"
+        if inches < NARROW / 2:
+            words = f"{unit.partition(',')[0]} since {moment(origin_ns)}"
+        axes.set_xlabel(filled(words, inches), size=7.5, color=theme.soft, labelpad=2)
+
+
+def filled(words: str, inches: float) -> str:
+    """Return words below axes of so many inches, wrapped."""
+    return textwrap.fill(words, round((inches + SIDE) * LETTERS))
 
 
 def below(axis: TimeAxis, origin_ns: int) -> float:
-    """Return the room below a panel for the time on an axis, inches: from an hour on its ticks have two lines."""
-    return 0.56 if axis.counts_hours(origin_ns) else 0.42
+    """Return the room below a panel for the time on an axis, inches."""
+    return 0.28 + 0.14 * axis.label_lines(origin_ns)
 
 
 def only_words(title: str, lines: Sequence[str]) -> Panel:
@@ -238,13 +257,15 @@ def watched(analysis: Analysis) -> str:
 
 def nothing(analysis: Analysis) -> Page:
     """Return a page that says that no probe was seen, and for how long was watched."""
-    unprobed = analysis.unprobed
+    unprobed, verdict = analysis.unprobed, overall(analysis)
     lines = ["no TCP connection in the capture"]
     if unprobed.connections:
         silent = f"longest silence {duration(unprobed.longest_silence_ns)}"
         lines = [f"{counted(unprobed.connections, 'connection')}, {silent}: a longer idle would not have shown"]
-    lines += idle_deaths(analysis)
-    return Page([only_words(f"no keepalive probe seen{watched(analysis)}", lines)], drop_note(analysis))
+    if verdict is not None:
+        lines.insert(0, NOBODY + watched(analysis))
+    title = NOBODY + watched(analysis) if verdict is None else verdict.sentence
+    return Page([only_words(title, lines)], drop_note(analysis))
 
 
 def idle_deaths(analysis: Analysis) -> list[str]:

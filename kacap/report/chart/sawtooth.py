@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending, Kind
 from kacap.clock import SECOND_NS
+from kacap.facts.runs import gave_up_ns
 from kacap.facts.standing import STATES, by_gravity, gravest
 from kacap.model import Connection, Prober
 from kacap.report.chart import page as paper
@@ -74,7 +75,7 @@ class Saw:
         self.prober = prober
         self.terms: Terms = terms_of(analysis, prober)
         self.firings = firings_of(prober, self.terms)
-        self.dead = Ending(prober.ending) in DEAD
+        self.dead = Ending(prober.ending) in DEAD or gave_up_ns(prober.episodes[-1]) is not None
         heard, until = self._heard(analysis, connection)
         begin = analysis.capture.first_ns
         # Before the first thing heard the silence is at least as long as was watched.
@@ -119,11 +120,6 @@ class Saw:
         """The length of each silence, nanoseconds."""
         return self.ends_ns - self.starts_ns
 
-    @property
-    def fatal_ns(self) -> int | None:
-        """The length of the silence in which the connection died, None if it did not."""
-        return int(self.heights_ns[-1]) if self.dead and len(self.starts_ns) else None
-
     def line(self, axis: TimeAxis) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the sawtooth as x and y (nanoseconds), of many teeth the highest and lowest of each column.
 
@@ -131,13 +127,20 @@ class Saw:
         """
         kept = thinned(axis.x(self.ends_ns), TEETH, self.heights_ns)
         kept = kept[kept >= self.at_least]
-        start, end = axis.x(self.starts_ns[kept]), axis.x(self.ends_ns[kept])
-        high, zero = self.heights_ns[kept].astype(np.float64), np.zeros(len(kept))
+        x, heights = self.slopes(axis, kept)
+        end, high = x[:, -1], heights[:, -1]
         gap = np.full(len(kept), np.nan)  # only where a tooth was left out
         joined = np.append(kept[1:] == kept[:-1] + 1, False)
-        down = np.where(self.falls[kept], zero, high)
-        x = np.column_stack([start, end, end, np.where(joined, end, gap)]).ravel()
-        return x, np.column_stack([zero, high, down, np.where(joined, 0.0, gap)]).ravel()
+        down = np.where(self.falls[kept], 0.0, high)
+        x = np.column_stack([x, end, np.where(joined, end, gap)]).ravel()
+        return x, np.column_stack([heights, down, np.where(joined, 0.0, gap)]).ravel()
+
+    def slopes(self, axis: TimeAxis, kept: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return x and height (nanoseconds) of some teeth up to their tips, a row for each; bent at breaks."""
+        starts, ends = self.starts_ns[kept, None], self.ends_ns[kept, None]
+        edges = np.array([edge for span in axis.breaks for edge in span], np.int64)
+        times = np.hstack([starts, np.clip(edges[None, :], starts, ends), ends])
+        return axis.x(times), (times - starts).astype(np.float64)
 
     def silence_at(self, times_ns: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return for how long nothing had been heard at some times, nanoseconds; NaN before anything was."""
@@ -210,7 +213,7 @@ class Silence:
             self._shares(axes, theme)
         for saw in reversed(self.saws):
             self._saw(axes, theme, saw)
-        self._deaths(axes, labels)
+        self._deaths(axes, theme, labels)
         self._breaks(axes, theme, labels)
         self._time(axes, theme)
         legend(axes, theme, self._entries(theme), 1.02)
@@ -255,12 +258,12 @@ class Silence:
             thin: Any = {"linewidth": 0.6, "alpha": 0.6} if self.many else {"linewidth": 1.3}
             axes.plot(x, y, color=colour, linestyle=style, zorder=2, **thin)
         if saw.dead:
-            xs = self.axis.x([saw.starts_ns[-1], saw.ends_ns[-1]])
-            axes.plot(xs, [0, saw.heights_ns[-1]], color=VERMILLION, linewidth=0.9 if self.many else 2, zorder=3)
+            x, heights = saw.slopes(self.axis, np.array([-1]))
+            axes.plot(x[0], heights[0], color=VERMILLION, linewidth=0.9 if self.many else 2, zorder=3)
         if saw.at_least and not self.percentiles:
-            xs = self.axis.x([saw.starts_ns[0], saw.ends_ns[0], saw.ends_ns[0]])
-            heights = [0, saw.heights_ns[0], 0 if saw.falls[0] else saw.heights_ns[0]]
-            axes.plot(xs, heights, color=colour, linewidth=0.9, linestyle=":", zorder=2)
+            (x,), (heights,) = saw.slopes(self.axis, np.array([0]))
+            tip = 0 if saw.falls[0] else heights[-1]
+            axes.plot([*x, x[-1]], [*heights, tip], color=colour, linewidth=0.9, linestyle=":", zorder=2)
         self._sent(axes, theme, saw)
 
     def _sent(self, axes: Axes, theme: Theme, saw: Saw) -> None:
@@ -312,17 +315,21 @@ class Silence:
             entries.append(([Line2D([0, 11], [1, 5.4], color=VERMILLION, linewidth=2)], "the silence it died in"))
         return entries
 
-    def _deaths(self, axes: Axes, labels: Labels) -> None:
-        """Mark where each connection died; say how, beside the longest silences first."""
+    def _deaths(self, axes: Axes, theme: Theme, labels: Labels) -> None:
+        """Mark where each connection died; say how beside the longest silences, once for those that died alike."""
         dead = sorted((s for s in self.saws if s.dead and len(s.heights_ns)), key=lambda s: -int(s.heights_ns[-1]))
-        for nth, saw in enumerate(dead):
+        alike: dict[str, list[tuple[float, float]]] = {}
+        for saw in dead:
             at = float(self.axis.x(saw.ends_ns[-1])), float(saw.heights_ns[-1])
             size = 3 if self.many else 5
             axes.plot([at[0]], [at[1]], marker="s", markersize=size, color=VERMILLION, zorder=6)
-            if nth < NAMED:
-                words = f"{ENDINGS[Ending(saw.prober.ending)].total} after {duration(int(at[1]))}"
-                spots = ((-6, 2, "right", "bottom"), (6, 2, "left", "bottom"), (-6, -8, "right", "top"))
-                labels.add(words, at, spots, 9 - nth, size=7.5, color=VERMILLION, zorder=6)
+            words = f"{ENDINGS[Ending(saw.prober.ending)].total} after {duration(int(at[1]))}"
+            alike.setdefault(words, []).append(at)
+        for nth, (words, places) in enumerate(list(alike.items())[: NAMED if not self.percentiles else 3]):
+            number = f"{len(places):,} " if len(places) > 1 else ""
+            spots = ((-6, 2, "right", "bottom"), (6, 2, "left", "bottom"), (-6, -8, "right", "top"))
+            look: Any = {"size": 7.5, "color": VERMILLION, "zorder": 6, "bbox": paper.halo(theme)}
+            labels.add(number + words, places[0], spots, 9 - nth, **look)
 
     def _breaks(self, axes: Axes, theme: Theme, labels: Labels) -> None:
         """Mark where the axis is broken, and say for how long nothing happened."""

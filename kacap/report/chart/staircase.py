@@ -108,5 +108,5 @@ class OverSettings:
         lost = sum(int(group.missed.sum()) for group in self.groups)
         guess = "" if all(group.term.stated for group in self.groups) else "; hollow: the setting is a guess"
         words = "setting: dots idle, triangles interval" + guess + (f"; crosses: {lost:,} not answered" if lost else "")
-        axes.set_xlabel(words, size=7.5, color=theme.soft, labelpad=2)
+        axes.set_xlabel(paper.filled(words, wide_in), size=7.5, color=theme.soft, labelpad=2)
         paper.scale_left(axes, theme, "later than due, % of the setting")

@@ -17,7 +17,6 @@ from kacap.facts.standing import gravest
 from kacap.model import Connection, Episode
 from kacap.report.chart import page as paper
 from kacap.report.chart.axis import TimeAxis
-from kacap.report.chart.firings import thinned
 from kacap.report.chart.labels import Labels
 from kacap.report.chart.legend import Entry, legend, wrapped
 from kacap.report.chart.losses import Losses
@@ -27,7 +26,7 @@ from kacap.units import counted, duration
 LONG = 6  # a life so many times longer than what decided it is a strip
 CROWDED = 60  # probes; of more that were all answered the last are enlarged
 LAST, AROUND = 10, 4
-COLUMNS = 600
+CLOSE = 200  # probes; more are a band
 ENDS = (Kind.ABORT, Kind.RESET, Kind.RST)
 
 Window = tuple[int, int]
@@ -114,8 +113,10 @@ class Strip:
         lost = sorted(probe.time_ns for prober in self.connection.probers for probe in missed_probes(prober))
         sent = np.sort(np.array([t for prober in self.connection.probers for t in prober.times_ns], np.int64))
         xs = self.axis.x(sent)
-        xs = xs[thinned(xs, COLUMNS)]
-        axes.vlines(xs, -0.28, 0.28, color=theme.probe, linewidth=0.7, zorder=2)
+        if len(sent) <= CLOSE:
+            axes.vlines(xs, -0.28, 0.28, color=theme.probe, linewidth=0.7, zorder=2)
+        else:
+            axes.plot(xs[[0, -1]], [0, 0], color=theme.band, linewidth=9, solid_capstyle="butt", zorder=1.5)
         for prober in self.connection.probers:
             for run in prober.runs:
                 if unanswered(run):
@@ -128,7 +129,10 @@ class Strip:
         """Return what the strip shows, in words."""
         life = duration(self.connection.observed_ns)
         entries: list[Entry] = [([], f"its whole life, {life}")]
-        entries.append(([Line2D([5.5, 5.5], [0, 6.4], color=theme.probe, linewidth=1)], counted(sent, "probe")))
+        tick = Line2D([5.5, 5.5], [0, 6.4], color=theme.probe, linewidth=1)
+        close = Rectangle((0, 0.5), 11, 5.4, color=theme.band)
+        words = counted(sent, "probe")
+        entries.append(([tick], words) if sent <= CLOSE else ([close], f"{words}, too close to draw"))
         if lost:
             entries.append(([Rectangle((0, 1), 11, 4.4, color=ORANGE)], f"{lost:,} not answered"))
         box = Rectangle((0.5, 0.3), 10, 5.8, facecolor="none", edgecolor=theme.ink, linewidth=1)

@@ -106,12 +106,12 @@ def population(analysis: Analysis, connections: Sequence[Connection]) -> list[st
     """Return what stands under the title of many connections: how many, whose, and what is configured."""
     if len(connections) == 1:
         return lines_of(analysis, connections[0])[:2]
-    probers = probers_of(connections)
+    probers, totals = probers_of(connections), by_gravity(connections).totals
     hosts = sorted({prober.side.address for prober in probers})
     who = ", ".join(hosts) if len(hosts) < 4 else counted(len(hosts), "host")
-    probes, replies = sum(p.probes for p in probers), sum(p.replies for p in probers)
-    numbers = f"{who}: {counted(probes, 'probe')} on {counted(len(connections), 'connection')}, {replies:,} answered"
-    said = sorted({terms_of(analysis, prober).said() for prober in probers})
+    on = counted(len(connections), "connection")
+    numbers = f"{who}: {counted(totals.probes, 'probe')} on {on}, {totals.replies:,} answered"
+    said = sorted({terms.said() for terms in {terms_of(analysis, prober) for prober in probers}})
     return [numbers, said[0] if len(said) == 1 else _several(analysis, probers)]
 
 

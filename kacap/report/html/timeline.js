@@ -1,6 +1,5 @@
-"use strict";
 const make = (name, attributes = {}, ...children) => {
-  const svg = ["svg", "path", "line", "circle", "text", "rect"].includes(name);
+  const svg = ["svg", "path", "text"].includes(name);
   const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
   node.append(...children);
@@ -9,120 +8,103 @@ const make = (name, attributes = {}, ...children) => {
 
 // Returns a function that draws the probes of a row, interactive; `data` is the page's, `copy` takes words.
 const timelines = (data) => {
-  const start = BigInt(data.start_ns);
-
-  // The probes of a row, see embedded.py.
-  let bytes = null;
+  const start = Number(BigInt(data.start_ns) / 1000n) / 1e3, single = data.files.length < 2;
+  // The probes of a row, see embedded.py; times in microseconds since the start.
   const probesOf = (number) => {
-    bytes ??= Uint8Array.from(atob(data.probes), (letter) => letter.charCodeAt(0));
-    let at = data.offsets[number], time = 0, frame = 0;
+    const [from, to] = data.offsets.slice(number, number + 2), skipped = Math.floor(from / 3);
+    const bytes = atob(data.probes.slice(4 * skipped, 4 * Math.ceil(to / 3)));
+    let at = from - 3 * skipped, time = 0, frame = 0, before = null;
     const next = () => {
-      let value = 0, scale = 1, byte;
-      do { byte = bytes[at++]; value += (byte & 127) * scale; scale *= 128; } while (byte & 128);
+      let value = 0, scale = 1;
+      do { value += (bytes.charCodeAt(at) & 127) * scale; scale *= 128; } while (bytes.charCodeAt(at++) & 128);
       return value;
     };
     const found = [], [idle, interval] = data.terms[number];
-    while (at < data.offsets[number + 1]) {
+    while (at < to - 3 * skipped) {
       const since = next(), step = next(), reply = next(), silent = next();
-      const first = found.length === 0;
       time += since;
       frame += step % 2 ? -(step + 1) / 2 : step / 2;
-      const heard = silent > 1 ? time - (silent - 2) : null;
-      const before = first ? null : time - since;
-      const gap = silent > 1 ? silent - 2 : first ? null : since;
-      let due = silent === 0 ? (interval && before !== null ? before + interval * 1e6 : null)
-        : heard !== null && idle ? heard + idle * 1e6 : null;
-      if (silent > 1 && due !== null && interval && before !== null) due = Math.max(due, before + interval * 1e6);
+      const gap = silent > 1 ? silent - 2 : before && since;
+      const later = interval && before !== null ? before + interval * 1e6 : null;
+      const due = !silent ? later : silent > 1 && idle ? Math.max(time - gap + idle * 1e6, later ?? 0) : null;
       found.push({ time, frame, gap, due, reply: reply ? reply - 1 : null });
+      before = time;
     }
     return found;
   };
-
   // Words as the rest of the page writes them.
   const duration = (us) => {
-    const size = Math.abs(us);
-    if (size < 1000) return `${us} us`;
-    if (size < 1e6) return `${(us / 1e3).toPrecision(3)} ms`;
-    if (size < 1e9) return `${(us / 1e6).toPrecision(3)} s`;
-    const minutes = Math.round(us / 6e7);
-    return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`;
+    for (const [unit, size] of [["us", 1], ["ms", 1e3], ["s", 1e6]]) {
+      if (us < 1000 * size) return `${size === 1 ? us : (us / size).toPrecision(3)} ${unit}`;
+    }
+    const [hours, minutes] = [Math.floor(us / 36e8), Math.floor((us / 6e7) % 60)];
+    return hours ? `${hours} h ${String(minutes).padStart(2, "0")} min` : `${minutes} min`;
   };
-  const moment = (us) => new Date(Number((start + BigInt(Math.round(us)) * 1000n) / 1000000n)).toISOString().replace("T", " ");
-  const frameName = (frame) => (data.files.length < 2 ? `${frame}` : `${data.files[Math.floor(frame / 2 ** 32)]}:${frame % 2 ** 32}`);
-  const telling = (probe) => [
-    `frame ${frameName(probe.frame)}`, moment(probe.time).replace("Z", " UTC"),
-    probe.gap === null ? "silence not known" : `gap ${duration(probe.gap)}`,
-    probe.due === null ? "due not known" : `due ${moment(probe.due).slice(11, 23)}, ${probe.due > probe.time
-      ? `${duration(probe.due - probe.time)} early` : `${duration(probe.time - probe.due)} late`}`,
-    probe.reply === null ? "not answered" : `answered after ${duration(probe.reply)}`,
-  ].join(" · ");
-
+  const moment = (us) => new Date(start + us / 1e3).toISOString().replace("T", " ");
+  const frameName = (frame) => (single ? `${frame}` : `${data.files[Math.floor(frame / 2 ** 32)]}:${frame % 2 ** 32}`);
+  const telling = ({ time, frame, gap, due, reply }) => [
+    `frame ${frameName(frame)}`, moment(time).replace("Z", " UTC"),
+    gap === null ? "silence not known" : `gap ${duration(gap)}`,
+    due === null ? "due not known"
+      : `due ${moment(due).slice(11, 23)}, ${duration(Math.abs(time - due))} ${due > time ? "early" : "late"}`,
+    reply === null ? "not answered" : `answered after ${duration(reply)}`,
+  ].join(" \u00b7 ");
   // One timeline: time across, the gap before each probe upwards; drag zooms, the keyboard goes from probe to probe.
   const W = 1000, H = 130, L = 92;
   return (row, copy) => {
     const probes = probesOf(row.number);
+    const keys = "arrow keys go from one to the next, Enter copies its frame, plus and minus zoom";
     const svg = make("svg", { viewBox: `0 0 ${W} ${H}`, class: "line", tabindex: "0", role: "slider",
-      "aria-label": `probes of ${row.cells[1]}: arrow keys go from one to the next, Enter copies its frame, plus and minus zoom`,
-      "aria-valuemin": "1", "aria-valuemax": `${probes.length}` });
+      "aria-label": `probes of ${row.cells[1]}: ${keys}`, "aria-valuemin": "1", "aria-valuemax": `${probes.length}` });
     const words = make("output", { class: "readout" });
-    if (!probes.length) return make("div", {}, "no probe embedded");
-    const ends = [probes[0].time, probes.at(-1).time];
+    const ends = [probes[0].time, probes.at(-1).time], top = 1.1 * probes.reduce((a, { gap }) => Math.max(a, gap), 1);
     let [low, high] = ends, chosen = 0, from = null;
-    const top = Math.max(...probes.map((probe) => probe.gap ?? 0), 1) * 1.1;
     const x = (time) => L + ((time - low) / Math.max(high - low, 1)) * (W - L - 12);
-    const y = (gap) => H - 22 - ((gap ?? 0) / top) * (H - 36);
+    const y = (gap) => H - 22 - (gap / top) * (H - 36);
+    const text = (at, height, name, side = "end") => make("text", { x: at, y: height, "text-anchor": side }, name);
     const draw = () => {
-      svg.replaceChildren();
-      svg.append(make("line", { x1: L, x2: W, y1: y(0), y2: y(0), class: "axis" }));
-      for (const [name, seconds] of [["idle", data.terms[row.number][0]], ["interval", data.terms[row.number][1]]]) {
-        if (!seconds || seconds * 1e6 > top || (name === "interval" && seconds === data.terms[row.number][0])) continue;
-        svg.append(make("line", { x1: L, x2: W, y1: y(seconds * 1e6), y2: y(seconds * 1e6), class: "due" }),
-          make("text", { x: L - 4, y: y(seconds * 1e6) + 4, "text-anchor": "end" }, `${name} ${seconds} s`));
-      }
-      let taken = -9;
-      probes.forEach((probe, number) => {
-        const at = x(probe.time);
-        if (at < L - 1 || at > W) return;
-        if (probe.reply !== null && number !== chosen && at - taken < 1.5) return;
-        if (probe.reply !== null) taken = at;
-        const [cx, cy] = [at.toFixed(1), y(probe.gap).toFixed(1)];
-        svg.append(probe.reply === null ? make("path", { d: `M${cx - 4} ${cy - 4}l8 8m0-8l-8 8`, class: "missed" })
-          : make("circle", { cx, cy, r: 3, class: "answered" }));
-      });
-      const at = x(probes[chosen].time);
-      if (at >= L && at <= W) svg.append(make("line", { x1: at, x2: at, y1: 6, y2: y(0), class: "cursor" }));
-      svg.append(make("text", { x: L, y: H - 6 }, moment(low).slice(0, 19)),
-        make("text", { x: W - 12, y: H - 6, "text-anchor": "end" }, moment(high).slice(0, 19)));
+      const seen = probes.filter(({ time }) => low <= time && time <= high), [idle, interval] = data.terms[row.number];
+      const apart = ({ time }, number) => !number || Math.floor(x(time)) > Math.floor(x(seen[number - 1].time));
+      const path = (name, of, mark) => make("path", { class: name, d: of.map(mark).join("") });
+      const digits = high - low < 6e7 ? 23 : 19;
+      const at = ({ time, gap }, off = 0) => `M${(x(time) - off).toFixed(1)} ${(y(gap) - off).toFixed(1)}`;
+      const levels = [...new Map([[interval, "interval"], [idle, "idle"]])].filter(([s]) => s && s * 1e6 < top);
+      svg.replaceChildren(
+        path("axis", [y(0)], (height) => `M${L} ${height}H${W}`),
+        path("due", levels, ([seconds]) => `M${L} ${y(seconds * 1e6)}H${W}`),
+        ...levels.map(([seconds, name]) => text(L - 4, y(seconds * 1e6) + 4, `${name} ${seconds} s`)),
+        path("answered", seen.filter(apart), (probe) => (probe.reply === null ? "" : `${at(probe)}h0`)),
+        path("missed", seen.filter(({ reply }) => reply === null), (probe) => `${at(probe, 4)}l8 8m0-8l-8 8`),
+        path("cursor", seen.filter((probe) => probe === probes[chosen]), ({ time }) => `M${x(time)} 6V${y(0)}`),
+        text(L, H - 6, moment(low).slice(0, digits), "start"), text(W - 12, H - 6, moment(high).slice(0, digits)),
+      );
       words.textContent = telling(probes[chosen]);
       svg.setAttribute("aria-valuenow", `${chosen + 1}`);
       svg.setAttribute("aria-valuetext", words.textContent);
     };
-    const timeAt = (event) => {
-      const box = svg.getBoundingClientRect();
-      return low + ((((event.clientX - box.left) / box.width) * W - L) / (W - L - 12)) * (high - low);
-    };
-    const nearest = (time) => probes.reduce((best, probe, number) => (
-      Math.abs(probe.time - time) < Math.abs(probes[best].time - time) ? number : best), 0);
-    const zoom = (a, b) => { [low, high] = b - a > 1 ? [Math.max(a, ends[0]), Math.min(b, ends[1])] : ends; draw(); };
-    const pick = () => copy(data.files.length < 2 ? `frame.number == ${probes[chosen].frame}` : frameName(probes[chosen].frame));
+    const timeAt = (event) => low + (((event.offsetX / svg.clientWidth) * W - L) / (W - L - 12)) * (high - low);
+    const choose = (number) => { chosen = Math.min(Math.max(number, 0), probes.length - 1); draw(); };
+    const zoom = (a, b) => { if (b - a > 1) [low, high] = [Math.max(a, ends[0]), Math.min(b, ends[1])]; draw(); };
+    const pick = () => copy((single ? "frame.number == " : "") + frameName(probes[chosen].frame));
     svg.addEventListener("pointerdown", (event) => { from = timeAt(event); });
-    svg.addEventListener("pointermove", (event) => { chosen = nearest(timeAt(event)); draw(); });
+    svg.addEventListener("pointermove", (event) => {
+      const far = (number) => Math.abs(probes[number].time - timeAt(event));
+      choose(probes.reduce((best, _, number) => (far(number) < far(best) ? number : best), 0));
+    });
     svg.addEventListener("pointerup", (event) => {
-      const to = timeAt(event), far = from !== null && Math.abs(to - from) > (high - low) / 60;
-      if (far) zoom(Math.min(from, to), Math.max(from, to)); else pick();
+      const span = [from ?? timeAt(event), timeAt(event)].sort((a, b) => a - b);
+      if (span[1] - span[0] > (high - low) / 60) zoom(...span); else pick();
       from = null;
     });
     svg.addEventListener("dblclick", () => zoom(...ends));
     svg.addEventListener("keydown", (event) => {
-      const span = high - low, middle = probes[chosen].time;
-      const does = { ArrowRight: () => { chosen = Math.min(chosen + 1, probes.length - 1); },
-        ArrowLeft: () => { chosen = Math.max(chosen - 1, 0); }, Home: () => { chosen = 0; },
-        End: () => { chosen = probes.length - 1; }, Enter: pick, "+": () => zoom(middle - span / 4, middle + span / 4),
-        "-": () => zoom(middle - span, middle + span), Escape: () => zoom(...ends) }[event.key];
-      if (!does) return;
+      const step = { ArrowRight: 1, ArrowLeft: -1, Home: -probes.length, End: probes.length }[event.key];
+      const half = { "+": 0.25, "-": 1, Escape: Infinity }[event.key] * (high - low), { time } = probes[chosen];
+      if (step) choose(chosen + step);
+      else if (half) zoom(time - half, time + half);
+      else if (event.key === "Enter") pick();
+      else return;
       event.preventDefault();
-      does();
-      draw();
     });
     draw();
     return make("div", {}, svg, words);

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import kacap
 from kacap.analysis import Analysis
-from kacap.classify.kinds import Ending
 from kacap.facts.overall import GRAVE, Cause, causes, overall
 from kacap.facts.sent import sent_by
 from kacap.facts.standing import STATES, Standing, by_gravity, gravest, state_of
@@ -85,6 +85,8 @@ class Page:
     columns: Sequence[tuple[str, bool]]  # (name, whether it is a number)
     rows: list[list[Cell]] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
+    moods: list[str] = field(default_factory=list)
+    states: list[tuple[str, str]] = field(default_factory=list)
     static: int = STATIC
     data: Markup | str = ""
     contents: list[tuple[str, str]] = field(default_factory=list)
@@ -97,14 +99,12 @@ class Page:
     facts: list[tuple[str, str]] = field(default_factory=list)
 
 
-# A status has a shape as well as a word.
-GLYPHS = {
-    Ending.GAVE_UP: "✕", Ending.USER_TIMEOUT: "✕", Ending.RESET: "■", Ending.UNREACHABLE: "✱", Ending.OPEN: "…",
-    Ending.RESUMED: "▲", Ending.CLOSED: "□", Ending.ANSWERED: "●",
-}  # fmt: skip
+# A status has a shape and a colour as well as words.
+GLYPHS = dict(zip(STATES, "✕✕■✱…▲□▲●", strict=True))
+MOODS = dict(zip(STATES, ("bad", "bad", "bad", "bad", "doubt", "doubt", "none", "doubt", "good"), strict=True))
 COLUMNS = (
     ("#", True), ("prober", False), ("peer", False), ("probes", True), ("answered", True), ("missed", True),
-    ("idle", True), ("interval", True), ("count", True), ("ending", True), ("first seen", True), ("observed for", True),
+    ("idle", True), ("interval", True), ("count", True), ("status", True), ("first seen", True), ("observed for", True),
 )  # fmt: skip
 
 
@@ -230,7 +230,11 @@ def _add_table(page: Page, analysis: Analysis, probing: Standing) -> None:
         f"connection-{connection.connection}" + ("" if prober is gravest(connection)[0] else "-2")
         for connection, prober in pairs[:STATIC]
     ]
-    page.data = _data(analysis, page, pairs)
+    states = [STATES[state_of(prober)] for _, prober in pairs]
+    page.moods = [MOODS[state] for state in states[:STATIC]]
+    numbers = Counter(states)
+    page.states = [(state, f"{numbers[state]:,}") for state in STATES if state in numbers]
+    page.data = _data(analysis, page, pairs, states)
     if len(page.rows) > STATIC:
         page.more_rows = f"{len(page.rows) - STATIC:,} more rows need this page's script, or kacap read --json"
     sections = (
@@ -248,20 +252,22 @@ def _add_table(page: Page, analysis: Analysis, probing: Standing) -> None:
 
 def _row(connection: Connection, prober: Prober, start_ns: int) -> list[Cell]:
     """Return the cells of one prober, in the order of COLUMNS; the capture began at ``start_ns``."""
-    lost, observed_ns = prober.missed, connection.observed_ns
+    lost, observed_ns, state = prober.missed, connection.observed_ns, STATES[state_of(prober)]
     return [
         Cell(str(connection.connection), connection.connection),
         Cell(str(prober.side)),
         Cell(str(prober.peer)),
         *(Cell(f"{number:,}", number) for number in (prober.probes, prober.replies, lost)),
         *(_setting_cell(name, getattr(prober, name)) for name in ("idle", "interval", "count")),
-        Cell(f"{GLYPHS[Ending(prober.ending)]} {prober.ending}", state_of(prober)),
+        Cell(f"{GLYPHS[state]} {state}", STATES.index(state)),
         Cell(duration(connection.first_ns - start_ns), connection.first_ns),
         Cell(duration(observed_ns), observed_ns),
     ]
 
 
-def _data(analysis: Analysis, page: Page, pairs: Sequence[tuple[Connection, Prober]]) -> Markup:
+def _data(
+    analysis: Analysis, page: Page, pairs: Sequence[tuple[Connection, Prober]], states: Sequence[str]
+) -> Markup:
     """Return what the page's script draws from, as JSON that no HTML parser takes for anything else."""
     from markupsafe import Markup
 
@@ -272,9 +278,9 @@ def _data(analysis: Analysis, page: Page, pairs: Sequence[tuple[Connection, Prob
     probes, offsets = encoded(sent, len(pairs), start_ns)
     terms = [terms_of(analysis, prober) for _, prober in pairs]
     found = {
-        "start_ns": str(start_ns), "static": STATIC, "files": [clean(name) for name in analysis.capture.files],
+        "start_ns": str(start_ns), "files": [clean(name) for name in analysis.capture.files],
         "rows": [[c.text if c.key is None else [c.text, _sortable(c.key)] for c in row] for row in page.rows],
-        "states": [STATES[state_of(prober)] for _, prober in pairs],
+        "moods": MOODS, "states": states,
         "terms": [[t.idle.value if t.idle else 0, t.interval.value if t.interval else 0] for t in terms],
         "probes": probes, "offsets": offsets,
     }  # fmt: skip
