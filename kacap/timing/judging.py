@@ -209,7 +209,7 @@ def _judge_count(prober: Prober, expectation: Expectation) -> None:
     longest, timeout_ns = longest_run(prober), expectation.user_timeout_ns
     if timeout_ns and timed_out(prober, timeout_ns) and not fits("count", value, expected):
         value.why = f"the user timeout of {duration(timeout_ns)} ended it: it overrides the count"
-    elif has_holes(prober) and value.observed_ns is not None:
+    elif has_holes(prober) and value.observed is not None:
         gaps = " to ".join(map(duration, prober.interval.observed_ns or ()))
         value.why = f"gaps of {gaps}: firings may be missing from the capture, so that the run may be longer than seen"
     elif longest > expected and not timeout_ns:

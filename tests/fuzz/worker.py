@@ -38,6 +38,7 @@ class Worker:
         for path in WARM:
             for name, road in ROADS.items():
                 if name not in ("labels", "tshark"):
+                    self.state(f"{name}-warming")  # compiling takes minutes on a machine that is busy
                     copy = self.scratch / f"warm{path.suffix}"
                     shutil.copyfile(path, copy)
                     for seed in range(2):
