@@ -66,11 +66,13 @@ TABLE = (
         "make TCP_USER_TIMEOUT at least idle + interval x count, or count what it allows", endings.gave_up_early,
     ),
     FindingRule(
-        "detection-time", "detection took longer than idle + interval x count with its lateness, or less",
+        "detection-time",
+        "detection took less than idle + interval x count as expected, or over 1.3 times as long (timers are late)",
         "compare the expected values with kacap sockets on the prober", endings.late_detection,
     ),
     FindingRule(
-        "swallowed-probes", "probes go unanswered while the peer is heard on another connection",
+        "swallowed-probes",
+        "two probes of a run or more go unanswered while the peer is heard on another connection alone",
         "look for a filter on the path, or a stack that does not answer zero-length probes",
         replies.unanswered_while_alive,
     ),
@@ -80,7 +82,9 @@ TABLE = (
         "capture at the prober too, and compare: where the replies are missing they are lost", replies.reply_lost,
     ),
     FindingRule(
-        "outage", "two or more probes in a row went unanswered, then the peer answered again",
+        "outage",
+        "two or more probes in a row went unanswered, then the peer answered again; not where several such runs are "
+        "of one length, with no probe in between answered at once (a limit on replies looks so)",
         "find what was cut at that time; idle + interval x count says how long an outage may last", replies.outage,
     ),
     FindingRule(
@@ -94,7 +98,8 @@ TABLE = (
         replies.rate_limited,
     ),
     FindingRule(
-        "regular-misses", "one probe in k is answered, k the same again and again",
+        "regular-misses",
+        "one probe in k is answered, k above one and the same in every run after the first, two such runs or more",
         "compare with the peer's net.ipv4.tcp_invalid_ratelimit and TcpExtTCPACKSkippedSeq", replies.regular_misses,
     ),
     FindingRule(
@@ -108,7 +113,9 @@ TABLE = (
         about_probes=False,
     ),
     FindingRule(
-        "masked", "small data at a regular cadence, five times or more and 5 s or more apart, and no probe",
+        "masked",
+        "data of at most 512 B at a regular cadence (gaps within a tenth), five times or more, 5 s apart or more, "
+        "over at least half of what was watched, and no probe",
         "no TCP keepalive is needed while the application's heartbeat runs on both sides", timers.heartbeat,
         about_keepalive=True,
         about_probes=False,
@@ -124,7 +131,8 @@ TABLE = (
     ),
     FindingRule(
         "two-timers",
-        "the silences before one side's probes fall into two groups, by turns, that no single timer makes",
+        "six silences or more before one side's answered probes fall into two groups, by turns, that no single timer "
+        "makes",
         "look for a second keepalive: a proxy, a VPN client, an application's own", timers.two_timers,
     ),
     FindingRule(
@@ -154,7 +162,9 @@ DROPS = CaptureRule(
     "capture again with a larger buffer (-B) or a narrower filter",
 )
 IDLE_DEATHS = CaptureRule(
-    "idle-deaths", "connections to one destination died at first use after a silence, while it was up",
+    "idle-deaths",
+    "two connections to one destination or more died at first use after a silence while it was up, or one did after at "
+    "most twice the longest silence survived",
     "set idle below the bracket: kacap plan --beat {limit}",
 )
 TOO_MANY = CaptureRule(

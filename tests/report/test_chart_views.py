@@ -242,3 +242,21 @@ def test_a_stated_setting_wins_over_what_the_gaps_suggest():
     assert terms_of(samples.analysis(), prober).idle == Term(5, True, "socket option")
     prober.idle.expected = None
     assert terms_of(samples.analysis(), prober).idle == Term(4, False)
+
+
+@pytest.mark.parametrize("case", ["18b-gave-up", "18c-host-unreachable"])
+def test_no_words_lie_over_a_missed_probe_of_the_silence(case, captures):
+    figure = chart.draw(kacap.read(str(captures / "crafted" / case / "capture.pcap"), marks=True), ["silence"])
+    figure.canvas.draw()
+    (axes,) = [axes for axes in figure.axes if any(line.get_marker() == "x" for line in axes.lines)]
+    (missed,) = [line for line in axes.lines if line.get_marker() == "x"]
+    boxes = {text.get_text(): text.get_window_extent() for text in axes.texts}
+    assert any("AWS ALB" in words for words in boxes)
+    for x, y in axes.transData.transform(missed.get_xydata()):
+        assert not [words for words, box in boxes.items() if box.contains(x, y)]
+
+
+def test_the_rst_of_an_application_is_not_called_giving_up(captures):
+    capture = captures / "crafted" / "92-application-resets" / "capture.pcap"
+    words = charts.words(chart.draw(kacap.read(str(capture), marks=True), ["timeline"]))
+    assert "RST" in words and "gave up: RST" not in words

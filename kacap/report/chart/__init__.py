@@ -66,7 +66,7 @@ def draw(
     wanted = [view for view in views or [default_view(analysis, connection)] if shown or view in WITHOUT_PROBES]
     parts: list[Page] = [_page_of(view)(analysis, shown) for view in wanted or WITHOUT_PROBES]
     if not wanted and not parts[0].panels[0].title.startswith(NOBODY):
-        parts[0].notes.append(f"{NOBODY}: silences instead of {', '.join(views)}")
+        parts[0].notes.append(f"{NOBODY}: view idle instead of {', '.join(views)}")
     notes = list(dict.fromkeys(note for part in parts for note in part.notes))
     page = Page([panel for part in parts for panel in part.panels], [*notes, *drop_note(analysis)])
     return page.figure(analysis, Look(width, dark))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ LEFT: Spot = (-4, 0, "right", "center")
 RIGHT: Spot = (4, 0, "left", "center")
 AROUND = (ABOVE, RIGHT, LEFT, BELOW)
 MARKS = 200  # that labels keep clear of, of one sort
+STEP = 20.0  # pixels of a line that one box stands for
 GAP, APART = 1.0, 5.0  # pixels between two boxes above one another, and beside one another
 
 
@@ -62,12 +64,21 @@ class Labels:
         several = (words,) if isinstance(words, str) else words
         self._waiting.append(_Label(several, at, spots, priority, room, style, coordinates))
 
-    def keep_clear_of_marks(self, x: ArrayLike, y: float, wide: float, high: float) -> None:
-        """Let no label lie over marks at some places, so many points wide and high."""
+    def keep_clear_of_marks(self, x: ArrayLike, y: ArrayLike, wide: float, high: float) -> None:
+        """Let no label lie over marks at some places, all at one height or each at its own, so many points large."""
         to_pixels = self.axes.transData.transform
         half, tall = (points * self.axes.figure.dpi / 144 for points in (wide, high))
-        for at, height in to_pixels([(one, y) for one in np.asarray(x)[:MARKS]]):
+        for at, height in to_pixels(np.column_stack(np.broadcast_arrays(np.asarray(x), y))[:MARKS]):
             self._drawn.append(Bbox.from_extents(at - half, height - tall, at + half, height + tall))
+
+    def keep_clear_of_line(self, x: ArrayLike, y: ArrayLike) -> None:
+        """Let no label lie over the straight pieces between some places."""
+        ends = self.axes.transData.transform(np.column_stack([x, y]))
+        for (left, low), (right, high) in pairwise(ends):
+            pieces = np.linspace((left, low), (right, high), 2 + int(np.hypot(right - left, high - low) / STEP))
+            for one, other in pairwise(pieces):
+                lowest, highest = sorted((one[1], other[1]))
+                self._drawn.append(Bbox.from_extents(one[0], lowest - GAP, other[0], highest + GAP))
 
     def keep_clear_of(self, artist: Artist) -> None:
         """Let no label lie over something drawn."""

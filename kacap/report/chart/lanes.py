@@ -271,7 +271,10 @@ class Lanes:
 
     def _ending(self) -> None:
         """Say beside each reset who sent it and why."""
+        gave_up = any(gave_up_ns(prober.episodes[-1]) is not None for prober in self.connection.probers)
         for kind, words in ENDING_WORDS:
+            if kind == Kind.ABORT and not gave_up:
+                words = "RST"  # of the application: the title says so
             for row in self.rows[self.rows["kind"] == kind][:3]:
                 upper = self.row_height(self.connection.a if row["from_a"] else self.connection.b) == TOP
                 at = float(self.axis.x(row["time_ns"])), 1.34 if upper else -0.34

@@ -212,7 +212,7 @@ class Silence:
         if self.percentiles:
             self._shares(axes, theme)
         for saw in reversed(self.saws):
-            self._saw(axes, theme, saw)
+            self._saw(axes, theme, saw, labels)
         self._deaths(axes, theme, labels)
         self._breaks(axes, theme, labels)
         self._time(axes, theme)
@@ -238,7 +238,7 @@ class Silence:
         for nth, (ns, style, words, colour) in enumerate(levels):
             if 0 < ns < self.top_ns:
                 axes.axhline(ns, color=colour, linewidth=0.9, linestyle=style, zorder=1)
-                spots = tuple((dx, 1, "left", "bottom") for dx in (0, 90, 180))
+                spots = tuple((dx, dy, "left", va) for dy, va in ((1, "bottom"), (-1, "top")) for dx in (0, 90, 180))
                 look: Any = {"size": 7, "color": colour, "bbox": paper.halo(theme), "zorder": 7}
                 labels.add(words, (0.004, ns), spots, 20 - nth, coordinates=axes.get_yaxis_transform(), **look)
 
@@ -247,7 +247,7 @@ class Silence:
         firsts = {one.prober.connection: one.prober.side for one in reversed(self.saws)}
         return int(firsts[saw.prober.connection] != saw.prober.side)
 
-    def _saw(self, axes: Axes, theme: Theme, saw: Saw) -> None:
+    def _saw(self, axes: Axes, theme: Theme, saw: Saw, labels: Labels) -> None:
         """Draw one prober's sawtooth, only its fatal piece in another colour, its probes and what was missed."""
         if not len(saw.starts_ns):
             return
@@ -260,13 +260,15 @@ class Silence:
         if saw.dead:
             x, heights = saw.slopes(self.axis, np.array([-1]))
             axes.plot(x[0], heights[0], color=VERMILLION, linewidth=0.9 if self.many else 2, zorder=3)
+            if not self.many:
+                labels.keep_clear_of_line(x[0], heights[0])
         if saw.at_least and not self.percentiles:
             (x,), (heights,) = saw.slopes(self.axis, np.array([0]))
             tip = 0 if saw.falls[0] else heights[-1]
             axes.plot([*x, x[-1]], [*heights, tip], color=colour, linewidth=0.9, linestyle=":", zorder=2)
-        self._sent(axes, theme, saw)
+        self._sent(axes, theme, saw, labels)
 
-    def _sent(self, axes: Axes, theme: Theme, saw: Saw) -> None:
+    def _sent(self, axes: Axes, theme: Theme, saw: Saw, labels: Labels) -> None:
         """Draw the probes on the slope, and what was missed."""
         sent = saw.firings[~saw.firings["abort"]]
         lost, met = sent["time_ns"][sent["missed"]], sent["time_ns"][~sent["missed"]]
@@ -279,6 +281,8 @@ class Silence:
             xs, heights = self.axis.x(lost), saw.silence_at(lost)
             shown = thinned(xs, TEETH, heights)
             axes.plot(xs[shown], heights[shown], **style, zorder=5)
+            if not self.many:
+                labels.keep_clear_of_marks(xs[shown], heights[shown], 6, 6)
 
     def _shares(self, axes: Axes, theme: Theme) -> None:
         """Draw the middle of the silences of those that live at each time, and nine tenths of them."""
