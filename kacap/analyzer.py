@@ -374,10 +374,9 @@ class Analyzer:
                 continue
             source = Endpoint(address_text(int(seg["src_hi"]), int(seg["src_lo"])), int(seg["src_port"]))
             target = Endpoint(address_text(int(seg["dst_hi"]), int(seg["dst_lo"])), int(seg["dst_port"]))
-            record = SegmentRecord(
-                ref, int(seg["time_ns"]), int(label["id"]), source, target, KIND_WORDS[label["kind"]],
-                GRADE_WORDS[label["grade"]], SENTENCES[KindReason(label["why"])],
-            )
+            kind, grade = KIND_WORDS[label["kind"]], GRADE_WORDS[label["grade"]]
+            why = SENTENCES[KindReason(label["why"])]
+            record = SegmentRecord(ref, int(seg["time_ns"]), int(label["id"]), source, target, kind, grade, why)
             if label["held"]:
                 self.held[ref] = record
             else:

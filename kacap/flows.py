@@ -207,8 +207,13 @@ def segment_digest(seg: Row, seed: Row) -> Row:
 def _from_a(seg: Row, row: Row) -> Row:
     """Return whether a segment has side a's address as source and side b's as destination."""
     return (
-        seg.src_lo == row.a_lo and seg.dst_lo == row.b_lo and seg.src_port == row.a_port and seg.dst_port == row.b_port
-        and seg.src_hi == row.a_hi and seg.dst_hi == row.b_hi and seg.encapsulation == row.encapsulation
+        seg.src_lo == row.a_lo
+        and seg.dst_lo == row.b_lo
+        and seg.src_port == row.a_port
+        and seg.dst_port == row.b_port
+        and seg.src_hi == row.a_hi
+        and seg.dst_hi == row.b_hi
+        and seg.encapsulation == row.encapsulation
     )
 
 
@@ -216,8 +221,13 @@ def _from_a(seg: Row, row: Row) -> Row:
 def _from_b(seg: Row, row: Row) -> Row:
     """Return whether a segment has side b's address as source and side a's as destination."""
     return (
-        seg.src_lo == row.b_lo and seg.dst_lo == row.a_lo and seg.src_port == row.b_port and seg.dst_port == row.a_port
-        and seg.src_hi == row.b_hi and seg.dst_hi == row.a_hi and seg.encapsulation == row.encapsulation
+        seg.src_lo == row.b_lo
+        and seg.dst_lo == row.a_lo
+        and seg.src_port == row.b_port
+        and seg.dst_port == row.a_port
+        and seg.src_hi == row.b_hi
+        and seg.dst_hi == row.a_hi
+        and seg.encapsulation == row.encapsulation
     )
 
 
@@ -268,8 +278,15 @@ def is_copy(seg: Row, recent: Row) -> Row:
     digest = _mix(digest ^ ((np.uint64(seg.seq) << np.uint64(32)) | np.uint64(seg.ack)))
     digest = digest + ((np.uint64(seg.tsval) << np.uint64(32)) | np.uint64(seg.tsecr))
     digest = _mix(digest ^ ((np.uint64(seg.sack_left) << np.uint64(32)) | np.uint64(seg.sack_right)))
-    digest = _mix(digest ^ ((np.uint64(seg.payload_len) << np.uint64(32)) | (np.uint64(seg.window) << np.uint64(16))
-                            | np.uint64(seg.ip_id)) ^ (np.uint64(seg.flags) << np.uint64(56)))
+    digest = _mix(
+        digest
+        ^ (
+            (np.uint64(seg.payload_len) << np.uint64(32))
+            | (np.uint64(seg.window) << np.uint64(16))
+            | np.uint64(seg.ip_id)
+        )
+        ^ (np.uint64(seg.flags) << np.uint64(56))
+    )
     row = recent[np.int64(digest & np.uint64(RECENT_ROWS - 1))]
     other = recent[np.int64((digest >> np.uint64(32)) & np.uint64(RECENT_ROWS - 1))]
     if row.digest != digest and (other.digest == digest or other.time_ns < row.time_ns):

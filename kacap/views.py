@@ -56,8 +56,16 @@ class Views:
             reply = FrameRef(row.reply_file, row.reply_frame) if row.reply_frame else None
             made.append(
                 Probe(
-                    number, FrameRef(row.file, row.frame), row.time_ns, side, peer, GRADE_WORDS[row.grade], row.payload,
-                    reply, row.reply_after_ns if reply else None, OUTCOMES[row.outcome],
+                    number,
+                    FrameRef(row.file, row.frame),
+                    row.time_ns,
+                    side,
+                    peer,
+                    GRADE_WORDS[row.grade],
+                    row.payload,
+                    reply,
+                    row.reply_after_ns if reply else None,
+                    OUTCOMES[row.outcome],
                     KIND_WORDS[row.answer] if reply else None,
                 )
             )
@@ -145,8 +153,12 @@ class Views:
         watched = self.gatherer.watched.rows[row["watched"]]
         a, b = endpoints(watched)
         return SegmentRecord(
-            FrameRef(int(row["file"]), int(row["frame"])), int(row["time_ns"]), int(watched["id"]),
-            *((a, b) if row["from_a"] else (b, a)), KIND_WORDS[row["kind"]], GRADE_WORDS[row["grade"]],
+            FrameRef(int(row["file"]), int(row["frame"])),
+            int(row["time_ns"]),
+            int(watched["id"]),
+            *((a, b) if row["from_a"] else (b, a)),
+            KIND_WORDS[row["kind"]],
+            GRADE_WORDS[row["grade"]],
             SENTENCES[KindReason(row["why"])],
         )
 
@@ -158,8 +170,13 @@ def _episode(row: EpisodeRow, probes: list[Probe]) -> Episode:
         times.append(closed_ns)
     since_ns, frame = seen_ns(row.silent_since_ns), row.ending_frame
     return Episode(
-        probes[0].connection, probes[0].prober, probes, since_ns, None if since_ns is None else times[0] - since_ns,
-        [b - a for a, b in pairwise(times)], str(ENDINGS[row.ending]),
+        probes[0].connection,
+        probes[0].prober,
+        probes,
+        since_ns,
+        None if since_ns is None else times[0] - since_ns,
+        [b - a for a, b in pairwise(times)],
+        str(ENDINGS[row.ending]),
         FrameRef(row.ending_file, frame) if frame else None,
     )
 

@@ -41,8 +41,11 @@ ACCUSATIONS = {
 }  # fmt: skip
 # ... and what may be said instead where frames are lost: the same thing seen with less beside it.
 INSTEAD = {
-    "unreachable": {"peer-gone"}, "reply-lost": {"peer-gone", "outage"}, "regular-misses": {"outage"},
-    "peer-restarted": {"path-forgot", "idle-death"}, "forged-reset": {"idle-death"},
+    "unreachable": {"peer-gone"},
+    "reply-lost": {"peer-gone", "outage"},
+    "regular-misses": {"outage"},
+    "peer-restarted": {"path-forgot", "idle-death"},
+    "forged-reset": {"idle-death"},
     "path-forgot": {"peer-restarted", "forged-reset", "idle-death"},
 }
 
@@ -207,7 +210,14 @@ def _sort(d: Disturbed, rows: np.ndarray) -> None:
 
 
 CHANGES: tuple[Callable[[Disturbed, random.Random], None], ...] = (
-    _lose_some, _lose_some, _lose_span, _lose_side, _cut_begin, _cut_end, _copy, _delay
+    _lose_some,
+    _lose_some,
+    _lose_span,
+    _lose_side,
+    _cut_begin,
+    _cut_end,
+    _copy,
+    _delay,
 )
 
 

@@ -80,9 +80,16 @@ def section(rule: FindingRule | CaptureRule) -> str:
     if text := definition(rule):
         lines += [text, ""]
     lines += [
-        f"*True:* `{command(pair.raises, pair.expect)}`  ", f"{story(pair.raises)}".rstrip(), "",
-        f"> {one.sentence}", "", f"*Remedy:* {one.remedy}", "",
-        f"*Nearly:* `{command(near, pair.spared_by)}`  ", f"{story(near)} Not stated.".strip(), "",
+        f"*True:* `{command(pair.raises, pair.expect)}`  ",
+        f"{story(pair.raises)}".rstrip(),
+        "",
+        f"> {one.sentence}",
+        "",
+        f"*Remedy:* {one.remedy}",
+        "",
+        f"*Nearly:* `{command(near, pair.spared_by)}`  ",
+        f"{story(near)} Not stated.".strip(),
+        "",
     ]
     return "\n".join(lines)
 

@@ -20,5 +20,5 @@ def inside(script: str, *, pair: str | None = None, timeout: float = 120, **more
     """Run a bash script in a new network namespace; ``pair`` gives the settings of a pair that probes on lo."""
     options = ["--net"] if os.geteuid() == 0 else ["--net", "--user", "--map-root-user"]
     before = "" if pair is None else PAIR.format(kacap=KACAP, settings=pair)
-    words = ["unshare", *options, "bash", "-c", f"kacap() {{ {KACAP} \"$@\"; }}\n{before}\n{script}"]
+    words = ["unshare", *options, "bash", "-c", f'kacap() {{ {KACAP} "$@"; }}\n{before}\n{script}']
     return subprocess.run(words, capture_output=True, text=True, check=False, timeout=timeout, **more)

@@ -22,8 +22,19 @@ TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 # Imports point down this list only; modules of one row may import each other.
 LAYERS = (
     (
-        "errors", "trusted", "outputs", "kernel_cache", "kernels", "segments", "model", "analysis", "addresses",
-        "units", "clock", "rows", "netns",
+        "errors",
+        "trusted",
+        "outputs",
+        "kernel_cache",
+        "kernels",
+        "segments",
+        "model",
+        "analysis",
+        "addresses",
+        "units",
+        "clock",
+        "rows",
+        "netns",
     ),
     ("capture", "wire"),
     ("flows",),

@@ -40,9 +40,7 @@ class Window:
         """
         self.stream, self._spares = stream, spares
         fits = spares and len(spares[-1]) >= max(size, len(head))
-        self.buffer: NDArray[np.uint8] = (
-            spares.pop() if spares and fits else np.empty(max(size, len(head)), np.uint8)
-        )
+        self.buffer: NDArray[np.uint8] = spares.pop() if spares and fits else np.empty(max(size, len(head)), np.uint8)
         self.buffer[: len(head)] = np.frombuffer(head, np.uint8)
         self.start, self.end, self.base = 0, len(head), 0
         self.fault: str | None = None  # why the stream ended early

@@ -71,7 +71,7 @@ def _number(name: str) -> tuple[str, int] | None:
     if len(number) > COUNTED_DIGITS:
         return None
     stem = plain[: found.start("number")]
-    return (stem, int(number)) if found.re is _TCPDUMP else (f"{stem}#{plain[found.end():]}", int(number))
+    return (stem, int(number)) if found.re is _TCPDUMP else (f"{stem}#{plain[found.end() :]}", int(number))
 
 
 def _counters(ordered: Sequence[Span]) -> dict[str, tuple[str, int, int, int]]:

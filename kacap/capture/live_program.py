@@ -144,4 +144,3 @@ def refusal(program: str, interface: str, words: str) -> Exception:
     if re.search(r"syntax error|Invalid capture filter|can't parse filter", message):
         return FilterError(f"filter is refused by {program}: {message}")
     return CannotCaptureError(f"{interface}: {program}: {message}")
-

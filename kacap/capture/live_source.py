@@ -205,8 +205,10 @@ class LiveSource:
         batches = (interface.drain(self._room) for interface in self.interfaces)
         drained = [copied(batch) for batch in batches if len(batch.frames)]
         whole = joined([*self._kept, *drained])
-        ripe = len(whole.frames) if last else int(
-            np.searchsorted(whole.frames["time_ns"], self.now_ns - SETTLE_NS, side="right")
+        ripe = (
+            len(whole.frames)
+            if last
+            else int(np.searchsorted(whole.frames["time_ns"], self.now_ns - SETTLE_NS, side="right"))
         )
         rest = FrameBatch(whole.buffer, whole.frames[ripe:])
         self._kept = [copied(rest)] if len(rest.frames) else []
@@ -305,4 +307,3 @@ def joined(batches: Sequence[FrameBatch]) -> FrameBatch:
     frames = np.concatenate(rows)
     order = np.argsort(frames["time_ns"], kind="stable")
     return FrameBatch(np.concatenate([batch.buffer for batch in batches]), frames[order])
-

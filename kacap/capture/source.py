@@ -152,10 +152,12 @@ class Captures:
     @property
     def breaks(self) -> list[Break]:
         """Where the files do not follow on one another, as far as they have been read."""
-        return breaks_between([
-            Span(self.files[index], extent.first_ns, extent.last_ns, extent.silence_ns)
-            for index, extent in sorted(self._extents.items())
-        ])
+        return breaks_between(
+            [
+                Span(self.files[index], extent.first_ns, extent.last_ns, extent.silence_ns)
+                for index, extent in sorted(self._extents.items())
+            ]
+        )
 
     @property
     def notes(self) -> list[str]:
@@ -186,8 +188,15 @@ class Captures:
     def read_so_far(self) -> Earlier:
         """Return what these files, and those before them, say of themselves: for who goes on after them."""
         return Earlier(
-            self.files, self._extents, self.frames, self.filtered_out, self.link_types, self.dropped_kernel,
-            self.dropped_interface, self.drops, self.damages,
+            self.files,
+            self._extents,
+            self.frames,
+            self.filtered_out,
+            self.link_types,
+            self.dropped_kernel,
+            self.dropped_interface,
+            self.drops,
+            self.damages,
         )
 
     @property

@@ -50,20 +50,20 @@ SENTENCES = {
     KindReason.CLOSES: "FIN set",
     KindReason.RESETS: "RST set, no probe of the other side is unanswered",
     KindReason.SAME_FRAME: "the same packet (addresses, sequence numbers, IP ID, timestamps) was captured a moment "
-        "before",
+    "before",
     KindReason.SENT_BEFORE: "every byte of it was sent before",
     KindReason.NO_ACK_FLAG: "no ACK flag: no segment of an established connection",
     KindReason.OLD_ACK: "an older ACK that was overtaken: its timestamp, IP ID or acknowledgement is behind the newest "
-        "of its sender",
+    "of its sender",
     KindReason.BELOW_ACKNOWLEDGED: "one below what the peer has acknowledged, nothing outstanding",
     KindReason.SHORT_SILENCE: "one below what the peer has acknowledged, but too soon after the last segment to rule "
-        "out a stray ACK",
+    "out a stray ACK",
     KindReason.ACK_UNSEEN: "one below this side's next sequence number after a silence; the ACK of its last data is "
-        "missing from the capture",
+    "missing from the capture",
     KindReason.ANSWERED_ONE_HIGHER: "the capture began mid-connection; the peer's answer acknowledges one more than "
-        "this segment carried",
+    "this segment carried",
     KindReason.REPEATS: "never answered: the same pure ACK repeats at constant gaps with nothing coming in, or a reset "
-        "one higher follows",
+    "one higher follows",
     KindReason.GARBAGE_BYTE: "one byte, one below what the peer has acknowledged, nothing outstanding",
     KindReason.SAME_BYTE_LATER: "the last byte, acknowledged before, once more: a keepalive or a late retransmission",
     KindReason.ZERO_WINDOW_SHAPE: "shaped like a keepalive, but the peer's window is 0",
@@ -76,16 +76,16 @@ SENTENCES = {
     KindReason.QUOTED: "an ICMP error quotes a probe",
     KindReason.QUOTED_OTHER: "an ICMP error quotes a segment that is no open probe",
     KindReason.ZERO_WINDOW_GROWING: "the peer's window is 0 and the gaps grow from the retransmission timeout: persist "
-        "timer",
+    "timer",
     KindReason.ZERO_WINDOW_CONSTANT: "the peer's window is 0, but the gaps are constant: keepalive, not the persist "
-        "timer",
+    "timer",
     KindReason.ZERO_WINDOW_UNDECIDED: "the peer's window is 0 and the gaps do not tell a keepalive from a window probe",
     KindReason.WINDOW_STILL_CLOSED: "answers a zero-window probe",
     KindReason.REPEATS_TOO_LITTLE: "the same pure ACK after a silence with nothing coming in, too few to be sure",
     KindReason.LONE_BYTE: "the capture began mid-connection; one byte without PSH and nothing behind it, acknowledged "
-        "at once: data is not sent so",
+    "at once: data is not sent so",
     KindReason.GROWING_REPEATS: "never answered: the same segment repeats, but the gaps grow as those of a "
-        "retransmission or window probe do",
+    "retransmission or window probe do",
     KindReason.OUT_OF_WINDOW_RST: "RST whose sequence number is not the one expected: the connection survives it (RFC "
-        "5961)",
+    "5961)",
 }

@@ -131,12 +131,22 @@ TABLE = {
             "the reason why the connection ended: Linux still waits for its count",
         ),
         KindRow(Kind.DATA, "data", "payload that this side has not sent before", "RFC 9293 3.4", "a keepalive probe"),
-        KindRow(Kind.ACK, "plain ACK", "no payload, at the side's next sequence number", "RFC 9293 3.4",
-                "a keepalive probe: every pure ACK has length 0"),
+        KindRow(
+            Kind.ACK,
+            "plain ACK",
+            "no payload, at the side's next sequence number",
+            "RFC 9293 3.4",
+            "a keepalive probe: every pure ACK has length 0",
+        ),
         KindRow(Kind.SYN, "SYN", "opens a connection", "RFC 9293 3.5", "-"),
         KindRow(Kind.FIN, "FIN", "closes one direction", "RFC 9293 3.6", "-"),
         KindRow(Kind.RST, "RST", "resets the connection, and not in answer to a probe", "RFC 9293 3.5.3", "-"),
-        KindRow(Kind.DUPLICATE_FRAME, "duplicate frame", "the same packet captured again", "tcpdump -i any, lo, veth",
-                "a second probe or reply, a retransmission, a duplicate ACK"),
+        KindRow(
+            Kind.DUPLICATE_FRAME,
+            "duplicate frame",
+            "the same packet captured again",
+            "tcpdump -i any, lo, veth",
+            "a second probe or reply, a retransmission, a duplicate ACK",
+        ),
     )
 }

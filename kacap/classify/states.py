@@ -92,7 +92,8 @@ TABLE: dict[tuple[State, Seen], tuple[Act, State]] = {
     **{(state, E.CLOSED_PROBE): (A.RATE_AS_RUN, state) for state in (S.KEEPALIVE, S.PERSIST)},
     **{
         (state, probe): (A.FORGET_AGAIN, S.CLEAR)
-        for state in (S.KEEPALIVE, S.PERSIST) for probe in (*_PROBES, *_REPEATS)
+        for state in (S.KEEPALIVE, S.PERSIST)
+        for probe in (*_PROBES, *_REPEATS)
     },
     **{(S.KEEPALIVE, opening): (A.PASS, S.CLEAR) for opening in _OPENING},
     (S.PERSIST, E.REPLY): (A.REPLY_IS_ACK, S.PERSIST),

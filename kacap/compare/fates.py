@@ -28,6 +28,5 @@ SENTENCES = {
     Fate.RESET: "answered with a reset from beyond {far}",
     Fate.RESET_BETWEEN: "NOT END TO END: a reset came to {near} that never passed {far}; a box between the two sites "
     "sent it in the peer's name",
-    Fate.FORGED_PROBE: "came to {far} and never passed {near}: a box between the two sites probes in the "
-    "prober's name",
+    Fate.FORGED_PROBE: "came to {far} and never passed {near}: a box between the two sites probes in the prober's name",
 }

@@ -33,9 +33,7 @@ def gives_up_ns(expected: Expectation | None, run: int, probe_ns: int, heard_ns:
     return probe_ns + max(expected.count - run + 1, 1) * interval_ns
 
 
-def first_due(
-    idle: int, interval: int | None, heard_ns: int, probe_ns: int | None
-) -> tuple[int, int]:
+def first_due(idle: int, interval: int | None, heard_ns: int, probe_ns: int | None) -> tuple[int, int]:
     """Return for which setting the first probe of a run waits, in seconds, and since when, nanoseconds.
 
     It comes ``idle`` after the peer was last heard, but not before the timer fires that the probe before it (at

@@ -82,9 +82,7 @@ class Standing(Sequence[Connection]):
     ``order`` are their places among ``connections``, ``states`` the index in STATES of each.
     """
 
-    def __init__(
-        self, connections: Sequence[Connection], order: NDArray[np.int64], states: NDArray[np.int64]
-    ) -> None:
+    def __init__(self, connections: Sequence[Connection], order: NDArray[np.int64], states: NDArray[np.int64]) -> None:
         self.connections, self.order, self.states = connections, order, states
 
     def __len__(self) -> int:

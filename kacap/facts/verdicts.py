@@ -156,7 +156,8 @@ def _ended_by_reset(connection: Connection, ended: Ended, prober: Prober, facts:
     if ended.cause == UNKNOWN_CONNECTION and facts is not None and _half_closed(facts, prober):
         return Verdict(
             f"{prober.peer} had closed (FIN) and has forgotten the connection (RST), {prober.side} had not closed and "
-            "went on probing", "bad",
+            "went on probing",
+            "bad",
         )
     if prober.ending == Ending.RESET and ended.cause == UNKNOWN_CONNECTION:
         silence = f" after {duration(last.first_gap_ns)} of silence" if last and last.first_gap_ns is not None else ""

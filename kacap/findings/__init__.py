@@ -37,38 +37,51 @@ TABLE = (
         "an RST came over two hops more or fewer than its side's data, after that side's own RST from another IP ID "
         "counter, or faster than that side ever answers",
         "look at the boxes on the path (firewall, load balancer, NAT) for an idle or session limit",
-        resets.forged_reset, about_probes=False,
+        resets.forged_reset,
+        about_probes=False,
     ),
     FindingRule(
         "path-forgot",
         "the first probe after a long silence meets nothing or an RST, while the peer is up elsewhere or a known limit "
         "lies just above a silence that was survived",
-        "set idle below the box's limit: kacap plan --beat {limit}", idle.path_forgot,
+        "set idle below the box's limit: kacap plan --beat {limit}",
+        idle.path_forgot,
     ),
     FindingRule(
-        "peer-gone", "every probe of a run went unanswered, the prober gave up, and the peer was not heard elsewhere",
-        "check the peer and the path to it; timings above", endings.peer_gone,
+        "peer-gone",
+        "every probe of a run went unanswered, the prober gave up, and the peer was not heard elsewhere",
+        "check the peer and the path to it; timings above",
+        endings.peer_gone,
     ),
     FindingRule(
         "peer-restarted",
         "a probe is answered at once by an RST without ACK that no box made: the connection is not known there",
-        "look at the peer's uptime and logs at that time", endings.peer_restarted,
+        "look at the peer's uptime and logs at that time",
+        endings.peer_restarted,
     ),
     FindingRule(
-        "close-wait", "a side goes on probing after its peer has closed",
-        "the application should close the socket once it has read the end of the stream", endings.probes_after_close,
+        "close-wait",
+        "a side goes on probing after its peer has closed",
+        "the application should close the socket once it has read the end of the stream",
+        endings.probes_after_close,
     ),
     FindingRule(
-        "unreachable", "ICMP errors quote probes", "ask whoever runs the router that sent them", endings.refused,
+        "unreachable",
+        "ICMP errors quote probes",
+        "ask whoever runs the router that sent them",
+        endings.refused,
     ),
     FindingRule(
-        "gave-up-early", "given up before the expected count",
-        "make TCP_USER_TIMEOUT at least idle + interval x count, or count what it allows", endings.gave_up_early,
+        "gave-up-early",
+        "given up before the expected count",
+        "make TCP_USER_TIMEOUT at least idle + interval x count, or count what it allows",
+        endings.gave_up_early,
     ),
     FindingRule(
         "detection-time",
         "detection took less than idle + interval x count as expected, or over 1.3 times as long (timers are late)",
-        "compare the expected values with kacap sockets on the prober", endings.late_detection,
+        "compare the expected values with kacap sockets on the prober",
+        endings.late_detection,
     ),
     FindingRule(
         "swallowed-probes",
@@ -79,67 +92,83 @@ TABLE = (
     FindingRule(
         "reply-lost",
         "replies are in the capture, but the prober went on echoing an older timestamp, or gave up as if none had come",
-        "capture at the prober too, and compare: where the replies are missing they are lost", replies.reply_lost,
+        "capture at the prober too, and compare: where the replies are missing they are lost",
+        replies.reply_lost,
     ),
     FindingRule(
         "outage",
         "two or more probes in a row went unanswered, then the peer answered again; not where several such runs are "
         "of one length, with no probe in between answered at once (a limit on replies looks so)",
-        "find what was cut at that time; idle + interval x count says how long an outage may last", replies.outage,
+        "find what was cut at that time; idle + interval x count says how long an outage may last",
+        replies.outage,
     ),
     FindingRule(
-        "probe-loss", "probes are missed in three runs or more, with answers in between",
+        "probe-loss",
+        "probes are missed in three runs or more, with answers in between",
         "capture at the peer too, and compare: where the probes or replies are missing they are lost",
         replies.probe_loss,
     ),
     FindingRule(
-        "rate-limited", "probes less than 0.5 s after an answered one are not answered",
+        "rate-limited",
+        "probes less than 0.5 s after an answered one are not answered",
         "nothing is lost: Linux answers such segments at most twice a second (tcp_invalid_ratelimit)",
         replies.rate_limited,
     ),
     FindingRule(
         "regular-misses",
         "one probe in k is answered, k above one and the same in every run after the first, two such runs or more",
-        "compare with the peer's net.ipv4.tcp_invalid_ratelimit and TcpExtTCPACKSkippedSeq", replies.regular_misses,
+        "compare with the peer's net.ipv4.tcp_invalid_ratelimit and TcpExtTCPACKSkippedSeq",
+        replies.regular_misses,
     ),
     FindingRule(
-        "not-end-to-end", "all replies come over two hops fewer than all data, or more",
-        "the far leg needs a keepalive of its own, on the box that answers", answers.nearer_answer,
+        "not-end-to-end",
+        "all replies come over two hops fewer than all data, or more",
+        "the far leg needs a keepalive of its own, on the box that answers",
+        answers.nearer_answer,
     ),
     FindingRule(
         "suspended",
         "bytes were resent three times or more, and unacknowledged for longer than idle (5 s if not known)",
-        "set TCP_USER_TIMEOUT: it bounds retransmission as well as keepalive", timers.suspended, about_keepalive=True,
+        "set TCP_USER_TIMEOUT: it bounds retransmission as well as keepalive",
+        timers.suspended,
+        about_keepalive=True,
         about_probes=False,
     ),
     FindingRule(
         "masked",
         "data of at most 512 B at a regular cadence (gaps within a tenth), five times or more, 5 s apart or more, "
         "over at least half of what was watched, and no probe",
-        "no TCP keepalive is needed while the application's heartbeat runs on both sides", timers.heartbeat,
+        "no TCP keepalive is needed while the application's heartbeat runs on both sides",
+        timers.heartbeat,
         about_keepalive=True,
         about_probes=False,
     ),
     FindingRule(
-        "never-probed", "silent for longer than the expected idle, and no probe",
-        "set SO_KEEPALIVE on this socket, and look with kacap sockets whether it arrived", timers.never_probed,
+        "never-probed",
+        "silent for longer than the expected idle, and no probe",
+        "set SO_KEEPALIVE on this socket, and look with kacap sockets whether it arrived",
+        timers.never_probed,
         about_probes=False,
     ),
     FindingRule(
-        "other-side", "somebody probes, but not the side that was expected to",
-        "set the options on the expected side's socket", timers.other_side_only,
+        "other-side",
+        "somebody probes, but not the side that was expected to",
+        "set the options on the expected side's socket",
+        timers.other_side_only,
     ),
     FindingRule(
         "two-timers",
         "six silences or more before one side's answered probes fall into two groups, by turns, that no single timer "
         "makes",
-        "look for a second keepalive: a proxy, a VPN client, an application's own", timers.two_timers,
+        "look for a second keepalive: a proxy, a VPN client, an application's own",
+        timers.two_timers,
     ),
     FindingRule(
         "idle-death",
         "the first use of a connection without keepalive after 3 s of silence or more met an RST that only who has no "
         "such connection sends, or nothing until resending ended",
-        "switch keepalive on with an idle below the limit: kacap plan --beat {limit}", idle.died_idle,
+        "switch keepalive on with an idle below the limit: kacap plan --beat {limit}",
+        idle.died_idle,
         about_probes=False,
     ),
 )
@@ -158,7 +187,8 @@ class CaptureRule:
 
 
 DROPS = CaptureRule(
-    "drops", "frames were dropped while capturing: whatever was missed may be one of them",
+    "drops",
+    "frames were dropped while capturing: whatever was missed may be one of them",
     "capture again with a larger buffer (-B) or a narrower filter",
 )
 IDLE_DEATHS = CaptureRule(
@@ -168,7 +198,8 @@ IDLE_DEATHS = CaptureRule(
     "set idle below the bracket: kacap plan --beat {limit}",
 )
 TOO_MANY = CaptureRule(
-    "too-many-probes", "a sender's probes are answered ten times or more, less than 15 s apart on each connection",
+    "too-many-probes",
+    "a sender's probes are answered ten times or more, less than 15 s apart on each connection",
     "raise idle to 60 s or more; most idle limits are minutes",
 )
 WHOLE = (DROPS, IDLE_DEATHS, TOO_MANY)

@@ -247,8 +247,15 @@ class ConnectionFacts:
 def _reset(note: Any) -> Reset:
     """Return what a NOTE of an RST says."""
     return Reset(
-        frame_of(note.frame), note.time_ns, bool(note.from_a), note.about, note.ttl, note.ip_id, note.usual_ip_id,
-        note.silence_ns, note.after_ns,
+        frame_of(note.frame),
+        note.time_ns,
+        bool(note.from_a),
+        note.about,
+        note.ttl,
+        note.ip_id,
+        note.usual_ip_id,
+        note.silence_ns,
+        note.after_ns,
     )
 
 
@@ -264,7 +271,15 @@ def _outstanding(observed: Observed, row: int, from_a: bool) -> Outstanding:
     span: Any = _Span._make(observed.spans[row - 1].item())
     first = frame_of(span.first_frame) if span.first_frame else None
     return Outstanding(
-        from_a, span.n, span.bytes, span.first_ns, span.last_ns, span.end_ns, span.how, bool(span.vain), first,
+        from_a,
+        span.n,
+        span.bytes,
+        span.first_ns,
+        span.last_ns,
+        span.end_ns,
+        span.how,
+        bool(span.vain),
+        first,
         *_unrolled(span),
     )
 

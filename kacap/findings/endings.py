@@ -20,12 +20,22 @@ SOON_NS = 3 * SECOND_NS  # a host or box without the connection answers within a
 LATE = 1.3  # of the budget: timers may be late by an eighth, a capture may lack a probe
 # Names of ICMP and ICMPv6 codes: RFC 792, RFC 1812 5.2.7.1, RFC 4443 3.1 and 3.3.
 UNREACHABLE_V4 = {
-    0: "network unreachable", 1: "host unreachable", 2: "protocol unreachable", 3: "port unreachable",
-    9: "network prohibited", 10: "host prohibited", 13: "communication administratively prohibited",
+    0: "network unreachable",
+    1: "host unreachable",
+    2: "protocol unreachable",
+    3: "port unreachable",
+    9: "network prohibited",
+    10: "host prohibited",
+    13: "communication administratively prohibited",
 }
 UNREACHABLE_V6 = {
-    0: "no route to destination", 1: "administratively prohibited", 2: "beyond scope of source address",
-    3: "address unreachable", 4: "port unreachable", 5: "source address failed policy", 6: "route rejected",
+    0: "no route to destination",
+    1: "administratively prohibited",
+    2: "beyond scope of source address",
+    3: "address unreachable",
+    4: "port unreachable",
+    5: "source address failed policy",
+    6: "route rejected",
 }
 NAMES = {(4, 3): UNREACHABLE_V4, (6, 1): UNREACHABLE_V6}
 EXCEEDED = {(4, 11), (6, 3)}

@@ -44,7 +44,10 @@ ON_ITS_WAY_NS = np.int64(900_000_000)  # sooner, what one side sent may not have
 ROOM = 2  # rows of each pool that one segment may need
 
 _COPY, _DATA, _FIN, _RETRANSMISSION = (
-    int(Kind.DUPLICATE_FRAME), int(Kind.DATA), int(Kind.FIN), int(Kind.RETRANSMISSION),
+    int(Kind.DUPLICATE_FRAME),
+    int(Kind.DATA),
+    int(Kind.FIN),
+    int(Kind.RETRANSMISSION),
 )
 _PROBE, _WINDOW_PROBE, _REPLY = int(Kind.PROBE), int(Kind.WINDOW_PROBE), int(Kind.REPLY)
 _RESET, _ABORT = int(Kind.RESET), int(Kind.ABORT)

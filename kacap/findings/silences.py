@@ -91,5 +91,3 @@ def take_message(seg: Row, x: Row, y: Row, sent: Row) -> None:
     run.last_frame = frame_of(seg)
     if run.n and run.n >= own.beat.n:
         _keep(own.beat, run)
-
-

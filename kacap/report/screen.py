@@ -151,9 +151,7 @@ class View:
         padding: list[tuple[str, str]] = [("", "")] * (height - 2 - len(body))
         return [(words[:width], style) for words, style in [*head, *body, *padding, (foot, "dim")]]
 
-    def _table(
-        self, rows: Sequence[ProbingConnection], now_ns: int, width: int, height: int
-    ) -> list[tuple[str, str]]:
+    def _table(self, rows: Sequence[ProbingConnection], now_ns: int, width: int, height: int) -> list[tuple[str, str]]:
         """Return the rows of those that live, and below them the dead."""
         kept = [row for row in rows if self.filter.lower() in f"{row.prober} > {row.peer} {state_of(row)}".lower()]
         dead = sorted((row for row in kept if row.ending is not None), key=lambda row: -(row.died_ns or 0))

@@ -109,4 +109,4 @@ def shortened(words: str, room: int) -> str:
     if left >= len(host) or left < 5:
         return words
     head = (left - 2) // 2
-    return f"{host[:head]}..{host[len(host) - (left - 2 - head):]}:{port}"
+    return f"{host[:head]}..{host[len(host) - (left - 2 - head) :]}:{port}"

@@ -115,7 +115,7 @@ def _each(analysis: Analysis, probing: Standing, everything: bool, brief: bool, 
     if not brief and probing:
         yield "", ""
     if len(shown) < len(probing):
-        yield f"{len(probing) - len(shown):,} more: {probing[len(shown):]} (--all shows every one)", "dim"
+        yield f"{len(probing) - len(shown):,} more: {probing[len(shown) :]} (--all shows every one)", "dim"
     yield from _others(analysis, everything)
     yield from _findings(analysis, None)
     yield from _findings_aside(analysis, verbose)

@@ -43,8 +43,12 @@ class Estimates:
 
 
 def estimate(
-    histories: HistoryRows, steps: StepRows, hosts: NDArray[np.int64], payload_bytes: NDArray[np.uint8],
-    path_ns: NDArray[np.int64], system: str = "auto",
+    histories: HistoryRows,
+    steps: StepRows,
+    hosts: NDArray[np.int64],
+    payload_bytes: NDArray[np.uint8],
+    path_ns: NDArray[np.int64],
+    system: str = "auto",
 ) -> Estimates:
     """Return what explains each prober of ``histories``; STEP rows name their prober, those of one in order of time.
 

@@ -146,7 +146,7 @@ def _number(one: Stated) -> int:
     """Return a value in its setting's unit: seconds, probes, or nanoseconds for the user timeout."""
     name = setting_name(one.name, one.origin)
     if isinstance(one.value, bool) or not isinstance(one.value, str | int):
-        raise UsageError(f"{one.origin}: {one.name} is neither a whole number nor a text such as \"60s\": {one.value}")
+        raise UsageError(f'{one.origin}: {one.name} is neither a whole number nor a text such as "60s": {one.value}')
     text = str(one.value).strip()
     if name == "count":
         return _count(text, one)

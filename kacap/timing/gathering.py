@@ -144,4 +144,3 @@ class Gatherer:
         for name in _COUNTED:
             getattr(self, name).used = int(self.counts[name][0])
         self.histories.used, self.steps.used = self.probers.used, int(self._pool["used"][0])
-

@@ -1,11 +1,11 @@
 """Expectations by connection: a TOML text of rules; the first that matches holds.
 
-    [[expect]]
-    filter = "port 5432"
-    idle = 60
-    interval = 10
-    count = 6
-    from = "10.0.0.5"   # the end that must probe: a, b, an address, a port, address:port
+[[expect]]
+filter = "port 5432"
+idle = 60
+interval = 10
+count = 6
+from = "10.0.0.5"   # the end that must probe: a, b, an address, a port, address:port
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def parse_rules(text: str, name: str, compiled: Callable[[str], Matches]) -> Rul
             raise UsageError(f"{name}: unknown key '{key}' (rules are [[{TABLE}]] tables)")
     tables = document.get(TABLE)
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables) or not tables:
-        raise UsageError(f"{name}: no rule; write [[{TABLE}]], then filter = \"port 5432\", idle = 60")
+        raise UsageError(f'{name}: no rule; write [[{TABLE}]], then filter = "port 5432", idle = 60')
     rules = [_rule(table, f"{name}: {TABLE}[{i}]", compiled) for i, table in enumerate(tables, 1)]
     for i, rule in enumerate(rules[:-1], 1):
         if rule.matches is None:

@@ -75,7 +75,10 @@ OTHERS = (
     ),
 )  # fmt: skip
 WITH_BYTE = System(
-    "windows", "Windows", 300 * MS_NS, 300 * MS_NS,
+    "windows",
+    "Windows",
+    300 * MS_NS,
+    300 * MS_NS,
     "32 captured Windows connections, 10 to 60 s: 0.25 s early to 0.06 s late; illumos tcp_timers.c: milliseconds",
 )
 SYSTEMS = {

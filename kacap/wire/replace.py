@@ -78,15 +78,11 @@ def _map(edits: NDArray[np.void], size: int, mapping: Mapping) -> None:
 
 
 # What is known while the headers of a frame are gone through.
-WORK = np.dtype(
-    [("count", "<i8"), ("cover", "<i8"), ("end", "<i8"), ("cover_udp", "?")], align=True
-)
+WORK = np.dtype([("count", "<i8"), ("cover", "<i8"), ("end", "<i8"), ("cover_udp", "?")], align=True)
 
 
 @entry
-def find_addresses(
-    data: Bytes, frames: FrameRows, edits: EditRows, traces: Row, work: Row
-) -> Int:
+def find_addresses(data: Bytes, frames: FrameRows, edits: EditRows, traces: Row, work: Row) -> Int:
     """Append the addresses of the frames to ``edits``; return how many frames there was room for."""
     traced, state = traces[0], work[0]
     for i in range(len(frames)):

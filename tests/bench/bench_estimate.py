@@ -1,6 +1,6 @@
 """What estimating costs: microseconds a prober by how long its idle is, and by how many probers there are.
 
-    python tests/bench/bench_estimate.py [--probers 200000]
+python tests/bench/bench_estimate.py [--probers 200000]
 """
 
 from __future__ import annotations

@@ -67,8 +67,12 @@ def lab(captures):
         ("up", "--idle 1 --from b", 1, ["never probed although silent for 2.03 s", "only 10.1.0.2:40000 probes"]),
         ("up", "--idle 2 --from 10.9.9.9", 3, ["no connection has an expectation"]),
         ("cut-off", "--expect idle=2,interval=1,count=3", 0, ["ok   count     3 expected, 3 observed (n=1)"]),
-        ("cut-off", "--expect idle=2,interval=1,count=5", 0,
-         ["count 3, or TCP_USER_TIMEOUT between 4.04 s and 5.06 s"]),
+        (
+            "cut-off",
+            "--expect idle=2,interval=1,count=5",
+            0,
+            ["count 3, or TCP_USER_TIMEOUT between 4.04 s and 5.06 s"],
+        ),
         ("cut-off", "--expect count=5,user_timeout=0", 1, ["FAIL count     5 expected, 3 observed (n=1)"]),
         ("user-timeout-short", "--expect idle=3,interval=2,count=5,user_timeout=4s", 0, ["ok   user_timeout"]),
         ("user-timeout-short", "--user-timeout 40s", 1, ["FAIL user_timeout 40.0 s expected, at most 5.02 s observed"]),
@@ -116,9 +120,7 @@ def test_json_is_check_records_and_a_result_and_meets_the_schema(run, lab):
 
 
 def test_junit_is_one_case_for_each_check_and_a_failure_without_evidence(run, lab):
-    suite = ElementTree.fromstring(
-        run("check", lab("up"), "--expect", "idle=3,interval=1", "--format", "junit").stdout
-    )
+    suite = ElementTree.fromstring(run("check", lab("up"), "--expect", "idle=3,interval=1", "--format", "junit").stdout)
     assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("2", "1", "1")
     assert [case.get("name") for case in suite] == ["idle", "interval"]
     assert ": 3 s expected, 2.02 to 2.03 s observed" in suite[0].find("failure").get("message")
@@ -137,10 +139,18 @@ def test_tap_numbers_its_points_and_skips_what_is_not_observable(run, lab):
     ("words", "code", "start"),
     [
         (["up", "--idle", "2"], 0, "KEEPALIVE OK - met: 1 connection checked"),
-        (["cut-off", "--idle", "2"], 1, "KEEPALIVE WARNING - met: 1 connection missed probes, worst "
-         "10.1.0.2:40000 -> 10.2.0.2:12345: 3 of 3 unanswered, given up | "),
-        (["cut-off", "--expect", "idle=2,count=3"], 1, "KEEPALIVE WARNING - met: 1 connection missed probes, worst "
-         "10.1.0.2:40000 -> 10.2.0.2:12345: 3 of 3 unanswered, given up | "),
+        (
+            ["cut-off", "--idle", "2"],
+            1,
+            "KEEPALIVE WARNING - met: 1 connection missed probes, worst "
+            "10.1.0.2:40000 -> 10.2.0.2:12345: 3 of 3 unanswered, given up | ",
+        ),
+        (
+            ["cut-off", "--expect", "idle=2,count=3"],
+            1,
+            "KEEPALIVE WARNING - met: 1 connection missed probes, worst "
+            "10.1.0.2:40000 -> 10.2.0.2:12345: 3 of 3 unanswered, given up | ",
+        ),
         (["cut-off", "--idle", "3"], 2, "KEEPALIVE CRITICAL - 10.1.0.2:40000 -> 10.2.0.2:12345 idle: 3 s expected, "),
         (["up", "--idle", "3"], 2, "KEEPALIVE CRITICAL - 10.1.0.2:40000 -> 10.2.0.2:12345 idle: 3 s expected"),
         (["heartbeat", "--idle", "3"], 3, "KEEPALIVE UNKNOWN - not enough evidence: no probe"),

@@ -208,8 +208,6 @@ def test_the_names_of_processes_are_inert(what):
     records(as_json.stdout.decode())
 
 
-
-
 @pytest.mark.namespaces
 @pytest.mark.parametrize("name", ["\x1b[31mred", "=1+1", "<b>x</b>", "a\u202eb", "-rf", "[bold]x"])
 def test_the_names_of_interfaces_are_inert(name):

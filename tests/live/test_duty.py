@@ -333,10 +333,12 @@ def test_sighup_reopens_the_log_of_a_running_watch_and_does_not_end_it(tmp_path)
 
 
 def test_nothing_of_prometheus_is_loaded_unless_metrics_are_asked_for(tmp_path):
-    code = "import sys, runpy; sys.argv = ['kacap', 'live', '-r', sys.argv[1]]\n" \
-           "try: runpy.run_module('kacap', run_name='__main__')\n" \
-           "except SystemExit: pass\n" \
-           "sys.exit(any(n.startswith(('prometheus_client', 'wsgiref', 'logging.handlers')) for n in sys.modules))"
+    code = (
+        "import sys, runpy; sys.argv = ['kacap', 'live', '-r', sys.argv[1]]\n"
+        "try: runpy.run_module('kacap', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "sys.exit(any(n.startswith(('prometheus_client', 'wsgiref', 'logging.handlers')) for n in sys.modules))"
+    )
     capture = CONTRIB.parent / "captures/lab/up/capture.pcapng"
     done = subprocess.run([sys.executable, "-c", code, capture], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

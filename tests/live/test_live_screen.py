@@ -145,8 +145,9 @@ def test_on_a_terminal_healthy_probes_share_one_line_and_each_change_has_its_own
         lines.wait([row], NOW + n * SECOND // 2)
     assert "\n" not in out.getvalue()
     assert out.getvalue().rpartition("\r")[2] == (
-        "3 probes answered, the last by 10.0.0.2:5432 after 0.30 ms; next probe due in 0 s"
-        .replace("; next probe due in 0 s", "")
+        "3 probes answered, the last by 10.0.0.2:5432 after 0.30 ms; next probe due in 0 s".replace(
+            "; next probe due in 0 s", ""
+        )
     )
     lines.write([LiveEvent(NOW, A, B, "missed: no answer for 1.00 s", "bad", What.MISSING, row)])
     assert out.getvalue().endswith("\r10.0.0.1:40000 > 10.0.0.2:5432: missed: no answer for 1.00 s\n")

@@ -1,4 +1,3 @@
-
 import charts
 import numpy as np
 import pytest

@@ -65,7 +65,7 @@ def test_every_sample_gives_a_page_with_its_verdict_twice_the_same(name):
     first, again = page(samples.ALL[name]()), page(samples.ALL[name]())
     assert first == again
     assert first.count("<h1>") == 1
-    assert "<section id=\"provenance\">" in first
+    assert '<section id="provenance">' in first
 
 
 def test_the_page_names_file_digest_size_version_filter_and_how_to_repeat_it(whole, cut_off):

@@ -97,7 +97,6 @@ def test_old_versions_have_the_two_lengths_in_the_other_order(
     assert [(f["captured_len"], f["wire_len"], f["bytes"]) for f in frames] == [(*expected, b"xyz")] * 2
 
 
-
 @pytest.mark.tool("tcpdump")
 @pytest.mark.parametrize("name", ["version-2.2.pcap", "version-2.3.pcap", "version-543.0.pcap"])
 def test_tcpdump_takes_the_lengths_of_old_versions_for_the_same(name: str, tmp_path: Path) -> None:

@@ -12,9 +12,7 @@ PART = 120
 def test_a_disturbed_capture_brings_out_no_false_statement(part: int) -> None:
     for seed in range(part * PART, (part + 1) * PART):
         name, done, false = disturbed.check(seed)
-        assert not false, (
-            f"python tests/disturbed.py --seeds {seed} ({name}: {'; '.join(done)})\n" + "\n".join(false)
-        )
+        assert not false, f"python tests/disturbed.py --seeds {seed} ({name}: {'; '.join(done)})\n" + "\n".join(false)
 
 
 def test_a_capture_is_disturbed_in_every_way_and_each_kind_of_statement_is_looked_at() -> None:

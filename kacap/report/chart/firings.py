@@ -55,7 +55,13 @@ def _rows(episode: Episode, before_ns: int) -> list[tuple[Any, ...]]:
         timer = IDLE if first else INTERVAL
         rows.append(
             (
-                probe.time_ns, since if first else UNKNOWN_NS, before_ns, reply, UNKNOWN_NS, timer, False,
+                probe.time_ns,
+                since if first else UNKNOWN_NS,
+                before_ns,
+                reply,
+                UNKNOWN_NS,
+                timer,
+                False,
                 probe.outcome == "missed",
             )
         )

@@ -26,6 +26,7 @@ BARS = 3  # brackets drawn, of the destinations with most deaths
 FEW = 10  # gaps, below which all of them are said
 ROWS = 4  # of labels above the panel
 
+
 def page(analysis: Analysis, connections: list[Connection]) -> paper.Page:
     """Return the distribution of gaps of some connections."""
     lines = population(analysis, connections)

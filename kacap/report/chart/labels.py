@@ -53,8 +53,13 @@ class Labels:
     _drawn: list[Bbox] = field(default_factory=list)
 
     def add(
-        self, words: str | Sequence[str], at: tuple[float, float], spots: Sequence[Spot] = AROUND, priority: int = 0,
-        room: float = np.inf, **style: Any,
+        self,
+        words: str | Sequence[str],
+        at: tuple[float, float],
+        spots: Sequence[Spot] = AROUND,
+        priority: int = 0,
+        room: float = np.inf,
+        **style: Any,
     ) -> None:
         """Let words stand at one of some spots around ``at``, in the coordinates of the data.
 

@@ -128,8 +128,9 @@ class Lanes:
         axes.set_ylim(self.floor, self.ceiling)
         for height in (TOP, BOTTOM):
             axes.axhline(height, color=theme.rule, linewidth=0.8, zorder=0)
-        captions = legend(axes, theme, self._entries(TOP, theme), 1.0), legend(
-            axes, theme, self._entries(BOTTOM, theme), self._share(-0.5), below=True
+        captions = (
+            legend(axes, theme, self._entries(TOP, theme), 1.0),
+            legend(axes, theme, self._entries(BOTTOM, theme), self._share(-0.5), below=True),
         )
         for caption in captions:
             self.labels.keep_clear_of(caption)

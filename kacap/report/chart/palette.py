@@ -103,6 +103,7 @@ BY_KIND = {
     Kind.UNREACHABLE: "unreachable",
 }
 
+
 def sample(name: str, theme: Theme, marker: str | None = None) -> Line2D:
     """Return a shape as a caption shows it beside its name, in a box of 11 points."""
     from matplotlib.lines import Line2D

@@ -43,4 +43,3 @@ def _panels(analysis: Analysis, connection: Connection) -> list[paper.Panel]:
         panels.insert(0, paper.Panel(strip.draw, 0.3, below=paper.below(strip.axis, strip.origin_ns), fit=strip.fit))
     panels[0].title, panels[0].lines = headline([connection]), lines
     return panels
-

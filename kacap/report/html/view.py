@@ -265,9 +265,7 @@ def _row(connection: Connection, prober: Prober, start_ns: int) -> list[Cell]:
     ]
 
 
-def _data(
-    analysis: Analysis, page: Page, pairs: Sequence[tuple[Connection, Prober]], states: Sequence[str]
-) -> Markup:
+def _data(analysis: Analysis, page: Page, pairs: Sequence[tuple[Connection, Prober]], states: Sequence[str]) -> Markup:
     """Return what the page's script draws from, as JSON that no HTML parser takes for anything else."""
     from markupsafe import Markup
 
@@ -342,5 +340,3 @@ def _capture_facts(analysis: Analysis, made_from: Provenance) -> Iterator[tuple[
         yield f"{each.what} between files", break_words(each)
     yield "filter", made_from.expression or "none"
     yield "kacap", kacap.__version__
-
-
