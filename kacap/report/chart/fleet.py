@@ -184,19 +184,14 @@ class Rows:
         return bool(dense.any())
 
     def _runs(self, axes: Axes, rows: NDArray[np.int64], times: NDArray[np.int64], missed: NDArray[np.bool_]) -> None:
-        """Draw each run of unanswered probes as an orange bar, until the next answered one, the death or the end."""
+        """Draw runs of unanswered probes as orange bars, each to its last probe, a fatal one to the death or the end."""
         if not missed.any():
             return
-        same = np.append(False, rows[1:] == rows[:-1])
-        starts = np.flatnonzero(missed & ~(same & np.append(False, missed[:-1])))
-        after = np.flatnonzero(~missed | ~same)  # a probe that was answered, or the first of another row
-        place = np.searchsorted(after, starts, "right")
-        following = np.append(after, len(rows))[place]
-        until = self.fleet.until_ns[rows[starts]]
-        known = following < len(rows)
-        answered = known.copy()
-        answered[known] = (rows[following[known]] == rows[starts[known]]) & ~missed[following[known]]
-        until = np.where(answered, times[np.minimum(following, len(rows) - 1)], until)
+        new = np.append(True, rows[1:] != rows[:-1])
+        starts = np.flatnonzero(missed & (new | ~np.append(False, missed[:-1])))
+        lasts = np.flatnonzero(missed & np.append(new[1:] | ~missed[1:], True))
+        fatal = np.append(new[1:], True)[lasts] & (rows[lasts] < self.fleet.failed)
+        until = np.where(fatal, self.fleet.until_ns[rows[lasts]], times[lasts])
         x0, x1 = self.axis.x(times[starts]), self.axis.x(until)
         x1 = np.maximum(x1, x0 + self.axis.width / 450)
         _lines(axes, x0, x1, self._y(rows[starts]), color=ORANGE, linewidth=self.pitch * 72 * 0.6, zorder=3)

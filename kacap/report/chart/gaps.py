@@ -118,6 +118,7 @@ class Gaps:
             mark = "o" if nth == 0 else "^"
             axes.plot(gaps, np.full(len(gaps), height), linestyle="none", marker=mark, markersize=6, color=colour,
                       markerfacecolor=theme.paper, markeredgewidth=1.4, zorder=3)  # fmt: skip
+            labels.keep_clear_of_marks(gaps, height, 8, 8)
             at = float(gaps[-1])
         else:
             share = np.arange(1, len(gaps) + 1) / len(gaps)
