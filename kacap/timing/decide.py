@@ -97,7 +97,8 @@ def look(shown: Row, history: Row, steps: Row) -> None:
             shown.exact = exact if shown.most == 0 else shown.exact & exact
             shown.least, shown.most = min(shown.least, gap), max(shown.most, gap)
     shown.coarse = _on_seconds(steps)
-    early = max(EARLIEST_NS, 2 * JITTER * history.gap_min_ns)
+    alike = shown.answered >= FEW and shown.most - shown.least <= ALIKE_NS  # a timer without jitter
+    early = float(EARLIEST_NS) if alike else max(float(EARLIEST_NS), 2 * JITTER * history.gap_min_ns)
     least = min(shown.first_gap, shown.least) if shown.first else shown.least
     shown.unsure = not shown.began or history.gap_min_ns - least < early
 
