@@ -184,7 +184,7 @@ class Rows:
         return bool(dense.any())
 
     def _runs(self, axes: Axes, rows: NDArray[np.int64], times: NDArray[np.int64], missed: NDArray[np.bool_]) -> None:
-        """Draw runs of unanswered probes as orange bars, each to its last probe, a fatal one to the death or the end."""
+        """Draw runs of unanswered probes as orange bars, each to its last probe, a fatal one to death or the end."""
         if not missed.any():
             return
         new = np.append(True, rows[1:] != rows[:-1])
