@@ -33,6 +33,7 @@ class Site:
     connections: dict[int, Connection] = field(default_factory=dict)
     of: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))  # connection to its rows
     at: dict[FrameRef, int] = field(default_factory=dict)  # frame to its row
+    identities: list[Identity] = field(default_factory=list)  # of each row: seq, ack, payload, flags, tsval, tsecr
     messages: Messages = field(default_factory=Messages)  # of every connection
 
     @property
@@ -62,9 +63,7 @@ class Site:
 
     def identity(self, row: int) -> Identity:
         """Return what a row is known by at the other site, where no box renumbers it."""
-        seg = self.rows[row]
-        names = ("seq", "ack", "payload_len", "flags", "tsval", "tsecr")
-        return tuple(int(seg[name]) for name in names)  # type: ignore[return-value]
+        return self.identities[row]
 
 
 class Collector:
@@ -90,6 +89,7 @@ class Collector:
         """Hand everything to ``site``, with its indices."""
         site.rows = np.concatenate([np.empty(0, SEGMENT), *self._rows])
         site.labels = np.concatenate([np.empty(0, LABEL), *self._labels])
+        site.identities = site.rows[["seq", "ack", "payload_len", "flags", "tsval", "tsecr"]].tolist()
         for row, number in enumerate(site.labels["id"].tolist()):
             site.of[number].append(row)
         files, frames = site.rows["file"].tolist(), site.rows["frame"].tolist()

@@ -82,6 +82,7 @@ class Cost:
 
 
 READING, DRAWING = Cost(), Cost(seconds=8.0, mb=400.0)
+BOTH = Cost(seconds_per_mb=0.4, mb_per_mb=16.0)  # a capture and its copy
 
 
 @dataclass
@@ -503,7 +504,7 @@ ROADS = {
     "annotate": Road(annotate, 12),
     "check": Road(check, 8),
     "explain": Road(explain, 5),
-    "compare": Road(compare, 10),
+    "compare": Road(compare, 10, BOTH),
     "report": Road(report, 5, DRAWING),
     "chart": Road(chart, 6, DRAWING),
     "labels": Road(labels, 1, None),
