@@ -49,7 +49,7 @@ def page(analysis: Analysis, connections: Any) -> paper.Page:
     title, _, more = said[0].partition("; ")
     lines = [*([more] if more else []), *said[1:]]
     panel = paper.Panel(picture.draw, picture.height, title, lines, left=picture.left, fit=picture.fit)
-    return paper.Page([panel], paper.drop_note(analysis))
+    return paper.Page([panel])
 
 
 def _rows(analysis: Analysis) -> list[tuple[str, NDArray[np.void]]]:

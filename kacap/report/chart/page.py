@@ -265,7 +265,7 @@ def nothing(analysis: Analysis) -> Page:
     if verdict is not None:
         lines.insert(0, NOBODY + watched(analysis))
     title = NOBODY + watched(analysis) if verdict is None else verdict.sentence
-    return Page([only_words(title, lines)], drop_note(analysis))
+    return Page([only_words(title, lines)])
 
 
 def idle_deaths(analysis: Analysis) -> list[str]:
