@@ -10,12 +10,12 @@ given the first 50,000 frames, and its time is scaled. Prints; judges nothing.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +30,18 @@ print(sum(len(batch.frames) for batch in open_captures(sys.argv[1:2], filter=(sy
 """
 
 
+# Measures in a small process: what one has started is never said to have taken less memory than it had itself.
+MEASURED = """
+import json, os, subprocess, sys, time
+begin = time.perf_counter()
+child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+_, status, usage = os.wait4(child.pid, 0)
+child.returncode = os.waitstatus_to_exitcode(status)
+took = time.perf_counter() - begin
+print(json.dumps([child.returncode, took, usage.ru_maxrss, usage.ru_utime + usage.ru_stime]))
+"""
+
+
 class Run(NamedTuple):
     """The wall time in seconds, the peak resident memory in MB and the processor time in seconds of one command."""
 
@@ -40,13 +52,11 @@ class Run(NamedTuple):
 
 def measure(command: list[str]) -> Run:
     """Run a command to its end."""
-    begin = time.perf_counter()
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode != 0:
-        raise SystemExit(f"{' '.join(command)} ended with {child.returncode}")
-    return Run(time.perf_counter() - begin, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime)
+    done = subprocess.run([sys.executable, "-S", "-c", MEASURED, *command], capture_output=True, check=True)
+    code, seconds, kilobytes, cpu = json.loads(done.stdout)
+    if code != 0:
+        raise SystemExit(f"{' '.join(command)} ended with {code}")
+    return Run(seconds, kilobytes / 1024, cpu)
 
 
 def fastest(command: list[str], rounds: int) -> Run:
