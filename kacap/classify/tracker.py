@@ -120,7 +120,7 @@ class Tracker:
             self.companion.take(segments, self.labels)
         return Tracked(closed, watched, self._introduce(found), found, segments, self.labels[: len(segments)])
 
-    def _classify(self, segments: SegmentRows) -> LabelRows:
+    def _classify(self, segments: SegmentRows) -> EventRows:
         """Label segments; return their EVENT rows, in memory that is used again after ``BUFFERS`` batches."""
         buffer = self._buffers[self._batches % BUFFERS]
         if len(buffer) < len(segments) + EVENT_ROWS:
@@ -152,9 +152,7 @@ class Tracker:
         if self.used + room <= len(self.connections):
             return self.connections[:0], None
         rows = self.connections[: self.used]
-        closed = (rows["state"] & WAS_RESET != 0) | ((rows["state"] & (A_FIN | B_FIN)) == A_FIN | B_FIN)
-        closed &= (rows["state"] & LONE == 0) & (rows["last_ns"] < self.now_ns - LINGER_NS)
-        rows["state"][closed] |= FINISHED
+        self._finish_closed(rows)
         ended = rows["state"] & FINISHED != 0
         gone: NDArray[np.void] = rows[ended].copy()
         watched = self.companion.of(np.flatnonzero(ended)) if self.companion is not None else None
@@ -162,6 +160,12 @@ class Tracker:
         del rows
         self._resize(kept, room)
         return gone, watched
+
+    def _finish_closed(self, rows: ConnectionRows) -> None:
+        """Mark the connections that closed so long ago that a segment now would start another."""
+        closed = (rows["state"] & WAS_RESET != 0) | ((rows["state"] & (A_FIN | B_FIN)) == A_FIN | B_FIN)
+        closed &= (rows["state"] & LONE == 0) & (rows["last_ns"] < self.now_ns - LINGER_NS)
+        rows["state"][closed] |= FINISHED
 
     def _resize(self, kept: NDArray[np.intp] | None, room: int) -> None:
         """Keep only the rows given (None: all), with room for more."""
@@ -184,7 +188,9 @@ class Tracker:
     def end(self) -> ConnectionRows:
         """Return the CONNECTION rows that are still held: those that the end of a capture closes; take nothing more."""
         self._sides, self.table, self._buffers = Table(SIDE, 1), self.table[:0], []
-        return self.rest()
+        rows = self.rest()
+        self._finish_closed(rows)
+        return rows
 
     def saved(self) -> dict[str, NDArray[np.void]]:
         """Return all that the tracker knows, as views of its rows; ``companion`` keeps its own."""
