@@ -75,6 +75,10 @@ class News:
 Sink = Callable[[News], None]
 
 
+def passed_over(news: News) -> None:
+    """Take what is new and do nothing: a sink for those who use what ``Analyzer.feed`` returns."""
+
+
 def each(take: Callable[[object], None]) -> Sink:
     """Return a sink that calls ``take`` with every record (``kacap.model``) as soon as it is final."""
 

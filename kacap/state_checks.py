@@ -16,7 +16,7 @@ from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import ENDINGS, Grade, Kind
 from kacap.classify.states import State
 from kacap.classify.tables import Outcome
-from kacap.facts.ended import BY, HOW
+from kacap.facts.ended import BY, CAUSES, HOW
 from kacap.findings.observed import BEATING, FLIGHTS, HEAD, SUSPENDED_AFTER, WENT_ON
 from kacap.flows import RECENT_ROWS
 from kacap.timing.history import FIRINGS_KEPT, HEARD
@@ -86,7 +86,7 @@ BOUNDS: dict[str, dict[str, tuple[int, Any]]] = {
                  "previous": (0, "episodes"), "previous_run": (0, "episodes"), "ending": (0, len(ENDINGS)),
                  "ending_file": (0, FILES)},
     "waiting": _EVENT,
-    "kept_ends": {"how": (0, len(HOW)), "by": (0, len(BY)), "cause": (0, 6), "named": (0, len(BY)),
+    "kept_ends": {"how": (0, len(HOW)), "by": (0, len(BY)), "cause": (0, CAUSES), "named": (0, len(BY)),
                   "frame": (0, "frames")},
     "survived": {"outcome": (0, GONE + 1)},
     "marks": {"kind": (0, _KINDS), "file": (0, FILES)},

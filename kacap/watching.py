@@ -13,7 +13,7 @@ from kacap.capture.live_stream import open_growing
 from kacap.capture.rights import SNAPLEN
 from kacap.library import Analysis, shown
 from kacap.model import Endpoint
-from kacap.news import News
+from kacap.news import passed_over
 from kacap.options import DEFAULTS, Options
 from kacap.pipeline import conclude
 from kacap.report.live_events import LiveTracker
@@ -30,7 +30,7 @@ class Watch:
     def __init__(self, source: LiveSource, options: Options) -> None:
         self.analysis: Analysis | None = None
         self._source, self._waiting = source, deque[LiveEvent]()
-        self._analyzer = Analyzer(options.changed(segments="events"), sink=_ignore)
+        self._analyzer = Analyzer(options.changed(segments="events"), sink=passed_over)
         self._tracker = LiveTracker(self._analyzer, _of_prober(options))
         self._batches = iter(source)
 
@@ -114,7 +114,3 @@ def _of_prober(options: Options) -> Callable[[Endpoint, Endpoint], Expectation |
     """Return what says what is expected of a prober: what is expected of every connection alike."""
     wanted = options.expect
     return (lambda prober, peer: wanted) if isinstance(wanted, Expectation) else None
-
-
-def _ignore(news: News) -> None:
-    """Take what is new and do nothing: the events are made of what ``feed`` returns."""

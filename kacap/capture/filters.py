@@ -86,7 +86,7 @@ class Filter:
     def __init__(self, expression: str):
         """Keep ``expression``; it is compiled when the first link type is known."""
         self.expression = expression
-        self._programs: dict[int, NDArray[np.void]] = {}
+        self._programs: dict[int, InstructionRows] = {}
 
     def program(self, link_type: int) -> InstructionRows:
         """Return the program for ``link_type``. Raises FilterError."""

@@ -29,7 +29,7 @@ from kacap.commands.live_until import Waiting
 from kacap.commands.telling import colored, tell
 from kacap.errors import EXIT_DONE, EXIT_FAILED
 from kacap.kernel_cache import CACHE
-from kacap.news import News
+from kacap.news import passed_over
 from kacap.options import Options
 from kacap.outputs import refuse_inputs
 from kacap.pipeline import conclude
@@ -159,7 +159,7 @@ class Run:
             expect=sockets.of_connection if sockets is not None else None,
             marks=False,
         )
-        self.analyzer = Analyzer(how, sink=records.news if options.as_json else _ignore)
+        self.analyzer = Analyzer(how, sink=records.news if options.as_json else passed_over)
         self.live = LiveTracker(self.analyzer, sockets.of_prober if sockets is not None else None)
         self.screen, self.keyboard = self._screen(), Keyboard()
         self.lines = Lines(
@@ -266,10 +266,6 @@ class Run:
         if self.options.as_json:
             self.out.writelines(f"{line}\n" for line in self.proxies.records())
         return conclude(self.source, self.analyzer)
-
-
-def _ignore(news: News) -> None:
-    """Take what is new and do nothing: the live lines are made of what ``feed`` returns."""
 
 
 def _savefile(options: LiveOptions, source: LiveSource, user: User | None) -> Savefile | None:

@@ -60,8 +60,9 @@ class Sockets:
     def holder_of(self, end: Endpoint, other: Endpoint) -> Holder | None:
         """Return the process that has the socket of ``end``, connected to ``other``; None: not known here."""
         found = self._find(end, other)
-        known = found is not None and found.pid is not None and found.process is not None
-        return Holder(found.pid, found.process) if known and found else None  # type: ignore[arg-type]
+        if found is None or found.pid is None or found.process is None:
+            return None
+        return Holder(found.pid, found.process)
 
     def look_ahead(self, news: bool) -> None:
         """Read what may probe before it is gone; call it after each batch, ``news``: it had frames."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kacap.clock import SECOND_NS
 from kacap.model import Endpoint
-from kacap.report.screen_rows import shortened
+from kacap.report.screen_rows import short_endpoint
 from kacap.sockets.state import SOCKET_OPTION, SocketState
 from kacap.units import clean, counted, duration
 
@@ -117,7 +117,9 @@ def fitted(states: Iterable[SocketState], behind: Behind | None, width: int) -> 
     for name in ("LOCAL", "PEER"):
         column = names.index(name)
         widths[column] = max(widths[column] - max((over + 1) // 2, 0), LEAST)
-        rows = [[shortened(c, widths[column]) if n == column else c for n, c in enumerate(cells)] for cells in rows]
+        rows = [
+            [short_endpoint(c, widths[column]) if n == column else c for n, c in enumerate(cells)] for cells in rows
+        ]
     lines = ["  ".join(_aligned(cells[c], widths[c], names[c]) for c in columns).rstrip() for cells in rows]
     styles = ["missing" if _missing(s) else "warned" if _warned(s, behind) else "" for s in ordered]
     return [(line[:width], style) for line, style in zip(lines, ["", *styles], strict=True)]

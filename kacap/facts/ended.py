@@ -39,6 +39,7 @@ HOW = ("open", "fin", "reset")
 BY = (None, "a", "b", "a box", "unclear")
 # ENDED["cause"] of a reset
 FORGERY, UNKNOWN_CONNECTION, REFUSED_DATA, ABORT, REFUSED, OWN_RESET, LIKELY_ABORT, UNASKED = 1, 2, 3, 4, 5, 6, 7, 8
+CAUSES = UNASKED + 1  # 0: none
 # A prober gives up after its first probe's interval at the earliest: a second each, by tcp(7), and a tick.
 GIVES_UP_NS = np.int64(1_950_000_000)
 # A side that is heard so long after its peer's FIN has not closed; what comes sooner was on its way, or swept up.

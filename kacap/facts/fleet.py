@@ -90,7 +90,8 @@ class Fleet(Sequence[Connection]):
 
     def together(self) -> str:
         """Return when half of the dead died, where that is within a tenth of the time of all; else empty."""
-        times = np.sort(self.died_ns[: self.dead][self.died_ns[: self.dead] != NEVER])
+        died_ns = self.died_ns[: self.dead]
+        times = np.sort(died_ns[died_ns != NEVER])
         half = (len(times) + 1) // 2
         if len(times) < TOGETHER:
             return ""

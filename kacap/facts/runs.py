@@ -9,7 +9,7 @@ UNCAPTURED = Outcome.UNCAPTURED.name.lower()
 
 
 def unanswered(episode: Episode) -> int:
-    """Return how many probes of a run nothing answered: those without a reply, one that the capture lacks included."""
+    """Return how many probes of a run nothing answered: neither a reply in the capture nor one that it lacks."""
     return sum(probe.reply_frame is None and probe.outcome != UNCAPTURED for probe in episode.probes)
 
 

@@ -13,10 +13,10 @@ from kacap.findings.idle import death_of, is_lively, reset_at
 from kacap.findings.observed import FIN_SEEN
 from kacap.findings.resets import usual_ttl
 from kacap.findings.screening import FAST_NS
+from kacap.findings.silences import SOON_NS
 from kacap.model import Episode, Probe, Prober
 from kacap.units import between, counted, duration
 
-SOON_NS = 3 * SECOND_NS  # a host or box without the connection answers within a round trip
 LATE = 1.3  # of the budget: timers may be late by an eighth, a capture may lack a probe
 # Names of ICMP and ICMPv6 codes: RFC 792, RFC 1812 5.2.7.1, RFC 4443 3.1 and 3.3.
 UNREACHABLE_V4 = {

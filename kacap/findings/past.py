@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kacap.facts.ended import ENDED
 from kacap.findings.observations import Observed
-from kacap.rows import newest
-
-Rows = NDArray[np.void]
+from kacap.rows import Rows, newest
 
 
 @dataclass(slots=True)

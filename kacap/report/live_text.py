@@ -128,11 +128,11 @@ def fitted(stamp: str, event: LiveEvent, width: int) -> str:
     if len(line) <= width:
         return line
     words = words.replace(f" from {event.source}", "").replace(f" of {event.destination}", "")
-    line = clean(f"{stamp}{ends}{shortened(words, width - len(stamp) - len(ends))}")
+    line = clean(f"{stamp}{ends}{without_last_clauses(words, width - len(stamp) - len(ends))}")
     return line if len(line) <= width else f"{line[: width - 2]}.."
 
 
-def shortened(words: str, room: int) -> str:
+def without_last_clauses(words: str, room: int) -> str:
     """Return words in so many columns, without their last clauses, as far as they have any; parentheses stay closed."""
     while len(words) > room:
         shorter = max((words.rpartition(mark)[0] for mark in ("; ", ", ", " (", " in ")), key=len)

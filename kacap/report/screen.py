@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from kacap.report.live_rows import LiveEvent, ProbingConnection
-from kacap.report.live_text import shortened
+from kacap.report.live_text import without_last_clauses
 from kacap.report.screen_rows import (
     STATES,
     STYLES,
@@ -179,7 +179,7 @@ class View:
         for row in dead[first_dead : first_dead + for_dead]:
             when = time_of_day(row.died_ns) if row.died_ns is not None else "before"
             words = f"{name_of[id(row)]:<{wide}}  dead     {when} "
-            lines.append((words + shortened(died_of(row), width - len(words)), self._style(row)))
+            lines.append((words + without_last_clauses(died_of(row), width - len(words)), self._style(row)))
         return lines
 
     def _line(self, row: ProbingConnection, name: str, now_ns: int, width: int) -> tuple[str, str]:
@@ -220,7 +220,7 @@ class View:
             way = ">" if event.source == row.prober else "<"
             words = event.words.replace(f" from {event.source}:", ":").replace(f" from {event.source}", "")
             stamp = f"{time_of_day(event.time_ns)} {way} "
-            lines.append((stamp + shortened(words, width - len(stamp)), ""))
+            lines.append((stamp + without_last_clauses(words, width - len(stamp)), ""))
         return lines
 
 

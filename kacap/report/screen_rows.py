@@ -94,7 +94,7 @@ def _fitted(one: str, other: str, room: int) -> str:
     over = len(one) + len(other) + 3 - room
     while over > 0:
         longer = max(one, other, key=len)
-        cut = shortened(longer, max(len(longer) - over, len(longer) - len(longer) // 2, LEAST))
+        cut = short_endpoint(longer, max(len(longer) - over, len(longer) - len(longer) // 2, LEAST))
         if cut == longer:
             break
         one, other = (cut, other) if longer == one else (one, cut)
@@ -102,7 +102,7 @@ def _fitted(one: str, other: str, room: int) -> str:
     return f"{one} > {other}"
 
 
-def shortened(words: str, room: int) -> str:
+def short_endpoint(words: str, room: int) -> str:
     """Return an endpoint in so many letters, its host cut in the middle."""
     host, _, port = words.rpartition(":")
     left = room - len(port) - 1

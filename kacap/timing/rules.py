@@ -1,11 +1,13 @@
 """Expectations by connection: a TOML text of rules; the first that matches holds.
 
-[[expect]]
-filter = "port 5432"
-idle = 60
-interval = 10
-count = 6
-from = "10.0.0.5"   # the end that must probe: a, b, an address, a port, address:port
+::
+
+    [[expect]]
+    filter = "port 5432"
+    idle = 60
+    interval = 10
+    count = 6
+    from = "10.0.0.5"   # the end that must probe: a, b, an address, a port, address:port
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from namespaced import KACAP, inside
 from kacap.commands.keyboard import named
 from kacap.model import Endpoint
 from kacap.report.live_rows import LiveEvent, ProbingConnection, What
-from kacap.report.live_text import Clock, Lines, fitted, shortened
+from kacap.report.live_text import Clock, Lines, fitted, without_last_clauses
 from kacap.report.screen import View
 from kacap.report.screen_rows import history, names, next_of, settings
 from kacap.timing.expectations import Expectation
@@ -167,7 +167,7 @@ def test_no_line_wraps_at_120_columns_and_the_ports_stay():
     assert len(line) <= 120
     assert "]:40000 > [" in line and "]:5432: RST" in line
     words = f"RST from {A}: gave up after 3 unanswered probes"
-    assert shortened("probe 2 (expected 2 s, socket option: 16 ms late)", 40) == "probe 2 (expected 2 s)"
+    assert without_last_clauses("probe 2 (expected 2 s, socket option: 16 ms late)", 40) == "probe 2 (expected 2 s)"
     short = fitted("22:13:20.123456 ", LiveEvent(NOW, A, B, words, "bad"), 120)
     assert short.endswith("RST from 10.0.0.1:40000: gave up after 3 unanswered probes")
 

@@ -13,7 +13,9 @@ from analysing import CAPTURES, Heard, analyse_frames, frames_of, listener, piec
 import kacap
 from kacap.analyzer import Analyzer
 from kacap.capture.state_file import layout_digest, pack, unpack
+from kacap.classify import tracker
 from kacap.errors import KacapError
+from kacap.facts.ended import LIKELY_ABORT, OWN_RESET
 from kacap.options import Options
 from kacap.resuming import LAYOUT, State, StateError
 from kacap.state_checks import BOUNDS, check
@@ -220,6 +222,17 @@ def test_every_column_that_may_lead_to_a_row_has_its_bounds(name: str) -> None:
     narrow |= {path for path, dtype in columns_of(LAYOUT[name]) if dtype == np.uint8}
     narrow |= {path for path, _ in columns_of(LAYOUT[name]) if path.endswith("file")}
     assert narrow - set(BOUNDS.get(name, ())) - PLAIN.get(name, set()) == set()
+
+
+def test_a_state_that_was_written_is_never_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All captures one after the other: connections of every kind of end were collected before the state is saved."""
+    monkeypatch.setattr(tracker, "FIRST_ROWS", 1)
+    analyzer = Analyzer(Options(**OPTIONS))
+    for batch in sorted(map(frames_of, analysing.small_cases()), key=lambda frames: int(frames.frames["time_ns"][-1])):
+        analyzer.feed(batch)
+    state = analyzer.save()
+    assert check(state.tables, LAYOUT, FILES) == ""
+    assert {OWN_RESET, LIKELY_ABORT} < set(state.tables["kept_ends"]["cause"].tolist())
 
 
 @pytest.mark.parametrize("case", TELLING)

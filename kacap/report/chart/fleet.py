@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from kacap.analysis import Analysis
 from kacap.facts.fleet import CLOSED, GAVE_UP, RESET, UNREACHABLE, Fleet
+from kacap.facts.legs import client_of
 from kacap.facts.standing import gravest
 from kacap.flows import NEVER
 from kacap.model import Connection, Endpoint
@@ -276,7 +277,7 @@ def _lines(axes: Axes, x0: Any, x1: Any, y: Any, **style: Any) -> None:
 def _names(connections: list[Connection]) -> tuple[str, list[str]]:
     """Return what all connections share, and what tells them apart: hosts that differ, and always the ports."""
     there = [connection.destination for connection in connections]
-    here = [one.a if end == one.b else one.b for one, end in zip(connections, there, strict=True)]
+    here = [client_of(connection) for connection in connections]
     from_one = len(here) > 1 and len({end.address for end in here}) == 1
     to_one = len(there) > 1 and len(set(there)) == 1
     shared = [f"from {here[0].address}"] if from_one else []
