@@ -16,6 +16,7 @@ from kacap.lab.host import options_of
 from kacap.lab.process import spawn
 from kacap.sockets.keepalive import Keepalive
 
+SETTLE_S = 0.5  # a process that is killed closes its sockets, which ends its peer, before it can be waited for
 Say = Callable[[str], None]
 _UNITS = {"tcp_keepidle": " s", "tcp_keepintvl": " s", "tcp_user_timeout": " ms"}
 
@@ -98,12 +99,24 @@ def _hear(pipe: Connection, ends: dict[int, str]) -> None:
 
 
 def _see_one_end(ends: dict[int, str]) -> None:
-    """Wait until either of the pair ends, and forget it. Raises ``KacapError`` when it did not do so by itself."""
-    pid, status = os.waitpid(-1, 0)
+    """Wait until either of the pair ends, and forget it. Raises ``KacapError`` when one did not do so by itself."""
+    _see_end(ends, 0)
+    deadline = time.monotonic() + SETTLE_S
+    while ends and time.monotonic() < deadline:
+        if not _see_end(ends, os.WNOHANG):
+            time.sleep(0.01)
+
+
+def _see_end(ends: dict[int, str], options: int) -> bool:
+    """Forget an end that has gone and return True. Raises ``KacapError`` when it did not end by itself."""
+    pid, status = os.waitpid(-1, options)
+    if not pid:
+        return False
     name, code = ends.pop(pid, "child"), os.waitstatus_to_exitcode(status)
     if code:
         how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"failed with {code}"
         raise KacapError(f"the {name} of the pair {how}: there is nobody left to probe or to answer")
+    return True
 
 
 def _server_child(address: str, port: int, settings: Keepalive, say: Say) -> Callable[[Connection], None]:
