@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = [sys.executable, "-m", "kacap"]
 CAPTURE = ROOT / "captures" / "lab" / "up" / "capture.pcapng"
 NOBODY = 65534
+PARTLY = "kacap: interrupted: what is reported is of the first "  # what reading says; its chart is of that
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 WRITERS = {
     "report": ["report", str(CAPTURE), "-o"], "annotate": ["annotate", str(CAPTURE), "-o"],
@@ -217,7 +218,7 @@ def test_whenever_a_signal_comes_there_is_the_whole_file_or_none(name, tmp_path,
         process.send_signal(number)
         told = process.communicate(timeout=60)[1]
         ends.add(process.returncode)
-        if target.exists():
+        if target.exists() and PARTLY not in told:
             assert target.read_bytes() == whole[name]
         if number != signal.SIGKILL:
             assert {path.name for path in tmp_path.iterdir()} <= {target.name}
@@ -225,7 +226,7 @@ def test_whenever_a_signal_comes_there_is_the_whole_file_or_none(name, tmp_path,
             assert process.returncode in (0, 130, -number, -signal.SIGINT), told
             assert "Traceback" not in told
             if process.returncode == 130:
-                assert told == "kacap: interrupted\n"
+                assert told == "kacap: interrupted\n" or (PARTLY in told and name == "read")
         for path in tmp_path.iterdir():
             path.unlink()
     print(name, "ended with", sorted(ends))
