@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from kacap.model import Drop
 
 MOST = 256  # spans that are kept
+ROOM = 16 * MOST  # spans that wait to be joined
+
+Times: TypeAlias = NDArray[np.int64]
+Counts: TypeAlias = NDArray[Any]
+Flags: TypeAlias = NDArray[np.bool_]
+Columns: TypeAlias = tuple[Times, Times, Counts, Times, Flags]
 
 
 class Drops:
@@ -19,7 +28,7 @@ class Drops:
     def add(self, drop: Drop) -> None:
         """Take another span."""
         self._spans.append(drop)
-        if len(self._spans) > 2 * MOST:
+        if len(self._spans) > ROOM:
             self._spans = shortened(self._spans)
 
     def go_on(self, drop: Drop) -> None:
@@ -36,38 +45,44 @@ class Drops:
 
 def shortened(drops: Iterable[Drop]) -> list[Drop]:
     """Return ``drops`` in time order; beyond ``MOST``, those nearest to each other are joined."""
-    spans = sorted(drops, key=lambda drop: (drop.until_ns, _start(drop), drop.interface or ""))
-    while (excess := len(spans) - MOST) > 0:
-        spans = _paired(spans, excess)
-    return spans
+    spans = list(drops)
+    unknown = np.array([drop.since_ns is None for drop in spans], np.bool_)
+    until = np.array([drop.until_ns for drop in spans], np.int64)
+    since = np.array([drop.until_ns if drop.since_ns is None else drop.since_ns for drop in spans], np.int64)
+    frames = np.array([drop.frames for drop in spans], object)  # sums beyond 64 bits
+    names = sorted({drop.interface or "" for drop in spans})
+    name = np.array([names.index(drop.interface or "") for drop in spans], np.int64)
+    order = np.lexsort((name, since, until))
+    columns: Columns = since[order], until[order], frames[order], name[order], unknown[order]
+    while (excess := len(columns[0]) - MOST) > 0:
+        columns = _paired(columns, excess)
+    return [
+        Drop(None if open_ else start, end, lost, names[which] or None if which >= 0 else None)
+        for start, end, lost, which, open_ in zip(*(column.tolist() for column in columns), strict=True)
+    ]
 
 
-def _paired(spans: list[Drop], most: int) -> list[Drop]:
-    """Return the spans after joining up to ``most`` pairs of neighbours, the nearest ones."""
-    gaps = [_start(after) - before.until_ns for before, after in pairwise(spans)]
-    widest = sorted(gaps)[most - 1]
-    paired = spans[:1]
-    fresh = True  # the last span has not been joined yet
-    for gap, drop in zip(gaps, spans[1:], strict=True):
-        if fresh and most and gap <= widest:
-            paired[-1], fresh, most = _both(paired[-1], drop), False, most - 1
-        else:
-            paired.append(drop)
-            fresh = True
-    return paired
+def _paired(columns: Columns, most: int) -> Columns:
+    """Return the spans after joining up to ``most`` pairs of neighbours, the nearest ones.
 
-
-def _start(drop: Drop) -> int:
-    """Return when a span begins; its end where the begin is unknown."""
-    return drop.until_ns if drop.since_ns is None else drop.since_ns
-
-
-def _both(first: Drop, second: Drop) -> Drop:
-    """Return the span from the earlier one's begin to the later one's end."""
-    known = [drop.since_ns for drop in (first, second) if drop.since_ns is not None]
-    since_ns = min(known) if len(known) == 2 else None
-    name = first.interface if first.interface == second.interface else None
-    return Drop(since_ns, max(first.until_ns, second.until_ns), first.frames + second.frames, name)
+    ``name`` is a number of an interface, -1 for several; where a span begins is ``unknown`` if that of a part is.
+    """
+    since, until, frames, name, unknown = columns
+    gaps = since[1:] - until[:-1]
+    near = gaps <= np.partition(gaps, most - 1)[most - 1]
+    place = np.arange(len(near))
+    # In a row of near neighbours the first joins the second, the third the fourth, and so on.
+    since_far = place - np.maximum.accumulate(np.where(near, -1, place))
+    joins = near & (since_far % 2 == 1)
+    joins &= np.cumsum(joins) <= most
+    first = np.flatnonzero(np.concatenate([[True], ~joins]))
+    last = np.append(first[1:], len(since)) - 1
+    several = name[first] != name[last]
+    found_unknown = unknown[first] | unknown[last]
+    ends = np.maximum(until[first], until[last])
+    begins = np.where(found_unknown, ends, np.minimum(since[first], since[last]))
+    sums = np.where(first == last, frames[first], frames[first] + frames[last])
+    return begins, ends, sums, np.where(several, -1, name[first]), found_unknown
 
 
 def total(counts: Iterable[int | None]) -> int | None:

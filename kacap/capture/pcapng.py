@@ -89,16 +89,18 @@ class PcapngReader(RecordReader):
         window, at_hand = self.window, self.cursor[0]
         at_hand["end"], at_hand["base"] = window.end, window.base
         filled = int(walk_pcapng(window.buffer, rows, self.interfaces, self._links, self.cursor, self._losses))
-        for loss in self._losses[: at_hand["losses"]].tolist():
-            self._lost(*loss)
+        self._lost(self._losses[: at_hand["losses"]])
         return filled
 
-    def _lost(self, since_ns: int, until_ns: int, frames: int, interface: int, by_packets: bool) -> None:
-        """Take a row of LOSS."""
-        row = self.interfaces[interface]
-        name = row["name"][: row["name_bytes"]].tobytes().decode(errors="replace") or None
-        drop = Drop(None if since_ns == BEYOND else since_ns, until_ns, frames, name)
-        (self._drops.go_on if by_packets else self._drops.add)(drop)
+    def _lost(self, losses: NDArray[np.void]) -> None:
+        """Take rows of LOSS."""
+        names: dict[int, str | None] = {}
+        for interface in np.unique(losses["interface"]).tolist():
+            row = self.interfaces[interface]
+            names[interface] = row["name"][: row["name_bytes"]].tobytes().decode(errors="replace") or None
+        for since_ns, until_ns, frames, interface, by_packets in losses.tolist():
+            drop = Drop(None if since_ns == BEYOND else since_ns, until_ns, frames, names[interface])
+            (self._drops.go_on if by_packets else self._drops.add)(drop)
 
     @property
     def dropped_kernel(self) -> int | None:
