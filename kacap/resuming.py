@@ -153,7 +153,7 @@ def _number(facts: dict[str, Any], name: str, may_lack: bool = False) -> int | N
     value = facts.get(name)
     if value is None and may_lack:
         return None
-    if type(value) is not int or not -(2**62) <= value < 2**62:
+    if type(value) is not int or not -(2**63) <= value < 2**63:
         raise StateError(f"the state is damaged ({name} is no number); read everything again without it")
     return value
 

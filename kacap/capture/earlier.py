@@ -10,7 +10,8 @@ from kacap.errors import CaptureError, Damage
 from kacap.model import Drop
 from kacap.units import clean
 
-MOST = 1 << 62  # no number of a capture is as large
+BEYOND = 1 << 63  # nanoseconds since 1970, before and after: what 64 bits hold
+MOST = 1 << 96  # no count is as large: those of a file have 64 bits, and they are summed up
 
 
 @dataclass(slots=True)
@@ -43,10 +44,15 @@ def earlier_of(value: Any) -> Earlier:
     """Return what ``as_json`` was made of. Raises CaptureError where it is something else: anybody may have made it."""
     try:
         files = [_text(name) for name in value["files"]]
-        extents = {_number(i, len(files), 0): Extent(*map(_number, times)) for i, *times in value["extents"]}
-        drops = [Drop(_or_none(since), _number(until), _number(n), None if who is None else clean(_text(who)))
-                 for since, until, n, who in value["drops"]]  # fmt: skip
-        damages = [Damage(_named(name, files), _number(offset), _number(frame), clean(_text(what)))
+        extents = {
+            _number(i, len(files)): Extent(_time(first), _time(last), _number(most))
+            for i, first, last, most in value["extents"]
+        }
+        drops = [
+            Drop(None if since is None else _time(since), _time(until), _number(n), None if who is None else _name(who))
+            for since, until, n, who in value["drops"]
+        ]
+        damages = [Damage(_named(name, files), _number(offset), _number(frame), _name(what))
                    for name, offset, frame, what in value["damages"]]  # fmt: skip
         return Earlier(
             files, extents, _number(value["frames"]), _number(value["filtered_out"]),
@@ -57,10 +63,14 @@ def earlier_of(value: Any) -> Earlier:
         raise CaptureError("what it says of the files before is damaged; read everything again without it") from None
 
 
-def _number(value: Any, limit: int = MOST, least: int = -MOST) -> int:
+def _number(value: Any, limit: int = MOST, least: int = 0) -> int:
     if type(value) is not int or not least <= value < limit:
         raise ValueError
     return value
+
+
+def _time(value: Any) -> int:
+    return _number(value, BEYOND, -BEYOND)
 
 
 def _or_none(value: Any) -> int | None:
@@ -71,6 +81,10 @@ def _text(value: Any) -> str:
     if not isinstance(value, str) or len(value) > 4096:
         raise ValueError
     return value
+
+
+def _name(value: Any) -> str:
+    return clean(_text(value))
 
 
 def _named(value: Any, files: list[str]) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
+import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -17,7 +20,10 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import distributed
+import polars
 import zstandard
+from prometheus_client.parser import text_string_to_metric_families
 from stories import Chance, pcap, shipped
 
 import kacap.commands
@@ -29,6 +35,7 @@ from kacap.commands import live_run
 from kacap.commands.live import LiveOptions
 from kacap.commands.live import live as live_command
 from kacap.errors import KacapError
+from kacap.survey.run import survey
 from kacap.timing.limits import parse_limits
 from kacap.timing.rules import parse_rules
 from kacap.wire.skip_reasons import SkipReason
@@ -246,6 +253,8 @@ def live(c: Chance, path: str) -> None:
     writer.start()
     words = ["-r", str(pipe), "--segments", "all", *(word for word in ("-q", "-v", "-tt", "--json") if c.one_in(3))]
     words += ["-w", str(pipe.with_name("saved.pcap"))] if c.one_in(4) else []
+    kept = [pipe.with_name("metrics.prom"), pipe.with_name("log.jsonl")]
+    words += ["--textfile", str(kept[0]), "--log", str(kept[1])] if c.one_in(3) else []
     words += [c.choice(FILTERS)] if c.one_in(8) else []
     try:
         with streams() as (out, err):
@@ -255,9 +264,49 @@ def live(c: Chance, path: str) -> None:
             said, told = out.getvalue().decode(), err.getvalue().decode()
         inert(told)
         inert(said) if "--json" not in words else [json.loads(line) for line in said.splitlines()]
+        if kept[0].exists():
+            list(text_string_to_metric_families(kept[0].read_text()))
+            list(map(json.loads, kept[1].read_text().splitlines()))
     finally:
-        pipe.unlink()
+        for used in (pipe, *kept):
+            used.unlink(missing_ok=True)
         writer.join(5)
+
+
+def tables(c: Chance, path: str) -> None:
+    """Write Parquet: every table reads."""
+    directory = Path(path).with_name("tables")
+    program("read", path, "-q", "--parquet", str(directory), *wishes(c))
+    for file in directory.glob("**/*.parquet"):
+        polars.read_parquet(file)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@functools.cache
+def client() -> distributed.Client:
+    """One worker, in this process; what its tasks raise is told as a trouble."""
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    return distributed.Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None)
+
+
+def lake(c: Chance, path: str) -> None:
+    """Survey the capture beside one that is whole; a second run finds nothing new."""
+    place = Path(path).with_name("lake")
+    for sensor in ("one", "other") if c.one_in(2) else ("one", "one"):
+        (place / sensor).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place / sensor / Path(path).name)
+    (place / sensor / "whole.pcap").write_bytes(pcap(c, list(c.choice(shipped()))).data)
+    asked = client(), [f"{place}/*/*"], str(place / "results"), None, lambda *_: None
+    with contextlib.suppress(KacapError):
+        first = survey(*asked)
+        inert(first.text)
+        if wrong := [
+            trouble for trouble in first.troubles if ": not finished: " in trouble or ": not summed" in trouble
+        ]:
+            raise WrongError(wrong[0])
+        if (again := survey(*asked)).files and not first.troubles:
+            raise WrongError(f"{again.files} files are said to be new at the second run")
+    shutil.rmtree(place)
 
 
 def watch(words: list[str]) -> None:
@@ -288,17 +337,21 @@ def state(c: Chance, path: str) -> None:
     if kept.exists():
         first, _, packed = kept.read_bytes().partition(b"\n")
         data = bytearray(zstandard.ZstdDecompressor().decompressobj().decompress(packed))
-        for _ in range(c.choice((0, 1, 1, 3, 20))):
+        damages = c.choice((0, 1, 1, 3, 20))
+        for _ in range(damages):
             at = c.randrange(8, len(data)) if c.one_in(2) else c.randrange(8, min(len(data), 2000))
             size = c.choice((1, 2, 4, 8))
             data[at : at + size] = (c.number(8 * size)).to_bytes(size, "little")[: len(data) - at]
         packed = zstandard.ZstdCompressor(write_checksum=True).compress(bytes(data))
-        kept.write_bytes(first + b"\n" + packed if not c.one_in(8) else c.randbytes(c.randrange(200)))
+        other = c.one_in(8)
+        kept.write_bytes(c.randbytes(c.randrange(200)) if other else first + b"\n" + packed)
         later = Path(path).with_name("later.pcap")
         rows = list(c.choice(shipped()))
         by_ns = 4_102_444_800 * 10**9 - rows[0].time_ns  # after all that came before
         later.write_bytes(pcap(c, [replace(row, time_ns=row.time_ns + by_ns) for row in rows]).data)
-        inert(program("read", str(later), "-q", "--state", str(kept))[1])
+        told = program("read", str(later), "-q", "--state", str(kept))[2]
+        if "again without it" in told and not damages and not other:
+            raise WrongError(f"what was written is refused: {told}")
     kept.unlink(missing_ok=True)
 
 
@@ -513,6 +566,8 @@ ROADS = {
     "toml": Road(settings, 6),
     "fields": Road(fields, 10),
     "state": Road(state, 8),
+    "tables": Road(tables, 5, None),
+    "survey": Road(lake, 2, None),
 }
 WITHOUT_CAPTURE = {"filters", "toml", "fields"}
 

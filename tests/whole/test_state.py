@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import analysing
 import numpy as np
 import pytest
 from analysing import CAPTURES, Heard, analyse_frames, frames_of, listener, pieces
+from hypothesis import given
+from hypothesis import strategies as st
 
 import kacap
 from kacap.analyzer import Analyzer
+from kacap.capture.earlier import Earlier, earlier_of
+from kacap.capture.merge import Extent
 from kacap.capture.state_file import layout_digest, pack, unpack
 from kacap.classify import tracker
 from kacap.errors import KacapError
 from kacap.facts.ended import LIKELY_ABORT, OWN_RESET
+from kacap.model import Drop
 from kacap.options import Options
 from kacap.resuming import LAYOUT, State, StateError
 from kacap.state_checks import BOUNDS, check
@@ -161,6 +167,18 @@ def test_a_state_that_claims_more_than_it_holds_is_refused_before_memory_is_take
     packed.seek(0)
     with pytest.raises(KacapError, match="claims more rows"):
         unpack(packed, len(packed.getvalue()), LAYOUT)
+
+
+TIMES, COUNTS = st.integers(-(2**63), 2**63 - 1), st.integers(0, 2**64 * 1000)
+
+
+@given(TIMES, TIMES, COUNTS, st.none() | COUNTS)
+def test_what_is_said_of_the_files_before_reads_again_whatever_they_held(
+    first_ns: int, last_ns: int, lost: int, known: int | None
+) -> None:
+    drops = [Drop(None, last_ns, lost), Drop(first_ns, last_ns, lost, "eth0")]
+    said = Earlier(["a"], {0: Extent(first_ns, last_ns, 2**64 - 1)}, 7, 0, [65535], known, lost, drops)
+    assert earlier_of(json.loads(json.dumps(said.as_json()))) == said
 
 
 def test_a_table_with_other_columns_has_another_digest() -> None:
