@@ -11,6 +11,12 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A machine may be busy, so that no case has a deadline. Each run looks at the same cases, and says of a change what it
+# broke; new ones are looked at on request, and by the fuzzer.
+settings.register_profile("kacap", deadline=None, derandomize=not os.environ.get("KACAP_NEW_CASES"))
+settings.load_profile("kacap")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "captures"

@@ -194,11 +194,15 @@ def learn_ip_id(seg: Row, x: Row) -> None:
 
 @kernel
 def learn_path(seg: Row, x: Row, y: Row) -> None:
-    """Take from the handshake how long X is away from the capture point, there and back: who is asked answers."""
+    """Take from the handshake how long X is away from the capture point, there and back: who is asked answers.
+
+    Which of several that were sent again is answered is open (Karn's algorithm, RFC 6298 3): the first may be, so that
+    the path is never taken for shorter than it is.
+    """
     if x.asked_ns != NEVER and seg.flags & ACK and not seg.flags & RST:
         x.path_ns = seg.time_ns - x.asked_ns
         x.asked_ns = NEVER
-    if seg.flags & SYN:
+    if seg.flags & SYN and y.asked_ns == NEVER:
         y.asked_ns = seg.time_ns
 
 

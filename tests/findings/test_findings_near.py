@@ -186,3 +186,17 @@ def test_an_answer_that_the_capture_lacks_is_none_that_did_not_come_and_icmp_err
     assert lacking.connections[0].probers[0].interval.why == "no probe went unanswered"
     quoting = kacap.read(str(CAPTURES / "lab/unreachable/capture.pcapng")).capture
     assert (quoting.frames, quoting.segments, quoting.quotes, sum(quoting.skipped.values())) == (17, 9, 4, 4)
+
+
+def test_a_handshake_that_was_sent_again_does_not_make_the_path_shorter_than_it_may_be(tmp_path):
+    """Captured at the peer, a second away from a prober with idle 3 s; both ends send again after a second."""
+    text = """0 A > B S win 64240 <mss 1460>
++0 B > A S. win 65160 <mss 1460>
+1 A > B S seq 0 win 64240 <mss 1460>
++0 B > A S. seq 0 win 65160 <mss 1460>
++0.02 A > B .
+"""
+    text += "".join(f"{at} A > B . seq nxt-1\n+0.0001 B > A .\n" for at in (5.025, 9.1, 13.35))
+    (connection,) = read(text, tmp_path).connections
+    (prober,) = (each for each in connection.probers if each.probes)
+    assert 3 in prober.idle.candidates

@@ -27,7 +27,7 @@ from kacap.segments import (
 from kacap.wire import SkipReason, decode
 
 Frame = tuple[bytes, int, int]
-RELAXED = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+RELAXED = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def batch_of(given_frames: list[Frame]) -> FrameBatch:
