@@ -159,7 +159,8 @@ def _ended_by_reset(connection: Connection, ended: Ended, prober: Prober, facts:
         waited = facts.outstanding(ended.named == "a")
         if waited is not None and waited.how == bits.RESET_BY_SENDER:  # no keepalive fires while bytes wait
             named, waited_ns = _end(connection, ended.named), waited.end_ns - waited.first_ns
-            said = f"{named} itself reset the connection, {waited.bytes:,} B unacknowledged for {duration(waited_ns)}"
+            unacknowledged = f"{waited.bytes:,} B of it unacknowledged for {duration(waited_ns)}"
+            said = f"{named} itself reset the connection ({unacknowledged})"
     if ended.cause == UNKNOWN_CONNECTION and facts is not None and _half_closed(facts, prober):
         return Verdict(
             f"{prober.peer} had closed (FIN) and has forgotten the connection (RST), {prober.side} had not closed and "

@@ -135,7 +135,22 @@ def test_over_ipv6_which_has_no_ip_id_a_second_reset_is_told_by_its_hop_limit_an
         assert found == ids, last
 
 
+RESENT = "".join(f"{at} A > B P. len 10 seq nxt-10\n" for at in (130.3, 130.9, 132, 135, 142))
+PROBED_BACK = PROBES.replace("A > B . seq nxt-1\n+0.02 B > A .", "B > A . seq nxt-1\n+0.02 A > B .")
+
 VERDICTS = {
+    "10 B of 10.0.0.1:40000 are unacknowledged after 12.0 s and 5 retransmissions; before, 10.0.0.1:40000 probes every "
+    "61.0 s, all answered": (PROBES + "130 A > B P. len 10\n" + RESENT, ("open", None, None)),
+    # The other side, which waits for nothing, probes on: not "before".
+    "10 B of 10.0.0.1:40000 are unacknowledged after 12.0 s and 5 retransmissions; 10.0.0.2:5432 probes every 61.0 s, "
+    "all answered": (
+        PROBED_BACK + "130 A > B P. len 10\n" + RESENT + "182 B > A . seq nxt-1 ack nxt-10\n+0.02 A > B .\n", None,
+    ),
+    # No keepalive fires while bytes wait, so that none can have given up unseen.
+    "10.0.0.1:40000 probes every 61.0 s, all answered; 10.0.0.1:40000 itself reset the connection (10 B of it "
+    "unacknowledged for 30.0 s) 39.0 s after the last probe": (
+        PROBES + "130 A > B P. len 10\n" + RESENT + "160 A > B R. \n", ("reset", "a", 17),
+    ),
     "10.0.0.1:40000 probes every 61.0 s, all answered; 10.0.0.2:5432 closed it (FIN) 29.0 s after the last probe": (
         PROBES + "150 B > A F. \n+0.01 A > B F. \n+0.01 B > A .\n", ("fin", "b", 11),
     ),
