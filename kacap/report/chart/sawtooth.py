@@ -24,7 +24,7 @@ from kacap.report.chart.labels import Labels
 from kacap.report.chart.legend import Entry, legend, wrapped
 from kacap.report.chart.limits import near, steps
 from kacap.report.chart.losses import Losses
-from kacap.report.chart.palette import LIGHT, PURPLE, SHAPES, VERMILLION, Theme
+from kacap.report.chart.palette import LIGHT, PURPLE, SHAPES, VERMILLION, Theme, sample
 from kacap.report.chart.words import headline, population
 from kacap.report.sentences import ENDINGS
 from kacap.units import duration
@@ -46,10 +46,9 @@ def page(analysis: Analysis, connections: list[Connection]) -> paper.Page:
         lines = population(analysis, connections)
         return paper.Page([paper.only_words(f"no keepalive probe seen; {words}", lines)])
     picture = Silence(analysis, saws, percentiles=len(connections) > MANY)
-    title, longest = headline(connections), duration(picture.most_ns)
-    if longest not in title:
-        title += f"; longest silence {'at least ' if picture.at_least else ''}{longest}"
-    lines = [*population(analysis, connections), picture.crossed()]
+    title = headline(connections)
+    longest = f"longest silence {'at least ' if picture.at_least else ''}{duration(picture.most_ns)}"
+    lines = [f"{longest}; {picture.crossed()}", *population(analysis, connections)]
     below = paper.below(picture.axis, picture.origin_ns)
     return paper.Page([paper.Panel(picture.draw, 2.6, title, lines, below=below, left=0.8, fit=picture.fit)], note)
 
@@ -100,8 +99,8 @@ class Saw:
         heard = np.unique(np.concatenate([theirs["time_ns"], since, replies, opened]).astype(np.int64))
         until = max([connection.last_ns, int(self.firings["time_ns"][-1])])
         ended = over.any() or self.dead or self.prober.ending == Ending.CLOSED or (rows["kind"] == Kind.FIN).any()
-        if not ended and analysis.capture.last_ns is not None:
-            until = max(until, analysis.capture.last_ns)
+        if not ended:
+            until = max(until, connection.observed_until_ns)
         return heard[~self._inside(heard)], until
 
     def _inside(self, heard: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -272,7 +271,7 @@ class Silence:
         """Draw the probes on the slope, and what was missed."""
         sent = saw.firings[~saw.firings["abort"]]
         lost, met = sent["time_ns"][sent["missed"]], sent["time_ns"][~sent["missed"]]
-        if not self.many and len(sent) <= 60:
+        if self._shows(sent):
             style = SHAPES["probe"].style("probe", theme, scale=0.75)
             axes.plot(self.axis.x(met), saw.silence_at(met), **style, zorder=4)
         if len(lost) and (saw.dead or not self.percentiles):
@@ -282,7 +281,11 @@ class Silence:
             shown = thinned(xs, TEETH, heights)
             axes.plot(xs[shown], heights[shown], **style, zorder=5)
             if not self.many:
-                labels.keep_clear_of_marks(xs[shown], heights[shown], 6, 6)
+                labels.keep_clear_of_marks(xs[shown], heights[shown], 9, 9)
+
+    def _shows(self, sent: NDArray[np.void]) -> bool:
+        """Return whether the probes that met no miss are drawn each: those of few connections, of each a few."""
+        return not self.many and len(sent) <= 60 and not sent["missed"].all()
 
     def _shares(self, axes: Axes, theme: Theme) -> None:
         """Draw the middle of the silences of those that live at each time, and nine tenths of them."""
@@ -315,6 +318,12 @@ class Silence:
                 colour = PURPLE if second else theme.probe
                 words = f"seen by {name}" if name else "the second side to probe" if second else "seen by a prober"
                 entries.append(([Line2D([0, 11], [3.2, 3.2], color=colour, linestyle=style, linewidth=1.3)], words))
+        sent = [saw.firings[~saw.firings["abort"]] for saw in self.saws]
+        shown = {
+            "probe": any(self._shows(found) for found in sent),
+            "no reply": any(found["missed"].any() for found in sent),
+        }
+        entries += [([sample(name, theme)], SHAPES[name].single or name) for name, drawn in shown.items() if drawn]
         if any(saw.dead for saw in self.saws):
             entries.append(([Line2D([0, 11], [1, 5.4], color=VERMILLION, linewidth=2)], "the silence it died in"))
         return entries
