@@ -15,7 +15,7 @@ from kacap.classify.kinds import Ending, Kind
 from kacap.clock import SECOND_NS
 from kacap.facts.runs import gave_up_ns
 from kacap.facts.standing import STATES, by_gravity, gravest
-from kacap.model import Connection, Prober
+from kacap.model import Connection, Probe, Prober
 from kacap.report.chart import page as paper
 from kacap.report.chart.axis import TimeAxis, long_silences, span_ticks
 from kacap.report.chart.expected import Terms, terms_of
@@ -106,7 +106,7 @@ class Saw:
     def _inside(self, heard: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which of the segments came in a silence before a probe: they were not accepted, so do not end it."""
         episodes = self.prober.episodes
-        spans = [(e.silent_since_ns, e.probes[0].time_ns) for e in episodes if e.silent_since_ns is not None]
+        spans = [(e.silent_since_ns, _answer_ns(e.probes[0])) for e in episodes if e.silent_since_ns is not None]
         if not spans:
             return np.zeros(len(heard), np.bool_)
         starts, ends = np.array(spans, np.int64).T
@@ -146,6 +146,11 @@ class Saw:
         at = np.searchsorted(self.starts_ns, times_ns, "left") - 1
         since = times_ns - self.starts_ns[np.maximum(at, 0)] if len(self.starts_ns) else times_ns
         return np.where(at >= 0, since, np.nan).astype(np.float64)
+
+
+def _answer_ns(probe: Probe) -> int:
+    """Return when a probe was sent, or the reply that a capture shows before it, nanoseconds."""
+    return probe.time_ns + min(probe.reply_after_ns or 0, 0)
 
 
 class Silence:
