@@ -195,7 +195,7 @@ class Rows:
         fatal = np.append(new[1:], True)[lasts] & (rows[lasts] < self.fleet.failed)
         until = np.where(fatal, self.fleet.until_ns[rows[lasts]], times[lasts])
         x0, x1 = self.axis.x(times[starts]), self.axis.x(until)
-        x1 = np.maximum(x1, x0 + self.axis.width / 450)
+        x1 = np.maximum(x1, x0 + self.axis.width / 150)
         _lines(axes, x0, x1, self._y(rows[starts]), color=ORANGE, linewidth=self.pitch * 72 * 0.6, zorder=3)
 
     def _missed(self, axes: Axes, theme: Theme, rows: NDArray[np.int64], times: NDArray[np.int64]) -> None:
