@@ -85,6 +85,19 @@ class KernelCache:
                     at = stack.enter_context(trusted(directory, last_link=False))
             yield at
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait until no other process is in here with this cache: what it compiled is found afterwards."""
+        with self._open() as at, ExitStack() as stack:
+            with suppress(OSError):  # not every file system has locks
+                if at is not None:
+                    import fcntl
+
+                    lock = os.open(".", os.O_RDONLY, dir_fd=at)
+                    stack.callback(os.close, lock)
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def directory(self) -> Path | None:
         """Return the directory in use, made if it was not there; None if no directory can be trusted."""
         if not self._looked:

@@ -41,7 +41,9 @@ def _on_first() -> None:
         began = time.monotonic()
         words = [sys.executable, "-P", "-c", _START, str(Path(__file__).parents[2])]
         quiet = subprocess.DEVNULL
-        subprocess.run(words, stdin=quiet, stdout=quiet, stderr=quiet, check=False)  # what fails is compiled here
+        with CACHE.alone():
+            if not CACHE.has(COMPLETE):
+                subprocess.run(words, stdin=quiet, stdout=quiet, stderr=quiet, check=False)  # what fails: here
         tell(f"kacap: compiled in {time.monotonic() - began:.0f} s")
 
 

@@ -139,7 +139,7 @@ def program(*words: str) -> tuple[int, str, str]:
 
 def inert(text: str) -> None:
     """Raise WrongError where a text would move a cursor, or turn around what follows."""
-    wrong = {c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") and c != "\n"}
+    wrong = {c for c in set(text) if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") and c != "\n"}
     if wrong:
         raise WrongError(f"{wrong} in {text[:200]!r}")
 
