@@ -259,3 +259,39 @@ def test_the_rst_of_an_application_is_not_called_giving_up(captures):
     capture = captures / "crafted" / "92-application-resets" / "capture.pcap"
     words = charts.words(chart.draw(kacap.read(str(capture), marks=True), ["timeline"]))
     assert "RST" in words and "gave up: RST" not in words
+
+
+def test_a_guess_that_a_probe_came_before_is_not_drawn_as_due(captures):
+    analysis = kacap.read(str(captures / "crafted/74-swallowed-probes/capture.pcap"), marks=True)
+    (prober,) = analysis.connections[0].probers
+    found = firings_of(prober, terms_of(analysis, prober))
+    known = found[found["due_ns"] != UNKNOWN_NS]
+    assert 0 < len(known) < len(found) and (known["time_ns"] >= known["due_ns"]).all()
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("55-mid-capture-unanswered", "1 that may still be answered"),
+        ("91-answer-not-captured", "1 reply not captured"),
+        ("90-replies-do-not-arrive", "59.9 s, probe 1 of 3"),  # the replies did not reach the prober: one run to it
+        ("54-gave-up-with-timestamps", "idle 55 s? (55 to 59)"),
+    ],
+)
+def test_the_timeline_says_what_is_open(case, words, captures):
+    analysis = kacap.read(str(captures / f"crafted/{case}/capture.pcap"), marks=True)
+    assert words in charts.words(chart.draw(analysis, ["timeline"], width=1200))
+
+
+def test_a_window_probe_stands_beside_the_keepalive_probe_sent_at_the_same_time(captures):
+    figure = chart.draw(
+        kacap.read(str(captures / "crafted/22b-peer-window-zero/capture.pcap"), marks=True), ["timeline"]
+    )
+    places = {line.get_marker(): float(line.get_ydata()[0]) for line in figure.axes[0].lines if len(line.get_xdata())}
+    assert places["D"] > places["v"] + 0.3
+
+
+def test_a_reply_that_the_capture_shows_before_its_probe_ends_the_silence_too(captures):
+    analysis = kacap.read(str(captures / "crafted/28-reply-before-probe/capture.pcap"), marks=True)
+    saw = Saw(analysis, analysis.connections[0], analysis.connections[0].probers[0])
+    assert len(saw.heights_ns) >= 3 and saw.heights_ns.max() < 62 * S

@@ -140,6 +140,9 @@ def test_nothing_is_cut_on_paper(opened, paper, width):
         assert browser.ask(f"{cut}.length") == 0
         assert browser.ask("getComputedStyle(document.querySelector('.chart')).breakInside") == "avoid"
         assert browser.ask("getComputedStyle(document.querySelector('header')).position") == "static"
+        assert browser.ask("getComputedStyle(document.querySelector('th button')).display") == "none"
+        heads = "[...document.querySelectorAll('#table th')].map(th => getComputedStyle(th, '::before').content)"
+        assert browser.ask(f"{heads}[1]") == '"prober"'  # a head that holds a button is not repeated on each page
         shot = browser.send("Page.captureScreenshot")
         assert base64.b64decode(shot["data"]).startswith(b"\x89PNG")
     finally:

@@ -10,12 +10,14 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from kacap.classify.kinds import Ending
+from kacap.facts.runs import gave_up_ns
 from kacap.model import Episode, Prober
 from kacap.report.chart.axis import TimeAxis
 from kacap.report.chart.expected import Term, Terms
 from kacap.report.chart.firings import INTERVAL, TIMERS, UNKNOWN_NS, thinned
 from kacap.report.chart.labels import Labels
 from kacap.report.chart.palette import VERMILLION, Theme
+from kacap.timing.wheel import EARLY_NS
 from kacap.units import duration
 
 BANDS = 700
@@ -61,13 +63,23 @@ class Due:
         found: list[tuple[int, bool, str]] = []
         for episode in self._missing()[-RUNS:]:
             by_count = self.terms.deadline_ns(episode)
-            if by_count is not None:
+            if by_count is not None and (by_count[1] or not self._contradicted(by_count[0], episode)):
                 guess = "" if by_count[1] else "?"
                 found.append((*by_count, f"{self._sum(episode)}{guess}"))
             if self.terms.user_timeout_ns and episode.silent_since_ns is not None:
                 words = f"user timeout {duration(self.terms.user_timeout_ns)}"
                 found.append((episode.silent_since_ns + self.terms.user_timeout_ns, True, words))
         return found
+
+    def _contradicted(self, deadline_ns: int, episode: Episode) -> bool:
+        """Return whether a run was given up at another time than a deadline of guesses says."""
+        given_up = gave_up_ns(episode)
+        if given_up is None:
+            return False
+        terms, count = self.terms, self.terms.count
+        late_ns = terms.late_ns(terms.idle) if terms.idle else 0
+        late_ns += terms.late_ns(terms.interval) * count.value if terms.interval and count else 0
+        return not -EARLY_NS <= given_up - deadline_ns <= late_ns + EARLY_NS
 
     def _missing(self) -> list[Episode]:
         """Return the runs that began with a miss and ended, if at all, by giving up: a deadline ends with its run."""
@@ -94,7 +106,7 @@ class Due:
             starts = np.sort(starts[(starts >= axis.first_ns) & (starts <= axis.last_ns)].astype(np.int64))
             if len(starts):
                 self._windows(axes, axis, theme, starts, term, height)
-                self._label(axis, theme, labels, int(starts[0]), f"{name} {term}", term, height)
+                self._label(axis, theme, labels, int(starts[0]), name, term, height)
         self._lines(axes, axis, theme, labels)
         self._arrows(axes, axis, theme, labels)
 
@@ -116,14 +128,16 @@ class Due:
             axes.vlines(left, low, high, linewidth=0.7, linestyle=style, **colour, zorder=0.7)
 
     def _label(
-        self, axis: TimeAxis, theme: Theme, labels: Labels, start_ns: int, words: str, term: Term, height: float
+        self, axis: TimeAxis, theme: Theme, labels: Labels, start_ns: int, name: str, term: Term, height: float
     ) -> None:
-        """Name a timer at its first window."""
+        """Name a timer at its first window; of a guess, where there is room, all that it may be."""
         up = height > 0.5
         dy, va = (2, "bottom") if up else (-2, "top")
         at = float(axis.x(start_ns)), height + (HALF if up else -HALF)
         spots = tuple((dx, dy, ha, va) for dx, ha in ((0, "center"), (-6, "left"), (6, "right"), (0, "right")))
-        labels.add(words, at, spots, 6, size=7, color=theme.probe if term.stated else theme.soft)
+        words = [f"{name} {term} ({term.span})"] if term.span else []
+        colour = theme.probe if term.stated else theme.soft
+        labels.add([*words, f"{name} {term}"], at, spots, 6, size=7, color=colour)
 
     def _lines(self, axes: Axes, axis: TimeAxis, theme: Theme, labels: Labels) -> None:
         """Draw the deadlines as labelled lines through both rows; one of several alike has the words."""

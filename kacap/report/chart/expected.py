@@ -7,7 +7,7 @@ roundest of its candidates. How late a timer may be comes from the model of the 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from kacap.analysis import Analysis
@@ -27,6 +27,7 @@ class Term:
     stated: bool
     source: str = ""
     modelled: bool = True  # a Linux timer explains what was seen, or nothing was
+    span: str = field(default="", compare=False)  # of a guess all that it may be, ``55 to 59``; empty: one value
 
     @property
     def ns(self) -> int:
@@ -66,14 +67,14 @@ class Terms:
             start = episode.probes[0].time_ns
         return start + left, all(part.stated for part in parts)
 
-    def said(self) -> str:
+    def said(self, *, spans: bool = True) -> str:
         """Return the settings in words: where they come from, which are guesses, and when nothing is known."""
         named = [(name, term) for name in NAMES if (term := getattr(self, name)) is not None]
         sources = sorted({term.source for _, term in named if term.stated and term.source})
-        stated = [_named(name, term) for name, term in named if term.stated]
+        stated = [_named(name, term, spans) for name, term in named if term.stated]
         if self.user_timeout_ns:
             stated.append(f"user timeout {duration(self.user_timeout_ns)}")
-        guessed = [_named(name, term) for name, term in named if not term.stated]
+        guessed = [_named(name, term, spans) for name, term in named if not term.stated]
         words = []
         if stated:
             words.append(f"configured: {', '.join(stated)}" + (f" ({', '.join(sources)})" if sources else ""))
@@ -83,9 +84,10 @@ class Terms:
         return "; ".join(words) or "nothing configured is known, and the gaps suggest nothing"
 
 
-def _named(name: str, term: Term) -> str:
-    """Return ``idle 60 s`` or ``count 9``."""
-    return f"{name} {term.value}" + ("" if name == "count" else " s")
+def _named(name: str, term: Term, spans: bool) -> str:
+    """Return ``idle 60 s`` or ``count 9``; of a guess all that it may be: ``idle 60 s (55 to 60)``."""
+    unit = "" if name == "count" else " s"
+    return f"{name} {term.value}{unit}" + (f" ({term.span})" if spans and term.span else "")
 
 
 def term_of(value: Setting) -> Term | None:
@@ -99,7 +101,9 @@ def term_of(value: Setting) -> Term | None:
 @lru_cache
 def _guessed(candidates: tuple[int, ...]) -> Term:
     """Return the setting that is guessed of several: those of many probers are the same."""
-    return Term(roundest(list(candidates)), False)
+    low, high = min(candidates), max(candidates)
+    several = "" if low == high else f"{low} to {high}" if high - low > 1 else f"{low} or {high}"
+    return Term(roundest(list(candidates)), False, span=several)
 
 
 def terms_of(analysis: Analysis, prober: Prober) -> Terms:

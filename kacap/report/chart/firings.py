@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kacap.facts.runs import UNCAPTURED
 from kacap.model import Episode, Prober
 from kacap.report.chart.expected import Terms
+from kacap.timing.wheel import EARLY_NS
 
 IDLE, INTERVAL = 0, 1
 TIMERS = ("idle", "interval")
@@ -24,6 +26,8 @@ FIRING = np.dtype(
         ("timer", "u1"),  # IDLE or INTERVAL: which timer governs it
         ("abort", "?"),  # the firing at which the prober gave up instead of probing
         ("missed", "?"),
+        ("waiting", "?"),  # an answer may still come: the capture ended too soon
+        ("uncaptured", "?"),  # answered by what the capture lacks
     ]
 )
 
@@ -42,6 +46,7 @@ def firings_of(prober: Prober, terms: Terms) -> NDArray[np.void]:
             before = row[0]
     found = np.array(rows, FIRING)
     _fill_due(found, terms)
+    _drop_contradicted(found, terms)
     return found
 
 
@@ -63,12 +68,14 @@ def _rows(episode: Episode, before_ns: int) -> list[tuple[Any, ...]]:
                 timer,
                 False,
                 probe.outcome == "missed",
+                probe.outcome == "waiting",
+                probe.outcome == UNCAPTURED,
             )
         )
         before_ns = probe.time_ns
     if len(episode.gaps_ns) >= len(episode.probes):
         abort_ns = before_ns + episode.gaps_ns[-1]
-        rows.append((abort_ns, UNKNOWN_NS, before_ns, UNKNOWN_NS, UNKNOWN_NS, INTERVAL, True, False))
+        rows.append((abort_ns, UNKNOWN_NS, before_ns, UNKNOWN_NS, UNKNOWN_NS, INTERVAL, True, False, False, False))
     return rows
 
 
@@ -89,6 +96,19 @@ def _fill_due(found: NDArray[np.void], terms: Terms) -> None:
     found["due_ns"][begun] = after_heard[begun]
     found["due_ns"][later] = after_last[later]
     found["timer"][later] = INTERVAL
+
+
+def _drop_contradicted(found: NDArray[np.void], terms: Terms) -> None:
+    """Take the due time from firings that came before it by a guess: a timer is never early, so the guess is off.
+
+    It may still be right of the other firings: the timer may have been started before the peer was last heard.
+    """
+    for timer, term in ((IDLE, terms.idle), (INTERVAL, terms.interval)):
+        if term is not None and not term.stated:
+            early_ns = np.where(found["timer"] == timer, found["due_ns"] - found["time_ns"], 0)
+            found["due_ns"][early_ns > EARLY_NS] = UNKNOWN_NS
+            within = (early_ns > 0) & (early_ns <= EARLY_NS)  # no more than the capture's own error
+            found["due_ns"][within] = found["time_ns"][within]
 
 
 def thinned(xs: ArrayLike, columns: int, heights: ArrayLike | None = None) -> NDArray[np.intp]:

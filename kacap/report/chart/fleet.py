@@ -37,6 +37,7 @@ LETTER = 0.0395  # inches of a letter of that size
 BAND = 0.42  # inches of the band of those that fare well
 COLUMNS, DENSE = 700, 0.4  # probes that fill more columns of a row's life than this share are a line
 BINS = 60
+GLYPH = 5.5  # points right of the rows that the glyph of an end may take
 BESIDE = 0.85  # inches of the words beside the band
 NARROW = 0.45  # of a page, above which words beside the rows leave too little for them
 GLYPHS: dict[int, tuple[str, float, str]] = {  # fate: marker, size in points, words
@@ -194,7 +195,7 @@ class Rows:
         fatal = np.append(new[1:], True)[lasts] & (rows[lasts] < self.fleet.failed)
         until = np.where(fatal, self.fleet.until_ns[rows[lasts]], times[lasts])
         x0, x1 = self.axis.x(times[starts]), self.axis.x(until)
-        x1 = np.maximum(x1, x0 + self.axis.width / 450)
+        x1 = np.maximum(x1, x0 + self.axis.width / 150)
         _lines(axes, x0, x1, self._y(rows[starts]), color=ORANGE, linewidth=self.pitch * 72 * 0.6, zorder=3)
 
     def _missed(self, axes: Axes, theme: Theme, rows: NDArray[np.int64], times: NDArray[np.int64]) -> None:
@@ -224,7 +225,9 @@ class Rows:
             style: Any = {"size": SMALL, "va": "center", "transform": axes.transAxes, "parse_math": False}
             axes.text(-0.008, 1 - height, self.names[row], ha="right", color=theme.ink, **style)
             if self.wide:
-                axes.text(1.008, 1 - height, self.settings[row], ha="left", color=theme.soft, **style)
+                beside: Any = {"xycoords": axes.transAxes, "textcoords": "offset points", "ha": "left", "va": "center"}
+                look: Any = {"size": SMALL, "color": theme.soft, "parse_math": False, "annotation_clip": False}
+                axes.annotate(self.settings[row], (1, 1 - height), (GLYPH, 0), **beside, **look)
 
     def _band(self, axes: Axes, theme: Theme, times: NDArray[np.int64], missed: NDArray[np.bool_]) -> None:
         """Draw those that fare well as a band: how many there are at each time, and where probes were missed."""

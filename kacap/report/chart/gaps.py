@@ -34,8 +34,7 @@ def page(analysis: Analysis, connections: list[Connection]) -> paper.Page:
     if not picture.curves:
         words = "no gap was seen" if probers_of(connections) else "no keepalive probe seen"
         return paper.Page([paper.only_words(f"{words}: no distribution", lines)])
-    title = f"{headline(connections)}; {picture.said()}"
-    lines += paper.idle_deaths(analysis)
+    title, lines = headline(connections), [picture.said(), *lines, *paper.idle_deaths(analysis)]
     above = 0.15 + 0.16 * min(ROWS, picture.lines())
     height = 2.6 if any(len(gaps) >= FEW for _, gaps in picture.curves) else 1.2
     return paper.Page([paper.Panel(picture.draw, height, title, lines, above, 0.45, left=0.8)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,8 +37,8 @@ class Group:
 
     @property
     def name(self) -> str:
-        """``idle 60 s``, a guess with a question mark."""
-        return f"{TIMERS[self.timer]} {self.term}"
+        """``idle 60 s``, a guess with a question mark, of one prober with all that it may be."""
+        return f"{TIMERS[self.timer]} {self.term}" + (f" ({self.term.span})" if self.term.span else "")
 
     def said(self) -> str:
         """Return how late the firings were: ``idle 60 s: 0.1 to 1.4 s late (n=6)``."""
@@ -52,7 +52,7 @@ def _signed(low_ns: int, high_ns: int) -> str:
     if high_ns < 0:
         return f"{between(-high_ns, -low_ns)} early"
     if low_ns < -EARLY_NS:
-        return f"{duration(low_ns)} to {duration(high_ns)} late"
+        return f"{duration(-low_ns)} early to {duration(max(high_ns, 0))} late"
     return f"{between(max(low_ns, 0), max(high_ns, 0))} late"
 
 
@@ -73,5 +73,6 @@ def groups_of(analysis: Analysis, probers: list[Prober]) -> list[Group]:
 def _group(timer: int, term: Term, hz: tuple[int, ...], parts: list[NDArray[np.void]]) -> Group:
     """Return one group from the rows of each of its probers."""
     rows = np.concatenate(parts)
+    term = term if len(parts) == 1 else replace(term, span="")
     rows = rows[np.argsort(rows["time_ns"], kind="stable")]
     return Group(timer, term, hz, rows["time_ns"], rows["time_ns"] - rows["due_ns"], rows["missed"])

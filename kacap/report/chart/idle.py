@@ -111,8 +111,8 @@ class Silences:
         axes.set_xticks(*log_ticks(self.low, self.high, axes.get_window_extent().width / axes.figure.dpi))
         axes.set_xticks([], minor=True)
         axes.set_xlabel("silence before the next use, logarithmic", size=7.5, color=theme.soft, labelpad=2)
+        labels.keep_clear_of(legend(axes, theme, self._entries(theme), 1 + NAMES / self.height))
         labels.place()
-        legend(axes, theme, self._entries(theme), 1 + NAMES / self.height)
 
     def _bracket(self, axes: Axes, theme: Theme, labels: Labels, row: int, found: IdleDeaths | None) -> None:
         """Shade the range in which a destination's timeout lies, and say it."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending, Kind
-from kacap.facts.runs import gave_up_ns, over_ns, unanswered
+from kacap.facts.runs import gave_up_ns, over_ns
 from kacap.facts.standing import gravest
 from kacap.model import Connection, Endpoint, Episode, Prober
 from kacap.report.chart import losses
@@ -35,6 +35,8 @@ TOP, BOTTOM, CEILING = 1.0, 0.0, 1.62  # heights of the rows and of the panel's 
 TOLD = 0.3  # more of it, for the names of findings
 LINE = 0.27  # of a caption, in the same measure
 INCH = 0.555  # of the panel for each unit of height
+OUTWARD, NEAR = 0.34, 14  # a mark that would hide a probe stands so much beyond the row; pixels between the two
+RING = 1.75  # of a reply's size, where both sides probe
 NEAR_START = 40  # a capture that begins within this part of the axis before it is its start
 SLASH: Any = {"marker": [(-0.4, -1), (0.4, 1)], "markersize": 9, "linestyle": "none"}
 OVER = (Ending.GAVE_UP, Ending.USER_TIMEOUT, Ending.RESET, Ending.CLOSED)
@@ -80,8 +82,8 @@ class Lanes:
         start, end, begin = self.connection.first_ns, self.connection.last_ns, self.capture.first_ns
         if begin is not None and (not self.connection.began_in_capture or start - begin < (end - begin) // NEAR_START):
             start = min(start, begin)
-        if not self._over() and self.capture.last_ns is not None:
-            end = max(end, self.capture.last_ns)
+        if not self._over():
+            end = max(end, self.connection.observed_until_ns)
         if self.window is not None:
             start, end = max(start, self.window[0]), min(end, self.window[1])
         drawn = np.concatenate([anchors, self.rows["time_ns"], [start, end]]).astype(np.int64)
@@ -182,18 +184,26 @@ class Lanes:
             # On a crowded row a cross would drown in replies: then it stands a little inside.
             inside = (here - there) * 0.4 * (self.scale < 0.7)
             found.append(("no reply", sent["time_ns"][sent["missed"]], there, inside))
+            found += [(name, sent["time_ns"][sent[name]], there, 0.0) for name in ("waiting", "uncaptured")]
         return [one for one in found if len(one[1])]
 
     def _marks(self) -> None:
         """Draw every shape, thinned to what can be told apart."""
+        pixels = self.axes.get_window_extent().width / (self.axis.width + 2 * self.margin)
+        probes = {height: np.sort(self.axis.x(times)) for name, times, height, _ in self._drawn() if name == "probe"}
         for name, times_ns, height, offset in self._drawn():
             xs = np.sort(self.axis.x(times_ns))
+            hiding = _near(xs, probes.get(height), NEAR / pixels)
+            if hiding and name in ("window probe", "retransmission"):
+                offset = OUTWARD if height == TOP else -OUTWARD
             if name != "no reply":
                 xs = xs[thinned(xs, COLUMNS)]
             own = name in ("probe", "reply")
             layer = 2.5 if own else 3 if name != "no reply" else 4  # the rare above the frequent
             marker = None if name != "probe" else "v" if height == TOP else "^"
-            style = SHAPES[name].style(name, self.theme, marker, self.scale if own else 1.0)
+            ring = RING if hiding and name == "reply" else 1.0  # the probes of its own sender stand inside
+            style = SHAPES[name].style(name, self.theme, marker, self.scale * ring if own else 1.0)
+            layer -= 0.1 * (ring > 1)
             self.axes.plot(xs, np.full(len(xs), height + offset), **style, clip_on=False, zorder=layer)
             high = style["markersize"]
             wide = style["markeredgewidth"] if style["marker"] == "|" else high
@@ -238,9 +248,9 @@ class Lanes:
         height = 0.66 if self.row_height(due.prober.side) == TOP else 0.34
         pixels = self.axes.get_window_extent().width / (self.axis.width + 2 * self.margin)
         for run in self._runs(due.prober):
-            times = [probe.time_ns for probe in run.probes]
+            times = _sent_since(due.prober, run)
             several, count = len(times) > 1, due.terms.count
-            total = count.value if count is not None and count.stated else max(len(times), unanswered(run))
+            total = count.value if count is not None and count.stated else len(times)
             names = [f"probe {n} of {max(total, len(times))}" if several else "" for n in range(1, len(times) + 1)]
             if run.silent_since_ns is not None:
                 times.insert(0, run.silent_since_ns)
@@ -327,3 +337,22 @@ class Lanes:
             lost = f"{counted(self.losses.frames, 'frame')} lost by the capture"
             entries.append((losses.sample(theme or LIGHT), lost))
         return entries
+
+
+def _near(xs: NDArray[np.float64], others: NDArray[np.float64] | None, apart: float) -> bool:
+    """Return whether some place lies no farther than ``apart`` from some of others, which are sorted."""
+    if others is None or not len(others):
+        return False
+    at = np.searchsorted(others, xs)
+    before, after = others[np.maximum(at - 1, 0)], others[np.minimum(at, len(others) - 1)]
+    return bool((np.minimum(np.abs(xs - before), np.abs(xs - after)) < apart).any())
+
+
+def _sent_since(prober: Prober, run: Episode) -> list[int]:
+    """Return when the probes of a run were sent, to its prober all those since it last heard the peer, nanoseconds.
+
+    A reply that is in the capture but did not reach the prober ends no silence of it.
+    """
+    since = run.silent_since_ns
+    whole = [run] if since is None else [one for one in prober.episodes if one.silent_since_ns == since]
+    return [probe.time_ns for episode in whole for probe in episode.probes]

@@ -28,7 +28,7 @@ def page(analysis: Analysis, connections: list[Connection]) -> paper.Page:
     groups = groups_of(analysis, probers)
     lines = population(analysis, connections)
     if not groups:
-        words = "no gap with a known setting" if probers else "no keepalive probe seen"
+        words = "no gap that a known setting or a guess explains" if probers else "no keepalive probe seen"
         return paper.Page([paper.only_words(f"{words}: no residuals", lines)])
     said = [_verdict(groups), headline(connections)]
     if any(one.verdict.mood != "good" for one in connections):

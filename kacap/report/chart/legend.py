@@ -12,7 +12,7 @@ from matplotlib.offsetbox import AnnotationBbox, DrawingArea, HPacker, TextArea,
 from kacap.report.chart.palette import Theme
 
 SIZE, LETTER = 7.5, 0.0655  # points, and inches of a letter of that size
-SHAPE, APART = 0.19, 0.125  # inches: a drawn sample with its space, and the space between two entries
+SHAPE, APART = 0.21, 0.125  # inches: a drawn sample with its space, and the space between two entries
 
 Entry = tuple[Sequence[Artist], str]  # what is drawn (none: a heading), and its words
 
@@ -51,7 +51,7 @@ def _entry(theme: Theme, drawn: Sequence[Artist], words: str) -> Any:
     drawing = DrawingArea(11, 6.4)
     for artist in drawn:
         drawing.add_artist(artist)
-    return HPacker(children=[drawing, _text(theme, words)], pad=0, sep=2, align="center")
+    return HPacker(children=[drawing, _text(theme, words)], pad=0, sep=4, align="center")
 
 
 def _text(theme: Theme, words: str, **style: Any) -> TextArea:

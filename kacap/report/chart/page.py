@@ -26,7 +26,7 @@ MIN_WIDTH, DOTS = 3.3, 150  # inches, and dots per inch; a picture with more dot
 LINE, TITLE_LINE = 0.165, 0.21  # inches
 TOP, FOOT, SIDE = 0.12, 0.22, 0.35
 LETTERS = 16.4  # of 8 points on an inch
-NARROW, NARROWER = 5.5, 0.15  # inches, below which the words under an axis take two lines, and how high one is
+NARROW, NARROWER = 5.5, 0.15  # inches of a page, below which the words under an axis take two lines; how high one is
 PIXELS = 1200
 NOBODY = "no keepalive probe seen"
 
@@ -52,8 +52,11 @@ class Panel:
 
     def heading(self, columns: int) -> tuple[list[str], list[str]]:
         """Return the lines of the title and those below it, wrapped to a page of so many characters."""
-        title = wrap(self.title, round(columns * 0.72))
-        return title, [part for line in self.lines for part in wrap(line, columns)]
+        title, lines = wrap(self.title, round(columns * 0.72)), list(self.lines)
+        if len(title) > 2 and self.title.endswith(")"):  # what is in parentheses need not be read in five seconds
+            words, _, aside = self.title.rpartition(" (")
+            title, lines = wrap(words, round(columns * 0.72)), [aside.removesuffix(")"), *lines]
+        return title, [part for line in lines for part in wrap(line, columns)]
 
 
 @dataclass(slots=True)
@@ -128,9 +131,10 @@ class Page:
         for panel in self.panels:
             if panel.sides is not None:
                 panel.left, panel.right = panel.sides(look.inches)
-            panel.below += NARROWER * (look.inches < NARROW and panel.below > NARROWER)
+            wide = look.inches - panel.left - panel.right
+            panel.below += NARROWER * (wide < NARROW - 2 * SIDE and panel.below > NARROWER)
             if panel.fit is not None:
-                panel.height, panel.above = panel.fit(look.inches - panel.left - panel.right)
+                panel.height, panel.above = panel.fit(wide)
         headings = [panel.heading(columns) for panel in self.panels]
         notes = [part for note in self.notes for part in wrap(note, columns)]
         foot = wrap(source(analysis), round(columns * 1.12))

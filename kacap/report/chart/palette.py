@@ -35,8 +35,8 @@ class Theme:
 
     def colour(self, name: str) -> str:
         """Return the colour of a shape by name."""
-        own = {"probe": self.probe, "data": self.soft, "ACK": self.soft, "SYN": self.ink, "FIN": self.ink}
-        return own.get(name) or COLOURS[name]
+        own = {"probe": self.probe, "SYN": self.ink, "FIN": self.ink}
+        return own.get(name) or COLOURS.get(name, self.soft)
 
 
 LIGHT = Theme("#ffffff", "#202020", "#5c5c5c", "#c4c4c4", BLUE, "#d3e8f6", "#d0d0d0", "#a39e63")
@@ -81,6 +81,8 @@ SHAPES = {
     "probe": Shape("v", 7.5, "probes"),
     "reply": Shape("o", 6.5, "replies", filled=False, edge=1.4),
     "no reply": Shape("x", 7.5, "not answered", edge=2.0, single="not answered"),
+    "waiting": Shape("$?$", 7.5, "that may still be answered", edge=0.6, single="that may still be answered"),
+    "uncaptured": Shape("o", 6.5, "replies not captured", filled=False, edge=0.8, single="reply not captured"),
     "retransmission": Shape("s", 5.5, "retransmissions"),
     "window probe": Shape("D", 5.5, "window probes"),
     "unreachable": Shape("*", 9, "ICMP errors in answer", filled=False, edge=1.2, single="ICMP error in answer"),

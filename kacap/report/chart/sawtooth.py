@@ -15,7 +15,7 @@ from kacap.classify.kinds import Ending, Kind
 from kacap.clock import SECOND_NS
 from kacap.facts.runs import gave_up_ns
 from kacap.facts.standing import STATES, by_gravity, gravest
-from kacap.model import Connection, Prober
+from kacap.model import Connection, Probe, Prober
 from kacap.report.chart import page as paper
 from kacap.report.chart.axis import TimeAxis, long_silences, span_ticks
 from kacap.report.chart.expected import Terms, terms_of
@@ -24,7 +24,7 @@ from kacap.report.chart.labels import Labels
 from kacap.report.chart.legend import Entry, legend, wrapped
 from kacap.report.chart.limits import near, steps
 from kacap.report.chart.losses import Losses
-from kacap.report.chart.palette import LIGHT, PURPLE, SHAPES, VERMILLION, Theme
+from kacap.report.chart.palette import LIGHT, PURPLE, SHAPES, VERMILLION, Theme, sample
 from kacap.report.chart.words import headline, population
 from kacap.report.sentences import ENDINGS
 from kacap.units import duration
@@ -46,10 +46,9 @@ def page(analysis: Analysis, connections: list[Connection]) -> paper.Page:
         lines = population(analysis, connections)
         return paper.Page([paper.only_words(f"no keepalive probe seen; {words}", lines)])
     picture = Silence(analysis, saws, percentiles=len(connections) > MANY)
-    title, longest = headline(connections), duration(picture.most_ns)
-    if longest not in title:
-        title += f"; longest silence {'at least ' if picture.at_least else ''}{longest}"
-    lines = [*population(analysis, connections), picture.crossed()]
+    title = headline(connections)
+    longest = f"longest silence {'at least ' if picture.at_least else ''}{duration(picture.most_ns)}"
+    lines = [f"{longest}; {picture.crossed()}", *population(analysis, connections)]
     below = paper.below(picture.axis, picture.origin_ns)
     return paper.Page([paper.Panel(picture.draw, 2.6, title, lines, below=below, left=0.8, fit=picture.fit)], note)
 
@@ -100,14 +99,14 @@ class Saw:
         heard = np.unique(np.concatenate([theirs["time_ns"], since, replies, opened]).astype(np.int64))
         until = max([connection.last_ns, int(self.firings["time_ns"][-1])])
         ended = over.any() or self.dead or self.prober.ending == Ending.CLOSED or (rows["kind"] == Kind.FIN).any()
-        if not ended and analysis.capture.last_ns is not None:
-            until = max(until, analysis.capture.last_ns)
+        if not ended:
+            until = max(until, connection.observed_until_ns)
         return heard[~self._inside(heard)], until
 
     def _inside(self, heard: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which of the segments came in a silence before a probe: they were not accepted, so do not end it."""
         episodes = self.prober.episodes
-        spans = [(e.silent_since_ns, e.probes[0].time_ns) for e in episodes if e.silent_since_ns is not None]
+        spans = [(e.silent_since_ns, _answer_ns(e.probes[0])) for e in episodes if e.silent_since_ns is not None]
         if not spans:
             return np.zeros(len(heard), np.bool_)
         starts, ends = np.array(spans, np.int64).T
@@ -147,6 +146,11 @@ class Saw:
         at = np.searchsorted(self.starts_ns, times_ns, "left") - 1
         since = times_ns - self.starts_ns[np.maximum(at, 0)] if len(self.starts_ns) else times_ns
         return np.where(at >= 0, since, np.nan).astype(np.float64)
+
+
+def _answer_ns(probe: Probe) -> int:
+    """Return when a probe was sent, or the reply that a capture shows before it, nanoseconds."""
+    return probe.time_ns + min(probe.reply_after_ns or 0, 0)
 
 
 class Silence:
@@ -272,7 +276,7 @@ class Silence:
         """Draw the probes on the slope, and what was missed."""
         sent = saw.firings[~saw.firings["abort"]]
         lost, met = sent["time_ns"][sent["missed"]], sent["time_ns"][~sent["missed"]]
-        if not self.many and len(sent) <= 60:
+        if self._shows(sent):
             style = SHAPES["probe"].style("probe", theme, scale=0.75)
             axes.plot(self.axis.x(met), saw.silence_at(met), **style, zorder=4)
         if len(lost) and (saw.dead or not self.percentiles):
@@ -282,7 +286,11 @@ class Silence:
             shown = thinned(xs, TEETH, heights)
             axes.plot(xs[shown], heights[shown], **style, zorder=5)
             if not self.many:
-                labels.keep_clear_of_marks(xs[shown], heights[shown], 6, 6)
+                labels.keep_clear_of_marks(xs[shown], heights[shown], 9, 9)
+
+    def _shows(self, sent: NDArray[np.void]) -> bool:
+        """Return whether the probes that met no miss are drawn each: those of few connections, of each a few."""
+        return not self.many and len(sent) <= 60 and not sent["missed"].all()
 
     def _shares(self, axes: Axes, theme: Theme) -> None:
         """Draw the middle of the silences of those that live at each time, and nine tenths of them."""
@@ -315,6 +323,12 @@ class Silence:
                 colour = PURPLE if second else theme.probe
                 words = f"seen by {name}" if name else "the second side to probe" if second else "seen by a prober"
                 entries.append(([Line2D([0, 11], [3.2, 3.2], color=colour, linestyle=style, linewidth=1.3)], words))
+        sent = [saw.firings[~saw.firings["abort"]] for saw in self.saws]
+        shown = {
+            "probe": any(self._shows(found) for found in sent),
+            "no reply": any(found["missed"].any() for found in sent),
+        }
+        entries += [([sample(name, theme)], SHAPES[name].single or name) for name, drawn in shown.items() if drawn]
         if any(saw.dead for saw in self.saws):
             entries.append(([Line2D([0, 11], [1, 5.4], color=VERMILLION, linewidth=2)], "the silence it died in"))
         return entries

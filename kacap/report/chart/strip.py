@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending, Kind
-from kacap.facts.runs import missed_probes, over_ns, unanswered
+from kacap.facts.runs import gave_up_ns, missed_probes, over_ns, unanswered
 from kacap.facts.standing import gravest
 from kacap.model import Connection, Episode
 from kacap.report.chart import page as paper
@@ -120,8 +120,9 @@ class Strip:
         for prober in self.connection.probers:
             for run in prober.runs:
                 if unanswered(run):
-                    x0, x1 = self.axis.x([run.probes[0].time_ns, over_ns(run)])
-                    x1 = max(x1, x0 + self.axis.width / 400)
+                    silent = [probe.time_ns for probe in run.probes if probe.reply_frame is None]
+                    x0, x1 = self.axis.x([silent[0], gave_up_ns(run) or silent[-1]])
+                    x1 = max(x1, x0 + self.axis.width / 200)
                     axes.plot([x0, x1], [0, 0], color=ORANGE, linewidth=6, solid_capstyle="butt", zorder=3)
         return len(sent), len(lost)
 

@@ -111,7 +111,7 @@ def population(analysis: Analysis, connections: Sequence[Connection]) -> list[st
     who = ", ".join(hosts) if len(hosts) < 4 else counted(len(hosts), "host")
     on = counted(len(connections), "connection")
     numbers = f"{who}: {counted(totals.probes, 'probe')} on {on}, {totals.replies:,} answered"
-    said = sorted({terms.said() for terms in {terms_of(analysis, prober) for prober in probers}})
+    said = sorted({terms.said(spans=False) for terms in {terms_of(analysis, prober) for prober in probers}})
     return [numbers, said[0] if len(said) == 1 else _several(analysis, probers)]
 
 
