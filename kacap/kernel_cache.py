@@ -24,7 +24,9 @@ from kacap.trusted import POSIX, UntrustedError, check_owner, trusted
 PACKAGE = Path(__file__).parent
 DIGEST_BYTES = 32
 # The modules that hold kernels.
-OF_KERNELS = ("*.py", "wire/*.py", "classify/*.py", "capture/*.py", "timing/*.py", "findings/*.py", "report/*.py")
+OF_KERNELS = tuple(
+    f"{where}*.py" for where in ("", "wire/", "classify/", "capture/", "timing/", "facts/", "findings/", "report/")
+)
 
 
 class KernelCache:

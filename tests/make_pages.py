@@ -67,6 +67,9 @@ def story(case: str) -> str:
         true = next((i for i, line in enumerate(said) if line.startswith("True:")), None)
         then = "" if true is None else f" In truth: {' '.join(said[true:]).removeprefix('True: ')}."
         return " ".join(said[:first]) + then
+    if case.startswith("drops/"):
+        lost = "The capture's own statistics count frames that were dropped while capturing."
+        return f"{story(case.replace('drops/', 'lab/', 1))} {lost}"
     return ""
 
 

@@ -451,7 +451,8 @@ class Connection:
         if run and (run.spoken or (run.unheard and not unheard)):
             self._end(side, None, None, time_ns=event.time_ns)
         elif run and event.hints & HEARD_UNSEEN:
-            run.probes[-1].outcome = "uncaptured"
+            if run.probes[-1].reply is None:
+                run.probes[-1].outcome = "uncaptured"
             self._end(side, "resumed", None, time_ns=event.time_ns)
         prober.unheard += unheard
         run = prober.run
@@ -508,7 +509,8 @@ class Connection:
             return
         prober.unheard += bool(event.hints & UNHEARD)
         if event.hints & HEARD_UNSEEN:
-            run.probes[-1].outcome = "uncaptured"
+            if run.probes[-1].reply is None:
+                run.probes[-1].outcome = "uncaptured"
             self._end(side, "resumed", None, time_ns=None)
             return
         if not run.gaps and gap < 0.98 * SECOND:

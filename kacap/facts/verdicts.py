@@ -73,7 +73,9 @@ def verdict(connection: Connection, ended: Ended, facts: ConnectionFacts | None,
         return Verdict(f"{_answered(first).sentence}; {closed}", "bad")
     waits = _waiting(facts)
     if waits is not None and facts is not None and first.ending != Ending.OPEN:
-        return Verdict(f"{_waits(facts, waits)}; before, {_pace(first)}", "bad")
+        # A side that waits for an acknowledgement sends no probe; the other one may, all the while.
+        when = "before, " if first.last_probe_ns < waits.first_ns else ""
+        return Verdict(f"{_waits(facts, waits)}; {when}{_pace(first)}", "bad")
     said = of_prober(first)
     if ended.how == "fin" and first.ending in (Ending.ANSWERED, Ending.RESUMED, Ending.CLOSED):
         answered = _answered(first)
@@ -153,6 +155,12 @@ def _ended_by_reset(connection: Connection, ended: Ended, prober: Prober, facts:
     if ended.cause in (LIKELY_ABORT, OWN_RESET) and prober.side == _end(connection, ended.named):
         ended = replace(ended, cause=_own_cause(prober, after_ns))
     said = _reset(connection, ended)
+    if ended.cause == OWN_RESET and ended.by != "unclear" and facts is not None:
+        waited = facts.outstanding(ended.named == "a")
+        if waited is not None and waited.how == bits.RESET_BY_SENDER:  # no keepalive fires while bytes wait
+            named, waited_ns = _end(connection, ended.named), waited.end_ns - waited.first_ns
+            unacknowledged = f"{waited.bytes:,} B of it unacknowledged for {duration(waited_ns)}"
+            said = f"{named} itself reset the connection ({unacknowledged})"
     if ended.cause == UNKNOWN_CONNECTION and facts is not None and _half_closed(facts, prober):
         return Verdict(
             f"{prober.peer} had closed (FIN) and has forgotten the connection (RST), {prober.side} had not closed and "

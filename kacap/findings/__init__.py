@@ -35,7 +35,7 @@ TABLE = (
     FindingRule(
         "forged-reset",
         "an RST came over two hops more or fewer than its side's data, after that side's own RST from another IP ID "
-        "counter, or faster than that side ever answers",
+        "counter or at a higher number, or faster than that side ever answers",
         "look at the boxes on the path (firewall, load balancer, NAT) for an idle or session limit",
         resets.forged_reset,
         about_probes=False,

@@ -27,8 +27,9 @@ HEAD = 64  # of SENT: bytes wait for an acknowledgement, and were sent again
 VAIN = 128  # ... although the capture shows that they were acknowledged
 PEER_RESET = 256  # an RST of the peer came since they were last sent
 BEATING = 512  # of SENT: beat_ns
-RESET_OWN = 1024  # it has sent an RST
+RESET_OWN = 1024  # it has sent an RST, with a TTL of its other segments
 WENT_UNSEEN = 2048  # its numbers went on by what the capture lacks, and no bytes came since: that may have been a FIN
+RESET_LAST = 4096  # the last of it was an RST at its own number
 
 # NOTE["kind"], NOTE["about"]
 RST_NOTE, QUOTE_NOTE = 1, 2
@@ -43,12 +44,13 @@ AFTER_PROBES = 128  # it follows unanswered probes of its own side
 COUNTING = 256  # the IP IDs of its side were counted up so far
 DEAF = 8192  # it echoes an older timestamp than the other side's last segment, long after it, carries
 FRESH = 16384  # it echoes the newest timestamp that the other side has sent
-AFTER_RESET = 512  # its side had sent an RST before
+AFTER_RESET = 512  # its side had sent an RST of its own before
 # ... and once the whole connection is known (screening): why a box in between made it
 FOREIGN_TTL = 1024  # it came over another number of hops than its side's data
 OTHER_COUNTER = 2048  # its side had sent an RST of its own, and it is not of that side's IP IDs
 TOO_FAST = 4096  # it came faster than that side ever answers
-FORGED = FOREIGN_TTL | OTHER_COUNTER | TOO_FAST
+BEYOND_RESET = 32768  # it follows an RST at its side's own number, at a higher one
+FORGED = FOREIGN_TTL | OTHER_COUNTER | TOO_FAST | BEYOND_RESET
 
 # SPAN["how"]
 OPEN, ACKED, RESET_BY_SENDER, RESET_BY_PEER, WENT_ON = 0, 1, 2, 3, 4

@@ -12,6 +12,7 @@ from kacap.findings.observed import (
     AFTER_RESET,
     ANSWERS,
     BARE,
+    BEYOND_RESET,
     BYTES,
     COUNTING,
     DEAF,
@@ -24,6 +25,7 @@ from kacap.findings.observed import (
     NOTES_EACH,
     OWN_NUMBER,
     QUOTE_NOTE,
+    RESET_LAST,
     RESET_OWN,
     RST_NOTE,
     TIMESTAMPS,
@@ -72,6 +74,15 @@ def _take_ttl(seg: Row, x: Row, kind: Row) -> None:
                 x.other_n[i] = min(x.other_n[i] + 1, _COUNT_MOST)
             return
     x.more_ttls = 1
+
+
+@kernel
+def has_ttl(ttl: Row, side: Row) -> Row:
+    """Return whether a side's segments came with a TTL."""
+    found = ttl == side.syn_ttl
+    for i in range(TTLS):
+        found = found or (side.ttl[i] == ttl and side.data_n[i] + side.reply_n[i] + side.other_n[i] > 0)
+    return found
 
 
 @kernel
@@ -125,6 +136,17 @@ def _is_answer(seg: Row, x: Row, y: Row) -> Row:
 
 
 @kernel
+def _is_beyond_reset(seg: Row, x: Row) -> Row:
+    """Return whether an RST of X follows one at X's own number, at a number that X has never come to.
+
+    Who has reset a connection only answers what still comes, at the number that this acknowledges (RFC 9293 3.10.7.1).
+    """
+    known = END | RESET_LAST
+    unseen = x.known & UNA and seq_diff(x.una, x.end) > 0
+    return x.known & known == known and not unseen and seq_diff(seg.seq, x.end) > 0
+
+
+@kernel
 def _about(seg: Row, label: Row, x: Row, y: Row) -> Row:
     """Return what can be said of an RST of X: the bits of NOTE."""
     about = 0 if seg.flags & ACK else BARE
@@ -137,6 +159,7 @@ def _about(seg: Row, label: Row, x: Row, y: Row) -> Row:
     about |= TO_PROBE if label.kind == _RESET else AFTER_PROBES if label.kind == _ABORT else 0
     about |= COUNTING if x.ip_steps >= 2 and x.ip_jumps == 0 else 0
     about |= AFTER_RESET if x.known & RESET_OWN else 0
+    about |= BEYOND_RESET if _is_beyond_reset(seg, x) else 0
     if seg.has & HAS_TIMESTAMPS and y.known & TIMESTAMPS and seg.time_ns - y.last_ns > ON_ITS_WAY_NS:
         about |= DEAF if seq_diff(seg.tsecr, y.tsval) < 0 else 0
     if seg.has & HAS_TIMESTAMPS and y.known & TIMESTAMPS and seg.tsecr == y.tsval:
@@ -177,7 +200,10 @@ def _note_reset(seg: Row, label: Row, row: Row, pools: Row) -> None:
         note.usual_ip_id = x.ip_id
         note.after_ns = seg.time_ns - y.last_ns if y.known & HEARD else -1
         take_refusal(note, row.last_note, row)
-    x.known |= RESET_OWN
+    if has_ttl(seg.ttl, x):
+        x.known |= RESET_OWN
+    if x.known & END and seg.seq == x.end:
+        x.known |= RESET_LAST
     take_own_reset(seg, x, (header, spans, sent))
     if label.why != _W_OUT_RST or _is_answer(seg, x, y):
         take_peer_reset(seg, y, (header, spans, sent))
@@ -209,6 +235,7 @@ def _take_segment(seg: Row, label: Row, row: Row, pools: Row) -> None:
     header, _, spans, sent = pools
     x, y = (row.a, row.b) if label.from_a else (row.b, row.a)
     kind = label.kind
+    x.known &= ~np.uint32(RESET_LAST)
     if (x.known | y.known) & HEARD:
         take_sign(seg, row, label.from_a, kind != _RETRANSMISSION and not _waits(x) and not _waits(y))
     if seg.has & HAS_TIMESTAMPS:

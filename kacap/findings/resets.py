@@ -10,7 +10,6 @@ from kacap.findings.connection_facts import Claim, ConnectionFacts, Reset
 from kacap.findings.context import Context
 from kacap.findings.idle import death_of, forgetting, limit_words
 from kacap.findings.observing import COUNTED_UP
-from kacap.model import FrameRef
 from kacap.units import counted, duration
 
 TOLD_SILENCE_NS = 3 * SECOND_NS  # a shorter silence before an RST is not idle time
@@ -18,16 +17,34 @@ TOLD_SILENCE_NS = 3 * SECOND_NS  # a shorter silence before an RST is not idle t
 
 def forged_reset(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """RSTs whose TTL, IP ID or speed is not that of the side they claim to come from."""
-    claims: dict[str, list[FrameRef]] = {}
+    alike: dict[tuple[str, ...], list[Reset]] = {}
     for reset in facts.resets:
         if reset.forged:
-            reasons = ", ".join(_reasons(facts, reset))
-            words = f"{facts.end(reset.from_a)} was likely made by a box in between: {reasons}"
             void = "" if reset.in_window else "; its sequence number is off, so that the receiver ignores it"
-            claims.setdefault(f"{words}{_silence_before(facts, reset, context)}{void}", []).append(reset.frame)
-    for words, frames in claims.items():
-        which = "the RST" if len(frames) == 1 else f"each of {len(frames)} RSTs"
-        yield Claim(f"{which} in the name of {words}", frames)
+            unstamped = ", it has no timestamps" if reset.about & bits.UNSTAMPED else ""
+            after = f"{unstamped}{_silence_before(facts, reset, context)}{void}"
+            alike.setdefault((str(facts.end(reset.from_a)), ", ".join(_reasons(facts, reset)), after), []).append(reset)
+    for (name, reasons, after), resets in alike.items():
+        which = "the RST" if len(resets) == 1 else f"each of {len(resets)} RSTs"
+        ids = _ids(resets)
+        made = f"was likely made by a box in between: {reasons}{ids}{after}"
+        yield Claim(f"{which} in the name of {name} {made}", [reset.frame for reset in resets])
+
+
+def _ids(resets: list[Reset]) -> str:
+    """Return in words that IP IDs of resets are not of their side's counter; empty where they do not show it."""
+    strange = [one for one in resets if one.usual_ip_id and one.ip_id and not _follows(one)]
+    if not strange:
+        return ""
+    ids = sorted({reset.ip_id for reset in strange})
+    shown = f"ID is {ids[0]}" if len(ids) == 1 else f"IDs are {ids[0]} to {ids[-1]}"
+    whose = "its" if len(resets) == 1 else "their"
+    return f", {whose} IP {shown}, that of the segment before {strange[0].usual_ip_id}"
+
+
+def _follows(reset: Reset) -> bool:
+    """Return whether the IP ID of a reset is a little above that of its side's segment before."""
+    return 0 < (reset.ip_id - reset.usual_ip_id) % 65_536 < COUNTED_UP
 
 
 def usual_ttl(facts: ConnectionFacts, from_a: bool) -> int:
@@ -50,13 +67,11 @@ def _reasons(facts: ConnectionFacts, reset: Reset) -> list[str]:
         reasons.append(f"its TTL is {reset.ttl}, that of its {data} {usual_ttl(facts, reset.from_a)}")
     if reset.about & bits.OTHER_COUNTER:
         reasons.append(f"it follows that side's own RST, with TTL {reset.ttl} for {usual_ttl(facts, reset.from_a)}")
+    if reset.about & bits.BEYOND_RESET:
+        reasons.append("it follows that side's own RST, at a sequence number that this side has never come to")
     if reset.about & bits.TOO_FAST:
         replies = f"the fastest of {counted(side.replies, 'reply', 'replies')} after {duration(side.reply_ns)}"
         reasons.append(f"it came {duration(reset.after_ns)} after the probe, {replies}")
-    if reset.usual_ip_id and reset.ip_id and not 0 < (reset.ip_id - reset.usual_ip_id) % 65_536 < COUNTED_UP:
-        reasons.append(f"its IP ID is {reset.ip_id}, that of the segment before {reset.usual_ip_id}")
-    if reset.about & bits.UNSTAMPED:
-        reasons.append("it has no timestamps")
     return reasons
 
 

@@ -13,6 +13,7 @@ from kacap.findings.observed import (
     AFTER_RESET,
     ANSWERS,
     BARE,
+    BEYOND_RESET,
     COUNTING,
     FOREIGN_TTL,
     FORGED,
@@ -25,7 +26,7 @@ from kacap.findings.observed import (
     TTLS,
     ObservedRows,
 )
-from kacap.findings.observing import COUNTED_UP
+from kacap.findings.observing import COUNTED_UP, has_ttl
 from kacap.flows import A_FIN, B_FIN, ConnectionRows
 from kacap.kernels import Row, entry, kernel
 
@@ -92,28 +93,23 @@ def is_its_ttl(ttl: Row, side: Row) -> Row:
 
 
 @kernel
-def _has_ttl(ttl: Row, side: Row) -> Row:
-    """Return whether a side's segments came with a TTL."""
-    found = ttl == side.syn_ttl
-    for i in range(TTLS):
-        found = found or (side.ttl[i] == ttl and side.data_n[i] + side.reply_n[i] + side.other_n[i] > 0)
-    return found
-
-
-@kernel
 def _forged(note: Row, side: Row) -> Row:
     """Return what sets an RST apart from the segments of the side it claims to come from, as bits of NOTE.
 
     A difference of one hop means nothing. A host's own RST without a socket may start with another TTL than its data
     (255 for 64), and has no IP ID (tcp_v4_send_reset): one that comes after the host's own RST, with another TTL and
-    an IP ID that is not of the host's counter, is not its own.
+    an IP ID that is not of the host's counter, is not its own. Nor is, where no segment has an IP ID (IPv6), one with
+    another TTL and with ACK: a host without a socket sends none in answer to an ACK (RFC 9293 3.10.7.1).
     """
-    bits = np.int64(0)
+    bits = note.about & np.int64(BEYOND_RESET)
     hops = nearest(note.ttl, side)
     if hops > 1:
         bits |= FOREIGN_TTL
-    strange = note.ip_id != 0 and np.uint16(note.ip_id - note.usual_ip_id) >= COUNTED_UP
-    if hops <= 1 and note.about & AFTER_RESET and note.about & COUNTING and strange and not _has_ttl(note.ttl, side):
+    jumped = note.ip_id != 0 and np.uint16(note.ip_id - note.usual_ip_id) >= COUNTED_UP
+    strange = note.about & COUNTING != 0 and jumped
+    if note.ip_id == 0 and note.usual_ip_id == 0 and side.ip_steps == 0:
+        strange = note.about & BARE == 0
+    if hops <= 1 and note.about & AFTER_RESET and strange and not has_ttl(note.ttl, side):
         bits |= OTHER_COUNTER
     answers = note.about & (BARE | ANSWERS) == BARE | ANSWERS
     enough = side.replies >= (1 if bits else 2) and side.reply_ns >= FAST_NS

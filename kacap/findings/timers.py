@@ -37,16 +37,18 @@ def suspended(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     for waits in found[:1]:
         sender, peer = facts.end(waits.from_a), facts.end(not waits.from_a)
         again = f"sent again {counted(waits.n, 'time')}{_last_gaps(waits)}"
+        # The peer, which waits for nothing, probes on.
+        whose = f" from {sender}" if any(prober.side == peer for prober in facts.connection.probers) else ""
         if waits.vain:
             sentence = (
                 f"{sender} sent {waits.bytes:,} B to {peer} again and again for {duration(_out_ns(waits))} "
                 f"({counted(waits.n, 'time')}), although the capture shows the ACKs of {peer}: they do not reach it; "
-                "Linux sends no keepalive probe meanwhile"
+                f"Linux sends no keepalive probe{whose} meanwhile"
             )
         else:
             sentence = (
                 f"unacknowledged data on {sender}: {waits.bytes:,} B to {peer} were unacknowledged for "
-                f"{duration(_out_ns(waits))}, {again}{_how(facts, waits)}; Linux sends no keepalive probe "
+                f"{duration(_out_ns(waits))}, {again}{_how(facts, waits)}; Linux sends no keepalive probe{whose} "
                 f"meanwhile{_both(facts, found)}{_prediction(facts, waits, context)}"
             )
         first = [waits.first_frame] if waits.first_frame else []

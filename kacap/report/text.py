@@ -13,6 +13,7 @@ from typing import TextIO
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending
 from kacap.facts.groups import Group, grouped
+from kacap.facts.overall import SEVERAL
 from kacap.facts.runs import gave_up_ns, unanswered, uncaptured
 from kacap.facts.standing import STATES, Standing, by_gravity, gravest, numbers_of
 from kacap.facts.verdicts import of_prober
@@ -29,6 +30,7 @@ WHOLE = 3  # so many connections are shown one by one without being asked for
 GROUPS, OF_STATE, KINDS = 8, 3, 2  # groups of connections, of them in one state, kinds of findings on one screen
 BREAKS_SHOWN = 10  # places where files do not follow on one another
 STEPS = 12  # probes of one unanswered run written out
+UNSHOWN = ("suspended", "close-wait")  # findings on connections whose probes may all be answered
 KEY = 12  # width of the column of names
 
 COLOURS = {"bad": "\x1b[1;31m", "doubt": "\x1b[33m", "good": "\x1b[32m", "dim": "\x1b[2m"}
@@ -66,12 +68,19 @@ def _lines(analysis: Analysis, everything: bool, brief: bool, verbose: bool) -> 
     if not probing:
         yield _nothing(analysis), ""
     elif len(probing) > 1:
-        yield f"{len(probing):,} connections probe: {probing}", ""
+        yield f"{len(probing):,} connections probe: {probing}{_beside(analysis, probing)}", ""
     if len(probing) > WHOLE and not (everything or brief or verbose):
         yield from _overview(analysis, probing)
     else:
         yield from _each(analysis, probing, everything, brief, verbose)
     yield from _understood(analysis)
+
+
+def _beside(analysis: Analysis, probing: Standing) -> str:
+    """Return what probing connections suffer that their probes do not show: ``; 5 had keepalive suspended by ...``."""
+    numbers = numbers_of(probing)
+    hurt = Counter(f.id for f in analysis.findings if f.id in UNSHOWN and f.connection in numbers)
+    return "".join(f"; {number:,} {SEVERAL[name]}" for name, number in hurt.items())
 
 
 def _overview(analysis: Analysis, probing: Standing) -> Iterator[Line]:

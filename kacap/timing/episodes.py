@@ -100,6 +100,13 @@ def _fire(middle: Row, number: Row, event: Row, flags: Row) -> None:
 
 
 @inlined
+def _note_uncaptured(probe: Row) -> None:
+    """Note that the capture lacks what answered a probe, unless it has a reply: each probe is answered once."""
+    if probe.reply_frame == 0:
+        probe.outcome = _UNCAPTURED
+
+
+@inlined
 def _take_probe(middle: Row, event: Row) -> None:
     """Take another probe of a run, or the first of one."""
     side = 1 - event.from_a
@@ -111,7 +118,7 @@ def _take_probe(middle: Row, event: Row) -> None:
     if prober.run_n and (prober.run_spoken or (prober.run_unheard and not event.hints & UNHEARD)):
         end_run(middle, number, event, _KEEP)
     elif prober.run_n and event.hints & HEARD_UNSEEN:
-        middle.probes[prober.last_probe].outcome = _UNCAPTURED
+        _note_uncaptured(middle.probes[prober.last_probe])
         end_run(middle, number, event, _UNCAPTURED_END)
     row = middle.counts[0].probes
     middle.counts[0].probes += 1
@@ -226,7 +233,7 @@ def _take_abort(middle: Row, number: Row, event: Row) -> None:
     prober.unheard += 1 if event.hints & UNHEARD else 0
     gap = event.time_ns - middle.probes[prober.last_probe].time_ns
     if event.hints & HEARD_UNSEEN:  # it had been answered
-        middle.probes[prober.last_probe].outcome = _UNCAPTURED
+        _note_uncaptured(middle.probes[prober.last_probe])
         end_run(middle, number, event, _UNCAPTURED_END)
         return
     shortest = prober.run_gap_ns if prober.run_n > 1 else ANSWER_WAIT_NS  # no interval is below a second

@@ -23,7 +23,9 @@ def _idle(estimates: Estimates, i: int) -> Setting:
     row, history = estimates.rows[i], estimates.histories[i]
     why = SettingReason(row["idle_why"])
     if why == SettingReason.NO_GAP:
-        return Setting(why="the capture began after the prober had last heard from its peer")
+        lacks = "the capture lacks what the prober had last heard before it probed"
+        began = "the capture began after the prober had last heard from its peer"
+        return Setting(why=lacks if history["began"] else began)
     setting = Setting(
         (int(history["idle_min_ns"]), int(history["idle_max_ns"])) if history["idle_n"] else None,
         int(history["idle_n"]), assumes=words_of(row["idle_assumes"]),
@@ -74,6 +76,8 @@ def _unanswered(history: np.void) -> str:
     """Return why interval and count do not show."""
     if not history["longest_run"] and not history["exhausted_n"]:
         return "no probe went unanswered"
+    if history["longest_run"] > 1:
+        return "the gaps between unanswered probes are not certain: the capture lacks frames"
     return "only one probe of a run went unanswered"
 
 

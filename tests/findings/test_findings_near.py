@@ -53,6 +53,11 @@ PAIRS = {
         "it follows that side's own RST, with TTL 244 for 52",
         OPEN + "+1 B > A P. len 5\n+0.01 A > B .\n+1 B > A R. \n+0.02 B > A R. ttl 52 id 7006\n",
     ),
+    "an RST after the genuine one, at a number that its side has never come to": (
+        "forged-reset", OPEN + "+1 B > A P. len 5\n+0.01 A > B .\n+1 B > A R. \n+0.02 B > A R. seq nxt+1460\n",
+        "it follows that side's own RST, at a sequence number that this side has never come to",
+        OPEN + "+1 B > A P. len 5\n+0.01 A > B .\n+1 B > A R. \n+0.02 A > B P. len 9\n+0.02 B > A R ack 0\n",
+    ),
     "bytes that are acknowledged in the end": (
         "suspended", OPEN + "1 A > B P. len 10\n1.3 A > B P. len 10 seq nxt-10\n2.1 A > B P. len 10 seq nxt-10\n"
         "4.2 A > B P. len 10 seq nxt-10\n8.4 A > B P. len 10 seq nxt-10\n8.42 B > A .\n",
@@ -122,7 +127,30 @@ def test_a_finding_is_raised_where_its_mechanism_is_at_work_and_not_where_it_onl
     assert name not in [finding.id for finding in read(near, tmp_path).findings]
 
 
+def test_over_ipv6_which_has_no_ip_id_a_second_reset_is_told_by_its_hop_limit_and_ack(tmp_path):
+    reset = OPEN + "+1 B > A P. len 5\n+0.01 A > B .\n+1 B > A R. \n+0.02 "
+    for last, ids in (("B > A R. ttl 244", ["forged-reset"]), ("B > A R. ", []), ("B > A R ack 0 ttl 244", [])):
+        parse(ENDS + reset + last + "\n").ipv6().write_pcap(tmp_path / "case.pcap")
+        found = [finding.id for finding in kacap.read(str(tmp_path / "case.pcap")).findings]
+        assert found == ids, last
+
+
+RESENT = "".join(f"{at} A > B P. len 10 seq nxt-10\n" for at in (130.3, 130.9, 132, 135, 142))
+PROBED_BACK = PROBES.replace("A > B . seq nxt-1\n+0.02 B > A .", "B > A . seq nxt-1\n+0.02 A > B .")
+
 VERDICTS = {
+    "10 B of 10.0.0.1:40000 are unacknowledged after 12.0 s and 5 retransmissions; before, 10.0.0.1:40000 probes every "
+    "61.0 s, all answered": (PROBES + "130 A > B P. len 10\n" + RESENT, ("open", None, None)),
+    # The other side, which waits for nothing, probes on: not "before".
+    "10 B of 10.0.0.1:40000 are unacknowledged after 12.0 s and 5 retransmissions; 10.0.0.2:5432 probes every 61.0 s, "
+    "all answered": (
+        PROBED_BACK + "130 A > B P. len 10\n" + RESENT + "182 B > A . seq nxt-1 ack nxt-10\n+0.02 A > B .\n", None,
+    ),
+    # No keepalive fires while bytes wait, so that none can have given up unseen.
+    "10.0.0.1:40000 probes every 61.0 s, all answered; 10.0.0.1:40000 itself reset the connection (10 B of it "
+    "unacknowledged for 30.0 s) 39.0 s after the last probe": (
+        PROBES + "130 A > B P. len 10\n" + RESENT + "160 A > B R. \n", ("reset", "a", 17),
+    ),
     "10.0.0.1:40000 probes every 61.0 s, all answered; 10.0.0.2:5432 closed it (FIN) 29.0 s after the last probe": (
         PROBES + "150 B > A F. \n+0.01 A > B F. \n+0.01 B > A .\n", ("fin", "b", 11),
     ),

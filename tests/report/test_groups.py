@@ -6,6 +6,7 @@ import samples
 
 import kacap
 from kacap.facts.groups import PACE_SPREAD, grouped
+from kacap.facts.sent import sent_by
 from kacap.facts.standing import STATES, by_gravity, gravest, state_of
 
 CASES = ["lab/many", "lab/merged", "lab/both-probe", "lab/rotated", "crafted/06-both-ends-probe"]
@@ -56,3 +57,19 @@ def test_where_there_are_too_many_paces_they_are_not_told_apart():
     assert len(grouped(by_gravity(connections), 9)) == 9
     (group,) = grouped(by_gravity(connections), 6)
     assert group.pace_ns == (1_000_000_000, 8_157_307_210)
+
+
+def test_what_is_read_from_tables_is_what_the_objects_hold() -> None:
+    analysis = kacap.read(analysing.files_of("crafted/77-idle-deaths"))
+    probers = [prober for connection in analysis.connections for prober in connection.probers]
+    for most in (10_000, 20, 3):
+        rows = sent_by(analysis.connections, probers, most)
+        assert rows.tolist() == sent_by(list(analysis.connections), probers, most).tolist()
+        assert rows["missed"].sum() >= min(most, sum(prober.missed for prober in probers))
+        for number in set(rows["prober"][~rows["missed"]].tolist()):  # of the others the newest
+            times_ns = [probe.time_ns for episode in probers[number].episodes for probe in episode.probes]
+            kept = rows["time_ns"][rows["prober"] == number].tolist()
+            assert times_ns[-1] in kept
+    ours, plain = (by_gravity(some) for some in (analysis.connections, list(analysis.connections)))
+    sent, of_objects = (sorted(zip(*map(list, each.probes()), strict=True)) for each in (ours, plain))
+    assert sent == of_objects and ours.totals == plain.totals

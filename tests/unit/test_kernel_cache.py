@@ -15,6 +15,7 @@ from pathlib import Path
 import analysing
 import pytest
 
+from kacap.kernel_cache import OF_KERNELS
 from kacap.kernels import is_known
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user: needs root")
@@ -250,6 +251,15 @@ def test_only_a_numba_that_was_tried_is_known() -> None:
     assert list(map(is_known, ["0.61.2", "0.62.0", "0.68.1", "0.69.0", "0.69.0rc1", "1.0.0", "x"])) == [
         False, True, True, False, False, False, False
     ]  # fmt: skip
+
+
+def test_a_change_of_any_module_that_holds_a_kernel_makes_what_was_kept_useless() -> None:
+    package = ROOT / "kacap"
+    regarded = {path for pattern in OF_KERNELS for path in package.glob(pattern)}
+    held = {
+        path for path in package.rglob("*.py") if "\n@entry\n" in path.read_text() or "\n@kernel\n" in path.read_text()
+    }
+    assert held and held <= regarded
 
 
 USERS_OWN = """

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import analysing
 import pytest
+from timelines import parse
 
 import kacap
 from kacap.model import Episode, Prober
@@ -59,3 +62,46 @@ def test_since_when_a_prober_heard_nothing_is_not_said_where_the_capture_lacks_w
     assert [episode.silent_since_ns is None for episode in prober.episodes] == [False, False, True]
     assert prober.survived_ns < 60_000_000_000
     assert prober.missed == 0
+
+
+ENDS = """
+A 10.0.0.1:40000 isn 1000 clock 3600000
+B 10.0.0.2:80 isn 5000 clock 81000 id 7001
+timestamps
+0        A > B S  win 64240 <mss 1460, sackOK, nop, wscale 7>
++0.0002  B > A S. win 65160 <mss 1460, sackOK, nop, wscale 7>
++0.0001  A > B .  win 502
+"""
+PROBE = "A > B . seq nxt-1"
+STORIES: dict[str, tuple[str, list[Run]]] = {
+    "a reset after its own FIN: the FIN closed it": (
+        f"60 {PROBE}\n62 A > B F.\n63 A > B R.", [("closed", 5, "missed")]
+    ),
+    "a reset that echoes what the capture lacks: it had heard of its peer": (
+        f"60 {PROBE}\n70 {PROBE}\n72 B > A P. len 9 uncaptured\n75 A > B R.", [("resumed", None, "missed uncaptured")]
+    ),
+    "a path of twelve seconds: each reply belongs to its own probe": (
+        f"60 {PROBE}\n70 {PROBE}\n72 B > A .\n82 B > A .", [("answered", 6, "answered answered")]
+    ),
+    "a reset after the run is over changes nothing of it": (
+        f"60 {PROBE}\n60.01 B > A .\n62 A > B R.", [("answered", 5, "answered")]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_a_run_ends_as_what_is_known_of_its_mechanism_says(story: str, tmp_path: Path) -> None:
+    text, runs = STORIES[story]
+    parse(ENDS + text).write_pcap(tmp_path / "case.pcap")
+    (prober,) = (
+        prober for connection in kacap.read(tmp_path / "case.pcap").connections for prober in connection.probers
+    )
+    assert [told(episode) for episode in prober.episodes] == runs
+    if "twelve" in story:
+        assert [probe.reply_after_ns for probe in prober.episodes[0].probes] == [12 * 10**9] * 2
+
+
+def test_how_far_a_prober_is_away_is_told_by_the_handshake_and_not_by_a_late_acknowledgement(tmp_path: Path) -> None:
+    parse(f"{ENDS}10 B > A P. len 5\n10.5 A > B .\n70 {PROBE}\n70.01 B > A .").write_pcap(tmp_path / "case.pcap")
+    probers = kacap.read(tmp_path / "case.pcap").connections.views.gatherer.probers.filled
+    assert probers["path_ns"][1:].tolist() == [100_000]

@@ -239,9 +239,7 @@ def kept_of(runs: list[twin.Run], kept: int) -> list[twin.Run]:
     return [run for run in runs if id(run) in wanted]
 
 
-# The same cases in every run: there is one in some thousands that fails, where dozens of ACKs and probes share a
-# nanosecond and a reply is counted that the twin does not count; which of the two is right is not settled.
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None)
 @given(event_rows(2, EVENT, 20), st.lists(st.integers(0, 60), max_size=6), st.integers(1, 3))
 def test_however_often_older_episodes_are_forgotten_the_rest_and_all_numbers_are_the_same(
     rows: np.ndarray, cuts: list[int], kept: int
