@@ -22,8 +22,9 @@ from kacap.capture.frames import FRAME, FrameBatch
 from kacap.capture.tshark import decoder as decoders
 from kacap.capture.tshark import program
 from kacap.capture.tshark.decoder import Decoder
+from kacap.capture.tshark.fields import AT, FIELDS
 from kacap.capture.tshark.layers import layers
-from kacap.capture.tshark.rows import ZERO, table
+from kacap.capture.tshark.rows import ZERO, row_of, table
 from kacap.errors import CaptureError, Damage
 from kacap.segments import SEGMENT
 from kacap.wire import SkipReason, decode
@@ -270,3 +271,13 @@ def test_a_tunnel_known_by_name_only_is_part_of_the_lane() -> None:
 def test_numbers_that_no_header_holds_are_refused_in_one_line():
     with pytest.raises(CaptureError, match="too large for any header"):
         table([tuple((ZERO | {"seq": 1 << 64}).values())])
+
+
+def test_a_tunnel_number_beyond_its_header_leaves_the_frame_out():
+    words = [""] * len(FIELDS)
+    words[AT["frame.protocols"]] = "eth:ethertype:ip:udp:vxlan:eth:ethertype:ip:tcp"
+    words[AT["vxlan.vni"]] = str(2**64)
+    words[AT["ip.src"]] = words[AT["ip.dst"]] = "10.0.0.1,10.0.0.2"
+    words[AT["ip.proto"]] = "17,6"
+    words[AT["ip.flags.mf"]] = words[AT["ip.frag_offset"]] = "0,0"
+    assert row_of(words, 1, 1, 0) is SkipReason.CUT_TCP

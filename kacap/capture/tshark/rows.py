@@ -60,7 +60,7 @@ def row_of(words: list[str], time_ns: int, frame: int, file: int) -> Values | Sk
         if found.reason is not None:
             return _unreached(words, found)
         return _segment(words, found, time_ns, frame, file)
-    except (IndexError, ValueError):  # tshark has not come to the field: the frame ends before, or makes no sense
+    except (IndexError, ValueError, OverflowError):  # tshark has not come to the field, or it makes no sense
         return SkipReason.CUT_ICMP if found.icmp else SkipReason.CUT_TCP
 
 
