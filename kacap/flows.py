@@ -26,6 +26,11 @@ EXACT = 4  # what the capture shows is what its sender heard and sent: its times
 DELAYED = 32  # its or its peer's timestamps run unlike the capture's clock
 HEARD_UNSEEN = 8  # with UNSEEN: what is not in the capture is something that its sender heard
 
+# SIDE["lacks"]: what it may not have received of what the capture shows.
+BYTES_WAIT = 1  # its peer has sent bytes since that it has not acknowledged: sure_ns, sure_n
+AFTER_HOLE = 2  # ... and more behind bytes that it lacks: no acknowledgement tells whether that arrived
+UNWANTED = 4  # what came last are bytes that it had already, or no room for: on some systems they restart its clock
+
 LINE = 64  # bytes of a cache line: what every segment touches comes first, so that few of them are fetched
 
 
@@ -75,6 +80,7 @@ NXT, UNA, SEEN, SENT_ACK, WINDOW, STAMP, ISN, BYTE = 1, 2, 4, 8, 16, 32, 64, 128
 
 # SIDE["stamps"]
 ACCEPTED_STAMP, REPLIED_STAMP, ECHOED_STAMP = 1, 2, 4
+FIN_NEWEST = 32  # its newest number is that of its FIN
 STOOD_STILL = 16  # its timestamps stood still while the capture's clock went on: a slow clock, or a delay
 OFF_CLOCK = 8  # its timestamps and the capture's times tell of different gaps: a frame was delayed on its way here
 
@@ -109,15 +115,18 @@ SIDE = on_lines(
         ("accepted_tsval", "<u4"),  # the newest timestamp of a segment that the peer accepts
         ("replied_tsval", "<u4"),  # that of its last reply to a probe
         ("echoed", "<u4"),  # the newest timestamp of its peer that it echoed
-        ("stamps", "u1"),  # ACCEPTED_STAMP, REPLIED_STAMP, ECHOED_STAMP, OFF_CLOCK
+        ("stamps", "u1"),  # ACCEPTED_STAMP, REPLIED_STAMP, ECHOED_STAMP, OFF_CLOCK, STOOD_STILL; FIN_NEWEST
         ("tick_hz", "u4"),  # ticks a second of its timestamps; 0: not seen yet
         ("held_hints", "u1"),  # EVENT["hints"] of the held ACK
         ("id_ones", "u1"),  # how often its IP ID grew by one after a segment without data
         ("id_jumps", "u1"),  # ... and how often by more
         ("id_pure", "u1"),  # 1: its last segment carried no data
+        ("lacks", "u1"),  # BYTES_WAIT, AFTER_HOLE, UNWANTED
         # What few segments touch.
         ("asked_ns", "<i8"),  # when the handshake asked it to answer; NEVER: not seen
         ("path_ns", "<i8"),  # how long its answer took: from the capture point to it and back
+        ("sure_ns", "<i8"),  # what heard_ns was before the first bytes that it has not acknowledged
+        ("sure_n", "<i8"),  # ... and heard_n
         ("unheard_ns", "<i8"),  # what heard_ns was before the last reply to its probe
         ("data_gap_ns", "<i8"),  # between the last two sendings of its newest byte; 0: it was sent once
         ("quoted_ns", "<i8"),  # when an ICMP error quoted the held ACK; NEVER: none did
@@ -386,7 +395,7 @@ def open_connection(seg: Row, tracker: Row, connections: Row, sides: Row) -> Row
         side.dup_ns = side.closed_ns = side.replied_ns = side.asked_ns = side.unheard_ns = side.quoted_ns = NEVER
         side.gap_ns = side.path_ns = side.data_gap_ns = 0
         side.tick_hz = 0
-        side.stamps = side.id_ones = side.id_jumps = side.id_pure = 0
+        side.lacks = side.stamps = side.id_ones = side.id_jumps = side.id_pure = 0
         side.heard_n = 0
         side.held_n = side.open_probes = side.late_replies = 0
         side.known = 0

@@ -414,6 +414,13 @@ class Connection:
     def _gather(self, event: Event) -> None:
         own, other = int(not event.from_a), int(event.from_a)
         run, asked = (p.run if p else None for p in (self.probers[own], self.probers[other]))
+        heard = event.flags & RST and event.hints & HEARD_UNSEEN and event.why != "OUT_OF_WINDOW_RST"
+        if run and heard and run.ending != "closed":
+            self.probers[own].unheard += bool(event.hints & UNHEARD)
+            if run.probes[-1].reply is None:
+                run.probes[-1].outcome = "uncaptured"
+            self._end(own, "resumed", None, time_ns=event.time_ns)
+            run = None
         if event.kind == "probe":
             self._probe(event, own)
         elif event.kind == "unreachable":
@@ -479,7 +486,7 @@ class Connection:
         if run.unheard:
             return
         run.spoken = True
-        if event.why != "ANSWERED_LATE":
+        if event.why not in ("ANSWERED_LATE", "ANSWERED_AFTER_DATA"):
             run.ending, run.ending_frame = "answered", event.frame
         if run.replies == len(run.probes):
             self._end(side, None, None, time_ns=event.time_ns)
@@ -508,11 +515,6 @@ class Connection:
             self._end(side, None, None, time_ns=event.time_ns)
             return
         prober.unheard += bool(event.hints & UNHEARD)
-        if event.hints & HEARD_UNSEEN:
-            if run.probes[-1].reply is None:
-                run.probes[-1].outcome = "uncaptured"
-            self._end(side, "resumed", None, time_ns=None)
-            return
         if not run.gaps and gap < 0.98 * SECOND:
             self._end(side, "closed", event.frame, time_ns=event.time_ns)
             return

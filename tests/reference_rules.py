@@ -99,6 +99,8 @@ class Side:
     seen: list[tuple[int, int]] = field(default_factory=list)
     sent: dict[int, tuple[int | None, int]] = field(default_factory=dict)  # position: last byte there, when last sent
     heard: int | None = None  # when it last accepted a segment of the other side
+    coming: list[tuple[int, int]] = field(default_factory=list)  # bytes that it has not acknowledged: end, when sent
+    fin: int | None = None  # the number of its FIN
     open: Item | None = None  # its last probe, while nobody answered
     answered_by_data: bool = False
     resent_gap: int = 0
@@ -241,9 +243,10 @@ class Incarnation:
 
     def reset(self, item: Item, me: Side, peer: Side) -> Verdict:
         """The prober gives up with RST and ACK at its next number; the peer answers a waiting probe with any RST."""
-        if item.has(ACK) and item.seq == me.nxt and unheard(item, peer):
+        unseen = item.has(ACK) and peer.nxt is not None and item.ack > peer.nxt  # it was answered since
+        if item.has(ACK) and item.seq == me.nxt and unheard(item, peer) and not unseen:
             return "abort", "proven"
-        if me.open and item.has(ACK) and item.seq == me.nxt and not me.answered_by_data:
+        if me.open and not unseen and item.has(ACK) and item.seq == me.nxt and not me.answered_by_data:
             return "abort", self.verdicts[me.open.index][1]
         if peer.open and not peer.answered_by_data and item.time - peer.open.time <= LATE_REPLY_NS:
             return "reset", self.verdicts[peer.open.index][1]
@@ -254,6 +257,8 @@ class Incarnation:
     def probe(self, at: int, item: Item, me: Side, peer: Side) -> Verdict | None:
         if item.index in self.foreseen:
             return self.foreseen[item.index]
+        if item.length == 1 and item.seq == me.fin == (me.nxt or 0) - 1:
+            return "probe", "proven"  # no data comes after a FIN
         if item.length == 1 and peer.window == 0 and me.una == item.seq and me.nxt in (item.seq, item.end):
             return "window-probe", "proven"
         if me.una is None or me.nxt is None or item.seq > me.nxt:
@@ -269,7 +274,8 @@ class Incarnation:
             return verdict
         if peer.window == 0:
             return self.into_closed_window(at, item, me, peer)
-        if me.heard is not None and item.time - me.heard < NO_IDLE_NS:
+        heard = [me.heard or 0, *(when for end, when in me.coming if end <= item.ack)]
+        if item.time - max(heard) < NO_IDLE_NS:
             return "probe", "ambiguous"
         return "probe", "proven"
 
@@ -366,8 +372,13 @@ class Incarnation:
         if kind == "probe":
             me.open, me.answered_by_data = (None if item.index in self.early else item), False
             me.nxt = max(me.nxt, item.seq + 1)
-        if item.length or (kind not in ("probe", "window-probe") and item.index not in self.early):
+        me.fin = item.end - 1 if item.has(FIN) else me.fin
+        if item.length or item.has(FIN):
+            peer.coming.append((item.end, item.time))
+        elif kind not in ("probe", "window-probe") and item.index not in self.early:
             peer.heard = item.time
+        if item.bare and kind == "ack":  # an ACK at once: what it answers has arrived
+            me.heard = max([me.heard or 0, *(when for _, when in me.coming)])
         if kind in ("reply", "ack") or (item.length and kind not in ("probe", "window-probe")):
             self.answer(item, kind, peer)
 

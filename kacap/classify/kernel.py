@@ -17,9 +17,13 @@ from kacap.classify.learn import (
     learn_numbers,
     learn_path,
     learn_rest,
+    note_accepted,
     note_heard,
     retract_heard,
     retract_reply,
+    settle_bytes,
+    sure_heard_ns,
+    withdraw_bytes,
 )
 from kacap.classify.rules import LONG_SILENCE_NS, SHORT_SILENCE_NS, hints_of, rate
 from kacap.clock import SECOND_NS
@@ -34,6 +38,8 @@ from kacap.flows import (
     SENT_ACK,
     UNA,
     UNHEARD,
+    UNSEEN,
+    WINDOW,
     find,
     forget,
     is_copy,
@@ -59,7 +65,7 @@ _PROVEN, _ANSWERED, _PATTERNED, _AMBIGUOUS = (int(grade) for grade in Grade)
 _W = {why.name: int(why) for why in KindReason}
 _W_COPY, _W_HIGHER, _W_REPEATS = _W["SAME_FRAME"], _W["ANSWERED_ONE_HIGHER"], _W["REPEATS"]
 _W_ANSWERS, _W_LATE, _W_EARLY = _W["ANSWERS_PROBE"], _W["ANSWERED_LATE"], _W["ANSWERED_BEFORE"]
-_W_LONE_BYTE, _W_ZERO = _W["LONE_BYTE"], _W["ZERO_WINDOW_SHAPE"]
+_W_AFTER_DATA, _W_LONE_BYTE, _W_ZERO = _W["ANSWERED_AFTER_DATA"], _W["LONE_BYTE"], _W["ZERO_WINDOW_SHAPE"]
 _W_QUOTED, _W_QUOTED_OTHER, _W_OUT_RST = _W["QUOTED"], _W["QUOTED_OTHER"], _W["OUT_OF_WINDOW_RST"]
 
 
@@ -141,7 +147,7 @@ def _hold(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> None:
         x.held_frame, x.held_file = seg.frame, seg.file
         x.held_seq, x.held_ack, x.held_payload = seg.seq, seg.ack, seg.payload_len
         x.held_hints = hints_of(seg, x, y) & ~np.uint8(UNHEARD)
-        x.held_heard_ns, x.held_peer_ns = x.heard_ns, y.heard_ns
+        x.held_heard_ns, x.held_peer_ns = sure_heard_ns(seg, x, y), y.heard_ns
         x.quoted_ns = NEVER
 
 
@@ -149,7 +155,8 @@ def _hold(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> None:
 def _accepts(seg: Row, x: Row, y: Row, kind: Row) -> Row:
     """Return whether Y's stack takes a segment for a sign of life: data, or an ACK that is not old.
 
-    Linux tcp_ack and tcp_event_data_recv; a zero-length probe is below the window and is not.
+    Linux tcp_ack and tcp_event_data_recv; a zero-length probe is below the window and is not. Into a closed window an
+    ACK has the number of its edge, whatever was sent beyond (tcp_acceptable_seq).
     """
     if seg.flags & RST or kind == _COPY:
         return False
@@ -157,7 +164,8 @@ def _accepts(seg: Row, x: Row, y: Row, kind: Row) -> Row:
         return True
     if not seg.flags & ACK or kind in (_PROBE, _WINDOW_PROBE):
         return False
-    current = not x.known & NXT or seq_diff(seg.seq, x.nxt) >= 0
+    at_edge = x.known & UNA and seg.seq == x.una and y.known & WINDOW and y.window == 0
+    current = not x.known & NXT or seq_diff(seg.seq, x.nxt) >= 0 or at_edge
     return current and (not y.known & UNA or seq_diff(seg.ack, y.una) >= 0)
 
 
@@ -183,10 +191,20 @@ def _rate_answer(seg: Row, label: Row, x: Row, y: Row, accepted: Row) -> Row:
         return True
     late = pure and y.late_replies > 0 and y.known & UNA and seg.ack == y.una and y.data_ns < y.probe_ns
     if late and _comes_late(seg.time_ns, y):
-        label.kind, label.grade, label.why = _REPLY, _PROVEN, _W_LATE
+        crossed = y.replied_ns < y.probe_ns
+        label.kind, label.grade, label.why = _REPLY, _PROVEN, _W_AFTER_DATA if crossed else _W_LATE
         y.late_replies -= 1
         y.replied_ns = seg.time_ns
     return False
+
+
+@kernel
+def _timer_hints(seg: Row, x: Row, y: Row) -> Row:
+    """Return EVENT["hints"] of what X's timer sent, and correct what X has heard by it."""
+    hints = hints_of(seg, x, y)
+    if hints & UNHEARD:
+        retract_reply(x)
+    return hints | UNSEEN if withdraw_bytes(seg, x, y) else hints
 
 
 @kernel
@@ -195,9 +213,7 @@ def _note_probe(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> Non
     early = y.dup_ns != NEVER and seg.time_ns - y.dup_ns <= EARLY_REPLY_NS and y.dup_ns > x.sent_ns
     if early:
         retract_heard(x, y.dup_ns, y.dup_heard_ns)
-    hints = hints_of(seg, x, y)
-    if hints & UNHEARD:
-        retract_reply(x)
+    hints = _timer_hints(seg, x, y)
     event = emit(out, seg, label, row, x)
     event.closed_ns, event.hints = y.closed_ns, hints
     x.gap_ns = seg.time_ns - x.probe_ns
@@ -253,7 +269,8 @@ def _take_copy(out: Row, seg: Row, label: Row, row: Row, x: Row) -> None:
 @kernel
 def _take_segment(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> None:
     """Rate one TCP segment from X to Y, emit it if needed, and remember it."""
-    heard_ns = y.dup_heard_ns if y.dup_ns > x.sent_ns and seg.time_ns - y.dup_ns <= EARLY_REPLY_NS else x.heard_ns
+    early = y.dup_ns > x.sent_ns and seg.time_ns - y.dup_ns <= EARLY_REPLY_NS
+    heard_ns = y.dup_heard_ns if early else sure_heard_ns(seg, x, y)
     packed = rate(seg, x, y, heard_ns)
     learn_clock(seg, x)
     label.kind, label.grade, label.why = packed & 0xFF, packed >> 8 & 0xFF, packed >> 16
@@ -276,9 +293,8 @@ def _take_segment(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> N
     if shaped and not (label.grade == _PATTERNED or (label.kind == _WINDOW_PROBE and seg.payload_len)):
         _note_probe(out, seg, label, row, x, y)
     elif _is_reported(seg, label, x, answers) and (row.state & IS_WATCHED or out[0].all_segments):
-        hints = hints_of(seg, x, y) if label.kind == _ABORT or label.kind == _PROBE else 0
-        if hints & UNHEARD:
-            retract_reply(x)
+        timer = seg.flags & RST or label.kind == _PROBE
+        hints = _timer_hints(seg, x, y) if timer else 0
         event = emit(out, seg, label, row, x)
         event.answers, event.hints = 1 if answers else 0, hints
     if answers:
@@ -291,8 +307,10 @@ def _take_segment(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> N
         if seg.has & HAS_TIMESTAMPS and y.known & SENT_ACK and y.sent_ack == seg.seq:
             x.replied_tsval = seg.tsval
             x.stamps |= REPLIED_STAMP
+    if x.lacks and seg.flags & ACK and not (shaped or x.held_ns == seg.time_ns):
+        settle_bytes(seg, x, y, label.kind == _ACK)
     if accepted:
-        note_heard(y, seg.time_ns)
+        note_accepted(seg, x, y)
         if seg.has & HAS_TIMESTAMPS:
             x.accepted_tsval = seg.tsval
             x.stamps |= ACCEPTED_STAMP

@@ -41,6 +41,8 @@ class KindReason(IntEnum):
     OUT_OF_WINDOW_RST = 30
     LONE_BYTE = 31
     GROWING_REPEATS = 32
+    BYTE_AT_FIN = 33
+    ANSWERED_AFTER_DATA = 34
 
 
 SENTENCES = {
@@ -65,11 +67,13 @@ SENTENCES = {
     KindReason.REPEATS: "never answered: the same pure ACK repeats at constant gaps with nothing coming in, or a reset "
     "one higher follows",
     KindReason.GARBAGE_BYTE: "one byte, one below what the peer has acknowledged, nothing outstanding",
+    KindReason.BYTE_AT_FIN: "one byte at the number of this side's FIN, where no data can be: that is acknowledged",
     KindReason.SAME_BYTE_LATER: "the last byte, acknowledged before, once more: a keepalive or a late retransmission",
     KindReason.ZERO_WINDOW_SHAPE: "shaped like a keepalive, but the peer's window is 0",
     KindReason.NEW_BYTE_AT_ZERO_WINDOW: "one new byte while the peer's window is 0",
     KindReason.ANSWERS_PROBE: "a pure ACK of everything, after an unanswered probe",
     KindReason.ANSWERED_LATE: "one more pure ACK of everything: an earlier probe of the run is answered late",
+    KindReason.ANSWERED_AFTER_DATA: "a pure ACK of everything, soon after a probe that the peer's data had crossed",
     KindReason.ANSWERED_BEFORE: "a pure ACK of everything, captured just before the probe that it answers",
     KindReason.RST_AFTER_PROBE: "RST from the peer's address after a probe",
     KindReason.GAVE_UP: "RST and ACK at the prober's next sequence number after unanswered probes",

@@ -6,12 +6,16 @@ import numpy as np
 
 from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import Grade, Kind
+from kacap.classify.rules import lacks_bytes
 from kacap.clock import SECOND_NS
 from kacap.flows import (
     A_FIN,
+    AFTER_HOLE,
     B_FIN,
     BYTE,
+    BYTES_WAIT,
     ECHOED_STAMP,
+    FIN_NEWEST,
     ISN,
     NEVER,
     NXT,
@@ -21,6 +25,7 @@ from kacap.flows import (
     STAMP,
     STOOD_STILL,
     UNA,
+    UNWANTED,
     WAS_RESET,
     WINDOW,
 )
@@ -80,6 +85,53 @@ def note_heard(y: Row, time_ns: Row) -> None:
 
 
 @kernel
+def note_accepted(seg: Row, x: Row, y: Row) -> None:
+    """Start Y's idle clock again for a segment of X that Y accepts if it arrives, and keep what is not sure of that.
+
+    Bytes arrive when they are acknowledged. What is behind bytes that Y lacks is acknowledged by nothing. Of bytes that
+    Y has already Linux takes no note, nor, since 6.16, of those beyond its window (tcp_sequence); other systems do.
+    """
+    length = seg.payload_len + (1 if seg.flags & FIN else 0)
+    beyond = seq_diff(np.uint32(seg.seq + length), y.sent_ack) if y.known & SENT_ACK else np.int64(length)
+    if length and beyond > 0 and not y.lacks & BYTES_WAIT:
+        y.sure_ns, y.sure_n = y.heard_ns, y.heard_n
+        y.lacks |= BYTES_WAIT
+    elif length == 0 and beyond > 0:
+        y.lacks |= AFTER_HOLE
+    unwanted = length and (beyond < 0 or (beyond > 0 and y.known & WINDOW and y.window == 0))
+    y.lacks = y.lacks | UNWANTED if unwanted else y.lacks & ~np.uint8(UNWANTED)
+    note_heard(y, seg.time_ns)
+
+
+@kernel
+def sure_heard_ns(seg: Row, x: Row, y: Row) -> Row:
+    """Return when X had last heard something for sure when it sent this segment: bytes that it lacks do not count."""
+    return x.sure_ns if x.lacks & BYTES_WAIT and lacks_bytes(seg, y) else x.heard_ns
+
+
+@kernel
+def withdraw_bytes(seg: Row, x: Row, y: Row) -> Row:
+    """Take back that X heard bytes that it lacks when its timer fires; return whether it may have heard more, or less.
+
+    ``seg`` is what its timer sent.
+    """
+    lacking = lacks_bytes(seg, y)
+    unsure = x.lacks & UNWANTED or (lacking and x.lacks & AFTER_HOLE)
+    if x.lacks & BYTES_WAIT and lacking:
+        x.heard_ns, x.heard_n = x.sure_ns, x.sure_n
+    x.lacks = np.uint8(0)
+    return unsure
+
+
+@kernel
+def settle_bytes(seg: Row, x: Row, y: Row, at_once: Row) -> None:
+    """Take from an acknowledgement of X that bytes have arrived. One ``at_once`` that moves on nothing answers them."""
+    moves_on = not x.known & SENT_ACK or seq_diff(seg.ack, x.sent_ack) > 0
+    if at_once or moves_on or not lacks_bytes(seg, y):
+        x.lacks &= np.uint8(UNWANTED)
+
+
+@kernel
 def learn_numbers(seg: Row, x: Row, y: Row, kind: Row) -> None:
     """Take a segment's sequence and acknowledgement numbers into what is known of both sides."""
     length = seg.payload_len + (1 if seg.flags & SYN else 0) + (1 if seg.flags & FIN else 0)
@@ -91,6 +143,7 @@ def learn_numbers(seg: Row, x: Row, y: Row, kind: Row) -> None:
             x.seen = end
             x.known |= SEEN
             x.known &= ~np.uint8(BYTE)
+            x.stamps = x.stamps | FIN_NEWEST if seg.flags & FIN else x.stamps & ~np.uint8(FIN_NEWEST)
             if seg.has & HAS_LAST_BYTE:
                 x.byte = seg.last_byte
                 x.known |= BYTE

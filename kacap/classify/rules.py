@@ -17,6 +17,7 @@ from kacap.flows import (
     DELAYED,
     ECHOED_STAMP,
     EXACT,
+    FIN_NEWEST,
     HEARD_UNSEEN,
     NEVER,
     NXT,
@@ -54,7 +55,7 @@ _WHY = {why.name: int(why) for why in KindReason}
 W_PLAIN, W_DATA, W_OPENS, W_CLOSES = _WHY["PLAIN_ACK"], _WHY["NEW_DATA"], _WHY["OPENS"], _WHY["CLOSES"]
 W_RESETS, W_BEFORE, W_NO_ACK, W_OLD = _WHY["RESETS"], _WHY["SENT_BEFORE"], _WHY["NO_ACK_FLAG"], _WHY["OLD_ACK"]
 W_BELOW, W_SHORT, W_UNSEEN = _WHY["BELOW_ACKNOWLEDGED"], _WHY["SHORT_SILENCE"], _WHY["ACK_UNSEEN"]
-W_GARBAGE, W_LATER = _WHY["GARBAGE_BYTE"], _WHY["SAME_BYTE_LATER"]
+W_GARBAGE, W_LATER, W_FIN_BYTE = _WHY["GARBAGE_BYTE"], _WHY["SAME_BYTE_LATER"], _WHY["BYTE_AT_FIN"]
 W_ZERO, W_NEW_BYTE = _WHY["ZERO_WINDOW_SHAPE"], _WHY["NEW_BYTE_AT_ZERO_WINDOW"]
 W_RST_PROBE, W_GAVE_UP, W_OUT_RST = _WHY["RST_AFTER_PROBE"], _WHY["GAVE_UP"], _WHY["OUT_OF_WINDOW_RST"]
 
@@ -122,11 +123,26 @@ def echoes_unseen(seg: Row, x: Row, y: Row) -> Row:
 
 
 @kernel
+def hears_unseen(seg: Row, x: Row, y: Row) -> Row:
+    """Return whether X has received something since its segment before that the capture lacks.
+
+    It acknowledges bytes of Y that were not captured, or echoes a timestamp that was not.
+    """
+    return (seg.flags & ACK and y.known & NXT and seq_diff(seg.ack, y.nxt) > 0) or echoes_unseen(seg, x, y)
+
+
+@kernel
+def lacks_bytes(seg: Row, y: Row) -> Row:
+    """Return whether X, when it sent this segment, had not received all bytes that Y had sent by then."""
+    return seg.flags & ACK and y.known & SEEN and seq_diff(seg.ack, y.seen) < 0
+
+
+@kernel
 def hints_of(seg: Row, x: Row, y: Row) -> Row:
-    """Return what timestamps and IP ID of X's segment say of frames that the capture lacks, or that X lacks (flows)."""
+    """Return what numbers, timestamps and IP ID of X's segment say of frames that the capture, or X, lacks (flows)."""
     hints = UNHEARD if is_unheard(seg, x, y) else 0
     hints |= DELAYED if (x.stamps | y.stamps) & OFF_CLOCK else 0
-    if echoes_unseen(seg, x, y):
+    if hears_unseen(seg, x, y):
         return hints | UNSEEN | HEARD_UNSEEN
     step = np.int64(np.uint16(np.uint16(seg.ip_id) - np.uint16(x.ip_id)))
     if not (x.id_pure and x.ip_id and seg.ip_id and x.id_ones > 3 * x.id_jumps):
@@ -167,6 +183,8 @@ def _rate_acknowledged_byte(seg: Row, x: Row) -> Row:
 @kernel
 def rate_one_byte(seg: Row, x: Row, y: Row) -> Row:
     """Rate a segment with one payload byte: probe, window probe, retransmission or data."""
+    if x.stamps & FIN_NEWEST and x.known & SEEN and seq_diff(seg.seq, x.seen) == -1:
+        return verdict(_PROBE, _PROVEN, W_FIN_BYTE)
     if is_idle(x) and seq_diff(seg.seq, x.una) == -1:
         return _rate_acknowledged_byte(seg, x)
     at_edge = x.known & UNA and seg.seq == x.una
@@ -201,9 +219,10 @@ def rate_pure_ack(seg: Row, x: Row, y: Row, heard_ns: Row) -> Row:
 def rate_reset(seg: Row, x: Row, y: Row) -> Row:
     """Rate an RST from X: X gave up, X's address answers a probe of Y, or neither."""
     expected = not x.known & NXT or seg.seq == x.nxt
-    if seg.flags & ACK and expected and (x.open_probes > 0 or is_unheard(seg, x, y)):
+    own = seg.flags & ACK and not hears_unseen(seg, x, y)  # who heard something has not given up
+    if own and expected and (x.open_probes > 0 or is_unheard(seg, x, y)):
         return verdict(_ABORT, _PROVEN, W_GAVE_UP)
-    if seg.flags & ACK and x.held_n > 0 and seq_diff(seg.seq, x.held_seq) == 1:
+    if own and x.held_n > 0 and seq_diff(seg.seq, x.held_seq) == 1:
         return verdict(_ABORT, _PROVEN, W_GAVE_UP)
     if y.open_probes > 0:
         return verdict(_RESET, _PROVEN, W_RST_PROBE if expected or seg.seq == y.probe_ack else W_OUT_RST)

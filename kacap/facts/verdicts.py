@@ -111,7 +111,7 @@ def _reset(connection: Connection, ended: Ended) -> str:
         UNKNOWN_CONNECTION: f"{named}{', or a box in its name,' if unclear else ''} does not know the connection: it "
         "answered with RST",
         UNASKED: f"an RST in the name of {named} ended the connection unasked",
-        REFUSED_DATA: f"{named} reset the connection when data came: its application had closed",
+        REFUSED_DATA: f"{named}, whose application had closed without reading the last data, reset the connection",
         REFUSED: f"{named} refused the connection (RST)",
         ABORT: f"an RST in the name of {named} ended the connection" if unclear
         else f"the application of {named} reset the connection",
@@ -148,6 +148,11 @@ def _half_closed(facts: ConnectionFacts, prober: Prober) -> str:
     return f"{prober.peer} has closed (FIN), {prober.side} has not"
 
 
+def _probed_after_fin(facts: ConnectionFacts, prober: Prober) -> bool:
+    """Return whether a prober, whose peer has closed, has probed since."""
+    return prober.last_probe_ns > int(facts.side(prober.side != facts.connection.a).fin_ns)
+
+
 def _ended_by_reset(connection: Connection, ended: Ended, prober: Prober, facts: ConnectionFacts | None) -> Verdict:
     """Return the verdict on a probed connection that an RST ended."""
     last = prober.last
@@ -161,7 +166,8 @@ def _ended_by_reset(connection: Connection, ended: Ended, prober: Prober, facts:
             named, waited_ns = _end(connection, ended.named), waited.end_ns - waited.first_ns
             unacknowledged = f"{waited.bytes:,} B of it unacknowledged for {duration(waited_ns)}"
             said = f"{named} itself reset the connection ({unacknowledged})"
-    if ended.cause == UNKNOWN_CONNECTION and facts is not None and _half_closed(facts, prober):
+    answers = ended.cause == UNKNOWN_CONNECTION and prober.peer == _end(connection, ended.named)
+    if answers and facts is not None and _half_closed(facts, prober) and _probed_after_fin(facts, prober):
         return Verdict(
             f"{prober.peer} had closed (FIN) and has forgotten the connection (RST), {prober.side} had not closed and "
             "went on probing",
@@ -170,6 +176,8 @@ def _ended_by_reset(connection: Connection, ended: Ended, prober: Prober, facts:
     if prober.ending == Ending.RESET and ended.cause == UNKNOWN_CONNECTION:
         silence = f" after {duration(last.first_gap_ns)} of silence" if last and last.first_gap_ns is not None else ""
         return Verdict(f"{said} to the probe of {prober.side}{silence}", "bad")
+    if last is not None and last.probes[0].time_ns > (ended.time_ns or 0):
+        return Verdict(f"{said}; {counted(len(last.probes), 'probe')} of {prober.side} came after it", "bad")
     missed = unanswered(last) if last is not None else prober.missed
     if missed and prober.ending != Ending.ANSWERED:
         return Verdict(f"{said}; {counted(missed, 'probe')} of {prober.side} went unanswered before", "bad")
@@ -270,6 +278,8 @@ def share_answered(prober: Prober) -> str:
     unseen = uncaptured(prober)
     answered = prober.replies + unseen
     lacking = f" ({counted(unseen, 'answer')} not captured)" if unseen else ""
+    if prober.unheard > 1:
+        lacking += f" in the capture, but {counted(prober.unheard, 'reply', 'replies')} did not reach it"
     if answered >= prober.probes:
         return ("answered" if prober.probes == 1 else "all answered") + lacking
     if answered == 0:

@@ -81,6 +81,8 @@ def peer_restarted(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
             continue
         if hops(reset.ttl) != hops(usual_ttl(facts, reset.from_a)):
             continue  # other hops: a box or the peer
+        if any(one.from_a == reset.from_a and one.in_window and one.time_ns < reset.time_ns for one in facts.resets):
+            continue  # it had reset the connection before, and that did not arrive
         if facts.closed(reset.from_a) or _is_lively(facts, context) or _is_too_fast(reset, prober):
             continue
         after = duration(reset.time_ns - episode.probes[-1].time_ns)

@@ -137,7 +137,8 @@ def regular_misses(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
             gaps = [b - a for a, b in pairwise(replies)]
             sentence = (
                 f"{prober.peer} answers one probe in {min(lengths)}, regularly ({between(min(gaps), max(gaps))} "
-                "apart): it likely limits its replies (net.ipv4.tcp_invalid_ratelimit), or something in between does"
+                "apart): it likely limits its replies (net.ipv4.tcp_invalid_ratelimit, 500 ms unless set), or "
+                "something in between loses as many"
             )
             yield Claim(sentence, [frame for episode in answered[:4] for frame in frames_of(episode)])
 

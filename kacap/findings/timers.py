@@ -42,7 +42,7 @@ def suspended(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
         if waits.vain:
             sentence = (
                 f"{sender} sent {waits.bytes:,} B to {peer} again and again for {duration(_out_ns(waits))} "
-                f"({counted(waits.n, 'time')}), although the capture shows the ACKs of {peer}: they do not reach it; "
+                f"({counted(waits.n, 'time')}), although the capture shows the ACKs of {peer}: they did not reach it; "
                 f"Linux sends no keepalive probe{whose} meanwhile"
             )
         else:
@@ -56,8 +56,8 @@ def suspended(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
 
 
 def _out_ns(waits: Outstanding) -> int:
-    """Return for how long bytes waited: where nothing ended it, until they were last sent."""
-    return (waits.last_ns if waits.how == bits.OPEN else waits.end_ns) - waits.first_ns
+    """Return for how long bytes waited: where nothing that counts ended it, until they were last sent."""
+    return (waits.last_ns if waits.vain or waits.how == bits.OPEN else waits.end_ns) - waits.first_ns
 
 
 def _is_worth(facts: ConnectionFacts, waits: Outstanding, context: Context) -> bool:
@@ -106,9 +106,13 @@ def _prediction(facts: ConnectionFacts, waits: Outstanding, context: Context) ->
     ends_ns = by_user or RETRIES_NS
     if context.last_ns - waits.last_ns > BACK_OFF * last or context.last_ns > waits.first_ns + ends_ns:
         return ""
-    more, why = ("", "TCP_USER_TIMEOUT") if by_user else (" or more", "tcp_retries2=15 on Linux")
-    at = moment(waits.first_ns + ends_ns)
-    return f"; {facts.end(waits.from_a)} gives up {duration(ends_ns)}{more} after the first sending ({why}), at {at}"
+    more, why, at = (
+        ("", "TCP_USER_TIMEOUT", "at")
+        if by_user
+        else (" or more", "tcp_retries2=15 on Linux, no TCP_USER_TIMEOUT", "not before")
+    )
+    when = f"{at} {moment(waits.first_ns + ends_ns)}"
+    return f"; {facts.end(waits.from_a)} gives up {duration(ends_ns)}{more} after the first sending ({why}), {when}"
 
 
 def heartbeat(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:

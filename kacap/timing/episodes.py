@@ -40,6 +40,7 @@ _K = {kind.name: int(kind) for kind in Kind}
 _PROBE, _REPLY, _RESET, _ABORT = _K["PROBE"], _K["REPLY"], _K["RESET"], _K["ABORT"]
 _UNREACHABLE, _COPY = _K["UNREACHABLE"], _K["DUPLICATE_FRAME"]
 _W_OUT_RST, _W_LATE = int(KindReason.OUT_OF_WINDOW_RST), int(KindReason.ANSWERED_LATE)
+_W_AFTER_DATA = int(KindReason.ANSWERED_AFTER_DATA)
 _CODE = {ending: code for code, ending in enumerate(ENDINGS)}
 _ANSWERED, _RESET_END, _GAVE_UP = _CODE[Ending.ANSWERED], _CODE[Ending.RESET], _CODE[Ending.GAVE_UP]
 REFUSED, _RESUMED, _CLOSED, OPEN = (
@@ -189,7 +190,7 @@ def _take_reply(middle: Row, number: Row, event: Row) -> None:
     if prober.run_unheard:
         return
     prober.run_spoken = 1
-    if event.why != _W_LATE:
+    if event.why != _W_LATE and event.why != _W_AFTER_DATA:
         prober.run_ending, prober.run_ending_file = _ANSWERED, event.file
         prober.run_ending_frame, prober.run_ending_ns = event.frame, event.time_ns
     if prober.run_replies == prober.run_n:
@@ -232,10 +233,6 @@ def _take_abort(middle: Row, number: Row, event: Row) -> None:
         return
     prober.unheard += 1 if event.hints & UNHEARD else 0
     gap = event.time_ns - middle.probes[prober.last_probe].time_ns
-    if event.hints & HEARD_UNSEEN:  # it had been answered
-        _note_uncaptured(middle.probes[prober.last_probe])
-        end_run(middle, number, event, _UNCAPTURED_END)
-        return
     shortest = prober.run_gap_ns if prober.run_n > 1 else ANSWER_WAIT_NS  # no interval is below a second
     early = EARLY_ABORT if prober.run_n > 1 else EARLIEST
     if gap < early * shortest and not _has_hole(prober, gap):
@@ -244,6 +241,16 @@ def _take_abort(middle: Row, number: Row, event: Row) -> None:
     if not prober.run_spoken:
         _fire(middle, number, event, (event.hints & ~np.uint8(UNHEARD)) | ABORT)
     end_run(middle, number, event, REFUSED if prober.refused_frame else _GAVE_UP)
+
+
+@kernel
+def _take_answered_rst(middle: Row, number: Row, event: Row) -> None:
+    """The prober reset the connection, and had been answered by what the capture lacks."""
+    prober = middle.probers[number]
+    if prober.run_n and prober.run_ending != _CLOSED:
+        prober.unheard += 1 if event.hints & UNHEARD else 0
+        _note_uncaptured(middle.probes[prober.last_probe])
+        end_run(middle, number, event, _UNCAPTURED_END)
 
 
 @kernel
@@ -357,6 +364,8 @@ def take_event(middle: Row, event: Row) -> None:
     side = 1 - event.from_a
     own, other = middle.sides[2 * event.watched + side].prober, middle.sides[2 * event.watched + 1 - side].prober
     kind = event.kind
+    if own and event.flags & RST and event.hints & HEARD_UNSEEN and event.why != _W_OUT_RST:
+        _take_answered_rst(middle, own, event)
     if kind == _PROBE:
         _take_probe(middle, event)
     elif kind == _UNREACHABLE:

@@ -126,7 +126,7 @@ PAIRS = {
     "suspended": pair(
         "crafted/78-suspended-to-the-end",
         ("unacknowledged data on 10.0.0.1:40000: 10 B to 10.0.0.2:5432 were unacknowledged for 27.4 s, sent again 8",
-         "3.50 s, 6.90 s, 13.6 s), to the end", "gives up 925 s or more", "at 2024-01-01 00:15:31.600 UTC"),
+         "3.50 s, 6.90 s, 13.6 s), to the end", "gives up 925 s or more", "not before 2024-01-01 00:15:31.600 UTC"),
         [11, 12, 13, 14, 15, 16, 17, 18, 19], "crafted/78b-brief-loss", "lab/up", "lab/cut-off",
     ),
     "masked": pair(

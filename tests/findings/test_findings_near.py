@@ -20,6 +20,8 @@ OPEN = """0 A > B S win 64240 <mss 1460>
 +0.0001 A > B .
 """
 PROBES = OPEN + "60 A > B . seq nxt-1\n+0.02 B > A .\n121 A > B . seq nxt-1\n+0.02 B > A .\n"
+RESENT_ONCE = " A > B P. len 10 seq nxt-10\n+0.01 B > A .\n"
+IN_VAIN = f"1 A > B P. len 10\n+0.01 B > A .\n1.3{RESENT_ONCE}2.1{RESENT_ONCE}"
 
 # id, what raises it, words of the sentence, what nearly does
 PAIRS = {
@@ -75,9 +77,14 @@ PAIRS = {
     "bytes whose acknowledgements do not arrive": (
         "suspended", OPEN + "1 A > B P. len 10\n+0.01 B > A .\n1.3 A > B P. len 10 seq nxt-10\n+0.01 B > A .\n"
         "2.1 A > B P. len 10 seq nxt-10\n+0.01 B > A .\n8.2 A > B P. len 10 seq nxt-10\n+0.01 B > A .\n",
-        "although the capture shows the ACKs of 10.0.0.2:5432: they do not reach it",
+        "although the capture shows the ACKs of 10.0.0.2:5432: they did not reach it",
         OPEN + "1 A > B P. len 10\n+0.01 B > A .\n1.3 A > B P. len 10 seq nxt-10\n+0.01 B > A .\n"
         "2.1 A > B P. len 10\n+0.01 B > A .\n8.2 A > B P. len 10\n+0.01 B > A .\n",
+    ),
+    "bytes whose acknowledgements do not arrive, and a reset much later": (
+        "suspended", OPEN + f"{IN_VAIN}8.2{RESENT_ONCE}30 A > B R. \n",
+        "10 B to 10.0.0.2:5432 again and again for 7.20 s (3 times), although",
+        f"{OPEN}{IN_VAIN}2.3{RESENT_ONCE}30 A > B R. \n",  # the last of them arrived soon
     ),
     "probes that are lost again and again": (
         "probe-loss", PROBES + "182 A > B . seq nxt-1\n183 A > B . seq nxt-1\n+0.02 B > A .\n244 A > B . seq nxt-1\n"
@@ -158,9 +165,16 @@ VERDICTS = {
     "after the last probe": (PROBES + "150 B > A R. \n", ("reset", "b", 11)),
     "a box in between reset the connection in the name of 10.0.0.2:5432; 10.0.0.1:40000 probes every 61.0 s, all "
     "answered": (PROBES + "150 B > A R ack 0 ttl 60\n", ("reset", "a box", 11)),
-    "10.0.0.1:40000 probes every 61.0 s, all answered; 10.0.0.2:5432 reset the connection when data came: its "
-    "application had closed 29.0 s after the last probe": (
+    "10.0.0.1:40000 probes every 61.0 s, all answered; 10.0.0.2:5432, whose application had closed without "
+    "reading the last data, reset the connection 29.0 s after the last probe": (
         PROBES + "150 A > B P. len 9\n+0.01 B > A R. \n", ("reset", "b", 12),
+    ),
+    "10.0.0.1:40000 probes every 61.0 s, all answered; 10.0.0.1:40000 does not know the connection: it answered with "
+    "RST 29.0 s after the last probe": (
+        PROBES + "150 B > A F. \n+0.01 A > B R ack 0\n", ("reset", "a", 12),
+    ),
+    "the application of 10.0.0.2:5432 reset the connection; 1 probe of 10.0.0.1:40000 came after it": (
+        PROBES + "150 B > A R. \n182 A > B . seq nxt-1\n+0.01 B > A R ack 0\n", ("reset", "b", 11),
     ),
     "10.0.0.2:5432 does not know the connection: it answered with RST to the probe of 10.0.0.1:40000 after 61.0 s of "
     "silence": (PROBES + "182 A > B . seq nxt-1\n+0.02 B > A R ack 0\n", ("reset", "b", 12)),

@@ -24,6 +24,9 @@ EXPECTED: dict[str, tuple[list[Run], int]] = {
     "97-same-packet-a-second-apart": ([("answered", 8, "answered"), ("answered", 12, "answered")], 0),
     "98-error-quotes-the-first": ([("unreachable", 6, "missed missed missed")], 0),
     "98b-error-quotes-the-only": ([("unreachable", 3, "missed")], 0),
+    "100-bytes-do-not-arrive": ([("answered", 12, "answered"), ("answered", 16, "answered")], 0),
+    "101-byte-at-the-fin": ([("answered", 9, "answered"), ("answered", 11, "answered")], 0),
+    "102-reset-of-who-was-answered": ([("resumed", None, "missed uncaptured")], 0),
 }  # fmt: skip
 WITHOUT = ("94-port-scan", "95-byte-backs-off", "96-ack-before-its-byte", "99-window-probe-first")
 
@@ -83,6 +86,10 @@ STORIES: dict[str, tuple[str, list[Run]]] = {
     "a path of twelve seconds: each reply belongs to its own probe": (
         f"60 {PROBE}\n70 {PROBE}\n72 B > A .\n82 B > A .", [("answered", 6, "answered answered")]
     ),
+    "a closed window: who has sent beyond it answers at its edge": (
+        "10 A > B . win 0\n+0.001 B > A P. len 9\n30 A > B . seq nxt-1 ack nxt-9\n+0.001 B > A . seq nxt-9",
+        [("answered", 7, "answered")],
+    ),
     "a reset after the run is over changes nothing of it": (
         f"60 {PROBE}\n60.01 B > A .\n62 A > B R.", [("answered", 5, "answered")]
     ),
@@ -105,3 +112,39 @@ def test_how_far_a_prober_is_away_is_told_by_the_handshake_and_not_by_a_late_ack
     parse(f"{ENDS}10 B > A P. len 5\n10.5 A > B .\n70 {PROBE}\n70.01 B > A .").write_pcap(tmp_path / "case.pcap")
     probers = kacap.read(tmp_path / "case.pcap").connections.views.gatherer.probers.filled
     assert probers["path_ns"][1:].tolist() == [100_000]
+
+
+RESENT = "".join(f"{10 + after} B > A P. len 400 seq nxt-400 lost\n" for after in (0.2, 0.6, 1.4, 3, 6.2))
+LOST = f"10 B > A P. len 400 lost\n{RESENT}"
+# What came before the probe, its acknowledgement where the prober lacks bytes, and the idle that is observed: 20.1 s
+# after what it received last; none where the capture does not tell what that was.
+CLOCKS: dict[str, tuple[str, str, float | None]] = {
+    "bytes that never arrive": (LOST, "20.1 A > B . seq nxt-1 ack nxt-400", 20.1),
+    "bytes that arrive when they are sent again": (f"{LOST}16.21 A > B .\n", "36.3 A > B . seq nxt-1", 20.1),
+    "bytes that cross the probe": ("20 B > A P. len 9\n", "20.1 A > B . seq nxt-1 ack nxt-9", 20.1),
+    "bytes behind a hole, acknowledged by a second ACK of the same": (
+        f"{LOST}17 B > A P. len 4\n+0.0001 A > B . ack nxt-404 <sack nxt-4 nxt>\n",
+        "37.1 A > B . seq nxt-1 ack nxt-404", 20.1,
+    ),
+    "an ACK behind a hole": (f"{LOST}17 B > A .\n", "37.1 A > B . seq nxt-1 ack nxt-400", None),
+    "bytes that it has no room for, on a Linux before 6.16 or since": (
+        "10 A > B . win 0\n+0.001 B > A P. len 9\n+0.0001 A > B . ack nxt-9\n20 B > A P. len 9 seq nxt-9\n"
+        "+0.0001 A > B . ack nxt-9\n",
+        "30.1 A > B . seq nxt-1 ack nxt-9", None,
+    ),
+    "bytes that it has already": (
+        "10 B > A P. len 400\n+0.01 B > A P. len 400\n+0.01 A > B .\n10.3 B > A P. len 400 seq nxt-800\n"
+        "+0.0001 A > B .\n", "30.12 A > B . seq nxt-1", None,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("clock", CLOCKS)
+def test_only_what_a_prober_received_restarts_its_idle_clock(clock: str, tmp_path: Path) -> None:
+    before, probe, seconds = CLOCKS[clock]
+    parse(f"{ENDS}{before}{probe}\n+0.0001 B > A .\n").write_pcap(tmp_path / "case.pcap")
+    (prober,) = (p for connection in kacap.read(tmp_path / "case.pcap").connections for p in connection.probers)
+    observed = prober.idle.observed_ns and [round(one / 10**9, 1) for one in prober.idle.observed_ns]
+    assert observed == (seconds and [seconds, seconds])
+    assert prober.idle.candidates is None if seconds is None else 20 in prober.idle.candidates
+    assert prober.grade == "proven"

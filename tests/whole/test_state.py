@@ -210,7 +210,7 @@ def columns_of(dtype: np.dtype, path: str = "") -> list[tuple[str, np.dtype]]:
 PLAIN = {
     "connections": {"state"}, "kept": {"state"}, "found": {"state"},
     "sides": {"open_probes", "late_replies", "held_n", "ttl", "known", "byte", "held_payload", "stamps", "id_ones",
-              "id_jumps", "id_pure", "held_hints"},
+              "id_jumps", "id_pure", "held_hints", "lacks"},
     "watched": {"began", "closed", "window_probes"},
     "watched_sides": {"run_n", "heard_first", "scan", "growths", "holes", "from_start", "last_n"},
     "probers": {"episodes", "runs", "probes", "rows", "replies", "missed", "reset", "longest_run", "run_n",
