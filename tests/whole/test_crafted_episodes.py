@@ -148,3 +148,30 @@ def test_only_what_a_prober_received_restarts_its_idle_clock(clock: str, tmp_pat
     assert observed == (seconds and [seconds, seconds])
     assert prober.idle.candidates is None if seconds is None else 20 in prober.idle.candidates
     assert prober.grade == "proven"
+
+
+def test_a_byte_that_was_not_captured_makes_no_probe_of_the_acknowledgement_before_it(tmp_path: Path) -> None:
+    ends = ENDS[: ENDS.index("0  ")]
+    text = f"{ends}0 B > A P. len 10\n+0.001 A > B .\n+1 A > B P. len 1 uncaptured\n+0.01 B > A .\n"
+    parse(text).write_pcap(tmp_path / "case.pcap")
+    assert not kacap.read(tmp_path / "case.pcap").connections
+
+
+def test_a_probe_too_soon_after_one_like_it_is_what_that_was(tmp_path: Path) -> None:
+    """Of each side, where another connection comes after theirs: ``A`` opened both."""
+    for prober, peer in ("AB", "BA"):
+        probe = f"{prober} > {peer} . seq nxt-1\n+0.01 {peer} > {prober} .\n"
+        later = f"C 10.0.0.1:40001 isn 1\nD 10.0.0.2:80 isn 1\n{ENDS}1 C > D S\n+0.01 D > C S.\n+0.01 C > D .\n"
+        parse(f"{later}60 {probe}+0.1 {probe}70 C > D . seq nxt-1\n").write_pcap(tmp_path / "case.pcap")
+        probers = [p for connection in kacap.read(tmp_path / "case.pcap").connections for p in connection.probers]
+        assert [(p.probes, p.grade) for p in probers] == [(2, "proven"), (1, "proven")]
+
+
+def test_of_three_gaps_that_are_alike_not_all_hold_a_frame_that_is_missing(tmp_path: Path) -> None:
+    ends = ENDS[: ENDS.index("timestamps")].replace(" clock 3600000", "").replace(" clock 81000", "")
+    for times, assumed in (((60, 120.05, 180.1, 240.15, 300.2), False), ((60, 120.05, 180.1), True)):
+        probes = "".join(f"{at} {PROBE}\n+0.01 B > A .\n" for at in times)
+        parse(ends + probes).write_pcap(tmp_path / "case.pcap")
+        (prober,) = (p for connection in kacap.read(tmp_path / "case.pcap").connections for p in connection.probers)
+        assert prober.idle.candidates is not None and 60 in prober.idle.candidates
+        assert ("no-frame-missing" in prober.idle.assumes) is assumed
