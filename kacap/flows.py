@@ -383,10 +383,7 @@ def open_connection(seg: Row, tracker: Row, connections: Row, sides: Row) -> Row
     tracker.next_id += 1
     row.first_ns = seg.time_ns
     row.last_ns = seg.time_ns
-    row.longest_silence_ns = 0
-    row.segments = 0
-    row.window_probes = 0
-    row.retransmissions = 0
+    row.longest_silence_ns = row.segments = row.window_probes = row.retransmissions = 0
     row.watched = -1
     row.state = BEGAN if seg.flags & SYN else 0
     for i in range(2):
@@ -398,7 +395,5 @@ def open_connection(seg: Row, tracker: Row, connections: Row, sides: Row) -> Row
         side.lacks = side.stamps = side.id_ones = side.id_jumps = side.id_pure = 0
         side.heard_n = 0
         side.held_n = side.open_probes = side.late_replies = 0
-        side.known = 0
-        side.ttl = 0
-        side.ip_id = 0
+        side.known = side.ttl = side.ip_id = 0
     return slot, (1 if swap else 0)
