@@ -62,6 +62,8 @@ def run(options: argparse.Namespace, seconds: float) -> int:
             if options.log:
                 with options.log.open("a") as log:
                     log.write(line + "\n")
+            if cases == 0 and any(name.startswith("failed") for name in done["found"]):
+                return 1  # a worker cannot begin: none will
             seed, number = seed + 1_000_000, number + 1
     print(f"{sum(total.values())} cases in {seconds:.0f} s:", ", ".join(f"{n} {c}" for n, c in sorted(total.items())))
     print("\n".join(sorted(set(found))) or "nothing found")
