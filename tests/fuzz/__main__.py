@@ -110,7 +110,7 @@ def watch(worker: subprocess.Popen[bytes], state: Path, seconds: float) -> str:
     while worker.poll() is None:
         time.sleep(0.2)
         idle_s = time.time() - state.stat().st_mtime
-        if idle_s > HANG_S:
+        if idle_s > HANG_S * (4 if b"-warming" in state.read_bytes() else 1):  # compiling, perhaps on a busy machine
             worker.send_signal(signal.SIGABRT)  # faulthandler says where
             time.sleep(1)
             return "hang"
