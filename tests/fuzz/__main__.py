@@ -52,7 +52,8 @@ def run(options: argparse.Namespace, seconds: float) -> int:
         while (left_s := ends_s - time.monotonic()) > 1:
             mode = "bounds" if number % 3 == 2 else "guided" if number % 4 == 1 and has_atheris() else "plain"
             with tempfile.TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True) as own:
-                done = one_worker(mode, seed, min(left_s, WORKER_S), Path(own), options.keep)
+                lives_s = WORKER_S * (4 if mode == "bounds" else 1)  # whose kernels are compiled each time anew
+                done = one_worker(mode, seed, min(left_s, lives_s), Path(own), options.keep)
             for name, count in done["done"].items():
                 total[name] = total.get(name, 0) + count
             found += done["found"]
