@@ -244,15 +244,19 @@ def test_a_stated_setting_wins_over_what_the_gaps_suggest():
     assert terms_of(samples.analysis(), prober).idle == Term(4, False)
 
 
-@pytest.mark.parametrize("case", ["18b-gave-up", "18c-host-unreachable"])
-def test_no_words_lie_over_a_missed_probe_of_the_silence(case, captures):
-    figure = chart.draw(kacap.read(str(captures / "crafted" / case / "capture.pcap"), marks=True), ["silence"])
+@pytest.mark.parametrize(
+    ("view", "case", "named"),
+    [("silence", "18b-gave-up", "AWS ALB"), ("silence", "18c-host-unreachable", "AWS ALB"),
+     ("idle", "77-idle-deaths", "timeout: 349 s"), ("idle", "77b-silent-idle-deaths", "timeout: 349 s")],
+)  # fmt: skip
+def test_no_words_lie_over_a_missed_probe_or_a_connection_found_dead(view, case, named, captures):
+    figure = chart.draw(kacap.read(str(captures / "crafted" / case / "capture.pcap"), marks=True), [view])
     figure.canvas.draw()
     (axes,) = [axes for axes in figure.axes if any(line.get_marker() == "x" for line in axes.lines)]
-    (missed,) = [line for line in axes.lines if line.get_marker() == "x"]
     boxes = {text.get_text(): text.get_window_extent() for text in axes.texts}
-    assert any("AWS ALB" in words for words in boxes)
-    for x, y in axes.transData.transform(missed.get_xydata()):
+    assert any(named in words for words in boxes)
+    crosses = np.concatenate([line.get_xydata() for line in axes.lines if line.get_marker() == "x"])
+    for x, y in axes.transData.transform(crosses):
         assert not [words for words, box in boxes.items() if box.contains(x, y)]
 
 
