@@ -34,12 +34,15 @@ MOST_ROWS = 60  # with more, what fares well is one band
 TALL, FLAT, MANY = 10, 6, 250  # pixels of a row; above so many rows it is flat
 SMALL = 4.6  # points of the words beside a row
 LETTER = 0.0395  # inches of a letter of that size
+PRINTED, LARGER = 7.0, 1.5  # a page that is so many inches wide may be printed: its rows and their words are larger
+NAMES = 0.42  # of a page, for words left of the rows
 BAND = 0.42  # inches of the band of those that fare well
 COLUMNS, DENSE = 700, 0.4  # probes that fill more columns of a row's life than this share are a line
 BINS = 60
 GLYPH = 5.5  # points right of the rows that the glyph of an end may take
+ASIDE = 0.2  # inches between the page's edge, the words beside a row, and the row
 BESIDE = 0.85  # inches of the words beside the band
-NARROW = 0.45  # of a page, above which words beside the rows leave too little for them
+NARROW = 0.55  # of a page, above which words beside the rows leave too little for them
 GLYPHS: dict[int, tuple[str, float, str]] = {  # fate: marker, size in points, words
     GAVE_UP: ("x", 4.0, "gave up"), RESET: ("s", 3.4, "RST"), UNREACHABLE: ("*", 5.0, "ICMP: unreachable"),
     CLOSED: ("|", 4.5, "FIN"),
@@ -75,14 +78,26 @@ class Rows:
         first = begins if capture.first_ns is None else min(begins, capture.first_ns)
         self.axis = TimeAxis(first, max(ends, capture.last_ns or ends))
         self.origin_ns = self.axis.first_ns if capture.first_ns is None else capture.first_ns
-        self.pitch = (TALL if self.shown <= MANY else FLAT) / paper.DOTS
-        self.height = max(self.shown * self.pitch + (BAND + 0.08 if self.banded else 0), 0.1)
+        self.pitch, self.larger = 0.0, 1.0
         every = 1 if self.shown <= MANY else 2
         self.named = range(0, self.shown, every)
         self.shared, names = _names([fleet[row] for row in self.named])
         self.names = dict(zip(self.named, names, strict=True))
         self.settings = {row: self._settings(fleet[row]) for row in self.named}
         self.wide = True
+        self._scale(paper.PIXELS / paper.DOTS)
+
+    def _scale(self, inches: float) -> None:
+        """Make rows, and the words beside them, as large as a page so wide needs: on paper nobody can zoom."""
+        scale = LARGER if inches <= PRINTED else 1.0
+        self.pitch = (TALL if self.shown <= MANY else FLAT) / paper.DOTS * scale
+        longest = max((len(clean(name)) for name in self.names.values()), default=1)
+        self.larger = min(scale, max((NAMES * inches - ASIDE) / (longest * LETTER), 1.0))
+
+    @property
+    def height(self) -> float:
+        """How high the rows and the band are, inches."""
+        return max(self.shown * self.pitch + (BAND + 0.08 if self.banded else 0), 0.1)
 
     def _settings(self, connection: Connection) -> str:
         """Return a row's settings and misses: ``60/10/6, 3 missed``; a guess with a question mark."""
@@ -90,15 +105,16 @@ class Rows:
         terms = terms_of(self.analysis, prober)
         parts = [terms.idle, terms.interval, terms.count]
         guess = "?" if any(part is not None and not part.stated for part in parts) else ""
-        numbers = "/".join("-" if part is None else str(part.value) for part in parts)
-        return f"{numbers}{guess}, {prober.missed:,} missed" if prober.missed else f"{numbers}{guess}"
+        numbers = "/".join("-" if part is None else str(part.value) for part in parts) if any(parts) else ""
+        return ", ".join(filter(None, [f"{numbers}{guess}", f"{prober.missed:,} missed" if prober.missed else ""]))
 
     def sides(self, inches: float) -> tuple[float, float]:
         """Return the room left for names and right for settings; a narrow page has no room for settings."""
-        left, right = _margin(self.names.values(), 2.1), _margin(self.settings.values(), 1.6)
+        self._scale(inches)
+        left, right = (_margin(words.values(), self.larger) for words in (self.names, self.settings))
         left = max(left, BESIDE if self.banded else paper.SIDE + 0.2)
         self.wide = left + right <= NARROW * inches
-        return left, right if self.wide else BESIDE
+        return left, right if self.wide else BESIDE if self.banded else paper.SIDE
 
     def _y(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the height of rows, in inches below the top."""
@@ -222,11 +238,12 @@ class Rows:
         """Write the endpoint left of a row, its settings and misses right."""
         heights = self._y(np.array(self.named)) / self.height
         for row, height in zip(self.named, heights.tolist(), strict=True):
-            style: Any = {"size": SMALL, "va": "center", "transform": axes.transAxes, "parse_math": False}
+            size = SMALL * self.larger
+            style: Any = {"size": size, "va": "center", "transform": axes.transAxes, "parse_math": False}
             axes.text(-0.008, 1 - height, self.names[row], ha="right", color=theme.ink, **style)
             if self.wide:
                 beside: Any = {"xycoords": axes.transAxes, "textcoords": "offset points", "ha": "left", "va": "center"}
-                look: Any = {"size": SMALL, "color": theme.soft, "parse_math": False, "annotation_clip": False}
+                look: Any = {"size": size, "color": theme.soft, "parse_math": False, "annotation_clip": False}
                 axes.annotate(self.settings[row], (1, 1 - height), (GLYPH, 0), **beside, **look)
 
     def _band(self, axes: Axes, theme: Theme, times: NDArray[np.int64], missed: NDArray[np.bool_]) -> None:
@@ -281,8 +298,7 @@ def _names(connections: list[Connection]) -> tuple[str, list[str]]:
     """Return what all connections share, and what tells them apart: hosts that differ, and always the ports."""
     there = [connection.destination for connection in connections]
     here = [client_of(connection) for connection in connections]
-    from_one = len(here) > 1 and len({end.address for end in here}) == 1
-    to_one = len(there) > 1 and len(set(there)) == 1
+    from_one, to_one = len({end.address for end in here}) == 1, len(set(there)) == 1
     shared = [f"from {here[0].address}"] if from_one else []
     shared += [f"to {there[0]}"] if to_one else []
     names = [f":{end.port}" if from_one else _short(end) for end in here]
@@ -297,6 +313,6 @@ def _short(end: Endpoint) -> str:
     return words if len(words) <= 24 else f"[..{end.address[-12:]}]:{end.port}"
 
 
-def _margin(words: Any, most: float) -> float:
+def _margin(words: Any, larger: float) -> float:
     """Return the room that words beside the rows need, inches."""
-    return float(min(most, max((len(clean(text)) for text in words), default=0) * LETTER + 0.16, 9) or 0.35)
+    return max((len(clean(text)) for text in words), default=0) * LETTER * larger + ASIDE
