@@ -321,6 +321,8 @@ def test_a_title_that_is_too_long_is_its_conclusion_and_the_rest_stands_below():
     assert conclusion(sentence, lambda words: len(words) < 90) == tuple(sentence.split("; "))
     assert conclusion(sentence, lambda words: len(words) < 70) == tuple(sentence.split(": "))
     assert conclusion(sentence, lambda words: len(words) < 9) == (sentence, "")
+    forgotten = "10.0.0.2:5 has forgotten the connection (RST), 10.0.0.1:1 went on"
+    assert conclusion(forgotten, lambda words: len(words) < 60)[1] == "10.0.0.1:1 went on"
     assert conclusion("gave up (count 3)", lambda words: len(words) < 9) == ("gave up", "count 3")
     assert conclusion("9 connections with keepalive: 7 up; 2 dead", lambda words: len(words) < 36)[1] == "2 dead"
 

@@ -5,6 +5,7 @@ Above sixty rows those that fare well become one band, and every one that failed
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -123,9 +124,7 @@ class Rows:
 
     def fit(self, inches: float) -> tuple[float, float]:
         """Return the panel's height and the room above it that a width of so many inches needs."""
-        ended = {fate: int((self.fleet.fates == fate).sum()) for fate in GLYPHS}
-        entries = self._entries(LIGHT, True, True, {fate: number for fate, number in ended.items() if number})
-        return self.height, 0.2 + 0.16 * len(wrapped(entries, inches))
+        return self.height, 0.2 + 0.16 * len(wrapped(self._entries(LIGHT), inches))
 
     def _limits(self, axes: Axes) -> None:
         """Give an axes the common clock."""
@@ -153,20 +152,20 @@ class Rows:
         labels = Labels(axes)
         Losses(self.analysis.capture, self.axis).draw(axes, theme, labels, 0.5)
         labels.place()
-        rows, times, missed = self._probes()
+        rows, times, missed = self._probes
         own = rows < self.shown
         self._lives(axes, theme)
-        dense = self._ticks(axes, theme, rows[own & ~missed], times[own & ~missed])
+        self._ticks(axes, theme)
         self._runs(axes, rows[own], times[own], missed[own])
         self._missed(axes, theme, rows[own & missed], times[own & missed])
-        ended = self._ends(axes, theme)
+        self._ends(axes, theme)
         self._names(axes, theme)
         if self.banded:
             self._band(axes, theme, times[~own], missed[~own])
-        entries = self._entries(theme, dense, bool(missed[own].any()), ended)
-        legend(axes, theme, entries, 1 + 0.06 / self.height)
+        legend(axes, theme, self._entries(theme), 1 + 0.06 / self.height)
         paper.scale_time(axes, theme, self.axis, self.origin_ns)
 
+    @cached_property
     def _probes(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
         """Return row, time and miss of every probe, by row and then by time."""
         rows, times, missed = self.fleet.probes()
@@ -181,14 +180,20 @@ class Rows:
         heights = self._y(np.arange(self.shown))
         _lines(axes, x0, x1, heights, color=theme.rule, linewidth=self.pitch * 72 * 0.28, zorder=1)
 
-    def _ticks(self, axes: Axes, theme: Theme, rows: NDArray[np.int64], times: NDArray[np.int64]) -> bool:
-        """Draw probes as blue ticks, and as a line where they are too close; return whether some are."""
-        xs = self.axis.x(times)
-        column = (xs / self.axis.width * COLUMNS).astype(np.int64)
-        cells = np.unique(rows * (COLUMNS + 2) + column)
+    @cached_property
+    def _cells(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """Return row and column of each place with a probe that was answered, and which rows have too many."""
+        rows, times, missed = self._probes
+        kept = (rows < self.shown) & ~missed
+        column = (self.axis.x(times[kept]) / self.axis.width * COLUMNS).astype(np.int64)
+        cells = np.unique(rows[kept] * (COLUMNS + 2) + column)
         at, column = cells // (COLUMNS + 2), cells % (COLUMNS + 2)
         life = (self.fleet.until_ns - self.fleet.first_ns) / (self.axis.last_ns - self.axis.first_ns) * COLUMNS
-        dense = np.bincount(at, minlength=self.shown) > DENSE * np.maximum(life[: self.shown], 40)
+        return at, column, np.bincount(at, minlength=self.shown) > DENSE * np.maximum(life[: self.shown], 40)
+
+    def _ticks(self, axes: Axes, theme: Theme) -> None:
+        """Draw probes as blue ticks, and as a line where they are too close."""
+        at, column, dense = self._cells
         sparse = ~dense[at]
         x, y = (column[sparse] + 0.5) / COLUMNS * self.axis.width, self._y(at[sparse])
         half = self.pitch * 0.36
@@ -199,7 +204,6 @@ class Rows:
             width = self.pitch * 72 * 0.5
             _lines(axes, own.min(keepdims=True), own.max(keepdims=True), self._y(np.array([row])), color=theme.band,
                    linewidth=width, zorder=1.5)  # fmt: skip
-        return bool(dense.any())
 
     def _runs(self, axes: Axes, rows: NDArray[np.int64], times: NDArray[np.int64], missed: NDArray[np.bool_]) -> None:
         """Draw runs of unanswered probes as orange bars, each to its last probe, a fatal one to death or the end."""
@@ -222,17 +226,18 @@ class Rows:
         ticks = np.stack([np.column_stack([x, y - half]), np.column_stack([x, y + half])], 1)
         axes.add_collection(LineCollection(list(ticks), colors=theme.ink, linewidths=0.5, zorder=3.5))
 
-    def _ends(self, axes: Axes, theme: Theme) -> dict[int, int]:
-        """Draw a glyph at each end; return how many of each there are."""
-        numbers: dict[int, int] = {}
-        for fate, (_, size, _) in GLYPHS.items():
-            rows = np.flatnonzero(self.fleet.fates[: self.shown] == fate)
-            if len(rows):
-                numbers[fate] = len(rows)
-                style = _glyph(fate, theme)
-                style["markersize"] = size * self.pitch * paper.DOTS / TALL * 1.15
-                axes.plot(self.axis.x(self.fleet.until_ns[rows]), self._y(rows), **style, zorder=5, clip_on=False)
-        return numbers
+    @cached_property
+    def _ended(self) -> dict[int, NDArray[np.int64]]:
+        """The rows that ended in each way."""
+        fates = self.fleet.fates[: self.shown]
+        return {fate: rows for fate in GLYPHS if len(rows := np.flatnonzero(fates == fate))}
+
+    def _ends(self, axes: Axes, theme: Theme) -> None:
+        """Draw a glyph at each end."""
+        for fate, rows in self._ended.items():
+            style = _glyph(fate, theme)
+            style["markersize"] = GLYPHS[fate][1] * self.pitch * paper.DOTS / TALL * 1.15
+            axes.plot(self.axis.x(self.fleet.until_ns[rows]), self._y(rows), **style, zorder=5, clip_on=False)
 
     def _names(self, axes: Axes, theme: Theme) -> None:
         """Write the endpoint left of a row, its settings and misses right."""
@@ -264,17 +269,18 @@ class Rows:
         lost = f"{int(missed.sum()):,} missed" if missed.any() else "all answered"
         axes.text(1.008, middle, lost, ha="left", color=theme.soft, **style)
 
-    def _entries(self, theme: Theme, dense: bool, lost: bool, ended: dict[int, int]) -> list[Entry]:
+    def _entries(self, theme: Theme) -> list[Entry]:
         """Return what the shapes are."""
+        rows, _, missed = self._probes
         entries: list[Entry] = [([], f"rows: {clean(self.shared)}")] if self.shared else []
         entries += [([Line2D([0, 11], [3.2, 3.2], color=theme.rule, linewidth=2.2)], "alive")]
         entries.append(([Line2D([5.5, 5.5], [0, 6.4], color=theme.probe, linewidth=1)], "probe"))
-        if dense:
+        if self._cells[2].any():
             entries.append(([Rectangle((0, 0.5), 11, 5.4, color=theme.band)], "probes too close to draw"))
-        if lost:
+        if (missed & (rows < self.shown)).any():
             entries.append(([Rectangle((0, 1), 11, 4.4, color=ORANGE)], "not answered"))
-        for fate, number in ended.items():
-            entries.append(([Line2D([5.5], [3.2], **_glyph(fate, theme))], f"{number:,} {GLYPHS[fate][2]}"))
+        for fate, ends in self._ended.items():
+            entries.append(([Line2D([5.5], [3.2], **_glyph(fate, theme))], f"{len(ends):,} {GLYPHS[fate][2]}"))
         if self.banded:
             entries.append(([Rectangle((0, 0), 11, 6.4, color=theme.rule)], "how many others are up"))
         return entries

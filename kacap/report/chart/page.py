@@ -29,6 +29,7 @@ LETTERS = 16.4  # of 8 points on an inch
 NARROW, NARROWER = 5.5, 0.15  # inches of a page, below which the words under an axis take two lines; how high one is
 PIXELS = 1200
 MOST_TITLE = 2  # lines
+CLAUSE = r"; |(?<!keepalive): | \((?=[^()]*\)$)|, (?=all to |\[?[\da-f.:]+\]?:\d+ )"  # where one ends
 NOBODY = "no keepalive probe seen"
 
 
@@ -170,11 +171,11 @@ def conclusion(words: str, fits: Callable[[str], bool]) -> tuple[str, str]:
 
     All of it, and nothing, where not even the first fits.
     """
-    ends = [found.start() for found in re.finditer(r"; |(?<!keepalive): | \((?=[^()]*\)$)", words)]
+    ends = [found.start() for found in re.finditer(CLAUSE, words)]
     end = next((end for end in reversed(ends) if fits(words[:end])), 0)
     if not end:
         return words, ""
-    rest = words[end:].lstrip(";: ")
+    rest = words[end:].lstrip(";:, ")
     return words[:end], rest[1:-1] if rest.startswith("(") and rest.endswith(")") else rest
 
 
