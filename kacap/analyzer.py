@@ -384,14 +384,15 @@ class Analyzer:
         return found
 
     def _mark(self, tracked: Tracked) -> None:
-        """Keep a row for each segment that a timeline shows."""
-        segments, labels = tracked.segments, tracked.labels
-        shown = np.flatnonzero(labels["kind"] != int(Kind.ACK))
-        marks = np.zeros(len(shown), MARK)
+        """Keep a row for each segment that a timeline shows; an ICMP error comes as an event, perhaps long after."""
+        labels, events = tracked.labels, tracked.events
+        shown = np.flatnonzero(~np.isin(labels["kind"], (Kind.ACK, Kind.UNREACHABLE)))
+        errors = events[events["kind"] == int(Kind.UNREACHABLE)]
+        marks = np.zeros(len(shown) + len(errors), MARK)
         for name in ("time_ns", "frame", "file", "payload_len"):
-            marks[name] = segments[name][shown]
-        marks["connection"], marks["kind"] = labels["id"][shown], labels["kind"][shown]
-        marks["from_a"] = labels["from_a"][shown]
+            marks[name] = np.concatenate([tracked.segments[name][shown], errors[name]])
+        for name, source in (("connection", "id"), ("kind", "kind"), ("from_a", "from_a")):
+            marks[name] = np.concatenate([labels[source][shown], errors[source]])
         self.marks.append(marks)
         if self.options.marks is None and sum(map(len, self.marks)) > FEW_MARKS:
             self.marks, self.keep_marks = [], False

@@ -1,6 +1,6 @@
 """Where compiled kernels are kept: a directory of this user that nobody else can write to, or nowhere.
 
-What is kept is machine code in a pickle, so that loading it is running it. Each file begins with the digest of the
+What is kept is machine code, so that loading it is as good as running it. Each file begins with the digest of the
 rest: one that is cut short or damaged is as good as absent. Nothing that goes wrong here keeps kacap from its work:
 a kernel that cannot be loaded is compiled, and one that cannot be kept is compiled again the next time.
 """

@@ -36,7 +36,7 @@ def _on_first() -> None:
     where = CACHE.directory()
     if where is None:  # told by _on_fault
         return
-    tell("kacap: compiling its kernels once for all commands, about half a minute (kept for the next time)")
+    tell("kacap: compiling its kernels once for all commands, about a minute (kept for the next time)")
     if CACHE.is_open:
         began = time.monotonic()
         words = [sys.executable, "-P", "-c", _START, str(Path(__file__).parents[2])]

@@ -20,7 +20,7 @@ from kacap.facts.ended import BOX, OPEN, UNKNOWN_CONNECTION, B
 from kacap.facts.legs import Messages
 from kacap.model import Endpoint, Episode
 from kacap.news import News
-from kacap.report.live_rows import Cause, EndpointPair, LiveEvent, ProbingConnection, What
+from kacap.report.live_rows import OUTCOMES, Cause, EndpointPair, LiveEvent, ProbingConnection, What
 from kacap.timing.dropping import Moved
 from kacap.timing.episodes import ANSWER_WAIT_NS
 from kacap.timing.expectations import Expectation
@@ -336,6 +336,7 @@ class LiveTracker:
             number = int(views.gatherer.watched.rows[side // 2]["id"])
             row = ProbingConnection(number, *ends, probes=run, run=run, probe_ns=newest_ns)
             row.missed = run if now_ns - newest_ns >= ANSWER_WAIT_NS else run - 1
+            row.outcomes = "-" * min(row.missed, OUTCOMES)
             row.interval_gap_ns, row.unsure = int(found["run_gap_ns"]), True
             row.service = begun(views.gatherer.watched.rows[side // 2]).destination
             row.expected = self._expected(*ends) if self._expected is not None else None

@@ -133,9 +133,13 @@ def fitted(stamp: str, event: LiveEvent, width: int) -> str:
 
 
 def without_last_clauses(words: str, room: int) -> str:
-    """Return words in so many columns, without their last clauses, as far as they have any; parentheses stay closed."""
+    """Return words in so many columns, without their last clauses, then without their last words.
+
+    Parentheses stay closed.
+    """
     while len(words) > room:
         shorter = max((words.rpartition(mark)[0] for mark in ("; ", ", ", " (", " in ")), key=len)
+        shorter = shorter or words[: room + 1].rpartition(" ")[0]
         if not shorter:
             break
         words = f"{shorter})" if shorter.count("(") > shorter.count(")") else shorter

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from kacap.model import Endpoint
 from kacap.report.live_rows import LiveEvent, ProbingConnection
 from kacap.report.live_text import without_last_clauses
 from kacap.report.screen_rows import (
@@ -93,15 +94,14 @@ class View:
         self.filter, self.typing = "", False
         self.open: Key | None = None
         self.quit = False
-        self._events: dict[Key, deque[LiveEvent]] = {}
+        self._events: dict[frozenset[Endpoint], deque[LiveEvent]] = {}  # by the two ends
         self._shown: list[ProbingConnection] = []
 
     def take(self, events: Iterable[LiveEvent]) -> None:
-        """Keep what happened, by connection."""
+        """Keep what happened, by connection, also what is not sure yet: a run that may not be one of probes."""
         for event in events:
-            row = event.prober
-            if row is not None:
-                self._events.setdefault(_key(row), deque(maxlen=EVENTS)).append(event)
+            ends = frozenset((event.source, event.destination))
+            self._events.setdefault(ends, deque(maxlen=EVENTS)).append(event)
 
     def press(self, key: str) -> None:
         """Take one key: a letter, or ``up``, ``down``, ``page up``, ``page down``, ``enter``, ``escape``..."""
@@ -215,7 +215,8 @@ class View:
         marks = history(row, ascii_only=self.ascii_only)
         about = [f"{row.prober} > {row.peer}", state_of(row), marks, heard, settings(row)]
         lines = [(whole(about, "  ", width), STYLES[state_of(row)] or "bold")]
-        events = [event for event in self._events.get(_key(row), ()) if event.words]
+        kept = self._events.get(frozenset((row.prober, row.peer)), ())
+        events = [one for one in kept if one.words and (one.prober is None or _key(one.prober) == self.open)]
         for event in [*reversed(events)][self.top : self.top + height - 1]:
             way = ">" if event.source == row.prober else "<"
             words = event.words.replace(f" from {event.source}:", ":").replace(f" from {event.source}", "")

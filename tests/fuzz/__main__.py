@@ -52,7 +52,8 @@ def run(options: argparse.Namespace, seconds: float) -> int:
         while (left_s := ends_s - time.monotonic()) > 1:
             mode = "bounds" if number % 3 == 2 else "guided" if number % 4 == 1 and has_atheris() else "plain"
             with tempfile.TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True) as own:
-                done = one_worker(mode, seed, min(left_s, WORKER_S), Path(own), options.keep)
+                lives_s = WORKER_S * (4 if mode == "bounds" else 1)  # whose kernels are compiled each time anew
+                done = one_worker(mode, seed, min(left_s, lives_s), Path(own), options.keep)
             for name, count in done["done"].items():
                 total[name] = total.get(name, 0) + count
             found += done["found"]
@@ -62,6 +63,8 @@ def run(options: argparse.Namespace, seconds: float) -> int:
             if options.log:
                 with options.log.open("a") as log:
                     log.write(line + "\n")
+            if cases == 0 and any(name.startswith("failed") for name in done["found"]):
+                return 1  # a worker cannot begin: none will
             seed, number = seed + 1_000_000, number + 1
     print(f"{sum(total.values())} cases in {seconds:.0f} s:", ", ".join(f"{n} {c}" for n, c in sorted(total.items())))
     print("\n".join(sorted(set(found))) or "nothing found")
@@ -108,7 +111,7 @@ def watch(worker: subprocess.Popen[bytes], state: Path, seconds: float) -> str:
     while worker.poll() is None:
         time.sleep(0.2)
         idle_s = time.time() - state.stat().st_mtime
-        if idle_s > HANG_S:
+        if idle_s > HANG_S * (4 if b"-warming" in state.read_bytes() else 1):  # compiling, perhaps on a busy machine
             worker.send_signal(signal.SIGABRT)  # faulthandler says where
             time.sleep(1)
             return "hang"

@@ -187,7 +187,7 @@ def test_probes_that_nobody_answers_from_the_start_have_a_row_before_it_is_sure_
     assert missed == [[], [], [1], [2], [2], [3], [3], [4]]
     (row,) = follower.tracker.suspects
     assert (str(row.prober), str(row.peer), row.run) == ("10.0.0.1:40000", "10.0.0.2:80", 4)
-    assert history(row) == " 4/?"
+    assert history(row) == "✗✗✗✗ 4/?"
     assert not follower.tracker.rows
     follower.finish()
     assert not follower.tracker.suspects

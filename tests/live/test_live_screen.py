@@ -94,7 +94,7 @@ def test_in_eighty_columns_the_shared_host_is_left_out_and_no_port_is():
 
 def test_keys_sort_filter_choose_open_and_quit():
     view, rows = View(), [fine(0), missing(1), fine(2), dead(3)]
-    view.take([LiveEvent(NOW, B, A, "no answer for 1.00 s", "bad", What.MISSING, rows[1])])
+    view.take([LiveEvent(NOW, B, rows[1].prober, "no answer for 1.00 s", "bad", What.MISSING, rows[1])])
     shown(view, rows)
     view.press("s")
     assert shown(view, rows)[2].startswith("10.0.0.1:40001")
@@ -114,6 +114,14 @@ def test_keys_sort_filter_choose_open_and_quit():
     assert lines[-1].endswith("filter: 40002")
     view.press("q")
     assert view.quit
+
+
+def test_what_is_not_sure_yet_is_among_the_events_of_a_connection_and_a_narrow_screen_ends_with_a_whole_word():
+    view, rows = View(), [missing(0), dead(1)]
+    view.take([LiveEvent(NOW, rows[0].prober, B, "probably probe 2 of a run", "doubt")])
+    assert shown(view, rows, width=60)[4].endswith("dead     22:13:15 gave up after 3")
+    view.press("enter")
+    assert "22:13:20 > probably probe 2 of a run" in shown(view, rows)
 
 
 def test_what_does_not_fit_is_scrolled_to_and_counted():

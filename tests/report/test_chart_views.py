@@ -9,6 +9,7 @@ from kacap.report import chart
 from kacap.report.chart.expected import Term, Terms, terms_of
 from kacap.report.chart.firings import IDLE, INTERVAL, UNKNOWN_NS, firings_of, thinned
 from kacap.report.chart.groups import groups_of
+from kacap.report.chart.page import conclusion
 from kacap.report.chart.palette import ORANGE
 from kacap.report.chart.sawtooth import Saw
 from kacap.timing.wheel import latest_s
@@ -245,15 +246,19 @@ def test_a_stated_setting_wins_over_what_the_gaps_suggest():
     assert terms_of(samples.analysis(), prober).idle == Term(4, False)
 
 
-@pytest.mark.parametrize("case", ["18b-gave-up", "18c-host-unreachable"])
-def test_no_words_lie_over_a_missed_probe_of_the_silence(case, captures):
-    figure = chart.draw(kacap.read(str(captures / "crafted" / case / "capture.pcap"), marks=True), ["silence"])
+@pytest.mark.parametrize(
+    ("view", "case", "named"),
+    [("silence", "18b-gave-up", "AWS ALB"), ("silence", "18c-host-unreachable", "AWS ALB"),
+     ("idle", "77-idle-deaths", "timeout: 349 s"), ("idle", "77b-silent-idle-deaths", "timeout: 349 s")],
+)  # fmt: skip
+def test_no_words_lie_over_a_missed_probe_or_a_connection_found_dead(view, case, named, captures):
+    figure = chart.draw(kacap.read(str(captures / "crafted" / case / "capture.pcap"), marks=True), [view])
     figure.canvas.draw()
     (axes,) = [axes for axes in figure.axes if any(line.get_marker() == "x" for line in axes.lines)]
-    (missed,) = [line for line in axes.lines if line.get_marker() == "x"]
     boxes = {text.get_text(): text.get_window_extent() for text in axes.texts}
-    assert any("AWS ALB" in words for words in boxes)
-    for x, y in axes.transData.transform(missed.get_xydata()):
+    assert any(named in words for words in boxes)
+    crosses = np.concatenate([line.get_xydata() for line in axes.lines if line.get_marker() == "x"])
+    for x, y in axes.transData.transform(crosses):
         assert not [words for words, box in boxes.items() if box.contains(x, y)]
 
 
@@ -297,3 +302,44 @@ def test_a_reply_that_the_capture_shows_before_its_probe_ends_the_silence_too(ca
     analysis = kacap.read(str(captures / "crafted/28-reply-before-probe/capture.pcap"), marks=True)
     saw = Saw(analysis, analysis.connections[0], analysis.connections[0].probers[0])
     assert len(saw.heights_ns) >= 3 and saw.heights_ns.max() < 62 * S
+
+
+@pytest.mark.parametrize(("case", "stars"), [("98-error-quotes-the-first", 2), ("98b-error-quotes-the-only", 1)])
+def test_an_icmp_error_that_quotes_what_was_not_yet_known_for_a_probe_has_its_star(case, stars, captures):
+    analysis = kacap.read(str(captures / "crafted" / case / "capture.pcap"), marks=True)
+    assert len(charts.points(chart.timeline(analysis), "*")) == stars
+
+
+def test_replies_that_did_not_reach_a_prober_that_gave_up_end_no_silence_of_it(captures):
+    analysis = kacap.read(str(captures / "crafted" / "90-replies-do-not-arrive" / "capture.pcap"), marks=True)
+    (connection,) = analysis.connections
+    saw = Saw(analysis, connection, connection.probers[0])
+    assert saw.heights_ns.max() == pytest.approx(89.88 * S, abs=0.01 * S)
+    assert any("gave up after 89.9 s" in words for words in charts.words(analysis.plot.silence()))
+
+
+def test_a_title_that_is_too_long_is_its_conclusion_and_the_rest_stands_below():
+    sentence = "10.0.0.1:1, or a box in its name, does not know the connection: it answered with RST; 2 probes waited"
+    assert conclusion(sentence, lambda words: len(words) < 90) == tuple(sentence.split("; "))
+    assert conclusion(sentence, lambda words: len(words) < 70) == tuple(sentence.split(": "))
+    assert conclusion(sentence, lambda words: len(words) < 9) == (sentence, "")
+    forgotten = "10.0.0.2:5 has forgotten the connection (RST), 10.0.0.1:1 went on"
+    assert conclusion(forgotten, lambda words: len(words) < 60)[1] == "10.0.0.1:1 went on"
+    assert conclusion("gave up (count 3)", lambda words: len(words) < 9) == ("gave up", "count 3")
+    assert conclusion("9 connections with keepalive: 7 up; 2 dead", lambda words: len(words) < 36)[1] == "2 dead"
+
+
+def test_an_outage_that_was_outlived_is_in_the_title(captures):
+    figure = kacap.read(str(captures / "crafted" / "67-peer-comes-back" / "capture.pcap"), marks=True).plot.timeline()
+    assert figure.said[0].startswith("nothing was heard of 10.0.0.2:80 for 80.5 s, then it answered again; 10.0.0.1:")
+
+
+@pytest.mark.parametrize(("width", "least", "pixels"), [(500, 6.0, 15), (900, 6.5, 15), (1300, 4.6, 10)])
+def test_words_beside_the_rows_of_a_fleet_can_be_read_where_it_may_be_printed(width, least, pixels, captures):
+    """On a page for print a row is a tenth of an inch high; on a screen it has ten pixels."""
+    figure = kacap.read(str(captures / "lab" / "many" / "capture.pcapng")).plot.fleet(width=width)
+    rows = [text for text in figure.axes[-1].texts if text.get_text().startswith(":")]
+    assert len(rows) == 40
+    assert min(text.get_size() for text in rows) >= least
+    heights = sorted(text.get_transform().transform(text.get_position())[1] for text in rows)
+    assert np.diff(heights) == pytest.approx(pixels, abs=0.5)

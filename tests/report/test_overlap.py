@@ -19,4 +19,6 @@ def test_no_words_lie_over_others_on_a_shipped_capture(case, name, files):
     analysis = kacap.read(files, marks=True)
     for nth, view in enumerate(chart.VIEWS, sum(map(ord, case))):
         width = (500, 1300)[nth % 2]  # over the captures every view is drawn on either paper
-        assert charts.misplaced(chart.draw(analysis, [view], width=width)) == ([], []), (view, width)
+        figure = chart.draw(analysis, [view], width=width)
+        assert charts.misplaced(figure) == ([], []), (view, width)
+        assert width < 1300 or charts.longest_title(figure) <= 2, view

@@ -5,6 +5,7 @@ Above sixty rows those that fare well become one band, and every one that failed
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,12 +35,15 @@ MOST_ROWS = 60  # with more, what fares well is one band
 TALL, FLAT, MANY = 10, 6, 250  # pixels of a row; above so many rows it is flat
 SMALL = 4.6  # points of the words beside a row
 LETTER = 0.0395  # inches of a letter of that size
+PRINTED, LARGER = 7.0, 1.5  # a page that is so many inches wide may be printed: its rows and their words are larger
+NAMES = 0.42  # of a page, for words left of the rows
 BAND = 0.42  # inches of the band of those that fare well
 COLUMNS, DENSE = 700, 0.4  # probes that fill more columns of a row's life than this share are a line
 BINS = 60
 GLYPH = 5.5  # points right of the rows that the glyph of an end may take
+ASIDE = 0.2  # inches between the page's edge, the words beside a row, and the row
 BESIDE = 0.85  # inches of the words beside the band
-NARROW = 0.45  # of a page, above which words beside the rows leave too little for them
+NARROW = 0.55  # of a page, above which words beside the rows leave too little for them
 GLYPHS: dict[int, tuple[str, float, str]] = {  # fate: marker, size in points, words
     GAVE_UP: ("x", 4.0, "gave up"), RESET: ("s", 3.4, "RST"), UNREACHABLE: ("*", 5.0, "ICMP: unreachable"),
     CLOSED: ("|", 4.5, "FIN"),
@@ -75,14 +79,26 @@ class Rows:
         first = begins if capture.first_ns is None else min(begins, capture.first_ns)
         self.axis = TimeAxis(first, max(ends, capture.last_ns or ends))
         self.origin_ns = self.axis.first_ns if capture.first_ns is None else capture.first_ns
-        self.pitch = (TALL if self.shown <= MANY else FLAT) / paper.DOTS
-        self.height = max(self.shown * self.pitch + (BAND + 0.08 if self.banded else 0), 0.1)
+        self.pitch, self.larger = 0.0, 1.0
         every = 1 if self.shown <= MANY else 2
         self.named = range(0, self.shown, every)
         self.shared, names = _names([fleet[row] for row in self.named])
         self.names = dict(zip(self.named, names, strict=True))
         self.settings = {row: self._settings(fleet[row]) for row in self.named}
         self.wide = True
+        self._scale(paper.PIXELS / paper.DOTS)
+
+    def _scale(self, inches: float) -> None:
+        """Make rows, and the words beside them, as large as a page so wide needs: on paper nobody can zoom."""
+        scale = LARGER if inches <= PRINTED else 1.0
+        self.pitch = (TALL if self.shown <= MANY else FLAT) / paper.DOTS * scale
+        longest = max((len(clean(name)) for name in self.names.values()), default=1)
+        self.larger = min(scale, max((NAMES * inches - ASIDE) / (longest * LETTER), 1.0))
+
+    @property
+    def height(self) -> float:
+        """How high the rows and the band are, inches."""
+        return max(self.shown * self.pitch + (BAND + 0.08 if self.banded else 0), 0.1)
 
     def _settings(self, connection: Connection) -> str:
         """Return a row's settings and misses: ``60/10/6, 3 missed``; a guess with a question mark."""
@@ -90,15 +106,16 @@ class Rows:
         terms = terms_of(self.analysis, prober)
         parts = [terms.idle, terms.interval, terms.count]
         guess = "?" if any(part is not None and not part.stated for part in parts) else ""
-        numbers = "/".join("-" if part is None else str(part.value) for part in parts)
-        return f"{numbers}{guess}, {prober.missed:,} missed" if prober.missed else f"{numbers}{guess}"
+        numbers = "/".join("-" if part is None else str(part.value) for part in parts) if any(parts) else ""
+        return ", ".join(filter(None, [f"{numbers}{guess}", f"{prober.missed:,} missed" if prober.missed else ""]))
 
     def sides(self, inches: float) -> tuple[float, float]:
         """Return the room left for names and right for settings; a narrow page has no room for settings."""
-        left, right = _margin(self.names.values(), 2.1), _margin(self.settings.values(), 1.6)
+        self._scale(inches)
+        left, right = (_margin(words.values(), self.larger) for words in (self.names, self.settings))
         left = max(left, BESIDE if self.banded else paper.SIDE + 0.2)
         self.wide = left + right <= NARROW * inches
-        return left, right if self.wide else BESIDE
+        return left, right if self.wide else BESIDE if self.banded else paper.SIDE
 
     def _y(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the height of rows, in inches below the top."""
@@ -107,9 +124,7 @@ class Rows:
 
     def fit(self, inches: float) -> tuple[float, float]:
         """Return the panel's height and the room above it that a width of so many inches needs."""
-        ended = {fate: int((self.fleet.fates == fate).sum()) for fate in GLYPHS}
-        entries = self._entries(LIGHT, True, True, {fate: number for fate, number in ended.items() if number})
-        return self.height, 0.2 + 0.16 * len(wrapped(entries, inches))
+        return self.height, 0.2 + 0.16 * len(wrapped(self._entries(LIGHT), inches))
 
     def _limits(self, axes: Axes) -> None:
         """Give an axes the common clock."""
@@ -137,20 +152,20 @@ class Rows:
         labels = Labels(axes)
         Losses(self.analysis.capture, self.axis).draw(axes, theme, labels, 0.5)
         labels.place()
-        rows, times, missed = self._probes()
+        rows, times, missed = self._probes
         own = rows < self.shown
         self._lives(axes, theme)
-        dense = self._ticks(axes, theme, rows[own & ~missed], times[own & ~missed])
+        self._ticks(axes, theme)
         self._runs(axes, rows[own], times[own], missed[own])
         self._missed(axes, theme, rows[own & missed], times[own & missed])
-        ended = self._ends(axes, theme)
+        self._ends(axes, theme)
         self._names(axes, theme)
         if self.banded:
             self._band(axes, theme, times[~own], missed[~own])
-        entries = self._entries(theme, dense, bool(missed[own].any()), ended)
-        legend(axes, theme, entries, 1 + 0.06 / self.height)
+        legend(axes, theme, self._entries(theme), 1 + 0.06 / self.height)
         paper.scale_time(axes, theme, self.axis, self.origin_ns)
 
+    @cached_property
     def _probes(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
         """Return row, time and miss of every probe, by row and then by time."""
         rows, times, missed = self.fleet.probes()
@@ -165,14 +180,20 @@ class Rows:
         heights = self._y(np.arange(self.shown))
         _lines(axes, x0, x1, heights, color=theme.rule, linewidth=self.pitch * 72 * 0.28, zorder=1)
 
-    def _ticks(self, axes: Axes, theme: Theme, rows: NDArray[np.int64], times: NDArray[np.int64]) -> bool:
-        """Draw probes as blue ticks, and as a line where they are too close; return whether some are."""
-        xs = self.axis.x(times)
-        column = (xs / self.axis.width * COLUMNS).astype(np.int64)
-        cells = np.unique(rows * (COLUMNS + 2) + column)
+    @cached_property
+    def _cells(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """Return row and column of each place with a probe that was answered, and which rows have too many."""
+        rows, times, missed = self._probes
+        kept = (rows < self.shown) & ~missed
+        column = (self.axis.x(times[kept]) / self.axis.width * COLUMNS).astype(np.int64)
+        cells = np.unique(rows[kept] * (COLUMNS + 2) + column)
         at, column = cells // (COLUMNS + 2), cells % (COLUMNS + 2)
         life = (self.fleet.until_ns - self.fleet.first_ns) / (self.axis.last_ns - self.axis.first_ns) * COLUMNS
-        dense = np.bincount(at, minlength=self.shown) > DENSE * np.maximum(life[: self.shown], 40)
+        return at, column, np.bincount(at, minlength=self.shown) > DENSE * np.maximum(life[: self.shown], 40)
+
+    def _ticks(self, axes: Axes, theme: Theme) -> None:
+        """Draw probes as blue ticks, and as a line where they are too close."""
+        at, column, dense = self._cells
         sparse = ~dense[at]
         x, y = (column[sparse] + 0.5) / COLUMNS * self.axis.width, self._y(at[sparse])
         half = self.pitch * 0.36
@@ -183,7 +204,6 @@ class Rows:
             width = self.pitch * 72 * 0.5
             _lines(axes, own.min(keepdims=True), own.max(keepdims=True), self._y(np.array([row])), color=theme.band,
                    linewidth=width, zorder=1.5)  # fmt: skip
-        return bool(dense.any())
 
     def _runs(self, axes: Axes, rows: NDArray[np.int64], times: NDArray[np.int64], missed: NDArray[np.bool_]) -> None:
         """Draw runs of unanswered probes as orange bars, each to its last probe, a fatal one to death or the end."""
@@ -206,27 +226,29 @@ class Rows:
         ticks = np.stack([np.column_stack([x, y - half]), np.column_stack([x, y + half])], 1)
         axes.add_collection(LineCollection(list(ticks), colors=theme.ink, linewidths=0.5, zorder=3.5))
 
-    def _ends(self, axes: Axes, theme: Theme) -> dict[int, int]:
-        """Draw a glyph at each end; return how many of each there are."""
-        numbers: dict[int, int] = {}
-        for fate, (_, size, _) in GLYPHS.items():
-            rows = np.flatnonzero(self.fleet.fates[: self.shown] == fate)
-            if len(rows):
-                numbers[fate] = len(rows)
-                style = _glyph(fate, theme)
-                style["markersize"] = size * self.pitch * paper.DOTS / TALL * 1.15
-                axes.plot(self.axis.x(self.fleet.until_ns[rows]), self._y(rows), **style, zorder=5, clip_on=False)
-        return numbers
+    @cached_property
+    def _ended(self) -> dict[int, NDArray[np.int64]]:
+        """The rows that ended in each way."""
+        fates = self.fleet.fates[: self.shown]
+        return {fate: rows for fate in GLYPHS if len(rows := np.flatnonzero(fates == fate))}
+
+    def _ends(self, axes: Axes, theme: Theme) -> None:
+        """Draw a glyph at each end."""
+        for fate, rows in self._ended.items():
+            style = _glyph(fate, theme)
+            style["markersize"] = GLYPHS[fate][1] * self.pitch * paper.DOTS / TALL * 1.15
+            axes.plot(self.axis.x(self.fleet.until_ns[rows]), self._y(rows), **style, zorder=5, clip_on=False)
 
     def _names(self, axes: Axes, theme: Theme) -> None:
         """Write the endpoint left of a row, its settings and misses right."""
         heights = self._y(np.array(self.named)) / self.height
         for row, height in zip(self.named, heights.tolist(), strict=True):
-            style: Any = {"size": SMALL, "va": "center", "transform": axes.transAxes, "parse_math": False}
+            size = SMALL * self.larger
+            style: Any = {"size": size, "va": "center", "transform": axes.transAxes, "parse_math": False}
             axes.text(-0.008, 1 - height, self.names[row], ha="right", color=theme.ink, **style)
             if self.wide:
                 beside: Any = {"xycoords": axes.transAxes, "textcoords": "offset points", "ha": "left", "va": "center"}
-                look: Any = {"size": SMALL, "color": theme.soft, "parse_math": False, "annotation_clip": False}
+                look: Any = {"size": size, "color": theme.soft, "parse_math": False, "annotation_clip": False}
                 axes.annotate(self.settings[row], (1, 1 - height), (GLYPH, 0), **beside, **look)
 
     def _band(self, axes: Axes, theme: Theme, times: NDArray[np.int64], missed: NDArray[np.bool_]) -> None:
@@ -247,17 +269,18 @@ class Rows:
         lost = f"{int(missed.sum()):,} missed" if missed.any() else "all answered"
         axes.text(1.008, middle, lost, ha="left", color=theme.soft, **style)
 
-    def _entries(self, theme: Theme, dense: bool, lost: bool, ended: dict[int, int]) -> list[Entry]:
+    def _entries(self, theme: Theme) -> list[Entry]:
         """Return what the shapes are."""
+        rows, _, missed = self._probes
         entries: list[Entry] = [([], f"rows: {clean(self.shared)}")] if self.shared else []
         entries += [([Line2D([0, 11], [3.2, 3.2], color=theme.rule, linewidth=2.2)], "alive")]
         entries.append(([Line2D([5.5, 5.5], [0, 6.4], color=theme.probe, linewidth=1)], "probe"))
-        if dense:
+        if self._cells[2].any():
             entries.append(([Rectangle((0, 0.5), 11, 5.4, color=theme.band)], "probes too close to draw"))
-        if lost:
+        if (missed & (rows < self.shown)).any():
             entries.append(([Rectangle((0, 1), 11, 4.4, color=ORANGE)], "not answered"))
-        for fate, number in ended.items():
-            entries.append(([Line2D([5.5], [3.2], **_glyph(fate, theme))], f"{number:,} {GLYPHS[fate][2]}"))
+        for fate, ends in self._ended.items():
+            entries.append(([Line2D([5.5], [3.2], **_glyph(fate, theme))], f"{len(ends):,} {GLYPHS[fate][2]}"))
         if self.banded:
             entries.append(([Rectangle((0, 0), 11, 6.4, color=theme.rule)], "how many others are up"))
         return entries
@@ -281,8 +304,7 @@ def _names(connections: list[Connection]) -> tuple[str, list[str]]:
     """Return what all connections share, and what tells them apart: hosts that differ, and always the ports."""
     there = [connection.destination for connection in connections]
     here = [client_of(connection) for connection in connections]
-    from_one = len(here) > 1 and len({end.address for end in here}) == 1
-    to_one = len(there) > 1 and len(set(there)) == 1
+    from_one, to_one = len({end.address for end in here}) == 1, len(set(there)) == 1
     shared = [f"from {here[0].address}"] if from_one else []
     shared += [f"to {there[0]}"] if to_one else []
     names = [f":{end.port}" if from_one else _short(end) for end in here]
@@ -297,6 +319,6 @@ def _short(end: Endpoint) -> str:
     return words if len(words) <= 24 else f"[..{end.address[-12:]}]:{end.port}"
 
 
-def _margin(words: Any, most: float) -> float:
+def _margin(words: Any, larger: float) -> float:
     """Return the room that words beside the rows need, inches."""
-    return float(min(most, max((len(clean(text)) for text in words), default=0) * LETTER + 0.16, 9) or 0.35)
+    return max((len(clean(text)) for text in words), default=0) * LETTER * larger + ASIDE

@@ -86,8 +86,8 @@ class Silences:
         self.rows = rows
         self.brackets = {str(one.destination): one for one in brackets}
         values = np.concatenate([found["silence_ns"] for _, found in rows])
-        self.low = max(1, int(values.min()) * 10 // 16)
-        self.high = max(2 * self.low, int(values.max()) * 16 // 10)  # nanoseconds have no smaller part
+        self.low = max(1, int(values.min()) * 10 // 13)
+        self.high = max(2 * self.low, int(values.max()) * 13 // 10)  # nanoseconds have no smaller part
         self.height = len(rows) * ROW + 0.1
         self.left = min(2.6, max(len(name) for name, _ in rows) * 0.0655 + 0.25)
 
@@ -106,7 +106,7 @@ class Silences:
         for row, (name, found) in enumerate(self.rows):
             axes.axhline(row, color=theme.rule, linewidth=0.6, zorder=0.5)
             self._bracket(axes, theme, labels, row, self.brackets.get(name))
-            self._dots(axes, theme, row, found)
+            self._dots(axes, theme, labels, row, found)
         self._limits(axes, theme, labels)
         axes.set_xticks(*log_ticks(self.low, self.high, axes.get_window_extent().width / axes.figure.dpi))
         axes.set_xticks([], minor=True)
@@ -121,17 +121,20 @@ class Silences:
         low = max(found.survived_ns, self.low)
         shade: Any = {"facecolor": VERMILLION, "alpha": 0.22, "zorder": 0.8}
         axes.add_patch(Rectangle((low, row - 0.36), found.killed_ns - low, 0.72, **shade))
+        axes.vlines([low, found.killed_ns], row - 0.36, row + 0.36, color=VERMILLION, linewidth=0.8, zorder=0.9)
         begin = duration(found.survived_ns) if found.survived_ns else "up"
         words = f"timeout: {begin} to {duration(found.killed_ns)}"
         style: Any = {"size": 7.5, "color": VERMILLION, "bbox": paper.halo(theme), "zorder": 6}
-        labels.add(words, (found.killed_ns, row), ((9, 0, "left", "center"), (0, 9, "center", "bottom")), 9, **style)
+        spots = [(dx, 0.0, "left", "center") for dx in (9, 20, 35, 55)]
+        labels.add(words, (found.killed_ns, row), [*spots, (0, 9, "center", "bottom")], 9, **style)
 
-    def _dots(self, axes: Axes, theme: Theme, row: int, found: NDArray[np.void]) -> None:
+    def _dots(self, axes: Axes, theme: Theme, labels: Labels, row: int, found: NDArray[np.void]) -> None:
         """Draw a destination's silences; those that would lie over each other stand side by side."""
         for outcome, style in _styles(theme).items():
             values = np.sort(found["silence_ns"][found["outcome"] == outcome]).astype(np.float64)
             if not len(values):
                 continue
+            labels.keep_clear_of_marks(values, row, style["markersize"], style["markersize"])
             column = np.log(values / self.low) / np.log(self.high / self.low) * COLUMNS
             _, first, number = np.unique(column.astype(np.int64), return_index=True, return_counts=True)
             for at, several in zip(first.tolist(), number.tolist(), strict=True):

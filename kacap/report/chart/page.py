@@ -28,6 +28,8 @@ TOP, FOOT, SIDE = 0.12, 0.22, 0.35
 LETTERS = 16.4  # of 8 points on an inch
 NARROW, NARROWER = 5.5, 0.15  # inches of a page, below which the words under an axis take two lines; how high one is
 PIXELS = 1200
+MOST_TITLE = 2  # lines
+CLAUSE = r"; |(?<!keepalive): | \((?=[^()]*\)$)|, (?=all to |\[?[\da-f.:]+\]?:\d+ )"  # where one ends
 NOBODY = "no keepalive probe seen"
 
 
@@ -52,10 +54,11 @@ class Panel:
 
     def heading(self, columns: int) -> tuple[list[str], list[str]]:
         """Return the lines of the title and those below it, wrapped to a page of so many characters."""
-        title, lines = wrap(self.title, round(columns * 0.72)), list(self.lines)
-        if len(title) > 2 and self.title.endswith(")"):  # what is in parentheses need not be read in five seconds
-            words, _, aside = self.title.rpartition(" (")
-            title, lines = wrap(words, round(columns * 0.72)), [aside.removesuffix(")"), *lines]
+        wide, lines = round(columns * 0.72), list(self.lines)
+        title = wrap(self.title, wide)
+        if len(title) > MOST_TITLE:
+            first, rest = conclusion(self.title, lambda words: len(wrap(words, wide)) <= MOST_TITLE)
+            title, lines = wrap(first, wide), [*filter(None, [rest]), *lines]
         return title, [part for line in lines for part in wrap(line, columns)]
 
 
@@ -161,6 +164,19 @@ class Page:
         below = [line for panel in self.panels for line in panel.lines]
         figure.said = clean("; ".join(said)), clean("; ".join([*below, *self.notes, source(analysis)]))
         return figure
+
+
+def conclusion(words: str, fits: Callable[[str], bool]) -> tuple[str, str]:
+    """Return a sentence's first clauses, as many as fit a title that is read in five seconds, and the rest of it.
+
+    All of it, and nothing, where not even the first fits.
+    """
+    ends = [found.start() for found in re.finditer(CLAUSE, words)]
+    end = next((end for end in reversed(ends) if fits(words[:end])), 0)
+    if not end:
+        return words, ""
+    rest = words[end:].lstrip(";:, ")
+    return words[:end], rest[1:-1] if rest.startswith("(") and rest.endswith(")") else rest
 
 
 def wrap(words: str, columns: int) -> list[str]:

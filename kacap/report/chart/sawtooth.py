@@ -15,7 +15,7 @@ from kacap.classify.kinds import Ending, Kind
 from kacap.clock import SECOND_NS
 from kacap.facts.runs import gave_up_ns
 from kacap.facts.standing import STATES, by_gravity, gravest
-from kacap.model import Connection, Probe, Prober
+from kacap.model import Connection, Episode, Prober
 from kacap.report.chart import page as paper
 from kacap.report.chart.axis import TimeAxis, long_silences, span_ticks
 from kacap.report.chart.expected import Terms, terms_of
@@ -25,7 +25,7 @@ from kacap.report.chart.legend import Entry, legend, wrapped
 from kacap.report.chart.limits import near, steps
 from kacap.report.chart.losses import Losses
 from kacap.report.chart.palette import LIGHT, PURPLE, SHAPES, VERMILLION, Theme, sample
-from kacap.report.chart.words import headline, population
+from kacap.report.chart.words import conclusion_of, population
 from kacap.report.sentences import ENDINGS
 from kacap.units import duration
 
@@ -46,7 +46,7 @@ def page(analysis: Analysis, connections: list[Connection]) -> paper.Page:
         lines = population(analysis, connections)
         return paper.Page([paper.only_words(f"no keepalive probe seen; {words}", lines)])
     picture = Silence(analysis, saws, percentiles=len(connections) > MANY)
-    title = headline(connections)
+    title = conclusion_of(analysis, connections)
     longest = f"longest silence {'at least ' if picture.at_least else ''}{duration(picture.most_ns)}"
     lines = [f"{longest}; {picture.crossed()}", *population(analysis, connections)]
     below = paper.below(picture.axis, picture.origin_ns)
@@ -104,9 +104,12 @@ class Saw:
         return heard[~self._inside(heard)], until
 
     def _inside(self, heard: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return which of the segments came in a silence before a probe: they were not accepted, so do not end it."""
+        """Return which of the segments came in a silence before a probe: they were not accepted, so do not end it.
+
+        Nor do the replies to a run that its prober gave up: they did not reach it.
+        """
         episodes = self.prober.episodes
-        spans = [(e.silent_since_ns, _answer_ns(e.probes[0])) for e in episodes if e.silent_since_ns is not None]
+        spans = [(e.silent_since_ns, _deaf_until_ns(e)) for e in episodes if e.silent_since_ns is not None]
         if not spans:
             return np.zeros(len(heard), np.bool_)
         starts, ends = np.array(spans, np.int64).T
@@ -148,9 +151,14 @@ class Saw:
         return np.where(at >= 0, since, np.nan).astype(np.float64)
 
 
-def _answer_ns(probe: Probe) -> int:
-    """Return when a probe was sent, or the reply that a capture shows before it, nanoseconds."""
-    return probe.time_ns + min(probe.reply_after_ns or 0, 0)
+def _deaf_until_ns(run: Episode) -> int:
+    """Return until when a run's prober heard nothing: its first probe (or a reply that a capture shows before it).
+
+    Of a run that was given up it is the end.
+    """
+    if (gave_up := gave_up_ns(run)) is not None:
+        return gave_up
+    return run.probes[0].time_ns + min(run.probes[0].reply_after_ns or 0, 0)
 
 
 class Silence:

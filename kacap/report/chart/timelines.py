@@ -13,7 +13,7 @@ from kacap.report.chart import page as paper
 from kacap.report.chart.lanes import Lanes
 from kacap.report.chart.marked import marked
 from kacap.report.chart.strip import Strip, focus_of
-from kacap.report.chart.words import headline, lines_of
+from kacap.report.chart.words import conclusion_of, lines_of
 
 TIMELINES = 6  # panels; of more connections the gravest is drawn
 
@@ -41,5 +41,5 @@ def _panels(analysis: Analysis, connection: Connection) -> list[paper.Panel]:
     if window is not None:
         strip = Strip(analysis, connection, rows, window)
         panels.insert(0, paper.Panel(strip.draw, 0.3, below=paper.below(strip.axis, strip.origin_ns), fit=strip.fit))
-    panels[0].title, panels[0].lines = headline([connection]), lines
+    panels[0].title, panels[0].lines = conclusion_of(analysis, [connection]), lines
     return panels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from kacap.analysis import Analysis
@@ -42,6 +43,16 @@ def headline(connections: Sequence[Connection]) -> str:
         first = gravest(probing[0])[0]
         return probing[0].verdict.sentence + instead(first)
     return Fleet(probing, 0).verdict().sentence
+
+
+def conclusion_of(analysis: Analysis, connections: Sequence[Connection]) -> str:
+    """Return the headline, and before it the outage that a connection outlived: that is graver than what is well."""
+    said, probing = headline(connections), by_gravity(connections)
+    if len(probing) != 1 or probing[0].verdict.mood == "bad":
+        return said
+    own = (f for f in analysis.findings if f.id == "outage" and f.connection == probing[0].connection)
+    outage = next((finding.sentence.removesuffix(": the connection survived") for finding in own), "")
+    return "; ".join(filter(None, [re.sub(r" \([^()]*\)", "", outage), said]))
 
 
 def lines_of(analysis: Analysis, connection: Connection) -> list[str]:
