@@ -19,6 +19,12 @@ settings.register_profile("kacap", deadline=None, derandomize=not os.environ.get
 settings.load_profile("kacap")
 
 ROOT = Path(__file__).resolve().parent.parent
+LONGEST = (
+    "tests/compare/test_label",
+    "tests/fuzz/",
+    "tests/unit/test_kernels_checked",
+    "tests/whole/test_reference_decode",
+)
 SHARED = ROOT.parent / "shared" / "captures"
 
 
@@ -49,8 +55,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(f"needs the labelled public captures in {SHARED}")
 
 
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Return how many workers ``-n auto`` is: one more than processors, as that of the namespaces mostly waits."""
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else len(os.sched_getaffinity(0)) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what measures real time on real links in one worker: two at once on two cores wait for each other."""
+    """Begin with what takes longest, so that no worker ends long after the others.
+
+    Keep what measures real time on real links in one worker: two at once on two cores wait for each other.
+    """
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
     for item in items:
         if item.get_closest_marker("namespaces"):
             item.add_marker(pytest.mark.xdist_group("namespaces"))

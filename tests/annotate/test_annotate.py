@@ -6,13 +6,13 @@ import io
 import ipaddress
 import struct
 import subprocess
-import sys
 import tempfile
 import tracemalloc
 from pathlib import Path
 
 import pytest
 from analysing import CAPTURES, files_of, small_cases
+from forked import run
 from make_broken import FRAME, block, interface, option, packet, pcap_header, record, section
 
 import kacap
@@ -22,7 +22,6 @@ from kacap.capture import open_captures
 from kacap.timing.expectations import Expectation
 
 KEY = bytes(range(32))
-PROGRAM = [sys.executable, "-m", "kacap", "annotate"]
 
 
 def annotated(files, **changes) -> bytes:
@@ -377,8 +376,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
 )
 def test_a_failure_is_one_line_an_exit_code_and_no_file(cut_off, captures, tmp_path, words, code, says):
     names = {"capture": cut_off, "out": tmp_path / "out", "dir": tmp_path, "text": captures / "broken" / "text.pcap"}
-    done = subprocess.run([*PROGRAM, *(w.format(**names) for w in words)], capture_output=True, text=True, check=False,
-                          stdin=subprocess.DEVNULL)  # fmt: skip
+    done = run("annotate", *(w.format(**names) for w in words))
     assert (done.returncode, len(done.stderr.splitlines()), done.stdout) == (code, 1, "")
     assert says in done.stderr
     assert not list(tmp_path.iterdir())
@@ -387,7 +385,7 @@ def test_a_failure_is_one_line_an_exit_code_and_no_file(cut_off, captures, tmp_p
 def test_damage_is_named_and_what_precedes_it_is_written(captures, tmp_path):
     broken = captures / "broken" / "text-after-frames.pcap"
     out = tmp_path / "out.pcapng"
-    done = subprocess.run([*PROGRAM, broken, "-o", out], capture_output=True, text=True, check=False)
+    done = run("annotate", broken, "-o", out)
     assert done.returncode == 1
     assert "damaged at byte" in done.stderr
     assert frames(out) == frames(broken)

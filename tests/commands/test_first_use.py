@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = [sys.executable, "-m", "kacap"]
 CUT_OFF = "captures/lab/cut-off/capture.pcapng"
 

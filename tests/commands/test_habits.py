@@ -7,6 +7,7 @@ import tarfile
 from xml.etree import ElementTree
 
 import pytest
+from forked import run
 
 import kacap
 from kacap.capture.display_filters import FIELDS, advice, is_display_filter, translated
@@ -16,11 +17,6 @@ from kacap.errors import FilterError
 
 PROGRAM = [sys.executable, "-m", "kacap"]
 ETHERNET = 1
-
-
-def run(*words, **more):
-    words = [*PROGRAM, *map(str, words)]
-    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=120, **more)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +70,7 @@ def test_a_number_of_packets_and_an_output_mean_what_tcpdump_means_by_them(cut_o
 
 
 def test_packets_go_to_standard_output_and_the_report_aside(cut_off):
-    done = subprocess.run([*PROGRAM, "read", cut_off, "-w", "-", "-q"], capture_output=True, check=False)
+    done = run("read", cut_off, "-w", "-", "-q", text=False)
     assert done.stdout[:4] == bytes.fromhex("4d3cb2a1")
     assert b"gave up on" in done.stderr
     again = subprocess.run([*PROGRAM, "read", "-", "-q"], input=done.stdout, capture_output=True, check=False)

@@ -12,17 +12,20 @@ import subprocess
 import sys
 import unicodedata
 from collections.abc import Callable
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
+import forked
 import pytest
 from namespaced import KACAP, inside
 
 import kacap
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = [sys.executable, "-m", "kacap"]
 CAPTURE = ROOT / "captures" / "lab" / "mid-connection" / "capture.pcapng"
 DAMAGED = ROOT / "captures" / "broken" / "text-after-frames.pcap"
 HOSTILE = {
@@ -39,9 +42,7 @@ HOSTILE = {
 }
 
 
-def run(*words, **more):
-    return subprocess.run([*PROGRAM, *map(str, words)], capture_output=True, check=False, timeout=120,
-                          env=os.environ | {"PYTHONPATH": str(ROOT)}, **more)  # fmt: skip
+run = partial(forked.run, text=False)
 
 
 def is_inert(text: str) -> None:

@@ -7,17 +7,19 @@ import os
 import pty
 import random
 import re
-import resource
 import signal
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from commands.test_outputs import CAPTURE, NAMES, PROGRAM, ROOT, WRITERS, run
+from commands.test_outputs import CAPTURE, NAMES, PROGRAM, ROOT, WRITERS
+from forked import run, start
 
 import kacap
 from kacap import outputs
+
+pytestmark = pytest.mark.slow
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small disk")
 STREAMS = {
@@ -34,8 +36,7 @@ def test_wherever_the_disk_becomes_full_the_old_file_stays_and_one_line_says_so(
     size = target.stat().st_size
     for limit in (0, 1, size - 1, *(rng.randrange(size) for _ in range(3))):
         target.write_text("old")
-        bound = (limit, limit)
-        done = run(*WRITERS[name], target, preexec_fn=lambda b=bound: resource.setrlimit(resource.RLIMIT_FSIZE, b))
+        done = run(*WRITERS[name], target, file_bytes=limit)
         assert done.returncode == 1, limit
         assert done.stderr.splitlines() == [f"kacap: {target}: cannot be written: File too large"]
         assert [path.name for path in tmp_path.iterdir()] == [target.name] and target.read_text() == "old"
@@ -79,7 +80,7 @@ def test_a_device_that_fails_leaves_the_old_file_and_no_other(call, tmp_path, mo
 def test_a_terminal_that_has_gone_is_a_failure_in_one_line_and_no_traceback(name):
     master, slave = pty.openpty()
     os.close(master)  # from now on a write is EIO
-    done = run(*STREAMS[name], stdout=slave, capture_output=False, stderr=subprocess.PIPE)
+    done = run(*STREAMS[name], stdout=slave)
     os.close(slave)
     assert done.returncode == 1
     assert "cannot be written: Input/output error" in done.stderr and len(done.stderr.splitlines()) == 1
@@ -94,11 +95,12 @@ def test_a_file_that_cannot_be_read_is_a_failure_in_one_line():
 @pytest.mark.parametrize("name", STREAMS)
 def test_a_reader_who_goes_away_in_the_middle_ends_it_without_a_word(name):
     reading, writing = os.pipe()
-    process = subprocess.Popen([*PROGRAM, *map(str, STREAMS[name])], cwd=ROOT, stdout=writing, stderr=subprocess.PIPE)
+    running = start(*STREAMS[name], stdout=writing)
     os.close(writing)
     os.read(reading, 1)
     os.close(reading)
-    told = process.communicate(timeout=60)[1].decode()
+    process = running.ended()
+    told = process.stderr
     assert len(told.splitlines()) < 2 and "cannot" not in told and "unexpected" not in told
     assert process.returncode == (3 if name == "check" else 0)
 
@@ -107,7 +109,7 @@ def test_a_reader_who_was_never_there_ends_it_without_a_word():
     for words in STREAMS.values():
         reading, writing = os.pipe()
         os.close(reading)
-        done = run(*words, stdout=writing, capture_output=False, stderr=subprocess.PIPE)
+        done = run(*words, stdout=writing)
         os.close(writing)
         assert len(done.stderr.splitlines()) < 2 and "cannot" not in done.stderr and "unexpected" not in done.stderr
         assert done.returncode == (3 if words[0] == "check" else 0)
@@ -122,20 +124,22 @@ def test_whenever_a_watch_is_ended_its_file_holds_whole_packets(number, tmp_path
     for _ in range(4):
         file = tmp_path / "x.pcap"
         file.unlink(missing_ok=True)
-        process = subprocess.Popen([*PROGRAM, "live", "-r", "-", "-U", "-w", file], cwd=ROOT, stdin=subprocess.PIPE,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
-        process.stdin.write(data)
-        process.stdin.flush()
-        if took_s is None:  # until the first line: kernels may have to be compiled
-            began_s = time.monotonic()
-            process.stdout.readline()
+        (reading, writing), (hearing, saying) = os.pipe(), os.pipe()
+        began_s = time.monotonic()
+        running = start("live", "-r", "-", "-U", "-w", file, stdin=reading, stdout=saying)
+        os.close(reading)
+        os.close(saying)
+        os.write(writing, data)
+        if took_s is None:  # until the first line
+            os.read(hearing, 1)
             took_s = time.monotonic() - began_s
         else:
-            time.sleep(took_s * rng.uniform(0.2, 1.2))
-        process.send_signal(getattr(signal, number))
-        process.stdin.close()
-        process.stdin = None
-        told = process.communicate(timeout=180)[1].decode()
+            time.sleep(took_s * rng.uniform(0.1, 1.2))
+        running.send_signal(getattr(signal, number))
+        os.close(writing)
+        process = running.ended(timeout=180)
+        os.close(hearing)
+        told = process.stderr
         seen.add(process.returncode)
         assert "Traceback" not in told
         if number in ("SIGINT", "SIGTERM", "SIGHUP"):
@@ -151,16 +155,34 @@ def test_whenever_a_watch_is_ended_its_file_holds_whole_packets(number, tmp_path
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("words", [["read"], ["read", "--json"], ["check", "--idle", "1"]], ids=" ".join)
 def test_whenever_reading_is_ended_it_says_so_in_one_line(words, number):
-    rng = random.Random(number)
+    words, rng = [words[0], CAPTURE, *words[1:]], random.Random(number)
     began_s = time.monotonic()
-    run(words[0], CAPTURE, *words[1:])
+    run(*words)
     took_s = time.monotonic() - began_s
     for _ in range(4):
-        process = subprocess.Popen([*PROGRAM, words[0], CAPTURE, *words[1:]], cwd=ROOT, stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.PIPE, text=True)  # fmt: skip
+        running = start(*words)
+        time.sleep(took_s * rng.uniform(0, 1.1))
+        running.send_signal(number)
+        done = running.ended()
+        is_interrupted(done.returncode, done.stderr, number)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_whenever_it_is_ended_while_it_begins_it_says_so_in_one_line(number):
+    rng, words = random.Random(number), [*PROGRAM, "read", CAPTURE]
+    began_s = time.monotonic()
+    subprocess.run(words, cwd=ROOT, capture_output=True, check=True)
+    took_s = time.monotonic() - began_s
+    for _ in range(2):
+        process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         time.sleep(took_s * rng.uniform(0.3, 1.1))
         process.send_signal(number)
         told = process.communicate(timeout=60)[1]
-        assert process.returncode in (0, 3, 130, -number, -signal.SIGINT), told
-        # What was read is reported, or nothing was: both in one line.
-        assert told == "" or re.fullmatch(r"kacap: interrupted[^\n]*\n", told), told
+        is_interrupted(process.returncode, told, number)
+
+
+def is_interrupted(code, told, number):
+    """What was read is reported, or nothing was: both in one line."""
+    assert code in (0, 3, 130, -number, -signal.SIGINT), told
+    assert told == "" or re.fullmatch(r"kacap: interrupted[^\n]*\n", told), told

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import resource
 import signal
 import stat
 import subprocess
@@ -15,12 +14,15 @@ import time
 from pathlib import Path
 
 import pytest
+from forked import run, start
 from namespaced import KACAP, inside
 
 import kacap
 from kacap import outputs
 from kacap.annotate import annotated_copy as annotating
 from kacap.errors import CaptureError, UsageError
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = [sys.executable, "-m", "kacap"]
@@ -35,17 +37,12 @@ WRITERS = {
 NAMES = {"report": "x.html", "annotate": "x.pcapng", "chart": "x.png", "read": "x.svg"}
 
 
-def run(*words, **more):
-    more = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL} | more
-    return subprocess.run([*PROGRAM, *map(str, words)], check=False, cwd=ROOT, timeout=120, **more)
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """What each writer writes."""
+    """What each writer writes, begun from nothing: those of a process that has all imported write the same bytes."""
     directory = tmp_path_factory.mktemp("whole")
     for name, words in WRITERS.items():
-        assert run(*words, directory / NAMES[name]).returncode == 0
+        subprocess.run([*PROGRAM, *words, directory / NAMES[name]], check=True, cwd=ROOT, capture_output=True)
     return {name: (directory / NAMES[name]).read_bytes() for name in WRITERS}
 
 
@@ -83,7 +80,7 @@ def test_a_link_is_written_through_and_stays_a_link(name, tmp_path, whole):
 
 def test_the_name_of_standard_output_is_standard_output(tmp_path, whole):
     with (tmp_path / "out").open("wb") as out:
-        assert run(*WRITERS["report"], "/dev/stdout", stdout=out, capture_output=False).returncode == 0
+        assert run(*WRITERS["report"], "/dev/stdout", stdout=out).returncode == 0
     assert (tmp_path / "out").read_bytes() == whole["report"]
 
 
@@ -163,7 +160,7 @@ def test_what_is_read_is_never_what_is_written(how, tmp_path):
     target = {"name": source, "redirection": "-"}.get(how, other)
     for command in ("annotate", "report"):
         with source.open("ab") as out:
-            done = run(command, source, "-o", target, capture_output=False, stdout=out, stderr=subprocess.PIPE)
+            done = run(command, source, "-o", target, stdout=out)
         assert done.returncode == 2
         assert "output would overwrite the input; name another file" in done.stderr
     assert source.read_bytes() == CAPTURE.read_bytes()
@@ -184,7 +181,7 @@ def test_a_stream_is_not_saved_into_itself(tmp_path):
 )  # fmt: skip
 def test_a_full_disk_behind_standard_output_is_a_failure_told_in_one_line(words):
     with Path("/dev/full").open("wb") as full:
-        done = run(words[0], CAPTURE, *words[1:], capture_output=False, stdout=full, stderr=subprocess.PIPE)
+        done = run(words[0], CAPTURE, *words[1:], stdout=full)
     assert done.returncode == 1
     assert "cannot be written: No space left on device" in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -194,8 +191,7 @@ def test_a_full_disk_behind_standard_output_is_a_failure_told_in_one_line(words)
 def test_where_the_disk_is_full_the_old_file_stays_and_nothing_else_is_left(name, tmp_path):
     target = tmp_path / NAMES[name]
     target.write_text("old")
-    done = run(*WRITERS[name], target,
-               preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500)))  # fmt: skip
+    done = run(*WRITERS[name], target, file_bytes=1500)
     assert done.returncode == 1
     assert f"{target}: cannot be written: File too large" in done.stderr
     assert target.read_text() == "old"
@@ -205,18 +201,17 @@ def test_where_the_disk_is_full_the_old_file_stays_and_nothing_else_is_left(name
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WRITERS)
 def test_whenever_a_signal_comes_there_is_the_whole_file_or_none(name, tmp_path, whole):
-    rng = random.Random(name)
+    rng, target = random.Random(name), tmp_path / NAMES[name]
     began = time.monotonic()
-    assert run(*WRITERS[name], tmp_path / NAMES[name]).returncode == 0
+    assert run(*WRITERS[name], target).returncode == 0
     took_s, ends = time.monotonic() - began, set()
     for number in [signal.SIGINT, signal.SIGTERM, signal.SIGHUP] * 3 + [signal.SIGKILL]:
-        target = tmp_path / NAMES[name]
         target.unlink(missing_ok=True)
-        process = subprocess.Popen([*PROGRAM, *WRITERS[name], target], cwd=ROOT, stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.PIPE, text=True)  # fmt: skip
-        time.sleep(took_s * rng.uniform(0.3, 1.1))
-        process.send_signal(number)
-        told = process.communicate(timeout=60)[1]
+        running = start(*WRITERS[name], target)
+        time.sleep(took_s * rng.uniform(0, 1.1))
+        running.send_signal(number)
+        process = running.ended()
+        told = process.stderr
         ends.add(process.returncode)
         if target.exists() and PARTLY not in told:
             assert target.read_bytes() == whole[name]

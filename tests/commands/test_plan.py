@@ -2,9 +2,9 @@
 
 import json
 import re
-import subprocess
-import sys
+from functools import partial
 
+import forked
 import pytest
 
 from kacap.commands.plan_view import bound
@@ -12,9 +12,7 @@ from kacap.commands.plan_view import bound
 SECOND = 1_000_000_000
 
 
-def run(*words):
-    words = [sys.executable, "-m", "kacap", "plan", *map(str, words)]
-    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+run = partial(forked.run, "plan")
 
 
 def test_the_first_line_has_the_settings_and_what_holds_with_them():

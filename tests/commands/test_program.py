@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+from forked import run
 
 PROGRAM = [sys.executable, "-m", "kacap"]
 
 
-def run(*words, **more):
+def from_nothing(*words, **more):
     words = [*PROGRAM, *map(str, words)]
     return subprocess.run(words, capture_output=True, text=True, check=False, timeout=120, **more)
 
@@ -53,7 +54,7 @@ def test_a_filter_may_be_followed_by_options(capture):
 
 def test_standard_input_is_a_capture_like_any_other(capture):
     with capture.open("rb") as file:
-        piped = subprocess.run([*PROGRAM, "read", "-", "-q"], stdin=file, capture_output=True, text=True, check=False)
+        piped = run("read", "-", "-q", stdin=file)
     assert piped.stdout.splitlines()[0] == run("read", capture, "-q").stdout.splitlines()[0]
 
 
@@ -92,10 +93,10 @@ def test_an_unexpected_failure_is_one_line_and_its_traceback_is_there_for_the_as
         "import kacap.commands.sources as s\ndef fail(*a): raise RuntimeError('boom')\ns.sources = fail\n"
     )
     env = os.environ | {"PYTHONPATH": str(tmp_path)}
-    plain = run("read", capture, env=env)
+    plain = from_nothing("read", capture, env=env)
     assert plain.returncode == 1
     assert plain.stderr == "kacap: unexpected RuntimeError: boom (KACAP_DEBUG=1 shows where; please report it)\n"
-    assert "Traceback" in run("read", capture, env=env | {"KACAP_DEBUG": "1"}).stderr
+    assert "Traceback" in from_nothing("read", capture, env=env | {"KACAP_DEBUG": "1"}).stderr
 
 
 def test_a_reader_that_goes_away_is_no_failure(capture):
@@ -179,7 +180,7 @@ def test_help_starts_fast_and_loads_nothing_heavy():
     taken, least = [], []
     for _ in range(5):
         start = time.perf_counter()
-        assert run("--help").returncode == 0
+        assert from_nothing("--help").returncode == 0
         between = time.perf_counter()
         subprocess.run([sys.executable, "-c", "import click"], check=True)
         taken.append(between - start)
@@ -223,6 +224,6 @@ def test_what_the_program_sets_for_itself_a_library_does_not():
 def test_the_process_ends_as_every_python_does_with_what_was_registered_for_its_end(capture, tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import atexit; atexit.register(print, 'registered')\n")
     places = f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"
-    done = run("read", capture, "-q", env=os.environ | {"PYTHONPATH": places})
+    done = from_nothing("read", capture, "-q", env=os.environ | {"PYTHONPATH": places})
     assert done.stdout.endswith("registered\n")
     assert done.returncode == 0

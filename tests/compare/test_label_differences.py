@@ -17,6 +17,8 @@ from kacap.compare.labels import AGREE, alike, role
 from kacap.model import SegmentRecord
 from kacap.report.records import schema
 
+pytestmark = pytest.mark.slow
+
 tshark = pytest.mark.tool("tshark")
 
 # Recipes on which tshark is known to be wrong: each difference as (frame, kacap's kind, reason), tshark 4.0 and 4.4.

@@ -3,11 +3,11 @@
 import re
 import shlex
 import subprocess
-import sys
 
 import click
 import pytest
 import shown
+from forked import run
 
 from kacap.commands import COMMANDS, main
 
@@ -27,9 +27,7 @@ def output_of(command: str, directory) -> str:
     first, _, rest = command.partition(" | ")
     words = shlex.split(first, comments=True)
     assert words[0] == "kacap", command
-    call = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(shown.ROOT)!r}); sys.argv[0] = 'kacap'\n"
-            "from kacap.commands import program; program()", *words[1:]]  # fmt: skip
-    done = subprocess.run(call, cwd=directory, capture_output=True, text=True, check=False, timeout=300)
+    done = run(*words[1:], cwd=directory)
     if not rest:
         return done.stdout
     tail = shlex.split(rest)

@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 from namespaced import inside
 
+from kacap.kernel_cache import CACHE
+
+NOBODY = 65534
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONTRIB = ROOT / "contrib"
 DUTY = (ROOT / "docs" / "duty.md").read_text(encoding="utf-8")
@@ -106,11 +109,16 @@ def test_the_unit_asks_for_one_capability_and_a_user_of_its_own():
 @pytest.mark.namespaces
 @pytest.mark.tool("setpriv")
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-@pytest.mark.parametrize("who", ["--reuid=65534 --clear-groups --inh-caps=+net_raw --ambient-caps=+net_raw", ""],
+@pytest.mark.parametrize("who", [f"--reuid={NOBODY} --clear-groups --inh-caps=+net_raw --ambient-caps=+net_raw", ""],
                          ids=["the unit", "the container"])  # fmt: skip
 def test_one_capability_is_enough_to_watch(tmp_path, who):
-    tmp_path.chmod(0o777)
-    words = f"setpriv --no-new-privs {who} --bounding-set=-all,+net_raw env KACAP_CACHE={tmp_path}/cache"
+    own = tmp_path / CACHE.directory().name
+    shutil.copytree(CACHE.directory(), own)
+    for path in (tmp_path, own, *own.iterdir()) if who else ():
+        os.chown(path, NOBODY, NOBODY)
+    for parent in list(tmp_path.parents)[:3]:  # below /tmp, with a directory for each worker
+        parent.chmod(parent.stat().st_mode | 0o011)
+    words = f"setpriv --no-new-privs {who} --bounding-set=-all,+net_raw env KACAP_CACHE={tmp_path}"
     if who:  # the tests' own directory may be closed to others
         python = [*f"setpriv {who} env {sys.executable} -c".split(), "import kacap.commands"]
         if subprocess.run(python, check=False, cwd=ROOT, capture_output=True).returncode:
@@ -120,6 +128,7 @@ def test_one_capability_is_enough_to_watch(tmp_path, who):
     assert done.returncode == 0, done.stderr
     assert "metrics at http://127.0.0.1:" in done.stderr
     assert "127.0.0.1:12345 probe" in done.stdout
+    assert "compil" not in done.stderr
 
 
 def test_the_containerfile_passes_its_linter():

@@ -14,6 +14,8 @@ from analysing import files_of
 import kacap
 from kacap.capture.lean import lean
 
+pytestmark = pytest.mark.slow
+
 # A probe that data answered; frames in VLANs, which the filter does not pass.
 DIFFERENT = {"crafted/20-answered-by-data", "crafted/29-data-between-probe-and-reply", "crafted/32-two-vlans",
              "crafted/94b-run-in-two-vlans"}  # fmt: skip

@@ -57,7 +57,7 @@ def drawn(figure, form: str = "svg") -> bytes:
 def misplaced(figure) -> tuple[list[tuple[str, str]], list[str]]:
     """Return the pairs of texts whose boxes lie over each other, and the texts that do not lie wholly on the page."""
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    figure.draw_without_rendering()  # places everything
     texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
     boxes = np.array([text.get_window_extent(canvas.get_renderer()).extents for text in texts])
     x0, y0, x1, y1 = (boxes + np.array([0.5, 0.5, -0.5, -0.5])).T

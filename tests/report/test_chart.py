@@ -14,6 +14,8 @@ from kacap.report import chart
 from kacap.report.chart.axis import TimeAxis, log_ticks, long_silences, span_ticks
 from kacap.report.chart.palette import SHAPES
 
+pytestmark = pytest.mark.slow
+
 S = samples.S
 CASES = [(sample, view) for sample in samples.ALL for view in chart.VIEWS]
 

@@ -15,6 +15,8 @@ from kacap.report.chart.sawtooth import Saw
 from kacap.timing.wheel import latest_s
 from kacap.units import roundest
 
+pytestmark = pytest.mark.slow
+
 S = samples.S
 
 

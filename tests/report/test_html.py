@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 import subprocess
-import sys
 import time
 from html.parser import HTMLParser
 from importlib import resources
@@ -14,13 +13,13 @@ from pathlib import Path
 import pytest
 import samples
 from browser import Browser
+from forked import run
 
 import kacap
 from kacap.model import Finding, FrameRef
 from kacap.report.html import Provenance, provenance, render
 from kacap.report.html.wireshark import frames_filter, pair_filter
 
-PROGRAM = [sys.executable, "-m", "kacap", "report"]
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>\u202e\x1b[31m{{7*7}}'
 
 
@@ -264,7 +263,7 @@ def test_in_a_browser_hostile_strings_run_nothing(tmp_path):
 )
 def test_a_failure_is_one_line_an_exit_code_and_no_file(cut_off, captures, tmp_path, words, code, says):
     names = {"capture": cut_off, "out": tmp_path / "out", "dir": tmp_path, "text": captures / "broken" / "text.pcap"}
-    done = subprocess.run([*PROGRAM, *(w.format(**names) for w in words)], capture_output=True, text=True, check=False)
+    done = run("report", *(w.format(**names) for w in words))
     assert (done.returncode, len(done.stderr.splitlines()), done.stdout) == (code, 1, "")
     assert says in done.stderr
     assert not list(tmp_path.iterdir())
@@ -272,8 +271,7 @@ def test_a_failure_is_one_line_an_exit_code_and_no_file(cut_off, captures, tmp_p
 
 def test_a_damaged_capture_is_reported_with_its_damage_and_exits_1(captures, tmp_path):
     out = tmp_path / "report.html"
-    words = [*PROGRAM, captures / "broken" / "text-after-frames.pcap", "-o", out]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = run("report", captures / "broken" / "text-after-frames.pcap", "-o", out)
     assert done.returncode == 1
     assert "damaged at byte" in out.read_text()
     assert [line.partition(": ")[0] for line in done.stderr.splitlines()] == ["kacap", "kacap"]

@@ -9,6 +9,8 @@ from make_expected import cases, goldens_of
 import kacap
 from kacap.report import chart
 
+pytestmark = pytest.mark.slow
+
 SHIPPED = [(case, path.name, files) for case in cases() for path, files in goldens_of(case).items()]
 
 

@@ -20,6 +20,8 @@ from kacap.options import Options
 from kacap.report.parquet import Writer, schemas
 from kacap.report.tables import NAMES
 
+pytestmark = pytest.mark.slow
+
 CASES = [case for case in analysing.small_cases() if case.startswith(("lab/", "both/"))]
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "tables.md"
 

@@ -28,7 +28,7 @@ from kacap.survey import run
 from kacap.survey.places import listed
 
 distributed = pytest.importorskip("distributed")
-pytestmark = [pytest.mark.xdist_group("survey")]
+pytestmark = [pytest.mark.xdist_group("survey"), pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
 
 

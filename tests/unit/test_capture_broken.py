@@ -111,6 +111,7 @@ def mutations(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
+@pytest.mark.slow
 @given(data=mutations())
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_mutation_yields_frames_damage_or_a_refusal_and_nothing_else(data: bytes, tmp_path: Path) -> None:
@@ -139,6 +140,7 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", ["NUMBA_BOUNDSCHECK", "NUMBA_DISABLE_JIT"])
 def test_with_bounds_checked_and_without_the_compiler_broken_captures_read_the_same(
     setting: str, tmp_path: Path

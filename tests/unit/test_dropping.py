@@ -14,6 +14,8 @@ from kacap.report.live_events import LiveTracker
 from kacap.report.live_rows import LiveEvent
 from kacap.watching import Watch
 
+pytestmark = pytest.mark.slow
+
 CASES = [case for case in small_cases() if case.startswith(("lab/", "crafted/"))]
 PIECE = 7
 

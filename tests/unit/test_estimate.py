@@ -19,6 +19,8 @@ from kacap.timing.search import FIT, GAP, IDLE, INTERVAL, PIECES, WALK, search
 from kacap.timing.settings import settings_of
 from kacap.timing.systems import LINUX, ROWS, TIMERS, possible
 
+pytestmark = pytest.mark.slow
+
 S = 10**9
 MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -9,6 +9,8 @@ from analysing import frames_of, pieces, small_cases
 from kacap.analyzer import Analyzer
 from kacap.timing.forgetting import forget
 
+pytestmark = pytest.mark.slow
+
 CASES = [case for case in small_cases() if case.startswith("lab/")]
 
 

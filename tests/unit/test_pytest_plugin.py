@@ -10,6 +10,8 @@ import pytest
 from kacap.errors import KacapError
 from kacap.sockets.keepalive import Keepalive
 
+pytestmark = pytest.mark.slow
+
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads other processes' sockets on Linux only")
 
 

@@ -15,6 +15,8 @@ import pytest
 
 from kacap.trusted import UntrustedError, find_program, plain_environment, search_path, trusted
 
+pytestmark = pytest.mark.slow
+
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user: needs root")
 posix = pytest.mark.skipif(os.name != "posix", reason="owners and modes as POSIX has them")
 NOBODY = 65534

@@ -29,6 +29,8 @@ from kacap.errors import CaptureError, Damage
 from kacap.segments import SEGMENT
 from kacap.wire import SkipReason, decode
 
+pytestmark = pytest.mark.slow
+
 tshark = pytest.mark.tool("tshark")
 CUT_OFF = "lab/cut-off"
 C_HDLC, FRELAY = 104, 107  # link types that kacap does not decode and tshark does

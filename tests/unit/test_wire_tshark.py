@@ -15,7 +15,7 @@ from kacap.capture.frames import FRAME, FrameBatch
 from kacap.segments import HAS_SACK, HAS_TIMESTAMPS, IS_FRAGMENT, IS_IPV6, IS_QUOTE
 from kacap.wire import SkipReason, decode
 
-pytestmark = pytest.mark.tool("tshark")
+pytestmark = [pytest.mark.tool("tshark"), pytest.mark.slow]
 
 FIELDS = (
     "frame.number", "tcp.srcport", "tcp.dstport", "tcp.seq", "tcp.ack", "tcp.len", "tcp.flags",

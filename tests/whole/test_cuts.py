@@ -25,6 +25,8 @@ from kacap.classify.tracker import Tracked
 from kacap.pipeline import run
 from kacap.segments import ACK, FIN, HAS_TIMESTAMPS, IS_QUOTE, PSH, RST, SEGMENT, SYN
 
+pytestmark = pytest.mark.slow
+
 EVERY = pytest.mark.parametrize("case", analysing.small_cases())
 
 

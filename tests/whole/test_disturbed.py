@@ -5,6 +5,8 @@ from __future__ import annotations
 import disturbed
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PART = 120
 
 

@@ -22,6 +22,8 @@ import kacap
 from kacap.capture.frames import FrameBatch
 from kacap.model import CaptureSummary, Connection, Finding
 
+pytestmark = pytest.mark.slow
+
 CASES = analysing.small_cases()
 EVERY = pytest.mark.parametrize("case", CASES)
 FEW = pytest.mark.parametrize("case", [case for case in CASES if len(segments_of(case)) < 400])

@@ -12,6 +12,8 @@ import nbformat
 import pytest
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

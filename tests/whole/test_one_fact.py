@@ -28,6 +28,8 @@ from kacap.timing.expectations import Expectation
 from kacap.timing.outcome import Demand, Outcome
 from kacap.units import between, duration
 
+pytestmark = pytest.mark.slow
+
 Key = tuple[int, str]  # connection, peer
 Facts = dict[Key, dict[str, Any]]
 

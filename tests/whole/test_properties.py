@@ -19,6 +19,8 @@ from kacap.model import Connection, Endpoint, Episode, Finding, Probe, SegmentRe
 from kacap.report.records import line
 from kacap.segments import ACK, HAS_SACK, HAS_TIMESTAMPS
 
+pytestmark = pytest.mark.slow
+
 CASES = analysing.small_cases()
 EVERY = pytest.mark.parametrize("case", CASES)
 SPACE = 2**32

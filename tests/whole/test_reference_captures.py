@@ -15,6 +15,8 @@ from test_reference_decode import Frame, compare
 
 from kacap.capture import open_captures
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "captures"
 LAB = ROOT / "captures" / "lab"

@@ -27,6 +27,8 @@ from kacap.options import Options
 from kacap.timing.forgetting import forget
 from kacap.timing.gathering import Changes, Gatherer
 
+pytestmark = pytest.mark.slow
+
 OUTCOMES = tuple(outcome.name.lower() for outcome in Outcome)
 _NEVER = int(NEVER)
 

@@ -26,6 +26,8 @@ from kacap.options import Options
 from kacap.resuming import LAYOUT, State, StateError
 from kacap.state_checks import BOUNDS, check
 
+pytestmark = pytest.mark.slow
+
 EVERY = pytest.mark.parametrize("case", analysing.small_cases())
 FILES = 3  # more than any case has
 OPTIONS = {"segments": "events", "marks": True}
