@@ -222,7 +222,8 @@ class Analyzer:
         analysis.unprobed.let_go = self.tracker.let_go
         analysis.capture.skipped = {SkipReason(i).text: int(count) for i, count in enumerate(self.skipped) if count}
         if self.marks:
-            analysis.marks = np.concatenate(self.marks)
+            marks = np.concatenate(self.marks)
+            analysis.marks = marks[np.lexsort((marks["frame"], marks["file"], marks["time_ns"]))]
         if self.sink is not None:
             news = self._news(others)
             self._decide_held(news)
