@@ -77,11 +77,14 @@ def manual() -> str:
 
     lines = [
         f'.TH KACAP 1 "" "kacap {kacap.__version__}" "User Commands"',
-        ".SH NAME", "kacap \\- see every TCP keepalive probe, and how it ended",
-        ".SH SYNOPSIS", *_pairs([("kacap COMMAND [OPTIONS] ...", ""), ("kacap FILE", "the same as kacap read FILE")]),
-        ".SH DESCRIPTION", *_described(main),
+        ".SH NAME",
+        "kacap \\- see every TCP keepalive probe, and how it ended",
+        ".SH SYNOPSIS",
+        *_pairs([("kacap COMMAND [OPTIONS] ...", ""), ("kacap FILE", "the same as kacap read FILE")]),
+        ".SH DESCRIPTION",
+        *_described(main),
         ".SH COMMANDS",
-    ]  # fmt: skip
+    ]
     for _, command, context in commands():
         lines += [f".SS {_roff(usage(command, context))}", *_described(command), *_pairs(options(command, context))]
     lines += [".SH EXIT STATUS", *_pairs(EXIT_CODES), ".SH FILES", *_pairs(FILES)]

@@ -71,8 +71,10 @@ def main() -> None:
     """Draw and write."""
     images = DOCS / "images"
     images.mkdir(exist_ok=True)
-    parts = ["# Gallery\n\nEach view of `kacap chart` once, drawn from captures in this repository by "
-             "`python docs/make_gallery.py`.\n"]  # fmt: skip
+    parts = [
+        "# Gallery\n\nEach view of `kacap chart` once, drawn from captures in this repository by "
+        "`python docs/make_gallery.py`.\n"
+    ]
     for one in SHOWN:
         analysis = kacap.read(str(CAPTURES / one.capture), marks=True, expect=one.expect)
         save(chart.draw(analysis, [one.view], dark=one.dark, width=WIDTH), images / f"{one.name}.png")

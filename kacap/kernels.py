@@ -31,8 +31,12 @@ _OPTIONS = {"_nrt": False, "nogil": True, "no_cfunc_wrapper": True, "no_cpython_
 _NOTHING = -2  # numba's status of a function that returns None (numba.core.callconv)
 _SCALARS = {"b": ctypes.c_int64, "i": ctypes.c_int64, "u": ctypes.c_uint64, "f": ctypes.c_double}
 _RETURNED: dict[str, Any] = {
-    "none": None, "bool": ctypes.c_bool, "int64": ctypes.c_int64, "uint64": ctypes.c_uint64, "float64": ctypes.c_double,
-}  # fmt: skip
+    "none": None,
+    "bool": ctypes.c_bool,
+    "int64": ctypes.c_int64,
+    "uint64": ctypes.c_uint64,
+    "float64": ctypes.c_double,
+}
 _FUNCTION: Any = ctypes.CFUNCTYPE(None).__base__  # the type of every function of a C library
 _MARK = b"kacap kernel"  # what code that is kept begins with: a loader that is given anything else may crash
 _LOADING = RLock()

@@ -122,9 +122,14 @@ def analyse(
     if options.state is not None:
         continued = Continued(options.state, {"filter": filter, "engine": options.engine})
     source = open_captures(
-        files, filter=filter, follow=options.follow, stop=stop, convert=options.engine != "kacap", limit=options.frames,
+        files,
+        filter=filter,
+        follow=options.follow,
+        stop=stop,
+        convert=options.engine != "kacap",
+        limit=options.frames,
         earlier=None if continued is None else continued.begin(analyzer),
-    )  # fmt: skip
+    )
     if begun is not None:
         begun(source)
     try:

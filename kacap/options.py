@@ -54,9 +54,10 @@ class Options:
         elif not (self.expect is None or isinstance(self.expect, Expectation) or callable(self.expect)):
             raise UsageError(f'expect={self.expect!r}: write "idle=60,interval=10,count=6" or an Expectation')
         for name, value, known in (
-            ("system", self.system, NAMES), ("segments", self.segments, get_args(Segments)),
+            ("system", self.system, NAMES),
+            ("segments", self.segments, get_args(Segments)),
             ("engine", self.engine, ENGINES),
-        ):  # fmt: skip
+        ):
             if value not in known:
                 raise UsageError(f"{name}={value!r}: one of {', '.join(known)}")
         for name, number in (("frames", self.frames), ("keep_episodes", self.keep_episodes)):

@@ -48,9 +48,11 @@ def together(rows: list[NDArray[np.void]]) -> NDArray[np.void]:
 
 
 def ahead(
-    items: Iterable[T], stop: threading.Event, join: Callable[[list[T]], T] | None = None,
+    items: Iterable[T],
+    stop: threading.Event,
+    join: Callable[[list[T]], T] | None = None,
     enough: Callable[[], bool] | None = None,
-) -> Generator[T, None, None]:  # fmt: skip
+) -> Generator[T, None, None]:
     """Yield items that a thread of their own makes, a few ahead; an error of it is raised here, in its place.
 
     Setting ``stop`` ends the generator and its thread, even while the source is idle. With ``join`` small items that

@@ -65,9 +65,12 @@ def settings_of(analyzer: Analyzer) -> dict[str, Any]:
     """Return what decides which rows an analyzer keeps: who continues has to want the same."""
     options = analyzer.options
     return {
-        "segments": options.segments, "all": options.keep_all, "marks": options.marks, "expect": options.judges,
+        "segments": options.segments,
+        "all": options.keep_all,
+        "marks": options.marks,
+        "expect": options.judges,
         "kept episodes": options.keep_episodes,
-    }  # fmt: skip
+    }
 
 
 def saved(analyzer: Analyzer, options: dict[str, Any]) -> State:
@@ -95,10 +98,14 @@ def saved(analyzer: Analyzer, options: dict[str, Any]) -> State:
     tables["sides"], tables["watched_sides"] = tracker["sides"], gatherer["sides"]
     capture, unprobed = analyzer.analysis.capture, analyzer.analysis.unprobed
     facts = {
-        "settings": settings_of(analyzer) | options, "first_ns": capture.first_ns, "last_ns": capture.last_ns,
-        "segments": capture.segments, "quotes": capture.quotes, "marking": analyzer.keep_marks,
+        "settings": settings_of(analyzer) | options,
+        "first_ns": capture.first_ns,
+        "last_ns": capture.last_ns,
+        "segments": capture.segments,
+        "quotes": capture.quotes,
+        "marking": analyzer.keep_marks,
         "unprobed": _unprobed(unprobed),
-    }  # fmt: skip
+    }
     return State({name: tables[name] for name in LAYOUT}, facts)
 
 
@@ -161,8 +168,12 @@ def _number(facts: dict[str, Any], name: str, may_lack: bool = False) -> int | N
 def _unprobed(summary: UnprobedSummary) -> dict[str, Any]:
     """Return the connections without probes as JSON has them."""
     longest = summary.longest
-    numbers = {"connections": summary.connections, "window_probing": summary.window_probing,
-               "retransmitting": summary.retransmitting, "longest_silence_ns": summary.longest_silence_ns}  # fmt: skip
+    numbers = {
+        "connections": summary.connections,
+        "window_probing": summary.window_probing,
+        "retransmitting": summary.retransmitting,
+        "longest_silence_ns": summary.longest_silence_ns,
+    }
     return numbers | {"longest": None if longest is None else _longest(longest)}
 
 

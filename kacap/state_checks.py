@@ -27,9 +27,14 @@ Tables = Mapping[str, NDArray[Any]]
 FILES = "files"
 _KINDS, _GRADES, _REASONS = len(Kind), len(Grade), len(KindReason)
 _EVENT: dict[str, tuple[int, Any]] = {
-    "watched": (0, "watched"), "next": (0, "waiting"), "file": (0, FILES), "kind": (0, _KINDS),
-    "grade": (0, _GRADES), "why": (0, _REASONS), "from_a": (0, 2),
-}  # fmt: skip
+    "watched": (0, "watched"),
+    "next": (0, "waiting"),
+    "file": (0, FILES),
+    "kind": (0, _KINDS),
+    "grade": (0, _GRADES),
+    "why": (0, _REASONS),
+    "from_a": (0, 2),
+}
 _CONNECTION: dict[str, tuple[int, Any]] = {"watched": (-1, "watched")}
 
 
@@ -46,9 +51,12 @@ def _observed(notes: str, sent: str) -> dict[str, tuple[int, Any]]:
 def _sent(observed: str, spans: str) -> dict[str, tuple[int, Any]]:
     """Return the bounds of SENT rows."""
     found: dict[str, tuple[int, Any]] = {
-        "slot": (0, observed), "span": (0, f"{spans}+1"), "kept": (0, f"{spans}+1"),
-        "flight": (0, FLIGHTS), "flights_n": (0, FLIGHTS + 1),
-    }  # fmt: skip
+        "slot": (0, observed),
+        "span": (0, f"{spans}+1"),
+        "kept": (0, f"{spans}+1"),
+        "flight": (0, FLIGHTS),
+        "flights_n": (0, FLIGHTS + 1),
+    }
     columns = ["head_frame", "resent_frame", "flights.frame"]
     columns += [f"{name}.{which}_frame" for name in ("run", "beat") for which in ("first", "last")]
     return found | dict.fromkeys(columns, (0, "frames"))
@@ -95,9 +103,13 @@ BOUNDS: dict[str, dict[str, tuple[int, Any]]] = {
 
 # Tables that have one row for each of another's, or so many.
 SIZES: dict[str, tuple[str, int]] = {
-    "sides": ("connections", 2), "observed": ("connections", 1), "watched_sides": ("watched", 2),
-    "histories": ("probers", 1), "kept_ends": ("kept", 1), "found_observed": ("found", 1),
-}  # fmt: skip
+    "sides": ("connections", 2),
+    "observed": ("connections", 1),
+    "watched_sides": ("watched", 2),
+    "histories": ("probers", 1),
+    "kept_ends": ("kept", 1),
+    "found_observed": ("found", 1),
+}
 ROWS = {"tracker": 1, "counts": 1, "recent": RECENT_ROWS, "skipped": len(SkipReason)}
 
 

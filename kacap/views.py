@@ -192,8 +192,14 @@ def connection(row: Any) -> Connection:
     """Return a connection without its probers: the view of a row of CONNECTION."""
     a, b = endpoints(row)
     return Connection(
-        int(row["id"]), a, b, first_ns=int(row["first_ns"]), last_ns=int(row["last_ns"]),
-        longest_silence_ns=int(row["longest_silence_ns"]), segments=int(row["segments"]),
-        began_in_capture=bool(row["state"] & BEGAN), window_probes=int(row["window_probes"]),
+        int(row["id"]),
+        a,
+        b,
+        first_ns=int(row["first_ns"]),
+        last_ns=int(row["last_ns"]),
+        longest_silence_ns=int(row["longest_silence_ns"]),
+        segments=int(row["segments"]),
+        began_in_capture=bool(row["state"] & BEGAN),
+        window_probes=int(row["window_probes"]),
         retransmissions=int(row["retransmissions"]),
-    )  # fmt: skip
+    )

@@ -27,10 +27,7 @@ SUFFIXES = (".pcap", ".pcapng", ".gz")
 @cache
 def every_case() -> tuple[str, ...]:
     """Every ``family/case`` that ships a capture, the population last."""
-    found = {
-        str(path.parent.relative_to(CAPTURES))
-        for path in CAPTURES.glob("*/*/*") if path.suffix in SUFFIXES
-    }  # fmt: skip
+    found = {str(path.parent.relative_to(CAPTURES)) for path in CAPTURES.glob("*/*/*") if path.suffix in SUFFIXES}
     return tuple(sorted(found, key=lambda case: (case == POPULATION, case)))
 
 

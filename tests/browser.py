@@ -31,9 +31,12 @@ class Browser:
         # The pipe is at descriptors 3 and 4.
         moved = f'exec "$@" 3<&{to_browser} 4>&{from_browser}'
         self._process = subprocess.Popen(
-            ["bash", "-c", moved, "browser", *words], pass_fds=(to_browser, from_browser),
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | {"HOME": str(home)},
-        )  # fmt: skip
+            ["bash", "-c", moved, "browser", *words],
+            pass_fds=(to_browser, from_browser),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"HOME": str(home)},
+        )
         os.close(to_browser)
         os.close(from_browser)
         self._number, self._unread = 0, b""

@@ -94,5 +94,6 @@ def _compiled(tmp_path_factory: pytest.TempPathFactory) -> None:
     with (tmp_path_factory.getbasetemp().parent / "compiling").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for capture in ("lab/up/capture.pcapng", "broken/no-frames.pcap"):  # one of each format
-            subprocess.run([sys.executable, "-m", "kacap", "read", ROOT / "captures" / capture], capture_output=True,
-                           check=False)  # fmt: skip
+            subprocess.run(
+                [sys.executable, "-m", "kacap", "read", ROOT / "captures" / capture], capture_output=True, check=False
+            )

@@ -81,10 +81,12 @@ def sockets_of(case: str) -> Mapping[tuple[str, str], Sockets]:
             other = pair["server" if name == "client" else "client"]["address"]
             found[end["address"], other] = Sockets(
                 _option(end, "tcp_keepidle") | {int(words[2]) for words in own if words[0] == "set_idle"},
-                _option(end, "tcp_keepintvl"), _option(end, "tcp_keepcnt"),
+                _option(end, "tcp_keepintvl"),
+                _option(end, "tcp_keepcnt"),
                 frozenset(ms * MS for ms in _option(end, "tcp_user_timeout")),
-                any(words[0] in ("set_idle", "keepalive", "sysctl") for words in own), end.get("error"),
-            )  # fmt: skip
+                any(words[0] in ("set_idle", "keepalive", "sysctl") for words in own),
+                end.get("error"),
+            )
     alone = {own for own, _ in found}
     if len(alone) == len(found):
         found |= {(own, ""): socket for (own, _), socket in found.items()}

@@ -89,8 +89,11 @@ def start(
     """
     asked = {
         "words": [os.fsdecode(word) if isinstance(word, bytes | Path) else str(word) for word in words],
-        "cwd": str(cwd or Path.cwd()), "env": dict(env or os.environ), "umask": umask, "file_bytes": file_bytes,
-    }  # fmt: skip
+        "cwd": str(cwd or Path.cwd()),
+        "env": dict(env or os.environ),
+        "umask": umask,
+        "file_bytes": file_bytes,
+    }
     pipes = [Pipe() if stdout is None else None, Pipe()]
     mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs, Path(os.devnull).open("rb") as nothing:
@@ -114,9 +117,12 @@ def _origin() -> socket.socket:
     mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, __file__, str(theirs.fileno())], pass_fds=[theirs.fileno()], cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+            [sys.executable, __file__, str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+        )
     atexit.register(lambda: (mine.close(), process.wait()))
     return mine
 
@@ -179,8 +185,13 @@ def _become(asked: dict, descriptors: list[int]) -> NoReturn:
 def _stream(number: int, like: io.TextIOWrapper) -> io.TextIOWrapper:
     """Return a stream as Python makes those that it begins with."""
     binary = open(number, "rb" if number == 0 else "wb", closefd=False)  # noqa: SIM115 (it stays open)
-    return io.TextIOWrapper(binary, encoding=like.encoding, errors=like.errors, write_through=number == 2,
-                            line_buffering=number == 2 or os.isatty(number))  # fmt: skip
+    return io.TextIOWrapper(
+        binary,
+        encoding=like.encoding,
+        errors=like.errors,
+        write_through=number == 2,
+        line_buffering=number == 2 or os.isatty(number),
+    )
 
 
 def _load() -> None:

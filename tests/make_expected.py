@@ -50,9 +50,13 @@ def _place(text: str) -> tuple:
     frame = str(fields.get("frame") or "")
     number = int(frame.rpartition(":")[2] or 0)
     return (
-        ORDER.index(fields["type"]), fields.get("connection") or 0, fields.get("time_ns") or 0, number,
-        fields.get("silent_since_ns") or 0, text,
-    )  # fmt: skip
+        ORDER.index(fields["type"]),
+        fields.get("connection") or 0,
+        fields.get("time_ns") or 0,
+        number,
+        fields.get("silent_since_ns") or 0,
+        text,
+    )
 
 
 def written(lines: list[str]) -> str:

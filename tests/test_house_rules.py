@@ -73,7 +73,7 @@ IMPURE_BY_NAME = {
     "rows.py": "takes memory that grows in place from the system",
     "outputs.py": "writes the files of every command",
     "units.py": "turns nanoseconds into a date in UTC; asks no clock",
-}  # fmt: skip
+}
 
 FILE_LINES, FILE_MEDIAN, FUNCTION_LINES, FUNCTION_MEDIAN, KERNEL_PARAMETERS = 400, 200, 60, 10, 6
 LONGER_BY_NAME: dict[str, str] = {}

@@ -26,11 +26,14 @@ COMPATIBLE = {
 }  # fmt: skip
 # How the metadata of packages call them.
 CALLED = {
-    "BSD License": "BSD", "MIT License": "MIT", "Python Software Foundation License": "PSF-2.0",
-    "Apache Software License": "Apache-2.0", "GNU General Public License v2 (GPLv2)": "GPL-2.0-only",
+    "BSD License": "BSD",
+    "MIT License": "MIT",
+    "Python Software Foundation License": "PSF-2.0",
+    "Apache Software License": "Apache-2.0",
+    "GNU General Public License v2 (GPLv2)": "GPL-2.0-only",
     "GNU Lesser General Public License v2 or later (LGPLv2+)": "LGPL-2.1-or-later",
     "Historical Permission Notice and Disclaimer (HPND)": "MIT-CMU",
-}  # fmt: skip
+}
 
 
 def normal(name: str) -> str:
@@ -99,9 +102,15 @@ def built(place: Path, umask: int) -> dict[str, str]:
     for name in ("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "SECURITY.md", "DEPENDENCIES.md"):
         shutil.copy(ROOT / name, place / name)
         os.utime(place / name, (umask, umask))  # other times, other permissions, another directory
-    done = subprocess.run([sys.executable, "-m", "hatchling", "build", "-d", "out"], cwd=place, capture_output=True,
-                          text=True, check=False, umask=umask,
-                          env=os.environ | {"SOURCE_DATE_EPOCH": "1700000000"})  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-d", "out"],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=False,
+        umask=umask,
+        env=os.environ | {"SOURCE_DATE_EPOCH": "1700000000"},
+    )
     assert done.returncode == 0, done.stderr
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (place / "out").iterdir()}
 

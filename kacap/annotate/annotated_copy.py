@@ -60,9 +60,12 @@ class Annotated:
 
 
 def annotate(
-    paths: str | Sequence[str], out: BinaryIO, changes: Changes | None = None, *,
+    paths: str | Sequence[str],
+    out: BinaryIO,
+    changes: Changes | None = None,
+    *,
     expect: Expected | Expectation | str | None = None,
-) -> Annotated:  # fmt: skip
+) -> Annotated:
     """Write the captures ``paths`` to ``out`` as one pcapng, with comments; ``expect`` is as in ``kacap.Options``.
 
     Several files follow one another as sections, in the order of their first frames. Raises UsageError for standard

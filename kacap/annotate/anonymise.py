@@ -27,9 +27,15 @@ DIGEST_BYTES = 32  # a bit for each n < 8 and each first n bits of a byte
 # counts. Of those that are kept, every address stays as it is.
 _KEPT = ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "::/127", "ff00::/8")
 _WITHIN = (
-    "10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16",
-    "fc00::/7", "fe80::/10", "ff02::1:ff00:0/104",
-)  # fmt: skip
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "fc00::/7",
+    "fe80::/10",
+    "ff02::1:ff00:0/104",
+)
 
 # Addresses of one size, a row of bytes each.
 Addresses: TypeAlias = NDArray[np.uint8]

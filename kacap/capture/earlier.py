@@ -33,11 +33,16 @@ class Earlier:
         extents = [[index, each.first_ns, each.last_ns, each.silence_ns] for index, each in self.extents.items()]
         damages = [[each.file, each.offset, each.frame, each.what] for each in self.damages]
         return {
-            "files": self.files, "extents": extents, "frames": self.frames, "filtered_out": self.filtered_out,
-            "link_types": self.link_types, "dropped_kernel": self.dropped_kernel,
-            "dropped_interface": self.dropped_interface, "drops": [list(drop) for drop in self.drops],
+            "files": self.files,
+            "extents": extents,
+            "frames": self.frames,
+            "filtered_out": self.filtered_out,
+            "link_types": self.link_types,
+            "dropped_kernel": self.dropped_kernel,
+            "dropped_interface": self.dropped_interface,
+            "drops": [list(drop) for drop in self.drops],
             "damages": damages,
-        }  # fmt: skip
+        }
 
 
 def earlier_of(value: Any) -> Earlier:
@@ -52,13 +57,21 @@ def earlier_of(value: Any) -> Earlier:
             Drop(None if since is None else _time(since), _time(until), _number(n), None if who is None else _name(who))
             for since, until, n, who in value["drops"]
         ]
-        damages = [Damage(_named(name, files), _number(offset), _number(frame), _name(what))
-                   for name, offset, frame, what in value["damages"]]  # fmt: skip
+        damages = [
+            Damage(_named(name, files), _number(offset), _number(frame), _name(what))
+            for name, offset, frame, what in value["damages"]
+        ]
         return Earlier(
-            files, extents, _number(value["frames"]), _number(value["filtered_out"]),
-            [_number(each, 1 << 16) for each in value["link_types"]], _or_none(value["dropped_kernel"]),
-            _or_none(value["dropped_interface"]), drops, damages,
-        )  # fmt: skip
+            files,
+            extents,
+            _number(value["frames"]),
+            _number(value["filtered_out"]),
+            [_number(each, 1 << 16) for each in value["link_types"]],
+            _or_none(value["dropped_kernel"]),
+            _or_none(value["dropped_interface"]),
+            drops,
+            damages,
+        )
     except (KeyError, TypeError, ValueError):
         raise CaptureError("what it says of the files before is damaged; read everything again without it") from None
 

@@ -42,9 +42,12 @@ class InterfaceEntry(ctypes.Structure):
 
 
 InterfaceEntry._fields_ = (
-    ("next", ctypes.POINTER(InterfaceEntry)), ("name", ctypes.c_char_p), ("description", ctypes.c_char_p),
-    ("addresses", ctypes.c_void_p), ("flags", ctypes.c_uint),
-)  # fmt: skip
+    ("next", ctypes.POINTER(InterfaceEntry)),
+    ("name", ctypes.c_char_p),
+    ("description", ctypes.c_char_p),
+    ("addresses", ctypes.c_void_p),
+    ("flags", ctypes.c_uint),
+)
 
 _HANDLE, _WORDS, _INTEGER, _ADDRESS = ctypes.c_size_t, ctypes.c_char_p, ctypes.c_int, ctypes.c_size_t
 _SIGNATURES: dict[str, tuple[Any, ...]] = {  # result, then parameters; a handle is a number

@@ -108,10 +108,14 @@ def _start(command: list[str], interface: str, index: int, user: User | None) ->
     errors = tempfile.TemporaryFile()  # noqa: SIM115 (read until the program has ended)
     try:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, start_new_session=True,
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
             env=plain_environment(),
             preexec_fn=(lambda: drop(user, FOR_CAPTURE, ambient=True)) if user is not None else None,
-        )  # fmt: skip
+        )
     except (OSError, subprocess.SubprocessError) as error:
         why = "rights" if isinstance(error, PermissionError) else "failed"
         message = getattr(error, "strerror", error)

@@ -49,8 +49,11 @@ class Counters:
 
     def lines(self) -> list[str]:
         """Return tcpdump's three lines as far as they are known, a fourth where the interface lost something."""
-        rows: list[tuple[int | None, str]] = [(self.captured, "captured"), (self.received, "received by filter"),
-                (self.dropped_kernel, "dropped by kernel")]  # fmt: skip
+        rows: list[tuple[int | None, str]] = [
+            (self.captured, "captured"),
+            (self.received, "received by filter"),
+            (self.dropped_kernel, "dropped by kernel"),
+        ]
         if self.dropped_interface:
             rows.append((self.dropped_interface, "dropped by interface"))
         return [f"{n} packet{'' if n == 1 else 's'} {what}" for n, what in rows if n is not None]

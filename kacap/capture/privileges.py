@@ -97,8 +97,9 @@ def check_directory(path: str, option: str, user: User | None, *, opens: str) ->
     Raises UsageError.
     """
     if user is not None and not may_write(user, str(Path(path).parent)):
-        raise UsageError(f"{option} {path}: {opens} as {user.name}, who may not make files there; "
-                         "-Z USER names somebody who may")  # fmt: skip
+        raise UsageError(
+            f"{option} {path}: {opens} as {user.name}, who may not make files there; -Z USER names somebody who may"
+        )
 
 
 def in_child(work: Callable[[], None]) -> bool:

@@ -10,9 +10,13 @@ from kacap.errors import CaptureError
 
 SNAPLEN = 128  # every header, no payload
 CAPABILITIES = {  # capabilities(7): name and number
-    "CAP_DAC_READ_SEARCH": 2, "CAP_SETPCAP": 8, "CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_SYS_PTRACE": 19,
+    "CAP_DAC_READ_SEARCH": 2,
+    "CAP_SETPCAP": 8,
+    "CAP_NET_ADMIN": 12,
+    "CAP_NET_RAW": 13,
+    "CAP_SYS_PTRACE": 19,
     "CAP_SYS_ADMIN": 21,
-}  # fmt: skip
+}
 RUN_AS_ROOT = "sudo $(command -v kacap) live ..."
 RUN_WITH_RIGHT = (
     "sudo setpriv --reuid=$(id -u) --regid=$(id -g) --init-groups --inh-caps=+net_raw --ambient-caps=+net_raw "

@@ -77,9 +77,14 @@ class Captures:
     """Frames of all files in time order. Iterate once; ``files`` gives the names behind each frame's ``file``."""
 
     def __init__(
-        self, files: list[str], filter: Filter | None, follow: bool, stop: Callable[[], bool], convert: bool,
+        self,
+        files: list[str],
+        filter: Filter | None,
+        follow: bool,
+        stop: Callable[[], bool],
+        convert: bool,
         earlier: Earlier | None = None,
-    ):  # fmt: skip
+    ):
         """Name ``files``; see ``open_captures``."""
         self._earlier = earlier or Earlier()
         self.files = [*self._earlier.files, *files]

@@ -343,9 +343,11 @@ def classify(segments: Row, labels: Row, columns: Row) -> None:
         bucket, slot, side = find(seg, digest, table, connections)
         if slot >= 0 and connections[slot].state & FINISHED:
             slot = np.int64(-1)  # it was let go
-        if slot >= 0 and not copy and starts_another(
-            seg, connections[slot], sides[2 * slot + side], sides[2 * slot + 1 - side]
-        ):  # fmt: skip
+        if (
+            slot >= 0
+            and not copy
+            and starts_another(seg, connections[slot], sides[2 * slot + side], sides[2 * slot + 1 - side])
+        ):
             if not quote:
                 forget(connections[slot], tracker)
             slot = np.int64(-1)

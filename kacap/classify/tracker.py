@@ -195,9 +195,11 @@ class Tracker:
     def saved(self) -> dict[str, NDArray[np.void]]:
         """Return all that the tracker knows, as views of its rows; ``companion`` keeps its own."""
         return {
-            "tracker": self.state, "connections": self.rest(), "sides": self.sides[: 2 * self.used],
+            "tracker": self.state,
+            "connections": self.rest(),
+            "sides": self.sides[: 2 * self.used],
             "recent": self.recent,
-        }  # fmt: skip
+        }
 
     def restore(self, saved: dict[str, NDArray[np.void]]) -> None:
         """Go on from what ``saved`` of another tracker returned; ``companion`` has been restored.

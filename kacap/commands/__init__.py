@@ -196,9 +196,14 @@ def program() -> NoReturn:
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option(
-    "-V", "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
+    "-V",
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
     help="Show the version, and the parts found on this machine.",
-)  # fmt: skip
+)
 def main() -> None:
     """See every TCP keepalive probe, who sent it, whether it was answered, and how it ended.
 

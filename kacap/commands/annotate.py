@@ -31,14 +31,18 @@ class AnnotateOptions(Expecting):
 
 @click.command(no_args_is_help=True)
 @words("FILE...")
-@click.option("-o", "target", required=True, type=FILE, metavar="OUT.pcapng",
-              help="Write to OUT.pcapng; - is standard output.")  # fmt: skip
+@click.option(
+    "-o", "target", required=True, type=FILE, metavar="OUT.pcapng", help="Write to OUT.pcapng; - is standard output."
+)
 @click.option("--only", is_flag=True, help="Keep only the frames that carry a comment.")
 @click.option("--headers-only", is_flag=True, help="Cut every frame behind its headers; no payload is left.")
 @click.option(
-    "--anonymise", "--anonymize", "anonymise", is_flag=True,
+    "--anonymise",
+    "--anonymize",
+    "anonymise",
+    is_flag=True,
     help="Other addresses: consistent, the same prefixes shared, ports kept; names and comments go.",
-)  # fmt: skip
+)
 @expecting
 def annotate(**given: Any) -> int:
     """Write captures as pcapng with a comment on every frame of evidence, for Wireshark and for support cases.

@@ -28,15 +28,22 @@ class ChartOptions(Reading, Expecting):
 @click.command(no_args_is_help=True)
 @click.option("-o", "out", required=True, type=FILE, metavar="OUT", help="Draw into OUT: .png, .svg or .pdf.")
 @click.option(
-    "--view", type=click.Choice(["auto", *VIEWS, "all"]), default="auto", show_default=True,
+    "--view",
+    type=click.Choice(["auto", *VIEWS, "all"]),
+    default="auto",
+    show_default=True,
     help="What to draw; auto: what suits the capture; all: one below the other.",
-)  # fmt: skip
+)
 @click.option("--connection", type=int, metavar="N", help="Only connection N, as kacap read numbers them.")
 @click.option("--dark", is_flag=True, help="On dark paper.")
 @click.option(
-    "--width", type=click.IntRange(400, 10_000), default=1200, show_default=True, metavar="PX",
+    "--width",
+    type=click.IntRange(400, 10_000),
+    default=1200,
+    show_default=True,
+    metavar="PX",
     help="Width of a PNG in pixels; words keep their size: 500 suits a column of a paper with two.",
-)  # fmt: skip
+)
 @reading
 @expecting
 def chart(**given: Any) -> int:
@@ -61,9 +68,13 @@ def chart(**given: Any) -> int:
     files, expression = options.sources()
     check_target(options.out, files)  # before an hour of reading, not after it
     analysis = kacap.read(
-        files, expression, expect=options.expected(), marks=True, keep_all=options.connection is not None,
+        files,
+        expression,
+        expect=options.expected(),
+        marks=True,
+        keep_all=options.connection is not None,
         engine=options.engine,
-    )  # fmt: skip
+    )
     import_matplotlib()
     views = {"all": tuple(VIEWS), "auto": ()}.get(options.view, (options.view,))
     save(draw(analysis, views, options.connection, dark=options.dark, width=options.width), options.out, files)

@@ -48,22 +48,37 @@ class CheckOptions(Reading, Expecting):
 @reading
 @expecting
 @click.option(
-    "--require", multiple=True, type=click.Choice(["idle", "interval", "count", "user_timeout"]),
+    "--require",
+    multiple=True,
+    type=click.Choice(["idle", "interval", "count", "user_timeout"]),
     help="Fail when this setting is not observable; may be given several times.",
-)  # fmt: skip
+)
 @click.option(
-    "--min-probes", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
+    "--min-probes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
     help="Probes of one side that it takes to call a setting as expected.",
-)  # fmt: skip
+)
 @click.option("--run", "command", is_flag=True, help="Start a command and read its sockets instead: --run -- COMMAND.")
 @click.option(
-    "--for", "seconds", type=click.FloatRange(min=0), default=10, show_default=True, metavar="SECONDS",
+    "--for",
+    "seconds",
+    type=click.FloatRange(min=0),
+    default=10,
+    show_default=True,
+    metavar="SECONDS",
     help="With --run: how long to wait for sockets that are as expected.",
-)  # fmt: skip
+)
 @click.option(
-    "--format", "form", type=click.Choice(["text", "json", "junit", "tap", "nagios"]), default="text",
-    show_default=True, help="For people, scripts, CI, test harnesses, monitoring.",
-)  # fmt: skip
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "junit", "tap", "nagios"]),
+    default="text",
+    show_default=True,
+    help="For people, scripts, CI, test harnesses, monitoring.",
+)
 def check(**given: Any) -> int:
     """Check that a capture shows the keepalive that was configured.
 

@@ -94,12 +94,20 @@ def given_up() -> Check:
     with open(reading, "rb") as pipe:  # noqa: PTH123 (a pipe)
         rights = json.loads(pipe.read() or "{}")
     if not held or not rights:
-        return Check("live's rights", False, "cannot be given up: kacap live refuses to read packets here",
-                     "start it with the right to capture alone: " + RUN_WITH_RIGHT)  # fmt: skip
+        return Check(
+            "live's rights",
+            False,
+            "cannot be given up: kacap live refuses to read packets here",
+            "start it with the right to capture alone: " + RUN_WITH_RIGHT,
+        )
     bounded = {int(value, 16) for value in rights["CapBnd"]} == {0}
-    words = [f"becomes {user.name}" if user else "stays who it is", "no capability in any thread", "no_new_privs",
-             "bounding set empty" if bounded else "bounding set left as it is (only root can empty it)",
-             "seccomp and Landlock not used"]  # fmt: skip
+    words = [
+        f"becomes {user.name}" if user else "stays who it is",
+        "no capability in any thread",
+        "no_new_privs",
+        "bounding set empty" if bounded else "bounding set left as it is (only root can empty it)",
+        "seccomp and Landlock not used",
+    ]
     return Check("live's rights", True, ", ".join(words))
 
 
@@ -133,8 +141,9 @@ def programs() -> Iterator[Check]:
 def _version(path: str) -> str:
     """Return the version that a program tells."""
     try:
-        done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=False,
-                              env=plain_environment())  # fmt: skip
+        done = subprocess.run(
+            [path, "--version"], capture_output=True, text=True, timeout=10, check=False, env=plain_environment()
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"does not run: {error}"
     found = re.search(r"\d+\.\d+(?:\.\d+)?", done.stdout + done.stderr)
@@ -159,11 +168,15 @@ def user_namespaces() -> Check:
         os._exit(0 if ctypes.CDLL(None).unshare(CLONE_NEWUSER) == 0 else 1)
     if os.waitpid(pid, 0)[1] == 0:
         return Check("namespaces", True, "user namespaces are allowed: kacap lab runs without root")
-    switches = ("user.max_user_namespaces=10000", "kernel.unprivileged_userns_clone=1",
-                "kernel.apparmor_restrict_unprivileged_userns=0")  # fmt: skip
+    switches = (
+        "user.max_user_namespaces=10000",
+        "kernel.unprivileged_userns_clone=1",
+        "kernel.apparmor_restrict_unprivileged_userns=0",
+    )
     there = [each for each in switches if (SYSTEM / each.split("=")[0].replace(".", "/")).exists()]
-    return Check("namespaces", False, "user namespaces are forbidden: kacap lab needs root",
-                 f"sudo sysctl {' '.join(there)}")  # fmt: skip
+    return Check(
+        "namespaces", False, "user namespaces are forbidden: kacap lab needs root", f"sudo sysctl {' '.join(there)}"
+    )
 
 
 def clock_rate() -> Check:
@@ -183,11 +196,19 @@ def cache() -> Check:
 
     if not is_known(numba):
         oldest, beyond = (".".join(map(str, each)) for each in KNOWN)
-        return Check("kernel cache", False, f"not used with numba {numba}: every run compiles anew",
-                     f"pip install 'numba>={oldest},<{beyond}'")  # fmt: skip
+        return Check(
+            "kernel cache",
+            False,
+            f"not used with numba {numba}: every run compiles anew",
+            f"pip install 'numba>={oldest},<{beyond}'",
+        )
     if (directory := CACHE.directory()) is None:
-        return Check("kernel cache", False, f"every run compiles anew: {CACHE.fault}",
-                     "export KACAP_CACHE=/a/directory/of/yours (that nobody else can write to)")  # fmt: skip
+        return Check(
+            "kernel cache",
+            False,
+            f"every run compiles anew: {CACHE.fault}",
+            "export KACAP_CACHE=/a/directory/of/yours (that nobody else can write to)",
+        )
     return Check("kernel cache", True, str(directory))
 
 

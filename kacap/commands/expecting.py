@@ -90,8 +90,12 @@ class Expecting:
         for field in fields(Expecting):
             value = getattr(self, field.name)
             flag = "--from" if field.name == "side" else f"--{field.name.replace('_', '-')}"
-            found += [word for each in (value if isinstance(value, tuple) else (value,)) if each is not None
-                      for word in (flag, str(each))]  # fmt: skip
+            found += [
+                word
+                for each in (value if isinstance(value, tuple) else (value,))
+                if each is not None
+                for word in (flag, str(each))
+            ]
         return found
 
 

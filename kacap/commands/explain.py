@@ -20,8 +20,14 @@ MOST = 100  # frames explained in one run
 
 @click.command(no_args_is_help=True)
 @words("FILE... [frame N | frames N-M]")
-@click.option("--frame", "--frames", "frames", multiple=True, metavar="N",
-              help="A frame's number, several (8,10), a range (8-10); name:N with several files.")  # fmt: skip
+@click.option(
+    "--frame",
+    "--frames",
+    "frames",
+    multiple=True,
+    metavar="N",
+    help="A frame's number, several (8,10), a range (8-10); name:N with several files.",
+)
 def explain(words: tuple[str, ...], frames: tuple[str, ...]) -> int:
     """Say what one frame is, or each of several, why, and what it could be mistaken for.
 

@@ -12,8 +12,13 @@ from typing import Any
 
 # What terminals send for keys that are no letters (terminfo of xterm, and VT100).
 SEQUENCES = {
-    "\x1b[A": "up", "\x1b[B": "down", "\x1bOA": "up", "\x1bOB": "down", "\x1b[5~": "page up", "\x1b[6~": "page down",
-}  # fmt: skip
+    "\x1b[A": "up",
+    "\x1b[B": "down",
+    "\x1bOA": "up",
+    "\x1bOB": "down",
+    "\x1b[5~": "page up",
+    "\x1b[6~": "page down",
+}
 SINGLE = {"\r": "enter", "\n": "enter", "\x1b": "escape", "\x7f": "delete", "\x08": "delete"}
 OTHER = re.compile("\x1b[\\[O][0-9;]*[A-Za-z~]")  # a key that has no meaning here
 

@@ -54,10 +54,19 @@ def list_() -> None:
 @_settings
 @click.option("-4", "family", flag_value=4, type=int, help="Over IPv4.")
 @click.option("-6", "family", flag_value=6, type=int, help="Over IPv6.")
-@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), default=Path("kacap-lab"),
-              show_default=True, help="Directory; each scenario gets its own inside.")  # fmt: skip
-@click.option("--where", type=click.Choice(["prober", "peer", "any", "both"]),
-              help="Capture at this site instead; both: prober.pcapng and peer.pcapng.")  # fmt: skip
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("kacap-lab"),
+    show_default=True,
+    help="Directory; each scenario gets its own inside.",
+)
+@click.option(
+    "--where",
+    type=click.Choice(["prober", "peer", "any", "both"]),
+    help="Capture at this site instead; both: prober.pcapng and peer.pcapng.",
+)
 @click.option("--jobs", type=click.IntRange(min=1), default=8, show_default=True, help="Runs at once, with `all`.")
 def run(
     scenario: str,
@@ -104,8 +113,14 @@ def _play(requests: list[Any], jobs: int) -> None:
 
 
 @lab.command()
-@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), default=Path("kacap-lab"),
-              show_default=True, help="Directory; the population gets its own inside.")  # fmt: skip
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("kacap-lab"),
+    show_default=True,
+    help="Directory; the population gets its own inside.",
+)
 @click.option("--sockets", type=click.IntRange(1, 20_000), default=680, show_default=True)
 @click.option("--seconds", type=click.IntRange(min=10), default=640, show_default=True)
 def population(output: Path, sockets: int, seconds: int) -> None:

@@ -129,39 +129,70 @@ def _span_ns(option: str, text: str) -> int:
 @click.option("-r", "stream", type=FILE, metavar="FILE", help="Read FILE (-: standard input) instead of an interface.")
 @click.option("-D", "listing", is_flag=True, help="List the interfaces and end.")
 @click.option("-F", "filter_file", type=FILE, metavar="FILE", help="Read the filter expression from FILE.")
-@click.option("--lean", is_flag=True,
-              help="Let the kernel pass only what is needed: short segments, flags and ICMP errors.")  # fmt: skip
+@click.option(
+    "--lean", is_flag=True, help="Let the kernel pass only what is needed: short segments, flags and ICMP errors."
+)
 @click.option("-c", "packets", type=click.IntRange(min=1), metavar="N", help="End after N packets.")
 @click.option("--probes", type=click.IntRange(min=1), metavar="N", help="End when N probes were answered or missed.")
 @click.option("--duration", metavar="TIME", help="End after so long: 90, 90s, 10m, 2h, 1d.")
-@click.option("--until", type=click.Choice(["verdict"]),
-              help="End when a connection died (exit code 1), or answered three probes in a row (0).")  # fmt: skip
+@click.option(
+    "--until",
+    type=click.Choice(["verdict"]),
+    help="End when a connection died (exit code 1), or answered three probes in a row (0).",
+)
 @click.option("--timeout", metavar="TIME", help="With --until verdict: end without one after so long (exit code 3).")
-@click.option("-s", "snaplen", type=click.IntRange(0, 262144), default=128, show_default=True,
-              help="Bytes kept of each packet (0: all); 128 hold every header and no payload.")  # fmt: skip
+@click.option(
+    "-s",
+    "snaplen",
+    type=click.IntRange(0, 262144),
+    default=128,
+    show_default=True,
+    help="Bytes kept of each packet (0: all); 128 hold every header and no payload.",
+)
 @click.option("-p", "passive", is_flag=True, help="Accepted as in tcpdump: never promiscuous, unless --promiscuous.")
 @click.option("--promiscuous", is_flag=True, help="Capture what is not addressed to this host as well.")
 @click.option("-B", "buffer_kib", type=click.IntRange(min=1), metavar="KIB", help="Size of the kernel's buffer.")
 @click.option("-y", "link_type", metavar="TYPE", help="Link type to ask the interface for.")
-@click.option("--engine", type=click.Choice(["auto", "ring", "scapy", "dumpcap"]), default="auto", show_default=True,
-              help="What captures: libpcap's ring, scapy, or dumpcap or tcpdump.")  # fmt: skip
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "ring", "scapy", "dumpcap"]),
+    default="auto",
+    show_default=True,
+    help="What captures: libpcap's ring, scapy, or dumpcap or tcpdump.",
+)
 @click.option("--netns", metavar="NAME|PID", help="Capture inside this network namespace, or that of a process.")
-@click.option("-Z", "user", metavar="USER",
-              help="Become USER once the device is open; by default root becomes tcpdump, else nobody.")  # fmt: skip
-@click.option("-w", "savefile", type=FILE, metavar="FILE",
-              help="Write the packets as pcap as well (-: standard output).")  # fmt: skip
-@click.option("-G", "every_s", type=click.IntRange(min=1), metavar="S",
-              help="A new -w FILE (strftime) every S seconds.")  # fmt: skip
+@click.option(
+    "-Z",
+    "user",
+    metavar="USER",
+    help="Become USER once the device is open; by default root becomes tcpdump, else nobody.",
+)
+@click.option(
+    "-w", "savefile", type=FILE, metavar="FILE", help="Write the packets as pcap as well (-: standard output)."
+)
+@click.option(
+    "-G", "every_s", type=click.IntRange(min=1), metavar="S", help="A new -w FILE (strftime) every S seconds."
+)
 @click.option("-C", "size", metavar="MB", help="A new -w FILE after so many millions of bytes.")
 @click.option("-W", "files", type=click.IntRange(min=1), metavar="N", help="Bound the number of -w files.")
 @click.option("-U", "unbuffered", is_flag=True, help="Write each packet to -w FILE at once.")
 @click.option("--micro/--nano", "micro", default=False, help="Times in -w FILE; nanoseconds by default.")
 @click.option("--top", is_flag=True, help="On a terminal: one row for each connection, redrawn.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON Lines, one record each.")
-@click.option("--segments", type=click.Choice(["events", "all", "none"]), default="events", show_default=True,
-              help="Segment records in --json: all, none, or all but data and plain ACKs.")  # fmt: skip
-@click.option("-t", "stamps", count=True, help="Times are UTC: -t none, -tt since 1970, -ttt since the line before, "
-              "-tttt with date, -ttttt since the first line.")  # fmt: skip
+@click.option(
+    "--segments",
+    type=click.Choice(["events", "all", "none"]),
+    default="events",
+    show_default=True,
+    help="Segment records in --json: all, none, or all but data and plain ACKs.",
+)
+@click.option(
+    "-t",
+    "stamps",
+    count=True,
+    help="Times are UTC: -t none, -tt since 1970, -ttt since the line before, "
+    "-tttt with date, -ttttt since the first line.",
+)
 @click.option("-q", "brief", is_flag=True, help="Only what goes wrong; a short summary.")
 @click.option("-v", "verbose", count=True, help="Show every run of unanswered probes in the summary.")
 @click.option("-l", "lines", is_flag=True, help="Accepted as in tcpdump: lines are never held back.")

@@ -137,8 +137,9 @@ class Metrics:
         self.url = served.url if served is not None else None
         self.lock = threading.Lock()
 
-    def start(self, look: Callable[[], Snapshot], census: Callable[[], dict[tuple[str, ...], int] | None],
-              *, by_process: bool) -> None:  # fmt: skip
+    def start(
+        self, look: Callable[[], Snapshot], census: Callable[[], dict[tuple[str, ...], int] | None], *, by_process: bool
+    ) -> None:
         """Begin to answer: ``look`` is called with the lock held, ``census`` without."""
         registry = CollectorRegistry()
         registry.register(Exposition(look, census, self.lock, by_process=by_process))

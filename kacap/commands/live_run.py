@@ -277,8 +277,13 @@ def _savefile(options: LiveOptions, source: LiveSource, user: User | None) -> Sa
         return None
     rotation: Rotation = options.rotation
     refuse_inputs(options.savefile, [options.stream] if options.stream is not None else [])
-    file = Savefile(options.savefile, source.snaplen, rotation, micro=options.micro,
-                    flush=options.unbuffered or options.savefile == "-")  # fmt: skip
+    file = Savefile(
+        options.savefile,
+        source.snaplen,
+        rotation,
+        micro=options.micro,
+        flush=options.unbuffered or options.savefile == "-",
+    )
     known = source.link_types if options.stream is None and options.engine != "dumpcap" else []
     if user is None or not rotation.rotates:
         file.open(known[0] if known else None, source.now_ns)
@@ -293,8 +298,7 @@ def sum_up(analysis: Analysis, source: LiveSource, options: LiveOptions, run: Ru
     if not options.as_json:
         out.write("\n")
         shade = colored(options.color, out)
-        text.render(analysis, out, color=shade, brief=options.brief, verbose=options.verbose > 0,
-                    width=width_of(out))  # fmt: skip
+        text.render(analysis, out, color=shade, brief=options.brief, verbose=options.verbose > 0, width=width_of(out))
         out.writelines(f"{clean(line)}\n" for line in run.proxies.lines())
         out.flush()
     for line in source.counters().lines():

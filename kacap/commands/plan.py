@@ -18,8 +18,14 @@ HZ = ("any", "100", "250", "300", "1000")
 @click.command(no_args_is_help=True)
 @click.option("--beat", metavar="LIMIT", help="A known box (aws-nlb; see --list), or its idle limit: 350, 6m.")
 @click.option("--detect-within", "within", metavar="TIME", help="Give a dead peer up after so long at most: 90, 2m.")
-@click.option("--for", "products", default="linux", metavar="NAMES", show_default=True,
-              help="Whose settings to write, with commas: linux,libpq,go,kubernetes; or all.")  # fmt: skip
+@click.option(
+    "--for",
+    "products",
+    default="linux",
+    metavar="NAMES",
+    show_default=True,
+    help="Whose settings to write, with commas: linux,libpq,go,kubernetes; or all.",
+)
 @click.option("--hz", type=click.Choice(HZ), default="any", show_default=True, help="The kernel's CONFIG_HZ.")
 @click.option("--rtt", "rtt_ms", type=click.FloatRange(0, 600_000), default=200, show_default=True, metavar="MS",
               help="The longest round trip to the far end, in milliseconds.")  # fmt: skip
@@ -27,9 +33,15 @@ HZ = ("any", "100", "250", "300", "1000")
 @click.option("--list", "listing", is_flag=True, help="List the known limits with their sources, and the products.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
 def plan(
-    beat: str | None, within: str | None, products: str, hz: str, rtt_ms: float, file: str | None, listing: bool,
+    beat: str | None,
+    within: str | None,
+    products: str,
+    hz: str,
+    rtt_ms: float,
+    file: str | None,
+    listing: bool,
     as_json: bool,
-) -> int:  # fmt: skip
+) -> int:
     """Choose idle, interval and count that hold at the worst, timers late and all, and write each product's settings.
 
     A probe must come before a box on the path forgets the connection (--beat), and a dead peer must be found in time

@@ -73,25 +73,38 @@ class ReadOptions(Reading, Expecting):
 @click.command(no_args_is_help=True)
 @reading
 @click.option("-c", "packets", type=click.IntRange(min=1), metavar="N", help="End after N packets.")
-@click.option("-w", "savefile", type=FILE, metavar="OUT",
-              help="Write the packets that were read to OUT as pcap as well (-: standard output).")  # fmt: skip
+@click.option(
+    "-w",
+    "savefile",
+    type=FILE,
+    metavar="OUT",
+    help="Write the packets that were read to OUT as pcap as well (-: standard output).",
+)
 @expecting
 @click.option("--json", "as_json", is_flag=True, help="Write JSON Lines, one record each.")
 @click.option(
-    "--segments", type=click.Choice(["events", "all", "none"]), default="events", show_default=True,
+    "--segments",
+    type=click.Choice(["events", "all", "none"]),
+    default="events",
+    show_default=True,
     help="Segment records in --json: all, none, or all but data and plain ACKs.",
-)  # fmt: skip
+)
 @click.option(
-    "--system", type=click.Choice(NAMES), default="auto", show_default=True,
+    "--system",
+    type=click.Choice(NAMES),
+    default="auto",
+    show_default=True,
     help="Whose timers to assume: auto takes Linux where a Linux timer explains the gaps.",
-)  # fmt: skip
+)
 @click.option(
     "--chart", "chart_file", type=FILE, metavar="FILE", help="Draw the probe timeline into FILE (.png, .svg or .pdf)."
 )
 @click.option(
-    "--state", type=FILE, metavar="FILE",
+    "--state",
+    type=FILE,
+    metavar="FILE",
     help="Go on from FILE, where an earlier run ended, and leave FILE for the next: as if all had been read at once.",
-)  # fmt: skip
+)
 @click.option(
     "--parquet", metavar="DIR", help="Write connections, probers, probes, episodes and findings as Parquet into DIR."
 )
@@ -167,9 +180,14 @@ def _analyse(files: list[str], expression: str | None, options: ReadOptions) -> 
             stack.callback(file.close)
         progress = stack.enter_context(Progress())
         analysis = analyse(
-            files, expression, options.how(), sink=together(sinks), tap=None if file is None else file.write,
-            stop=_until_interrupted(progress if not options.follow else None), begun=progress.begun,
-        )  # fmt: skip
+            files,
+            expression,
+            options.how(),
+            sink=together(sinks),
+            tap=None if file is None else file.write,
+            stop=_until_interrupted(progress if not options.follow else None),
+            begun=progress.begun,
+        )
         progress.end()
         if file is not None and not file.begun:
             file.open(next(iter(analysis.capture.link_types), ETHERNET), 0)

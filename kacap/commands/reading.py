@@ -55,10 +55,13 @@ reading = together(
     click.option("-r", "named", multiple=True, type=FILE, metavar="FILE", help="Read FILE; the same as naming it."),
     click.option("-F", "filter_file", type=FILE, metavar="FILE", help="Read the filter expression from FILE."),
     click.option(
-        "--engine", type=click.Choice(["auto", "kacap", "tshark"]), default="auto", show_default=True,
+        "--engine",
+        type=click.Choice(["auto", "kacap", "tshark"]),
+        default="auto",
+        show_default=True,
         help="Who decodes: kacap, tshark, or tshark only what kacap does not know.",
     ),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,9 @@ class ReportOptions(Reading, Expecting):
 
 
 @click.command(no_args_is_help=True)
-@click.option("-o", "target", required=True, type=FILE, metavar="OUT.html",
-              help="Write to OUT.html; - is standard output.")  # fmt: skip
+@click.option(
+    "-o", "target", required=True, type=FILE, metavar="OUT.html", help="Write to OUT.html; - is standard output."
+)
 @reading
 @expecting
 def report(**given: Any) -> int:

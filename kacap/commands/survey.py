@@ -16,9 +16,10 @@ from kacap.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 @click.argument("urls", nargs=-1, required=True, metavar="URL...")
 @click.option("-o", "results", required=True, metavar="DIR", help="Write the results below DIR, a path or an address.")
 @click.option(
-    "--sensor", metavar="REGEX",
+    "--sensor",
+    metavar="REGEX",
     help="What in an address names the sensor: the first group. Without it: the directory of a file.",
-)  # fmt: skip
+)
 @click.option("--scheduler", metavar="ADDRESS", help="Use the Dask cluster at ADDRESS, such as tcp://10.0.0.1:8786.")
 @click.option(
     "--workers", type=click.IntRange(min=1), metavar="N", help="So many processes on this machine (default: its cores)."

@@ -15,12 +15,15 @@ def lines(comparison: LabelComparison, version: str) -> Iterator[str]:
         yield written("difference", _difference(comparison, difference))
     for (kind, label), n in sorted(comparison.agreed.items()):
         yield written("agreement", {"kind": kind, "tshark": label or None, "n": n})
-    yield written("comparison", {
-        "files": comparison.analysis.capture.files,
-        "tshark": version,
-        "segments": comparison.segments,
-        "differences": len(comparison.differences),
-    })  # fmt: skip
+    yield written(
+        "comparison",
+        {
+            "files": comparison.analysis.capture.files,
+            "tshark": version,
+            "segments": comparison.segments,
+            "differences": len(comparison.differences),
+        },
+    )
 
 
 def _difference(comparison: LabelComparison, difference: Difference) -> dict[str, Any]:

@@ -23,15 +23,18 @@ def lines(comparison: SiteComparison) -> Iterator[str]:
         yield written("pair", _pair(comparison, pair, sides))
     for proxy in proxies.records(comparison.proxied):
         yield written("proxy", proxy)
-    yield written("places", {
-        "one": comparison.one.analysis.capture.files,
-        "two": comparison.two.analysis.capture.files,
-        "clock_two_ahead_ns": comparison.clocks.ahead_ns if comparison.clocks.shared else None,
-        "clock_doubt_ns": comparison.clocks.doubt_ns,
-        "shared_segments": comparison.clocks.shared,
-        "only_one": [f"{c.a} - {c.b}" for c in comparison.alone[0]],
-        "only_two": [f"{c.a} - {c.b}" for c in comparison.alone[1]],
-    })  # fmt: skip
+    yield written(
+        "places",
+        {
+            "one": comparison.one.analysis.capture.files,
+            "two": comparison.two.analysis.capture.files,
+            "clock_two_ahead_ns": comparison.clocks.ahead_ns if comparison.clocks.shared else None,
+            "clock_doubt_ns": comparison.clocks.doubt_ns,
+            "shared_segments": comparison.clocks.shared,
+            "only_one": [f"{c.a} - {c.b}" for c in comparison.alone[0]],
+            "only_two": [f"{c.a} - {c.b}" for c in comparison.alone[1]],
+        },
+    )
 
 
 def _probe_path(comparison: SiteComparison, of_prober: ProberPaths, path: ProbePath) -> dict[str, Any]:

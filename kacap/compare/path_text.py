@@ -90,9 +90,11 @@ def _counts(of_prober: ProberPaths) -> tuple[int, int, int, int]:
     """Return how many probes were sent, arrived, were answered at the far site, and had an answer at the near one."""
     each = of_prober.paths
     return (
-        sum(p.near_frame is not None for p in each), sum(p.far_frame is not None for p in each),
-        sum(p.far_answer is not None for p in each), sum(p.near_answer is not None for p in each),
-    )  # fmt: skip
+        sum(p.near_frame is not None for p in each),
+        sum(p.far_frame is not None for p in each),
+        sum(p.far_answer is not None for p in each),
+        sum(p.near_answer is not None for p in each),
+    )
 
 
 def _by_fate(of_prober: ProberPaths) -> list[tuple[Fate, list[ProbePath]]]:

@@ -188,9 +188,12 @@ def _probes(prober: Prober | None) -> list[tuple[Probe, FrameRef | None]]:
 
 
 def _probe_path(
-    sites: tuple[Site, Site], near: int, tracer: Tracer, sent: tuple[Probe, FrameRef | None],
+    sites: tuple[Site, Site],
+    near: int,
+    tracer: Tracer,
+    sent: tuple[Probe, FrameRef | None],
     answers: dict[FrameRef, FrameRef | None],
-) -> ProbePath:  # fmt: skip
+) -> ProbePath:
     """Return what became of a probe that the near site saw."""
     probe, answer = sent
     here, there = sites[near - 1], sites[2 - near]

@@ -168,9 +168,11 @@ def join(legs: Sequence[Leg], holder_of: HolderOf | None = None) -> list[Joined]
     pairs = max(len(tried) * (len(tried) - 1), 1)
     limit = BY_CHANCE if holder_of is None else IN_PROCESS
     likely = (
-        joined for front in tried for rear in tried
+        joined
+        for front in tried
+        for rear in tried
         if front is not rear and (joined := _joined(front, rear)) is not None and joined.chance * pairs < limit
-    )  # fmt: skip
+    )
     found = [sure for one in likely if (sure := _held(one, pairs, holder_of)) is not None]
     found.sort(key=lambda one: (one.chance, one.slowest_ns))
     taken: set[int] = set()

@@ -24,9 +24,15 @@ STATES = (
     "all answered",
 )  # fmt: skip
 _OF_ENDING = {
-    Ending.GAVE_UP: 0, Ending.USER_TIMEOUT: 1, Ending.RESET: 2, Ending.UNREACHABLE: 3, Ending.OPEN: 4,
-    Ending.RESUMED: 5, Ending.CLOSED: 6, Ending.ANSWERED: 7,
-}  # fmt: skip
+    Ending.GAVE_UP: 0,
+    Ending.USER_TIMEOUT: 1,
+    Ending.RESET: 2,
+    Ending.UNREACHABLE: 3,
+    Ending.OPEN: 4,
+    Ending.RESUMED: 5,
+    Ending.CLOSED: 6,
+    Ending.ANSWERED: 7,
+}
 _RESET_STATE, _UNREACHABLE, _ANSWERED = 2, 3, len(STATES) - 1
 _NOBODY = len(STATES)
 
@@ -178,10 +184,14 @@ def _ends_of_rows(gatherer: Gatherer, pairs: NDArray[np.int64]) -> ProbingEnds:
     probers = table[pairs[np.arange(len(pairs)), worst]]
     watched, of_b = gatherer.watched.rows[probers["watched"]], probers["side"] == 1
     hi, lo, port = (
-        np.concatenate([np.where(of_b, watched[f"b_{name}"], watched[f"a_{name}"]),
-                        np.where(of_b, watched[f"a_{name}"], watched[f"b_{name}"])])
+        np.concatenate(
+            [
+                np.where(of_b, watched[f"b_{name}"], watched[f"a_{name}"]),
+                np.where(of_b, watched[f"a_{name}"], watched[f"b_{name}"]),
+            ]
+        )
         for name in ("hi", "lo", "port")
-    )  # fmt: skip
+    )
     hosts, host = numbered(hi, lo)
     keys, number = np.unique(host << 16 | port.astype(np.int64), return_inverse=True)
 

@@ -113,13 +113,16 @@ def _reset(connection: Connection, ended: Ended) -> str:
         UNASKED: f"an RST in the name of {named} ended the connection unasked",
         REFUSED_DATA: f"{named}, whose application had closed without reading the last data, reset the connection",
         REFUSED: f"{named} refused the connection (RST)",
-        ABORT: f"an RST in the name of {named} ended the connection" if unclear
+        ABORT: f"an RST in the name of {named} ended the connection"
+        if unclear
         else f"the application of {named} reset the connection",
-        LIKELY_ABORT: f"an RST in the name of {named} ended the connection" if unclear
+        LIKELY_ABORT: f"an RST in the name of {named} ended the connection"
+        if unclear
         else f"the application of {named} reset the connection",
-        OWN_RESET: f"an RST in the name of {named} ended the connection" if unclear
+        OWN_RESET: f"an RST in the name of {named} ended the connection"
+        if unclear
         else f"{named} itself reset the connection (its application, or a keepalive that gave up unseen)",
-    }.get(ended.cause, f"{named} reset the connection")  # fmt: skip
+    }.get(ended.cause, f"{named} reset the connection")
 
 
 def _is_delayed(prober: Prober) -> bool:

@@ -198,11 +198,17 @@ class ConnectionFacts:
         """The first few ICMP errors that quote its segments."""
         return [
             Refusal(
-                frame_of(n.frame), n.time_ns, address_text(n.by_hi, n.by_lo), n.icmp_type, n.icmp_code,
-                bool(n.from_a), n.quoted_ns,
+                frame_of(n.frame),
+                n.time_ns,
+                address_text(n.by_hi, n.by_lo),
+                n.icmp_type,
+                n.icmp_code,
+                bool(n.from_a),
+                n.quoted_ns,
             )
-            for n in self._notes if n.kind == bits.QUOTE_NOTE
-        ]  # fmt: skip
+            for n in self._notes
+            if n.kind == bits.QUOTE_NOTE
+        ]
 
     def outstanding(self, from_a: bool) -> Outstanding | None:
         """Return those often resent bytes of a side that waited longest for an acknowledgement."""

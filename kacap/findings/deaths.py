@@ -78,8 +78,9 @@ class Deaths:
         """Widen the brackets of destinations with deaths by what all their connections survived."""
         brackets = {
             (*address_halves(to.address), to.port): bracket
-            for to, bracket in self.by_destination.items() if bracket.deaths
-        }  # fmt: skip
+            for to, bracket in self.by_destination.items()
+            if bracket.deaths
+        }
         if not brackets:
             return
         rows = np.concatenate([np.zeros(0, SILENCE), *self.survived])
@@ -93,8 +94,9 @@ class Deaths:
         """Return a row (SILENCE) for the longest silence that each connection survived, and for each that killed."""
         dead = [
             (*address_halves(to.address), death.silence_ns, to.port, KILLED if is_lively(death, context) else GONE)
-            for to, bracket in sorted(self.by_destination.items()) for death in bracket.deaths
-        ]  # fmt: skip
+            for to, bracket in sorted(self.by_destination.items())
+            for death in bracket.deaths
+        ]
         return np.concatenate([np.zeros(0, SILENCE), *self.survived, np.array(dead, SILENCE)])
 
     def telling(self, context: Context) -> Telling:

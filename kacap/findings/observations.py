@@ -65,8 +65,10 @@ class Observations:
         """Go on from what ``rest`` of others returned, before the tracker that these rows belong to does."""
         self._table.append(saved.rows)
         for name, pool, rows in (
-            ("notes", self._notes, saved.notes), ("spans", self._spans, saved.spans), ("sent", self._sent, saved.sent),
-        ):  # fmt: skip
+            ("notes", self._notes, saved.notes),
+            ("spans", self._spans, saved.spans),
+            ("sent", self._sent, saved.sent),
+        ):
             pool.append(rows)
             pool.reserve(ROOM + 1)
             self.pools[name] = pool.used
@@ -87,8 +89,10 @@ class Observations:
             seen = _renumbered(self.observed[: len(kept)], before, kept)
             self.observed[len(kept) :] = np.zeros((), OBSERVED)
             for name, pool, rows in (
-                ("notes", self._notes, seen.notes), ("spans", self._spans, seen.spans), ("sent", self._sent, seen.sent),
-            ):  # fmt: skip
+                ("notes", self._notes, seen.notes),
+                ("spans", self._spans, seen.spans),
+                ("sent", self._sent, seen.sent),
+            ):
                 pool.replace(rows)
                 self.pools[name] = pool.used
             del before, seen  # which views of the rows would keep from growing in place

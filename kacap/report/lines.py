@@ -276,9 +276,13 @@ class Writer:
         room = len(changes) * (per_line + 4 * widest) + int(lengths.sum()) * (per_line + widest + NUMBER + 4 * widest)
         page = Page(np.empty(room, np.uint8), np.zeros(1, np.int64), names, ends, np.array([first_file], np.int64))
         rows = Rows(
-            gatherer.watched.rows, gatherer.probers.rows, gatherer.probes.rows, gatherer.episodes.rows,
-            news.changes.decided, np.zeros(int(lengths.max(initial=1)), np.int64),
-        )  # fmt: skip
+            gatherer.watched.rows,
+            gatherer.probers.rows,
+            gatherer.probes.rows,
+            gatherer.episodes.rows,
+            news.changes.decided,
+            np.zeros(int(lengths.max(initial=1)), np.int64),
+        )
         _write(page, rows, changes)
         return page.buffer[: page.used[0]].tobytes()
 

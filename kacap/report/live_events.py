@@ -57,10 +57,14 @@ class LiveTracker:
         self._resets: dict[int, tuple[int, LiveEvent | None]] = {}  # by row of WATCHED: when, and the death told
         self._suspected_ns: dict[int, int] = {}  # by row of WATCHED_SIDE: until when what is not sure was reported
         self._handlers: dict[int, Callable[[News, np.void], None]] = {
-            int(Change.SENT): self._sent, int(Change.ANSWERED): self._answered, int(Change.ENDED): self._ended,
-            int(Change.REFUSED): self._refused, int(Change.SUSPECTED): self._suspected,
-            int(Change.DOUBTED): self._doubted, int(Change.SEGMENT): self._segment,
-        }  # fmt: skip
+            int(Change.SENT): self._sent,
+            int(Change.ANSWERED): self._answered,
+            int(Change.ENDED): self._ended,
+            int(Change.REFUSED): self._refused,
+            int(Change.SUSPECTED): self._suspected,
+            int(Change.DOUBTED): self._doubted,
+            int(Change.SEGMENT): self._segment,
+        }
 
     def feed(self, batch: FrameBatch, now_ns: int, dropped: int = 0) -> list[LiveEvent]:
         """Feed frames, none perhaps, to the analyzer; return what has happened since the last call, in order.
@@ -294,9 +298,7 @@ class LiveTracker:
         if episode.ending in (Ending.RESUMED, Ending.CLOSED):
             row.run, row.heard_ns = 0, time_ns
 
-    def _die(
-        self, row: ProbingConnection, ending: str, time_ns: int, ends: EndpointPair, words: str
-    ) -> LiveEvent:  # fmt: skip
+    def _die(self, row: ProbingConnection, ending: str, time_ns: int, ends: EndpointPair, words: str) -> LiveEvent:
         """The connection is over because of, or during, its keepalives."""
         death = self._tell(time_ns, ends, words, "bad", What.DEAD, row)
         row.ending, row.run, row.died_ns = str(ending), 0, time_ns

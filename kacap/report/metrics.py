@@ -19,23 +19,35 @@ SETTINGS = ("keepalive", "idle", "interval", "count")  # the labels of kacap_soc
 COUNTERS: tuple[tuple[str, str, Callable[[Tally], int]], ...] = (
     ("probes", "Keepalive probes sent.", lambda tally: tally.probes),
     ("replies", "Keepalive probes that were answered.", lambda tally: tally.replies),
-    ("missed_probes", "Keepalive probes without an answer in time; one that came late after all stays counted.",
-     lambda tally: tally.missed),
+    (
+        "missed_probes",
+        "Keepalive probes without an answer in time; one that came late after all stays counted.",
+        lambda tally: tally.missed,
+    ),
     ("outages_survived", "Runs of missed probes after which the peer answered again.", lambda tally: tally.survived),
-    ("resets", "Connections with keepalive that an RST ended, unless it was sent by keepalive itself.",
-     lambda tally: tally.resets),
-)  # fmt: skip
+    (
+        "resets",
+        "Connections with keepalive that an RST ended, unless it was sent by keepalive itself.",
+        lambda tally: tally.resets,
+    ),
+)
 GAUGES: tuple[tuple[str, str, Callable[[LabelState], int]], ...] = (
     ("probing_connections", "Open connections that have sent a keepalive probe.", lambda now: now.probing),
     ("missing_connections", "Open connections whose newest keepalive probes are unanswered.", lambda now: now.missing),
-    ("longest_run_probes", "Unanswered keepalive probes in a row on the worst open connection.",
-     lambda now: now.longest_run),
-)  # fmt: skip
+    (
+        "longest_run_probes",
+        "Unanswered keepalive probes in a row on the worst open connection.",
+        lambda now: now.longest_run,
+    ),
+)
 HISTOGRAMS: tuple[tuple[str, str, Callable[[Tally], Histogram]], ...] = (
     ("reply_seconds", "Time from a keepalive probe to its answer.", lambda tally: tally.reply),
-    ("lateness_seconds", "How much later a keepalive probe was sent than its socket is set to.",
-     lambda tally: tally.late),
-)  # fmt: skip
+    (
+        "lateness_seconds",
+        "How much later a keepalive probe was sent than its socket is set to.",
+        lambda tally: tally.late,
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +98,9 @@ class Exposition(Collector):
             for label, tally in tallies.items():
                 family.add_metric(self._values(label), number_of(tally))
             yield family
-        deaths = CounterMetricFamily("kacap_deaths", "Connections with keepalive that died, by cause.",
-                                     labels=[*self._labels, "cause"])  # fmt: skip
+        deaths = CounterMetricFamily(
+            "kacap_deaths", "Connections with keepalive that died, by cause.", labels=[*self._labels, "cause"]
+        )
         for label, tally in tallies.items():
             for cause in Cause:  # from the start, so that the first death is an increase
                 deaths.add_metric([*self._values(label), cause.value], tally.deaths[cause])

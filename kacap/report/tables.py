@@ -117,10 +117,14 @@ def _arrow(column: Column) -> Any:
     import nanoarrow as na
 
     types = {
-        TEXT: na.string(), NUMBER: na.int64(), BOOL: na.bool_(),
-        TIME: na.timestamp("ns", timezone="UTC"), DURATION: na.duration("ns"), TEXTS: na.string(),
+        TEXT: na.string(),
+        NUMBER: na.int64(),
+        BOOL: na.bool_(),
+        TIME: na.timestamp("ns", timezone="UTC"),
+        DURATION: na.duration("ns"),
+        TEXTS: na.string(),
         NUMBERS: na.int64(),
-    }  # fmt: skip
+    }
     kind = types[column.kind]
     if column.kind in (TEXTS, NUMBERS):
         ends = np.cumsum([0, *map(len, column.values)], dtype=np.int32)

@@ -53,8 +53,9 @@ class Histogram:
     def cumulative(self) -> list[tuple[str, int]]:
         """Return (upper bound, values up to it) as Prometheus has them."""
         total, found = 0, []
-        for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts or [0] * (len(self.bounds) + 1),
-                                strict=True):  # fmt: skip
+        for bound, count in zip(
+            (*map(str, self.bounds), "+Inf"), self.counts or [0] * (len(self.bounds) + 1), strict=True
+        ):
             total += count
             found.append((bound, total))
         return found

@@ -115,8 +115,9 @@ class Expectations:
         with Borrower() as borrower:
             read = [
                 (sock, self._reader.state(sock, self._held, self._sysctls, borrower))
-                for sock in self._sockets.values() if wanted(sock)
-            ]  # fmt: skip
+                for sock in self._sockets.values()
+                if wanted(sock)
+            ]
         return [(sock, state) for sock, state in read if state.why != CLOSED]
 
     def look_ahead(self, news: bool) -> None:

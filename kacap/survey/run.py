@@ -145,9 +145,13 @@ class _Run:
         chain.chunks[number].checkpoint = f"checkpoints/{sensor}/{name}"
         chain.chunks[number].ended = following is None
         chain.busy = self._submit(
-            work.go_on, f"{self._results}/{before}" if before else None, chain.decoded[number], until, self._results,
+            work.go_on,
+            f"{self._results}/{before}" if before else None,
+            chain.decoded[number],
+            until,
+            self._results,
             (sensor, name, f"{self._results}/checkpoints/{sensor}/{name}"),
-        )  # fmt: skip
+        )
         of[chain.busy.key] = chain
         steps.add(chain.busy)
 
@@ -173,9 +177,7 @@ class _Run:
             if notebook.summary is None and notebook.chunks:
                 checkpoint = f"{self._results}/{notebook.chunks[-1].checkpoint}"
                 sensor = safe(notebook.sensor)
-                futures[notebook.sensor] = self._submit(
-                    work.end, checkpoint, self._results, sensor, notebook.sensor
-                )  # fmt: skip
+                futures[notebook.sensor] = self._submit(work.end, checkpoint, self._results, sensor, notebook.sensor)
         for notebook in notebooks:
             if notebook.sensor in futures:
                 try:

@@ -31,16 +31,22 @@ def summed_up(analysis: Analysis, sensor: str) -> dict[str, Any]:
         deaths.update(_death(connection))
     capture = analysis.capture
     return {
-        "sensor": sensor, "files": len(capture.files), "frames": capture.frames, "segments": capture.segments,
-        "first_ns": capture.first_ns, "last_ns": capture.last_ns,
-        "connections": connections + analysis.unprobed.connections, "probing": probing,
+        "sensor": sensor,
+        "files": len(capture.files),
+        "frames": capture.frames,
+        "segments": capture.segments,
+        "first_ns": capture.first_ns,
+        "last_ns": capture.last_ns,
+        "connections": connections + analysis.unprobed.connections,
+        "probing": probing,
         "settings": [[*key, n] for key, n in sorted(settings.items())],
         "deaths": [[*key, n] for key, n in sorted(deaths.items())],
         "idle_deaths": [[str(d.destination), d.survived_ns, d.killed_ns, d.deaths] for d in analysis.idle_deaths],
         "findings": sorted(map(list, Counter(finding.id for finding in analysis.findings).items())),
-        "dropped": capture.dropped, "breaks": [break_words(each) for each in capture.breaks],
+        "dropped": capture.dropped,
+        "breaks": [break_words(each) for each in capture.breaks],
         "damages": [str(damage) for damage in analysis.damages],
-    }  # fmt: skip
+    }
 
 
 def _words(setting: Setting) -> str:
@@ -132,7 +138,10 @@ def page_of(summary: dict[str, Any]) -> str:
 
     source = resources.files(__package__).joinpath("summary.html").read_text(encoding="utf-8")
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
         finalize=lambda value: clean(str(value)),
-    )  # fmt: skip
+    )
     return environment.from_string(source).render(sections=sections(summary))

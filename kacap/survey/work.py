@@ -40,8 +40,12 @@ OPTIONS = Options(marks=False)
 READ_AHEAD = 8 << 20  # bytes that are fetched of a file at a time
 LOOK_BYTES = 1 << 16
 MOMENTS = {  # the column of each table that says to which day a row belongs
-    "connections": "first", "probers": "first_probe", "probes": "time", "episodes": "first_probe", "findings": None,
-}  # fmt: skip
+    "connections": "first",
+    "probers": "first_probe",
+    "probes": "time",
+    "episodes": "first_probe",
+    "findings": None,
+}
 END = (np.iinfo(np.int64).max, np.iinfo(np.int64).max)
 Place = tuple[int, int]  # in the order of a sensor's frames: a time, and the index of a file
 
@@ -264,10 +268,16 @@ def _joined(before: Earlier, more: Earlier) -> Earlier:
     lost = [(before.dropped_kernel, more.dropped_kernel), (before.dropped_interface, more.dropped_interface)]
     kernel, interface = (total(pair) for pair in lost)
     return Earlier(
-        files, before.extents | more.extents, before.frames + more.frames, 0,
-        list(dict.fromkeys([*before.link_types, *more.link_types])), kernel, interface,
-        shortened([*before.drops, *more.drops]), [*before.damages, *more.damages],
-    )  # fmt: skip
+        files,
+        before.extents | more.extents,
+        before.frames + more.frames,
+        0,
+        list(dict.fromkeys([*before.link_types, *more.link_types])),
+        kernel,
+        interface,
+        shortened([*before.drops, *more.drops]),
+        [*before.damages, *more.damages],
+    )
 
 
 class _Over(Captures):
@@ -293,9 +303,7 @@ def finish(carried: Carried, results: str, sensor: str, name: str) -> tuple[dict
     return summed_up(analysis, name), sink.write("last")
 
 
-_CHECKPOINT: dict[str, np.dtype[Any]] = {
-    "state": np.dtype("u1"), "segments": SEGMENT, "keys": np.dtype("<i8")
-}  # fmt: skip
+_CHECKPOINT: dict[str, np.dtype[Any]] = {"state": np.dtype("u1"), "segments": SEGMENT, "keys": np.dtype("<i8")}
 
 
 def keep(carried: Carried, url: str) -> None:

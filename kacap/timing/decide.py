@@ -40,8 +40,10 @@ class SettingReason(IntEnum):
 
 
 _ENABLED, _LE_IDLE, _NO_MISSING = (
-    int(Assumes.ENABLED_AT_CONNECT), int(Assumes.INTERVAL_LE_IDLE), int(Assumes.NO_FRAME_MISSING)
-)  # fmt: skip
+    int(Assumes.ENABLED_AT_CONNECT),
+    int(Assumes.INTERVAL_LE_IDLE),
+    int(Assumes.NO_FRAME_MISSING),
+)
 _FINE, _STEADY = int(Assumes.FINE_TIMER), int(Assumes.STEADY_TIMER)
 _NO_DELAYED = int(Assumes.NO_FRAME_DELAYED)
 _NO_GAP, _NO_TIMER = int(SettingReason.NO_GAP), int(SettingReason.NO_TIMER)
@@ -52,14 +54,20 @@ _EXACT = TIMERS.index(OTHERS[0])
 # What explains one prober: the candidates of idle and interval by timer, in seconds (low 0: none).
 ESTIMATE = np.dtype(
     [
-        ("idle_low", "<i4", (_N,)), ("idle_high", "<i4", (_N,)),
-        ("interval_low", "<i4", (_N,)), ("interval_high", "<i4", (_N,)),
-        ("either_low", "<i4"), ("either_high", "<i4"),  # the interval, if it is that which spaces answered probes
+        ("idle_low", "<i4", (_N,)),
+        ("idle_high", "<i4", (_N,)),
+        ("interval_low", "<i4", (_N,)),
+        ("interval_high", "<i4", (_N,)),
+        ("either_low", "<i4"),
+        ("either_high", "<i4"),  # the interval, if it is that which spaces answered probes
         ("explains", "<u2"),  # bits of TIMERS: which explain all that shows
-        ("idle_assumes", "u1"), ("interval_assumes", "u1"), ("idle_why", "u1"), ("interval_why", "u1"),
+        ("idle_assumes", "u1"),
+        ("interval_assumes", "u1"),
+        ("idle_why", "u1"),
+        ("interval_why", "u1"),
     ],
     align=True,
-)  # fmt: skip
+)
 # What a prober's steps show. answered: how many answered gaps; least, most: their extent; first: the first gap is
 # known (first_gap, else 0); exact, exact_first, exact_interval: no frame is missing in them; normal: timers explain
 # answered gaps by idle; above: an interval above idle explains them otherwise; opened: the first gap agrees; unsure: an

@@ -40,8 +40,7 @@ def drop(gatherer: Gatherer, gone: NDArray[np.bool_]) -> Moved:
                         "last_episode": episode, "last_run": episode})  # fmt: skip
     probers["watched"][0] = 0
     _renumber(probes, {"prober": number, "previous": probe})
-    _renumber(episodes, {"prober": number, "first": probe, "last": probe, "previous": episode,
-                         "previous_run": episode})  # fmt: skip
+    _renumber(episodes, {"prober": number, "first": probe, "last": probe, "previous": episode, "previous_run": episode})
     _renumber(steps, {"prober": number})
     _renumber(gatherer.histories.filled, {"newest_step": step})
     _renumber(gatherer.sides.filled, {"prober": number})

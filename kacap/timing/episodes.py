@@ -44,8 +44,11 @@ _W_AFTER_DATA = int(KindReason.ANSWERED_AFTER_DATA)
 _CODE = {ending: code for code, ending in enumerate(ENDINGS)}
 _ANSWERED, _RESET_END, _GAVE_UP = _CODE[Ending.ANSWERED], _CODE[Ending.RESET], _CODE[Ending.GAVE_UP]
 REFUSED, _RESUMED, _CLOSED, OPEN = (
-    _CODE[Ending.UNREACHABLE], _CODE[Ending.RESUMED], _CODE[Ending.CLOSED], _CODE[Ending.OPEN]
-)  # fmt: skip
+    _CODE[Ending.UNREACHABLE],
+    _CODE[Ending.RESUMED],
+    _CODE[Ending.CLOSED],
+    _CODE[Ending.OPEN],
+)
 _WAITING, _WAS_ANSWERED, _MISSED, _WAS_RESET, _UNCAPTURED = (int(outcome) for outcome in Outcome)
 _C_SENT, _C_ANSWERED, _C_REFUSED = int(Change.SENT), int(Change.ANSWERED), int(Change.REFUSED)
 _C_ENDED = int(Change.ENDED)

@@ -63,9 +63,12 @@ def estimate(
     def part(start: int, end: int) -> None:
         """Estimate some of the probers; the kernel leaves the interpreter to others meanwhile."""
         scratch = (
-            np.zeros((len(TIMERS), BELOW + 1), FIT), np.zeros(1, WALK), np.zeros(1, GAP), np.zeros(1, SHOWN),
+            np.zeros((len(TIMERS), BELOW + 1), FIT),
+            np.zeros(1, WALK),
+            np.zeros(1, GAP),
+            np.zeros(1, SHOWN),
             np.zeros(FIRINGS_KEPT, STEP),
-        )  # fmt: skip
+        )
         kept = steps, order, firsts[start : end + 1]
         _estimate(rows[start:end], histories[start:end], kept, (with_bytes[start:end], paths[start:end]), ROWS, scratch)
 

@@ -65,9 +65,14 @@ class Expectation:
     if TYPE_CHECKING:  # a setting may be given as a text, too; what is kept is a number
 
         def __init__(
-            self, idle: int | str | None = None, interval: int | str | None = None, count: int | str | None = None,
-            user_timeout_ns: int | str | None = None, source: str = "stated", side: Side | None = None,
-        ) -> None: ...  # fmt: skip
+            self,
+            idle: int | str | None = None,
+            interval: int | str | None = None,
+            count: int | str | None = None,
+            user_timeout_ns: int | str | None = None,
+            source: str = "stated",
+            side: Side | None = None,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         """Read texts as the numbers they mean. Raises UsageError for what is neither."""

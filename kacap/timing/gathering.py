@@ -84,10 +84,12 @@ class Gatherer:
             return
         watched, of_b = self.watched.filled[repeated >> 1], repeated % 2 == 1
         own, peer = (
-            [np.where(of_b == swapped, watched[f"a_{part}"], watched[f"b_{part}"]).astype(np.uint64)
-             for part in ("hi", "lo", "port")]
+            [
+                np.where(of_b == swapped, watched[f"a_{part}"], watched[f"b_{part}"]).astype(np.uint64)
+                for part in ("hi", "lo", "port")
+            ]
             for swapped in (False, True)
-        )  # fmt: skip
+        )
         numbers = sides["run_seq"][repeated].astype(np.uint64) << np.uint64(32) | sides["run_ack"][repeated]
         senders, of = np.unique(np.column_stack([*own[:2], numbers]), axis=0, return_inverse=True)
         of = of.reshape(-1)
@@ -123,9 +125,13 @@ class Gatherer:
         """Make room for what so many events, and all that wait, can lead to."""
         more = events + self.waiting.used
         for table, rows in (
-            (self.waiting, events + 1), (self.probers, more), (self.histories, more), (self.probes, more),
-            (self.episodes, 2 * more), (self.steps, more),
-        ):  # fmt: skip
+            (self.waiting, events + 1),
+            (self.probers, more),
+            (self.histories, more),
+            (self.probes, more),
+            (self.episodes, 2 * more),
+            (self.steps, more),
+        ):
             table.reserve(rows)
         self.decided.reserve(more if self.counts["listening"][0] else 1)
         self.changes.reserve(5 * more if self.counts["listening"][0] else 1)

@@ -28,21 +28,28 @@ ABORT = 16  # not a probe: the RST that the prober gave up with
 # firing before; heard_n counts all of them. since_ns: when it had last heard anything; NEVER: before the capture.
 FIRING = np.dtype(
     [
-        ("time_ns", "<i8"), ("since_ns", "<i8"), ("heard_ns", "<i8", (HEARD,)), ("heard_n", "<i8"),
-        ("prober", "<i4"), ("flags", "u1"),
+        ("time_ns", "<i8"),
+        ("since_ns", "<i8"),
+        ("heard_ns", "<i8", (HEARD,)),
+        ("heard_n", "<i8"),
+        ("prober", "<i4"),
+        ("flags", "u1"),
     ],
     align=True,
-)  # fmt: skip
+)
 # One firing that was kept. before_ns: the firing before (NEVER: this is the first); since_ns: what it had heard last.
 STEP = np.dtype(
     [
-        ("time_ns", "<i8"), ("before_ns", "<i8"), ("since_ns", "<i8"), ("prober", "<i4"),
+        ("time_ns", "<i8"),
+        ("before_ns", "<i8"),
+        ("since_ns", "<i8"),
+        ("prober", "<i4"),
         ("n", "<i4"),  # it stands for so many, alike
         ("heard", "i1"),  # 1: something was heard since the firing before, 0: nothing, -1: not known
         ("flags", "u1"),
     ],
     align=True,
-)  # fmt: skip
+)
 StepRows = NDArray[np.void]  # of STEP
 
 POOL = np.dtype([("used", "<i8")])  # how many STEP rows are in use

@@ -36,9 +36,13 @@ class Product:
     def snippet(self, idle: int, interval: int, count: int, user_timeout_ns: int) -> list[str]:
         """Return the lines with the settings in them: idle and interval in seconds, the user timeout in nanoseconds."""
         values = {
-            "idle": idle, "interval": interval, "count": count, "timeout_ms": user_timeout_ns // _MS,
-            "idle_ms": idle * 1000, "interval_ms": interval * 1000,
-        }  # fmt: skip
+            "idle": idle,
+            "interval": interval,
+            "count": count,
+            "timeout_ms": user_timeout_ns // _MS,
+            "idle_ms": idle * 1000,
+            "interval_ms": interval * 1000,
+        }
         return [line.format(**values) for line in self.lines]
 
     def remark(self, interval: int, count: int) -> str:

@@ -28,8 +28,9 @@ def _idle(estimates: Estimates, i: int) -> Setting:
         return Setting(why=lacks if history["began"] else began)
     setting = Setting(
         (int(history["idle_min_ns"]), int(history["idle_max_ns"])) if history["idle_n"] else None,
-        int(history["idle_n"]), assumes=words_of(row["idle_assumes"]),
-    )  # fmt: skip
+        int(history["idle_n"]),
+        assumes=words_of(row["idle_assumes"]),
+    )
     _list(setting, row["idle_low"], row["idle_high"], why)
     if why == SettingReason.EITHER and setting.candidates:
         idle = spelled(setting.candidates[0], setting.candidates[-1])

@@ -17,9 +17,7 @@ from kacap.timing.wheel import HZ_VALUES, SLACK_NS
 MS_NS = 1_000_000
 
 # One timer as kernels see it; times in nanoseconds. hz 0: no timer wheel.
-TIMER = np.dtype(
-    [(name, "<f8") for name in ("hz", "early", "late", "share", "grid")], align=True
-)  # fmt: skip
+TIMER = np.dtype([(name, "<f8") for name in ("hz", "early", "late", "share", "grid")], align=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +47,13 @@ def _linux(hz: int) -> System:
     """Return Linux's timer since 4.8 at one clock rate: two jiffies and 5 ms of jitter."""
     jitter_ns = 2 * SECOND_NS // hz + 5 * MS_NS
     return System(
-        "linux", f"Linux, {hz} jiffies a second", jitter_ns, jitter_ns + SLACK_NS,
-        "kernel/time/timer.c calc_wheel_index; net/ipv4/tcp_timer.c tcp_keepalive_timer", hz=hz,
-    )  # fmt: skip
+        "linux",
+        f"Linux, {hz} jiffies a second",
+        jitter_ns,
+        jitter_ns + SLACK_NS,
+        "kernel/time/timer.c calc_wheel_index; net/ipv4/tcp_timer.c tcp_keepalive_timer",
+        hz=hz,
+    )
 
 
 LINUX = tuple(_linux(hz) for hz in HZ_VALUES)

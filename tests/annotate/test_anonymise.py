@@ -34,10 +34,16 @@ def test_two_addresses_share_as_many_leading_bits_as_before(pair):
 
 @pytest.mark.parametrize(
     ("address", "block"),
-    [("10.1.2.3", "10.0.0.0/8"), ("172.20.1.1", "172.16.0.0/12"), ("192.168.1.1", "192.168.0.0/16"),
-     ("169.254.9.9", "169.254.0.0/16"), ("100.64.1.1", "100.64.0.0/10"), ("fe80::1", "fe80::/10"),
-     ("fd00::1", "fc00::/7")],
-)  # fmt: skip
+    [
+        ("10.1.2.3", "10.0.0.0/8"),
+        ("172.20.1.1", "172.16.0.0/12"),
+        ("192.168.1.1", "192.168.0.0/16"),
+        ("169.254.9.9", "169.254.0.0/16"),
+        ("100.64.1.1", "100.64.0.0/10"),
+        ("fe80::1", "fe80::/10"),
+        ("fd00::1", "fc00::/7"),
+    ],
+)
 def test_private_and_link_local_addresses_stay_in_their_block_and_change(address, block):
     assert ip_address(MAPPED.text(address)) in ip_network(block)
     assert MAPPED.text(address) != address

@@ -98,14 +98,16 @@ def round_of(who: np.ndarray, time_ns: int, heard_ns: int, *, turn: int) -> Colu
     n = len(who)
     spread = np.arange(n) * 1000
     both = {
-        "who": np.concatenate([who, who]), "from_server": np.repeat([1, 0], n), "payload": np.zeros(2 * n, np.int64),
+        "who": np.concatenate([who, who]),
+        "from_server": np.repeat([1, 0], n),
+        "payload": np.zeros(2 * n, np.int64),
         "flags": np.full(2 * n, ACK),
         "seq": np.concatenate([77_000_000 + who * 1000, 11_000_001 + who * 1000]),
         "ack": np.concatenate([11_000_001 + who * 1000, 77_000_001 + who * 1000]),
         "time_ns": np.concatenate([time_ns + spread, time_ns + spread + ANSWER_NS]),
         "id": np.full(2 * n, turn & 0xFFFF),
         "echo_ns": np.concatenate([heard_ns + spread, np.full(n, START_NS)]),
-    }  # fmt: skip
+    }
     return both
 
 

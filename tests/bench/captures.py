@@ -36,8 +36,12 @@ _SETTINGS = [(250, 15, 15), (1000, 60, 10), (250, 30, 10), (1000, 45, 15), (250,
 SERVERS = np.array(_SETTINGS, np.int64)
 # (connections, frames of each) as the table of the benchmark has them
 SHAPES = {
-    "balancer": (10_000, 200), "many": (200_000, 13), "long": (500, 4000), "data": (120_000, 18), "fleet": (2000, 700),
-}  # fmt: skip
+    "balancer": (10_000, 200),
+    "many": (200_000, 13),
+    "long": (500, 4000),
+    "data": (120_000, 18),
+    "fleet": (2000, 700),
+}
 
 # Of a fleet: settings of its servers as above with the count, how long, and how many of a thousand meet which end.
 _FLEET = [(250, 7200, 75, 9), (1000, 600, 60, 5), (250, 300, 30, 5), (250, 900, 15, 6)]

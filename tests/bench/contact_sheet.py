@@ -73,8 +73,10 @@ def main() -> None:
     views = args.views.split(",")
     work = [
         (f"{case}/{path.stem}", files, views, args.width)
-        for case in cases() if args.cases in case for path, files in goldens_of(case).items()
-    ]  # fmt: skip
+        for case in cases()
+        if args.cases in case
+        for path, files in goldens_of(case).items()
+    ]
     began = time.monotonic()
     with Pool(2) as pool:
         drawn = pool.map(pictures, work, chunksize=1)

@@ -26,10 +26,16 @@ BUILT = ROOT / "build"
 PLAIN, COMPILED, BOTH = (BUILT / f"coverage-{each}" for each in ("plain", "compiled", "both"))
 # Where captures are small, and each is read once.
 SMALL = (
-    "whole/test_expected.py", "whole/test_crafted_episodes.py", "findings", "unit/test_breaks.py",
-    "unit/test_expectations.py", "unit/test_limits.py", "unit/test_products.py", "unit/test_states.py",
+    "whole/test_expected.py",
+    "whole/test_crafted_episodes.py",
+    "findings",
+    "unit/test_breaks.py",
+    "unit/test_expectations.py",
+    "unit/test_limits.py",
+    "unit/test_products.py",
+    "unit/test_states.py",
     "unit/test_verdicts.py",
-)  # fmt: skip
+)
 MORE = (
     *SMALL, "unit/test_dropping.py", "unit/test_forgetting.py", "unit/test_estimate.py", "unit/test_planning.py",
     "unit/test_timing_lives.py", "unit/test_rows.py", "unit/test_capture_drops.py", "whole/test_state.py",
@@ -66,9 +72,11 @@ def run(data: Path, tests: tuple[str, ...], **environment: str) -> None:
     command = ["coverage", "run", *SETTINGS, f"--data-file={data}", "-m", "pytest", *options]
     named = [str(TESTS / each) for each in tests]
     subprocess.run(
-        [sys.executable, "-m", *command, *named], cwd=ROOT, check=False,
+        [sys.executable, "-m", *command, *named],
+        cwd=ROOT,
+        check=False,
         env={**os.environ, "PYTHONPATH": places, **environment},
-    )  # fmt: skip
+    )
 
 
 def main(arguments: list[str]) -> None:

@@ -167,9 +167,15 @@ def test_nagios_is_one_line_with_performance_data_and_its_own_codes(run, lab, wo
 def test_nagios_says_how_much_time_is_left_where_the_capture_ends_within_a_run(run, lab, tmp_path):
     cut = tmp_path / "cut.pcap"
     lines = [
-        "A 10.0.0.1:40000 isn 1000", "B 10.0.0.2:80 isn 5000", "0 A > B S", "+0.001 B > A S.", "+0.001 A > B .",
-        "+60 A > B . seq nxt-1", "+10 A > B . seq nxt-1", "+2 C > D S",
-    ]  # fmt: skip
+        "A 10.0.0.1:40000 isn 1000",
+        "B 10.0.0.2:80 isn 5000",
+        "0 A > B S",
+        "+0.001 B > A S.",
+        "+0.001 A > B .",
+        "+60 A > B . seq nxt-1",
+        "+10 A > B . seq nxt-1",
+        "+2 C > D S",
+    ]
     lines[2:2] = ["C 10.0.0.3:40000 isn 1", "D 10.0.0.4:80 isn 1"]
     parse("\n".join(lines)).write_pcap(cut)
     done = run("check", cut, "host", "10.0.0.1", "or", "host", "10.0.0.3", "--expect", "idle=60,interval=10,count=6",

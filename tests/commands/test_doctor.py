@@ -50,9 +50,15 @@ def test_without_the_right_to_capture_everything_that_fails_has_a_remedy():
 
 
 def test_a_cache_that_cannot_be_kept_is_told():
-    found = json.loads(subprocess.run(
-        [*WORDS, "--json"], capture_output=True, text=True, check=True, env=os.environ | {"KACAP_CACHE": "/proc/none"}
-    ).stdout)["checks"]  # fmt: skip
+    found = json.loads(
+        subprocess.run(
+            [*WORDS, "--json"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"KACAP_CACHE": "/proc/none"},
+        ).stdout
+    )["checks"]
     (cache,) = (check for check in found if check["name"] == "kernel cache")
     assert cache["works"] is False
     assert "KACAP_CACHE" in cache["fix"]

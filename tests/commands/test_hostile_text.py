@@ -199,8 +199,9 @@ def test_the_names_of_processes_are_inert(what):
         "two.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)\n"
         "print(one.getsockname()[1], flush=True); sys.stdin.read()"
     )
-    with subprocess.Popen([sys.executable, "-c", script, HOSTILE[what]], stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE) as holder:  # fmt: skip
+    with subprocess.Popen(
+        [sys.executable, "-c", script, HOSTILE[what]], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
         port = int(holder.stdout.readline())
         plain, as_json = run("sockets", "--port", port), run("sockets", "--port", port, "--json")
         holder.stdin.close()

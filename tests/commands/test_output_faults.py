@@ -23,9 +23,12 @@ pytestmark = pytest.mark.slow
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small disk")
 STREAMS = {
-    "report": ["report", CAPTURE, "-o", "-"], "annotate": ["annotate", CAPTURE, "-o", "-"], "read": ["read", CAPTURE],
-    "json": ["read", CAPTURE, "--json"], "check": ["check", CAPTURE, "--idle", "1"],
-}  # fmt: skip
+    "report": ["report", CAPTURE, "-o", "-"],
+    "annotate": ["annotate", CAPTURE, "-o", "-"],
+    "read": ["read", CAPTURE],
+    "json": ["read", CAPTURE, "--json"],
+    "check": ["check", CAPTURE, "--idle", "1"],
+}
 
 
 @pytest.mark.slow

@@ -31,9 +31,11 @@ NOBODY = 65534
 PARTLY = "kacap: interrupted: what is reported is of the first "  # what reading says; its chart is of that
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 WRITERS = {
-    "report": ["report", str(CAPTURE), "-o"], "annotate": ["annotate", str(CAPTURE), "-o"],
-    "chart": ["chart", str(CAPTURE), "-o"], "read": ["read", str(CAPTURE), "-q", "--chart"],
-}  # fmt: skip
+    "report": ["report", str(CAPTURE), "-o"],
+    "annotate": ["annotate", str(CAPTURE), "-o"],
+    "chart": ["chart", str(CAPTURE), "-o"],
+    "read": ["read", str(CAPTURE), "-q", "--chart"],
+}
 NAMES = {"report": "x.html", "annotate": "x.pcapng", "chart": "x.png", "read": "x.svg"}
 
 
@@ -282,8 +284,13 @@ def test_a_file_that_is_replaced_while_it_is_annotated_is_not_written_with_the_o
 def test_a_followed_file_that_can_grow_no_more_ends_with_a_line_that_says_why(fate, tmp_path):
     growing = tmp_path / "growing.pcapng"
     growing.write_bytes(CAPTURE.read_bytes())
-    with subprocess.Popen([*PROGRAM, "read", growing, "--follow", "--json"], cwd=ROOT, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True) as running:  # fmt: skip
+    with subprocess.Popen(
+        [*PROGRAM, "read", growing, "--follow", "--json"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
         running.stdout.readline()
         if fate == "cut":
             os.truncate(growing, 100)

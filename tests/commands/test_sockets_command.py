@@ -43,9 +43,7 @@ def pair():
 
 
 def run(*words, **more):
-    return subprocess.run(
-        [*PROGRAM, *map(str, words)], capture_output=True, text=True, check=False, timeout=60, **more
-    )  # fmt: skip
+    return subprocess.run([*PROGRAM, *map(str, words)], capture_output=True, text=True, check=False, timeout=60, **more)
 
 
 def test_a_pipe_gets_plain_aligned_columns_and_a_summary(pair):

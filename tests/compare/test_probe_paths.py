@@ -207,8 +207,11 @@ def test_a_reset_beside_the_peers_own_answer_is_shown_to_be_forged(captures: Pat
 
 def test_each_line_of_json_is_of_the_published_schema(captures: Path, tmp_path: Path) -> None:
     check = jsonschema.Draft202012Validator(schema())
-    for found in (cross(*both_ends(captures, "nat-forgot-inside")), crossed(BETWEEN, tmp_path),
-                  cross(*both_ends(captures, "forged-rst"))):  # fmt: skip
+    for found in (
+        cross(*both_ends(captures, "nat-forgot-inside")),
+        crossed(BETWEEN, tmp_path),
+        cross(*both_ends(captures, "forged-rst")),
+    ):
         lines = [json.loads(line) for line in path_records.lines(found)]
         for line in lines:
             check.validate(line)

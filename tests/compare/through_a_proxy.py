@@ -85,10 +85,15 @@ def main() -> None:
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     live = [sys.executable, "-m", "kacap", "live", "-i", "lo", "-Z", "root"]
     watching = [
-        *(begin(["tcpdump", "-i", "lo", "-U", "-w", f"{directory}/{name}.pcap", f"tcp port {port}"], directory, "none")
-          for name, port in (("front", FRONT), ("rear", REAR))),
-        begin([*live, "tcp"], directory, "live.txt"), begin([*live, "--json", "tcp"], directory, "live.json"),
-    ]  # fmt: skip
+        *(
+            begin(
+                ["tcpdump", "-i", "lo", "-U", "-w", f"{directory}/{name}.pcap", f"tcp port {port}"], directory, "none"
+            )
+            for name, port in (("front", FRONT), ("rear", REAR))
+        ),
+        begin([*live, "tcp"], directory, "live.txt"),
+        begin([*live, "--json", "tcp"], directory, "live.json"),
+    ]
     served = {name: subprocess.Popen([sys.executable, __file__, name]) for name in WORK}
     time.sleep(1)
     clients = [threading.Thread(target=talk, args=(seed,), kwargs={"keepalive": seed == 1}) for seed in (1, 2)]

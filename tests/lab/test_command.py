@@ -250,8 +250,10 @@ def test_two_labs_do_not_write_into_one_directory(namespaces: None, tmp_path: Pa
     first = start("run", "cut-off", "-o", str(tmp_path))
     wait_for(first.stderr, "send client")
     code, _, err = finish(start("run", "cut-off", "-o", str(tmp_path)))
-    assert (code, err.splitlines()[-1]) == (1, f"kacap: {tmp_path / 'cut-off'}: another lab writes there; "
-                                            "name another directory with -o")  # fmt: skip
+    assert (code, err.splitlines()[-1]) == (
+        1,
+        f"kacap: {tmp_path / 'cut-off'}: another lab writes there; name another directory with -o",
+    )
     assert finish(first)[0] == 0
     assert tomllib.loads((tmp_path / "cut-off" / "truth.toml").read_text())["capture"][0]["frames"] == len(
         [record for record in open_captures([str(tmp_path / "cut-off" / "capture.pcapng")]) for _ in record.frames]

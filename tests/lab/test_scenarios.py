@@ -98,8 +98,13 @@ def test_merged_captures_are_in_the_order_of_time(tmp_path: Path) -> None:
     told = merge.merge(tmp_path, captures)
     frames = list(merge.frames_in(tmp_path / "capture.pcapng"))
     assert [(time_ns - 2**40, data[:1]) for time_ns, data, _ in frames] == [
-        (1, b"a"), (2, b"b"), (3, b"b"), (5, b"a"), (9, b"a"), (10, b"b"),
-    ]  # fmt: skip
+        (1, b"a"),
+        (2, b"b"),
+        (3, b"b"),
+        (5, b"a"),
+        (9, b"a"),
+        (10, b"b"),
+    ]
     assert (told["frames"], told["dropped"]) == (6, 2)
     assert not (tmp_path / "a").exists()
 

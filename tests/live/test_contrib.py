@@ -73,8 +73,14 @@ def test_rules_and_dashboard_name_only_series_that_there_are():
     counters = [f"kacap_{name}_total" for name, *_ in metrics.COUNTERS]
     histograms = [f"kacap_{name}_{part}" for name, *_ in metrics.HISTOGRAMS for part in ("bucket", "sum", "count")]
     gauges = [f"kacap_{name}" for name, *_ in metrics.GAUGES]
-    others = ["kacap_deaths_total", "kacap_next_verdict_seconds", "kacap_sockets", "kacap_build_info",
-              "kacap_frames_captured_total", "kacap_frames_dropped_total"]  # fmt: skip
+    others = [
+        "kacap_deaths_total",
+        "kacap_next_verdict_seconds",
+        "kacap_sockets",
+        "kacap_build_info",
+        "kacap_frames_captured_total",
+        "kacap_frames_dropped_total",
+    ]
     known = {*counters, *histograms, *gauges, *others}
     for file in ("prometheus/kacap.rules.yml", "prometheus/kacap.rules.test.yml", "grafana/kacap.json"):
         named = set(re.findall(r"\bkacap_\w+", (CONTRIB / file).read_text()))
@@ -109,8 +115,11 @@ def test_the_unit_asks_for_one_capability_and_a_user_of_its_own():
 @pytest.mark.namespaces
 @pytest.mark.tool("setpriv")
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-@pytest.mark.parametrize("who", [f"--reuid={NOBODY} --clear-groups --inh-caps=+net_raw --ambient-caps=+net_raw", ""],
-                         ids=["the unit", "the container"])  # fmt: skip
+@pytest.mark.parametrize(
+    "who",
+    [f"--reuid={NOBODY} --clear-groups --inh-caps=+net_raw --ambient-caps=+net_raw", ""],
+    ids=["the unit", "the container"],
+)
 def test_one_capability_is_enough_to_watch(tmp_path, who):
     own = tmp_path / CACHE.directory().name
     shutil.copytree(CACHE.directory(), own)
@@ -147,10 +156,14 @@ def test_the_manifests_meet_the_schema_of_kubernetes():
     assert security["capabilities"] == {"drop": ["ALL"], "add": ["NET_RAW"]}
     partial = yaml.safe_load((CONTRIB / "kubernetes/ephemeral-container.yaml").read_text())
     pod = {
-        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"},
-        "spec": {"containers": [{"name": "a", "image": "a"}],
-                 "ephemeralContainers": [{"name": "debugger", "image": "kacap", **partial}]},
-    }  # fmt: skip
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "x"},
+        "spec": {
+            "containers": [{"name": "a", "image": "a"}],
+            "ephemeralContainers": [{"name": "debugger", "image": "kacap", **partial}],
+        },
+    }
     validate.validate(pod, "1.30", strict=True)
 
 
@@ -160,8 +173,9 @@ def test_the_lines_for_containers_are_lines_that_kacap_takes():
     lines = [
         line.split("kacap live", 1)[1]
         for path in ("kubernetes/ephemeral-container.yaml", "kubernetes/daemonset.yaml", "container/Containerfile")
-        for line in (CONTRIB / path).read_text().splitlines() if "kacap live" in line
-    ]  # fmt: skip
+        for line in (CONTRIB / path).read_text().splitlines()
+        if "kacap live" in line
+    ]
     assert lines
     for line in lines:
         live.make_context("live", line.split())

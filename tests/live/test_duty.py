@@ -238,8 +238,14 @@ def wait_for(look, seconds: float = 30) -> None:
 def test_a_program_gets_the_event_on_its_stdin_and_no_shell_sees_it(tmp_path):
     out = tmp_path / "a b"
     hooks, row = Hooks([("dead", f"tee -a '{out}'"), ("missing", f"tee -a {tmp_path}/$HOME")]), row_of(5432)
-    hooks.take([event(row, What.DEAD, cause=Cause.GAVE_UP, run=3), event(row, What.MISSING, run=1),
-                event(row, What.MISSING, run=2), event(row, What.PROBE)])  # fmt: skip
+    hooks.take(
+        [
+            event(row, What.DEAD, cause=Cause.GAVE_UP, run=3),
+            event(row, What.MISSING, run=1),
+            event(row, What.MISSING, run=2),
+            event(row, What.PROBE),
+        ]
+    )
     hooks.close()
     (told,) = map(json.loads, out.read_text().splitlines())
     CHECK.validate(told)
@@ -496,8 +502,12 @@ kill $pair; kill -INT $live; wait $live; echo exit code $?; cat err
 def test_a_clock_that_steps_and_steps_back_is_a_line_each_and_the_watch_goes_on(tmp_path, step_s):
     """The process's own clock steps; the kernel's stamps of frames stay, so that the two differ meanwhile."""
     (tmp_path / "sitecustomize.py").write_text(SET_CLOCK)
-    here = {**os.environ, "PYTHONPATH": f"{tmp_path}:{CONTRIB.parent}", "STEP_S": str(step_s),
-            "STEP_WHILE": str(tmp_path / "stepped")}  # fmt: skip
+    here = {
+        **os.environ,
+        "PYTHONPATH": f"{tmp_path}:{CONTRIB.parent}",
+        "STEP_S": str(step_s),
+        "STEP_WHILE": str(tmp_path / "stepped"),
+    }
     done = inside(CLOCK.format(directory=tmp_path, python=sys.executable), timeout=300, env=here)
     assert "exit code 0" in done.stdout, done.stdout + done.stderr
     assert done.stdout.count("the clock was set forward by 1 h") == 1

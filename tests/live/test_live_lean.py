@@ -17,8 +17,12 @@ from kacap.capture.lean import lean
 pytestmark = pytest.mark.slow
 
 # A probe that data answered; frames in VLANs, which the filter does not pass.
-DIFFERENT = {"crafted/20-answered-by-data", "crafted/29-data-between-probe-and-reply", "crafted/32-two-vlans",
-             "crafted/94b-run-in-two-vlans"}  # fmt: skip
+DIFFERENT = {
+    "crafted/20-answered-by-data",
+    "crafted/29-data-between-probe-and-reply",
+    "crafted/32-two-vlans",
+    "crafted/94b-run-in-two-vlans",
+}
 CASES = [case for case in analysing.small_cases() if case.startswith(("lab/", "both/")) or case in DIFFERENT]
 
 
@@ -87,8 +91,9 @@ def test_two_watches_of_one_interface_tell_the_same_endings_whole_and_lean(tmp_p
         records = [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
         told[name] = sorted(
             (c["a"], c["ended"]["how"], [(p["probes"], p["replies"], p["ending"]) for p in c["probers"]])
-            for c in records if c["type"] == "connection"
-        )  # fmt: skip
+            for c in records
+            if c["type"] == "connection"
+        )
         told[name + " segments"] = records[-1]["segments"]
     assert told["whole"] == told["lean"]
     assert [how for _, how, _ in told["whole"]].count("gave-up") == 1

@@ -186,12 +186,19 @@ def test_a_reader_that_goes_away_is_no_failure():
 @as_root
 @pytest.mark.tool("setpriv")
 def test_without_rights_the_error_names_the_interface_the_right_and_three_ways():
-    done = inside("ip link set lo up; setpriv --bounding-set=-net_raw "
-                  f"{sys.executable} -m kacap live -i lo 'port 1 or port 2'")  # fmt: skip
+    done = inside(
+        f"ip link set lo up; setpriv --bounding-set=-net_raw {sys.executable} -m kacap live -i lo 'port 1 or port 2'"
+    )
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
-    for part in ("lo: no permission to capture", "CAP_NET_RAW", "sudo $(command -v kacap) live", "setpriv", "systemd",
-                 "sudo tcpdump -U -s 128 -i lo -w - 'port 1 or port 2' | kacap live -r -"):  # fmt: skip
+    for part in (
+        "lo: no permission to capture",
+        "CAP_NET_RAW",
+        "sudo $(command -v kacap) live",
+        "setpriv",
+        "systemd",
+        "sudo tcpdump -U -s 128 -i lo -w - 'port 1 or port 2' | kacap live -r -",
+    ):
         assert part in done.stderr
     assert "setcap" not in done.stderr
 
@@ -202,8 +209,11 @@ def test_a_namespace_is_entered_by_pid_for_the_capture_alone():
     try:
         done = subprocess.run(
             [sys.executable, "-m", "kacap", "live", "--netns", str(holder.pid), "-i", "lo", "--duration", "0.5"],
-            capture_output=True, text=True, check=False, timeout=60,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
     finally:
         holder.kill()
         holder.wait()

@@ -32,8 +32,9 @@ def fine(number: int) -> ProbingConnection:
 def missing(number: int) -> ProbingConnection:
     expected = Expectation(2, 3, 10, source="socket option")
     outcomes = "++++---"
-    return prober(number, missed=3, run=3, probe_ns=NOW - SECOND, outcomes=outcomes, expected=expected,
-                  reported_missed={1})  # fmt: skip
+    return prober(
+        number, missed=3, run=3, probe_ns=NOW - SECOND, outcomes=outcomes, expected=expected, reported_missed={1}
+    )
 
 
 def dead(number: int, died_s: int = 5) -> ProbingConnection:
@@ -76,8 +77,9 @@ def test_a_run_shows_its_marks_how_many_of_how_many_and_when_it_is_given_up():
 def test_states_are_words_so_that_nothing_is_lost_without_colour():
     lines = shown(View(), [fine(0), missing(1), dead(2)])
     assert [next(word for word in ("missing", "dead", "up") if f" {word} " in line) for line in lines[2:4]] == [
-        "up", "missing",
-    ]  # fmt: skip
+        "up",
+        "missing",
+    ]
 
 
 def test_in_eighty_columns_the_shared_host_is_left_out_and_no_port_is():

@@ -114,8 +114,10 @@ def test_a_batch_comes_although_nothing_arrives():
 def test_counters_add_up_and_say_nothing_of_what_is_not_known():
     source = LiveSource([FakeInterface(0), FakeInterface(1)], now=lambda: T0)
     assert source.counters().lines() == [
-        "0 packets captured", "20 packets received by filter", "4 packets dropped by kernel",
-    ]  # fmt: skip
+        "0 packets captured",
+        "20 packets received by filter",
+        "4 packets dropped by kernel",
+    ]
 
 
 def test_a_drop_counter_that_rises_tells_between_which_two_looks_frames_were_dropped():
@@ -172,14 +174,19 @@ def test_an_unknown_engine_and_no_interface_are_usage():
     ("words", "counts"),
     [
         ("8 packets captured\n16 packets received by filter\n3 packets dropped by kernel\n", (16, 3, None)),
-        ("1 packet captured\n1 packet received by filter\n0 packets dropped by kernel\n"
-         "7 packets dropped by interface\n", (1, 0, 7)),
-        ("Packets received/dropped on interface 'lo': 10/2 (pcap:2/dumpcap:0/flushed:0/ps_ifdrop:4) (83.3%)",
-         (12, 2, 4)),
+        (
+            "1 packet captured\n1 packet received by filter\n0 packets dropped by kernel\n"
+            "7 packets dropped by interface\n",
+            (1, 0, 7),
+        ),
+        (
+            "Packets received/dropped on interface 'lo': 10/2 (pcap:2/dumpcap:0/flushed:0/ps_ifdrop:4) (83.3%)",
+            (12, 2, 4),
+        ),
         ("Packets received/dropped on interface 'lo': 10/0", (10, 0, 0)),
         ("", (None, None, None)),
     ],
-)  # fmt: skip
+)
 def test_the_counters_of_tcpdump_and_dumpcap_are_read_from_their_last_words(words, counts):
     assert counts_in(words) == counts
 

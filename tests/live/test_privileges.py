@@ -20,8 +20,13 @@ START = "import json, os; from kacap.capture import privileges as p; from kacap.
 
 def tell(script: str, **environment):
     """Run a script in a process of its own and return the JSON that it prints."""
-    done = subprocess.run([sys.executable, "-c", START + script], capture_output=True, text=True, check=False,
-                          env=os.environ | environment)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", START + script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | environment,
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -64,8 +69,13 @@ print(json.dumps({{name: sorted(values) for name, values in p.rights_of_threads(
 """
         status = tell(script)
         assert {name: [int(value, 16) for value in values] for name, values in status.items()} == {
-            "CapInh": [0], "CapPrm": [0], "CapEff": [0], "CapBnd": [0], "CapAmb": [0], "NoNewPrivs": [1]
-        }  # fmt: skip
+            "CapInh": [0],
+            "CapPrm": [0],
+            "CapEff": [0],
+            "CapBnd": [0],
+            "CapAmb": [0],
+            "NoNewPrivs": [1],
+        }
 
 
 @as_root
@@ -94,8 +104,12 @@ print(json.dumps(sorted(p.rights_of_threads()["CapPrm"])), flush=True)
 @pytest.mark.namespaces
 def test_root_of_a_namespace_that_knows_nobody_else_stays_and_has_nothing():
     script = "print(json.dumps([p.whom_to_become(None) is None, p.drop(None) is None, effective(), os.geteuid()]))"
-    done = subprocess.run(["unshare", "--user", "--map-root-user", sys.executable, "-c", START + script],
-                          capture_output=True, text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", sys.executable, "-c", START + script],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode and "unshare" in done.stderr:
         pytest.skip("no user namespaces here")
     assert json.loads(done.stdout) == [True, True, 0, 0], done.stderr

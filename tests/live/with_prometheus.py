@@ -23,9 +23,11 @@ rule_files: ["{rules}"]
 scrape_configs: [{{job_name: kacap, static_configs: [{{targets: ["127.0.0.1:9464"]}}]}}]
 """
 CUT = (
-    "add table cut", "add chain cut in { type filter hook input priority 0 ; }",
-    "add rule cut in tcp dport 12345 drop", "add rule cut in tcp sport 12345 drop",
-)  # fmt: skip
+    "add table cut",
+    "add chain cut in { type filter hook input priority 0 ; }",
+    "add rule cut in tcp dport 12345 drop",
+    "add rule cut in tcp sport 12345 drop",
+)
 END_S = time.monotonic() + 240  # a slow machine compiles for a minute
 
 
@@ -101,10 +103,15 @@ def main() -> None:
         started.append(subprocess.Popen([*KACAP, "lab", "pair", "127.0.0.1", "-i", "2", "-c", "4"], **quiet))
         started.append(
             subprocess.Popen(
-                ["prometheus", f"--config.file={directory}/prometheus.yml", f"--storage.tsdb.path={directory}/data",
-                 "--web.listen-address=127.0.0.1:9090"], **quiet,
+                [
+                    "prometheus",
+                    f"--config.file={directory}/prometheus.yml",
+                    f"--storage.tsdb.path={directory}/data",
+                    "--web.listen-address=127.0.0.1:9090",
+                ],
+                **quiet,
             )
-        )  # fmt: skip
+        )
         print(json.dumps(watch(directory)))
     finally:
         for one in started:

@@ -44,11 +44,17 @@ def at(seconds: float) -> int:
 def probe(frame: int, seconds: float, *, reply_ms: float | None, side=A, peer=B, number=0, grade="proven", payload=0):
     """Return a probe; its reply is the next frame."""
     return Probe(
-        number, FrameRef(0, frame), at(seconds), side, peer, grade, payload,
+        number,
+        FrameRef(0, frame),
+        at(seconds),
+        side,
+        peer,
+        grade,
+        payload,
         None if reply_ms is None else FrameRef(0, frame + 1),
         None if reply_ms is None else round(reply_ms * MS),
         "missed" if reply_ms is None else "answered",
-    )  # fmt: skip
+    )
 
 
 def episode(probes: Sequence[Probe], ending: str, *, heard: float | None = None, ended=None, frame=None) -> Episode:
@@ -57,12 +63,15 @@ def episode(probes: Sequence[Probe], ending: str, *, heard: float | None = None,
         probes[-1].outcome = "reset"
     times = [p.time_ns for p in probes] + ([] if ended is None else [at(ended)])
     return Episode(
-        probes[0].connection, probes[0].prober, list(probes),
+        probes[0].connection,
+        probes[0].prober,
+        list(probes),
         None if heard is None else at(heard),
         None if heard is None else probes[0].time_ns - at(heard),
         [later - earlier for earlier, later in pairwise(times)],
-        ending, None if frame is None else FrameRef(0, frame),
-    )  # fmt: skip
+        ending,
+        None if frame is None else FrameRef(0, frame),
+    )
 
 
 def prober(episodes: Sequence[Episode], **settings: Setting) -> Prober:
@@ -119,11 +128,17 @@ def analysis(*connections: Connection, last: float = 10.0, **fields) -> Analysis
 def up(side=B, peer=A, *, count=10, every=1.02, grade="answered", **more) -> Prober:
     """Return a prober whose every probe is answered, on a connection that was idle before the capture began."""
     times = [0.4 + n * every for n in range(count)]
-    return prober([
-        episode([probe(1 + 2 * n, t, reply_ms=0.03, side=side, peer=peer, grade=grade, **more)], "answered",
-                heard=times[n - 1] + 0.00003 if n else None, frame=2 + 2 * n)
-        for n, t in enumerate(times)
-    ])  # fmt: skip
+    return prober(
+        [
+            episode(
+                [probe(1 + 2 * n, t, reply_ms=0.03, side=side, peer=peer, grade=grade, **more)],
+                "answered",
+                heard=times[n - 1] + 0.00003 if n else None,
+                frame=2 + 2 * n,
+            )
+            for n, t in enumerate(times)
+        ]
+    )
 
 
 def answered() -> Analysis:
@@ -190,10 +205,14 @@ def dense() -> Analysis:
     times = [1.02 * n for n in range(2000)]
     lost = {400, 1000, 1001}
     run = [
-        episode([probe(2 * n + 1, t, reply_ms=None if n in lost else 0.4 + n % 7)],
-                "resumed" if n in lost else "answered", heard=t - 1.019, frame=2 * n + 2)
+        episode(
+            [probe(2 * n + 1, t, reply_ms=None if n in lost else 0.4 + n % 7)],
+            "resumed" if n in lost else "answered",
+            heard=t - 1.019,
+            frame=2 * n + 2,
+        )
         for n, t in enumerate(times)
-    ]  # fmt: skip
+    ]
     more = [(600 + 0.2 * 2**n, Kind.WINDOW_PROBE, 1, 0) for n in range(8)]
     more += [(1500 + 0.2 * 2**n, Kind.RETRANSMISSION, 0, 1) for n in range(8)]
     drawn = marks(*more, (2041, Kind.FIN, 1, 0), (2041.1, Kind.FIN, 0, 0))
@@ -202,21 +221,32 @@ def dense() -> Analysis:
 
 def both_ends() -> Analysis:
     """Return a connection on which both ends probe; one of them misses a reply."""
-    other = prober([
-        episode([probe(60, 2.0, reply_ms=0.2, side=A, peer=B)], "answered", heard=0, frame=61),
-        episode([probe(62, 4.0, reply_ms=None, side=A, peer=B), probe(64, 5.0, reply_ms=0.3, side=A, peer=B)],
-                "answered", heard=2.0, frame=65),
-    ])  # fmt: skip
+    other = prober(
+        [
+            episode([probe(60, 2.0, reply_ms=0.2, side=A, peer=B)], "answered", heard=0, frame=61),
+            episode(
+                [probe(62, 4.0, reply_ms=None, side=A, peer=B), probe(64, 5.0, reply_ms=0.3, side=A, peer=B)],
+                "answered",
+                heard=2.0,
+                frame=65,
+            ),
+        ]
+    )
     return analysis(connection([up(B, A), other]))
 
 
 def many() -> Analysis:
     """Return thirty probing connections, one of them dead and one reset, beside 4,970 quiet ones."""
     healthy = [
-        connection([up(Endpoint("10.0.0.5", 5432), Endpoint("10.0.1.2", 40000 + n), every=60.9, number=n)],
-                   number=n, last=600, a=Endpoint("10.0.1.2", 40000 + n), b=Endpoint("10.0.0.5", 5432))
+        connection(
+            [up(Endpoint("10.0.0.5", 5432), Endpoint("10.0.1.2", 40000 + n), every=60.9, number=n)],
+            number=n,
+            last=600,
+            a=Endpoint("10.0.1.2", 40000 + n),
+            b=Endpoint("10.0.0.5", 5432),
+        )
         for n in range(28)
-    ]  # fmt: skip
+    ]
     dead, gone = gave_up().connections[0], reset().connections[0]
     dead.connection, gone.connection = 28, 29
     for run in (*dead.probers[0].episodes, *gone.probers[0].episodes):
@@ -260,8 +290,10 @@ def drops_in_time() -> Analysis:
     """Return a capture that says when it lost frames: at one moment, for a second, and somewhere in all of it."""
     found = gave_up()
     found.capture.drops = [
-        Drop(at(2.1), at(2.102), 3, "eth0"), Drop(at(4.5), at(5.5), 1200), Drop(at(-1), at(60), 2, "eth0")
-    ]  # fmt: skip
+        Drop(at(2.1), at(2.102), 3, "eth0"),
+        Drop(at(4.5), at(5.5), 1200),
+        Drop(at(-1), at(60), 2, "eth0"),
+    ]
     found.capture.dropped_kernel, found.capture.dropped_interface = 1203, 2
     return found
 

@@ -77,8 +77,14 @@ def test_the_title_is_the_verdict_and_each_lane_names_its_sender():
 def test_each_shape_is_named_and_counted_on_the_lane_where_it_stands():
     figure = chart.timeline(samples.gave_up())
     assert charts.captions(figure) == [
-        "10.9.0.1:42952 sends", "4 probes", "1 data", "1 RST", "10.9.0.2:12345 sends", "4 not answered", "1 data",
-    ]  # fmt: skip
+        "10.9.0.1:42952 sends",
+        "4 probes",
+        "1 data",
+        "1 RST",
+        "10.9.0.2:12345 sends",
+        "4 not answered",
+        "1 data",
+    ]
     assert len(charts.points(figure, "v")) == 4
     assert len(charts.points(figure, "x")) == 4
     assert "gave up: RST" in charts.words(figure)

@@ -23,10 +23,11 @@ S = samples.S
 def answered_every(seconds, count, *, idle, interval=None, side=samples.A, peer=samples.B):
     """Return a prober whose probes come so many seconds apart, each answered at once; its settings are stated."""
     episodes = [
-        samples.episode([samples.probe(2 * n, seconds * (n + 1), reply_ms=0, side=side, peer=peer)], "answered",
-                        heard=seconds * n)
+        samples.episode(
+            [samples.probe(2 * n, seconds * (n + 1), reply_ms=0, side=side, peer=peer)], "answered", heard=seconds * n
+        )
         for n in range(count)
-    ]  # fmt: skip
+    ]
     stated = {"idle": Setting(expected=idle, source="--expect")}
     if interval:
         stated["interval"] = Setting(expected=interval, source="--expect")
@@ -248,9 +249,13 @@ def test_a_stated_setting_wins_over_what_the_gaps_suggest():
 
 @pytest.mark.parametrize(
     ("view", "case", "named"),
-    [("silence", "18b-gave-up", "AWS ALB"), ("silence", "18c-host-unreachable", "AWS ALB"),
-     ("idle", "77-idle-deaths", "timeout: 349 s"), ("idle", "77b-silent-idle-deaths", "timeout: 349 s")],
-)  # fmt: skip
+    [
+        ("silence", "18b-gave-up", "AWS ALB"),
+        ("silence", "18c-host-unreachable", "AWS ALB"),
+        ("idle", "77-idle-deaths", "timeout: 349 s"),
+        ("idle", "77b-silent-idle-deaths", "timeout: 349 s"),
+    ],
+)
 def test_no_words_lie_over_a_missed_probe_or_a_connection_found_dead(view, case, named, captures):
     figure = chart.draw(kacap.read(str(captures / "crafted" / case / "capture.pcap"), marks=True), [view])
     figure.canvas.draw()

@@ -39,10 +39,11 @@ def test_groups_of_rows_and_of_plain_objects_are_the_same(case):
 
 def test_connections_that_share_nothing_but_a_host_are_grouped_by_it():
     connections = [
-        samples.connection([samples.up(samples.Endpoint("10.0.0.1", 40000 + n), samples.Endpoint("10.0.1.1", 100 + n))],
-                           number=n)
+        samples.connection(
+            [samples.up(samples.Endpoint("10.0.0.1", 40000 + n), samples.Endpoint("10.0.1.1", 100 + n))], number=n
+        )
         for n in range(5)
-    ]  # fmt: skip
+    ]
     (group,) = grouped(by_gravity(connections), 6)
     assert (group.place, len(group), STATES[group.state]) == ("10.0.1.1", 5, "all answered")
     assert all(state_of(prober) == group.state for c in connections for prober in c.probers)
@@ -50,10 +51,12 @@ def test_connections_that_share_nothing_but_a_host_are_grouped_by_it():
 
 def test_where_there_are_too_many_paces_they_are_not_told_apart():
     connections = [
-        samples.connection([samples.up(samples.Endpoint("10.0.0.1", 5432), samples.Endpoint("10.0.1.1", 100 + n),
-                                       every=1.3 ** n)], number=n)
+        samples.connection(
+            [samples.up(samples.Endpoint("10.0.0.1", 5432), samples.Endpoint("10.0.1.1", 100 + n), every=1.3**n)],
+            number=n,
+        )
         for n in range(9)
-    ]  # fmt: skip
+    ]
     assert len(grouped(by_gravity(connections), 9)) == 9
     (group,) = grouped(by_gravity(connections), 6)
     assert group.pace_ns == (1_000_000_000, 8_157_307_210)

@@ -191,8 +191,12 @@ def test_tshark_takes_the_filters_and_finds_those_very_frames(captures, case):
     connection, finding = analysis.connections[0], analysis.findings[0]
 
     def matched(words: str) -> list[int]:
-        done = subprocess.run(["tshark", "-r", name, "-Y", words, "-T", "fields", "-e", "frame.number"],
-                              capture_output=True, text=True, check=True)  # fmt: skip
+        done = subprocess.run(
+            ["tshark", "-r", name, "-Y", words, "-T", "fields", "-e", "frame.number"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         return [int(line) for line in done.stdout.split()]
 
     ((_, words),) = frames_filter(analysis, finding.frames)

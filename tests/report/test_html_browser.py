@@ -36,8 +36,9 @@ def tree(browser) -> list[tuple[str, str, str]]:
     nodes = browser.send("Accessibility.getFullAXTree")["nodes"]
     return [
         tuple(node.get(part, {}).get("value", "") for part in ("role", "name", "value"))
-        for node in nodes if not node.get("ignored")
-    ]  # fmt: skip
+        for node in nodes
+        if not node.get("ignored")
+    ]
 
 
 def test_the_headline_is_the_verdict_and_its_mood_is_a_word(opened):

@@ -48,11 +48,15 @@ def test_every_record_meets_the_schema_and_has_its_keys_in_order(sample):
 
 def test_the_capture_says_when_it_lost_frames_where_that_is_known():
     dropped = written(samples.drops_in_time())[-1]["dropped"]
-    assert dropped == {"kernel": 1203, "interface": 2, "when": [
-        {"since_ns": samples.at(2.1), "until_ns": samples.at(2.102), "frames": 3, "interface": "eth0"},
-        {"since_ns": samples.at(4.5), "until_ns": samples.at(5.5), "frames": 1200, "interface": None},
-        {"since_ns": samples.at(-1), "until_ns": samples.at(60), "frames": 2, "interface": "eth0"},
-    ]}  # fmt: skip
+    assert dropped == {
+        "kernel": 1203,
+        "interface": 2,
+        "when": [
+            {"since_ns": samples.at(2.1), "until_ns": samples.at(2.102), "frames": 3, "interface": "eth0"},
+            {"since_ns": samples.at(4.5), "until_ns": samples.at(5.5), "frames": 1200, "interface": None},
+            {"since_ns": samples.at(-1), "until_ns": samples.at(60), "frames": 2, "interface": "eth0"},
+        ],
+    }
     assert written(samples.drops())[-1]["dropped"] == {"kernel": 12, "interface": 0}
 
 
@@ -92,9 +96,15 @@ def test_a_setting_is_in_nanoseconds_and_a_count_in_probes():
     prober = next(r for r in written(samples.gave_up()) if r["type"] == "connection")["probers"][0]
     assert list(prober) == ["side", "probes", "replies", "idle", "interval", "count", "ending"]
     assert prober["idle"] == {
-        "observed_ns": [3_128_000_000, 3_128_000_000], "n": 1, "candidates": [3], "assumes": [], "expected": 3,
-        "source": "socket option", "verdict": "ok", "why": "",
-    }  # fmt: skip
+        "observed_ns": [3_128_000_000, 3_128_000_000],
+        "n": 1,
+        "candidates": [3],
+        "assumes": [],
+        "expected": 3,
+        "source": "socket option",
+        "verdict": "ok",
+        "why": "",
+    }
     assert prober["count"]["observed"] == [4, 4]
 
 

@@ -36,8 +36,9 @@ def records_of(path: Path) -> dict[int, SegmentRecord]:
 def labelled(shared: Path) -> list[tuple[str, int, str, SegmentRecord]]:
     return [
         (name, frame, label, records_of(shared / name)[frame])
-        for name, labels in labels_of(shared).items() for frame, label in labels.items()
-    ]  # fmt: skip
+        for name, labels in labels_of(shared).items()
+        for frame, label in labels.items()
+    ]
 
 
 def test_every_probe_reply_and_window_probe_is_found(shared: Path) -> None:

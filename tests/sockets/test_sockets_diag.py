@@ -42,13 +42,17 @@ def test_every_socket_is_as_pyroute2_reads_it(host):
         diag.bind()
         theirs = {
             (
-                (each["idiag_src"], each["idiag_sport"]), (each["idiag_dst"], each["idiag_dport"]), each["idiag_state"],
-                each["idiag_timer"] == KEEPALIVE, each["idiag_inode"], each["idiag_uid"],
+                (each["idiag_src"], each["idiag_sport"]),
+                (each["idiag_dst"], each["idiag_dport"]),
+                each["idiag_state"],
+                each["idiag_timer"] == KEEPALIVE,
+                each["idiag_inode"],
+                each["idiag_uid"],
                 each.get_attr("INET_DIAG_INFO")["tcpi_probes"],
             )
             for each in diag.get_sock_stats(family=family, states=0xFFF, extensions=1 << 1)
             if port in (each["idiag_sport"], each["idiag_dport"]) and each["idiag_inode"]
-        }  # fmt: skip
+        }
         ours = {
             (s.local, s.remote, STATE[s.state], s.timer == "keepalive", s.inode, s.uid, s.unanswered)
             for s in of_port(port)

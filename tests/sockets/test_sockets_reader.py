@@ -17,9 +17,12 @@ from kacap.sockets.values import Borrower, UnreadableError
 
 TCP = socket.IPPROTO_TCP
 OPTIONS = (
-    (TCP, socket.TCP_KEEPIDLE, 123), (TCP, socket.TCP_KEEPINTVL, 17), (TCP, socket.TCP_KEEPCNT, 5),
-    (TCP, socket.TCP_USER_TIMEOUT, 99_000), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-)  # fmt: skip
+    (TCP, socket.TCP_KEEPIDLE, 123),
+    (TCP, socket.TCP_KEEPINTVL, 17),
+    (TCP, socket.TCP_KEEPCNT, 5),
+    (TCP, socket.TCP_USER_TIMEOUT, 99_000),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+)
 MS = 1_000_000
 NOBODY = 65534
 

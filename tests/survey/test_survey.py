@@ -197,9 +197,13 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str
     pytest.importorskip("s3fs")
     port = free_port()
     settings = {
-        "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1",
-    }  # fmt: skip
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+    }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
@@ -240,9 +244,11 @@ def remote(store: tuple[str, dict[str, str]]) -> Iterator[tuple[str, list[subpro
 
 @pytest.mark.slow
 def test_in_an_object_store_with_one_worker_killed_in_the_middle_the_result_is_the_same(
-    store: tuple[str, dict[str, str]], remote: tuple[str, list[subprocess.Popen[bytes]]], tmp_path: Path,
+    store: tuple[str, dict[str, str]],
+    remote: tuple[str, list[subprocess.Popen[bytes]]],
+    tmp_path: Path,
     small_chunks: None,
-) -> None:  # fmt: skip
+) -> None:
     import fsspec
 
     paths = parts_of("lab/cut-off", 12, tmp_path / "edge") + parts_of("lab/up", 12, tmp_path / "core")
@@ -270,8 +276,10 @@ def test_in_an_object_store_with_one_worker_killed_in_the_middle_the_result_is_t
         own = sorted(str(path) for path in paths if path.parent.name == sensor)
         expected = of_reading(own)
         for name in NAMES:
-            found = [row.replace(f"s3://lake/raw/{sensor}", str(tmp_path / sensor))
-                     for row in stored(tmp_path / "results", name, sensor)]  # fmt: skip
+            found = [
+                row.replace(f"s3://lake/raw/{sensor}", str(tmp_path / sensor))
+                for row in stored(tmp_path / "results", name, sensor)
+            ]
             assert found == expected[name], name
 
 

@@ -38,10 +38,16 @@ def probers(draw: st.DrawFn) -> Prober:
     idle = draw(st.one_of(st.sampled_from([1, 2, 5, 15, 30, 45, 60, 75, 128, 300, 600, 7200]), st.integers(1, 7200)))
     unanswered = draw(st.sampled_from([0, 0, 1, 2, 5, 9]))
     return Prober(
-        draw(st.sampled_from([*OTHERS])), idle, draw(st.integers(1, idle)), draw(st.integers(0, 12)), unanswered,
-        draw(st.booleans()) and unanswered > 0, draw(st.sampled_from([0.0003, 0.004, 0.03, 0.12])),
-        draw(st.booleans()), draw(st.integers(0, 10**6)),
-    )  # fmt: skip
+        draw(st.sampled_from([*OTHERS])),
+        idle,
+        draw(st.integers(1, idle)),
+        draw(st.integers(0, 12)),
+        unanswered,
+        draw(st.booleans()) and unanswered > 0,
+        draw(st.sampled_from([0.0003, 0.004, 0.03, 0.12])),
+        draw(st.booleans()),
+        draw(st.integers(0, 10**6)),
+    )
 
 
 @MANY
@@ -66,9 +72,12 @@ def _search(timers: Row, m: Row, steps: Row, what: Row, found: Row) -> None:
 
 @MANY
 @given(
-    st.integers(0, len(LINUX) + 3), st.sampled_from([1, 3, 16, 61, 130, 310, 1000]), st.booleans(),
-    st.lists(st.integers(-70, 70), min_size=1, max_size=9), st.sampled_from([0.001, 0.01, 0.1, 1.0]),
-)  # fmt: skip
+    st.integers(0, len(LINUX) + 3),
+    st.sampled_from([1, 3, 16, 61, 130, 310, 1000]),
+    st.booleans(),
+    st.lists(st.integers(-70, 70), min_size=1, max_size=9),
+    st.sampled_from([0.001, 0.01, 0.1, 1.0]),
+)
 def test_going_from_piece_to_piece_finds_what_trying_every_second_finds(m, base, answered, jitter, scale) -> None:
     steps = steps_of([base + 0.4 + scale * part / 70 for part in jitter], answered=answered)
     fit, what = np.zeros(1, FIT), IDLE if answered else INTERVAL

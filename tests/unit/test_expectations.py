@@ -111,8 +111,8 @@ def test_what_is_no_side_is_refused_with_its_place(text):
 
 def test_the_synthetic_header_is_a_whole_packet_of_its_version():
     assert bytes(header(A, B)) == bytes.fromhex(
-        "45000028000000004006" "0000" "0a000001" "0a000002" "9c401538" "00000000" "00000000" "5010" "000000000000"
-    )  # fmt: skip
+        "4500002800000000400600000a0000010a0000029c40153800000000000000005010000000000000"
+    )
     assert bytes(header(A6, B6))[:8] == bytes.fromhex("6000000000140640")
     assert len(header(A6, B6)) == 60
 

@@ -17,9 +17,15 @@ CASES = [case for case in small_cases() if case.startswith("lab/")]
 def numbers(prober):
     """What is said of a prober whatever is forgotten."""
     return (
-        prober.side, prober.probes, prober.replies, prober.missed, prober.ending, prober.longest_run, prober.frames,
+        prober.side,
+        prober.probes,
+        prober.replies,
+        prober.missed,
+        prober.ending,
+        prober.longest_run,
+        prober.frames,
         repr((prober.idle, prober.interval, prober.count)),
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -71,10 +71,14 @@ def run(place: Path, *, before: str = "", limit: int | None = None, **environmen
     """Run a kernel in a process of its own, with ``place`` as its cache; ``limit``: the longest file it may write."""
     directory = place.parent
     done = subprocess.run(
-        [sys.executable, "-c", RUN.format(before=before)], cwd=directory, capture_output=True, text=True, check=False,
+        [sys.executable, "-c", RUN.format(before=before)],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, "PYTHONPATH": f"{ROOT}:{directory}", "KACAP_CACHE": str(place), **environment},
         preexec_fn=None if limit is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return json.loads(done.stdout)
@@ -147,8 +151,12 @@ def test_the_cache_of_who_called_sudo_is_not_roots(warm: Path, cache: Path) -> N
     planted(warm, place)
     for path in [home, *home.rglob("*")]:
         os.chown(path, NOBODY, NOBODY)
-    told = run(cache, before=f"os.environ['HOME'] = {str(home)!r}; del os.environ['KACAP_CACHE']", SUDO_USER="nobody",
-               XDG_CACHE_HOME="")  # fmt: skip
+    told = run(
+        cache,
+        before=f"os.environ['HOME'] = {str(home)!r}; del os.environ['KACAP_CACHE']",
+        SUDO_USER="nobody",
+        XDG_CACHE_HOME="",
+    )
     assert told["answer"] == 42
 
 
@@ -217,9 +225,12 @@ def test_where_no_cache_can_be_made_it_says_why(cache: Path) -> None:
 def test_a_command_says_in_one_line_why_it_compiles_for_this_run_alone(cache: Path) -> None:
     script = "from kacap.commands.compiling import announce_compilation as announce; announce(); import probe; "
     done = subprocess.run(
-        [sys.executable, "-c", script + "print(probe.answer(20))"], capture_output=True, text=True, check=True,
+        [sys.executable, "-c", script + "print(probe.answer(20))"],
+        capture_output=True,
+        text=True,
+        check=True,
         env={**os.environ, "PYTHONPATH": f"{ROOT}:{cache.parent}", "KACAP_CACHE": "/proc/none"},
-    )  # fmt: skip
+    )
     assert done.stdout == "42\n"
     assert len(done.stderr.splitlines()) == 1
     assert "for this run alone" in done.stderr and "/proc/none" in done.stderr
@@ -247,18 +258,25 @@ def test_a_numba_that_is_not_known_gives_the_same_results_without_a_cache() -> N
     from numba import __version__ as installed
 
     told = [
-        subprocess.run([sys.executable, "-c", script, version, capture], capture_output=True, text=True, check=True,
-                       cwd=ROOT).stdout.split("\n", 1)
+        subprocess.run(
+            [sys.executable, "-c", script, version, capture], capture_output=True, text=True, check=True, cwd=ROOT
+        ).stdout.split("\n", 1)
         for version in (installed, "99.0.0")
-    ]  # fmt: skip
+    ]
     assert [first for first, _ in told] == ["kacap True", "numba False"]
     assert len({rows for _, rows in told}) == 1 and len(told[0][1]) > 100
 
 
 def test_only_a_numba_that_was_tried_is_known() -> None:
     assert list(map(is_known, ["0.61.2", "0.62.0", "0.68.1", "0.69.0", "0.69.0rc1", "1.0.0", "x"])) == [
-        False, True, True, False, False, False, False
-    ]  # fmt: skip
+        False,
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
 
 
 def test_a_change_of_any_module_that_holds_a_kernel_makes_what_was_kept_useless() -> None:
@@ -307,9 +325,13 @@ def test_a_users_own_kernels_behave_as_before_after_kacap_is_imported_and_used(t
     told = []
     for words in ("", f"import kacap; kacap.read({capture!r})", f"import kacap; kacap.read({capture!r})"):
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", USERS_OWN.replace("{kacap}", words)], cwd=tmp_path,
-            capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
+            [sys.executable, "-W", "ignore", "-c", USERS_OWN.replace("{kacap}", words)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
         assert done.stderr == ""
         told.append(json.loads(done.stdout))
     assert [each["hits"][0] for each in told] == [0, 1, 1]

@@ -112,15 +112,17 @@ PAIRS = [(state, seen) for state in State for seen in COMES if seen != Seen.ONE_
 
 # What an act makes of the segments that waited, and of the one that came (None: it waits; "": it stays what it was).
 WAITED = {
-    Act.CONFIRM: ("probe", "patterned", "REPEATS"), Act.CONFIRM_ABORT: ("probe", "patterned", "REPEATS"),
-    Act.ANSWER: ("probe", "answered", "ANSWERED_ONE_HIGHER"), Act.DROP: ("ack", "patterned", "REPEATS"),
+    Act.CONFIRM: ("probe", "patterned", "REPEATS"),
+    Act.CONFIRM_ABORT: ("probe", "patterned", "REPEATS"),
+    Act.ANSWER: ("probe", "answered", "ANSWERED_ONE_HIGHER"),
+    Act.DROP: ("ack", "patterned", "REPEATS"),
     Act.DOUBT_CLOSED: ("window-probe", "ambiguous", "ZERO_WINDOW_UNDECIDED"),
     Act.DOUBT_CLOSED_AGAIN: ("window-probe", "ambiguous", "ZERO_WINDOW_UNDECIDED"),
     Act.HOLD_REPLY_DOUBT: ("window-probe", "ambiguous", "ZERO_WINDOW_UNDECIDED"),
     Act.END_REPEATS: ("probe", "ambiguous", "REPEATS_TOO_LITTLE"),
     Act.END_REPEATS_AGAIN: ("probe", "ambiguous", "REPEATS_TOO_LITTLE"),
     Act.COMPANY_AGAIN: ("probe", "ambiguous", "ACK_UNSEEN"),
-}  # fmt: skip
+}
 WAITS = (Act.WAIT, Act.JOIN_CLOSED, Act.JOIN_REPEATS, Act.HOLD_REPLY)
 
 

@@ -46,9 +46,15 @@ def test_a_window_holds_on_and_a_bare_reset_has_none() -> None:
 def test_a_line_of_truth_is_a_kind_with_or_without_grade_and_flags_speak_for_the_rest() -> None:
     text = "+1 A > B . seq nxt-1 ; probe proven\n+1 B > A . ; reply\n+1 A > B P. len 1\n+1 A > B F.\n+1 B > A R.\n"
     assert [(kind, grade) for _, kind, grade in parse(ENDS + HANDSHAKE + text).truth()] == [
-        ("syn", None), ("syn", None), ("ack", None), ("probe", "proven"), ("reply", None), ("data", None),
-        ("fin", None), ("rst", None),
-    ]  # fmt: skip
+        ("syn", None),
+        ("syn", None),
+        ("ack", None),
+        ("probe", "proven"),
+        ("reply", None),
+        ("data", None),
+        ("fin", None),
+        ("rst", None),
+    ]
 
 
 def test_what_is_not_captured_moves_the_numbers_and_leaves_no_frame() -> None:

@@ -101,9 +101,10 @@ def test_no_set_is_wrong_when_the_capture_begins_later(minute: int, sockets: dic
     segments = segments_of(POPULATION)
     later = segments[segments["time_ns"] >= segments["time_ns"][0] + minute * 60_000_000_000]
     found = [
-        connection for connection in analysed(later).connections
+        connection
+        for connection in analysed(later).connections
         if not any(unusual(p, sockets) and p.idle.assumes for p in connection.probers)
-    ]  # fmt: skip
+    ]
     assert len(found) > 300
     assert wrong_sets(found, sockets) == []
 

@@ -27,9 +27,14 @@ UNKNOWN_LINK_TYPE = ROOT / "captures" / "broken" / "unknown-link-type.pcap"
 def kacap_in(directory: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run kacap with ``directory`` as the current one."""
     return subprocess.run(
-        [sys.executable, "-m", "kacap", *words], cwd=directory, capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment}, timeout=120,
-    )  # fmt: skip
+        [sys.executable, "-m", "kacap", *words],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        timeout=120,
+    )
 
 
 def planted(directory: Path, name: str, witness: Path) -> Path:
@@ -41,8 +46,11 @@ def planted(directory: Path, name: str, witness: Path) -> Path:
 
 
 @pytest.mark.tool("tshark")
-@pytest.mark.parametrize("command", [["read"], ["report", "-o", "x.html"], ["compare"], ["explain", "--frame", "1"]],
-                         ids=lambda words: words[0])  # fmt: skip
+@pytest.mark.parametrize(
+    "command",
+    [["read"], ["report", "-o", "x.html"], ["compare"], ["explain", "--frame", "1"]],
+    ids=lambda words: words[0],
+)
 def test_the_config_file_of_the_current_directory_starts_no_program(command: list[str], tmp_path: Path) -> None:
     witness = tmp_path / "was-here"
     program = planted(tmp_path, "tshark", witness)
@@ -219,9 +227,14 @@ def test_a_chart_in_a_users_own_process_takes_nothing_from_his_settings_and_leav
         "print(hashlib.sha256(out.getvalue()).hexdigest(), mpl.rcParams['text.usetex'])"
     )
     told = [
-        subprocess.run([sys.executable, "-c", script, capture, word], capture_output=True, text=True, check=True,
-                       env=os.environ | {"PYTHONPATH": str(ROOT)}).stdout.split()
+        subprocess.run(
+            [sys.executable, "-c", script, capture, word],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        ).stdout.split()
         for word in ("set", "unset")
-    ]  # fmt: skip
+    ]
     assert told[0][0] == told[1][0]
     assert [usetex for _, usetex in told] == ["True", "False"]

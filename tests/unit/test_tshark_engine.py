@@ -53,8 +53,10 @@ def differences(batches: Iterable[FrameBatch], other: Decoder) -> list[str]:
             wrong.append(f"segments of one only: {sorted(set(frames[0]) ^ set(frames[1]))[:5]}")
             continue
         for name in SEGMENT.names or ():
-            wrong += [f"{one[i]['frame']}: {name} {one[i][name]}, tshark {two[i][name]}"
-                      for i in np.flatnonzero(one[name] != two[name])[:3]]  # fmt: skip
+            wrong += [
+                f"{one[i]['frame']}: {name} {one[i][name]}, tshark {two[i][name]}"
+                for i in np.flatnonzero(one[name] != two[name])[:3]
+            ]
     if mine.sum() != theirs.sum():
         wrong.append(f"left out: {mine.sum()}, tshark {theirs.sum()}")
     return wrong

@@ -17,7 +17,8 @@ Run = tuple[str, int | None, str]
 EXPECTED: dict[str, tuple[list[Run], int]] = {
     "90-replies-do-not-arrive": ([("answered", 7, "answered"), ("gave-up", 12, "answered answered")], 3),
     "91-answer-not-captured": (
-        [("answered", 5, "answered"), ("resumed", None, "uncaptured"), ("answered", 8, "answered")], 0
+        [("answered", 5, "answered"), ("resumed", None, "uncaptured"), ("answered", 8, "answered")],
+        0,
     ),
     "92-application-resets": ([("closed", 6, "missed missed")], 0),
     "93-first-gap-of-two-intervals": ([("open", None, "missed missed missed waiting")], 0),
@@ -27,7 +28,7 @@ EXPECTED: dict[str, tuple[list[Run], int]] = {
     "100-bytes-do-not-arrive": ([("answered", 12, "answered"), ("answered", 16, "answered")], 0),
     "101-byte-at-the-fin": ([("answered", 9, "answered"), ("answered", 11, "answered")], 0),
     "102-reset-of-who-was-answered": ([("resumed", None, "missed uncaptured")], 0),
-}  # fmt: skip
+}
 WITHOUT = ("94-port-scan", "95-byte-backs-off", "96-ack-before-its-byte", "99-window-probe-first")
 
 
@@ -78,22 +79,26 @@ timestamps
 PROBE = "A > B . seq nxt-1"
 STORIES: dict[str, tuple[str, list[Run]]] = {
     "a reset after its own FIN: the FIN closed it": (
-        f"60 {PROBE}\n62 A > B F.\n63 A > B R.", [("closed", 5, "missed")]
+        f"60 {PROBE}\n62 A > B F.\n63 A > B R.",
+        [("closed", 5, "missed")],
     ),
     "a reset that echoes what the capture lacks: it had heard of its peer": (
-        f"60 {PROBE}\n70 {PROBE}\n72 B > A P. len 9 uncaptured\n75 A > B R.", [("resumed", None, "missed uncaptured")]
+        f"60 {PROBE}\n70 {PROBE}\n72 B > A P. len 9 uncaptured\n75 A > B R.",
+        [("resumed", None, "missed uncaptured")],
     ),
     "a path of twelve seconds: each reply belongs to its own probe": (
-        f"60 {PROBE}\n70 {PROBE}\n72 B > A .\n82 B > A .", [("answered", 6, "answered answered")]
+        f"60 {PROBE}\n70 {PROBE}\n72 B > A .\n82 B > A .",
+        [("answered", 6, "answered answered")],
     ),
     "a closed window: who has sent beyond it answers at its edge": (
         "10 A > B . win 0\n+0.001 B > A P. len 9\n30 A > B . seq nxt-1 ack nxt-9\n+0.001 B > A . seq nxt-9",
         [("answered", 7, "answered")],
     ),
     "a reset after the run is over changes nothing of it": (
-        f"60 {PROBE}\n60.01 B > A .\n62 A > B R.", [("answered", 5, "answered")]
+        f"60 {PROBE}\n60.01 B > A .\n62 A > B R.",
+        [("answered", 5, "answered")],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -124,19 +129,23 @@ CLOCKS: dict[str, tuple[str, str, float | None]] = {
     "bytes that cross the probe": ("20 B > A P. len 9\n", "20.1 A > B . seq nxt-1 ack nxt-9", 20.1),
     "bytes behind a hole, acknowledged by a second ACK of the same": (
         f"{LOST}17 B > A P. len 4\n+0.0001 A > B . ack nxt-404 <sack nxt-4 nxt>\n",
-        "37.1 A > B . seq nxt-1 ack nxt-404", 20.1,
+        "37.1 A > B . seq nxt-1 ack nxt-404",
+        20.1,
     ),
     "an ACK behind a hole": (f"{LOST}17 B > A .\n", "37.1 A > B . seq nxt-1 ack nxt-400", None),
     "bytes that it has no room for, on a Linux before 6.16 or since": (
         "10 A > B . win 0\n+0.001 B > A P. len 9\n+0.0001 A > B . ack nxt-9\n20 B > A P. len 9 seq nxt-9\n"
         "+0.0001 A > B . ack nxt-9\n",
-        "30.1 A > B . seq nxt-1 ack nxt-9", None,
+        "30.1 A > B . seq nxt-1 ack nxt-9",
+        None,
     ),
     "bytes that it has already": (
         "10 B > A P. len 400\n+0.01 B > A P. len 400\n+0.01 A > B .\n10.3 B > A P. len 400 seq nxt-800\n"
-        "+0.0001 A > B .\n", "30.12 A > B . seq nxt-1", None,
+        "+0.0001 A > B .\n",
+        "30.12 A > B . seq nxt-1",
+        None,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("clock", CLOCKS)

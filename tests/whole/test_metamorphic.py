@@ -87,9 +87,10 @@ def about(heard: Heard, wanted: Callable[[Connection], bool]) -> list[str]:
     told = [
         plain(text)
         for text, record in zip(heard.records, heard.objects, strict=True)
-        if not isinstance(record, CaptureSummary) and getattr(record, "connection", None) in mine
+        if not isinstance(record, CaptureSummary)
+        and getattr(record, "connection", None) in mine
         and not (isinstance(record, Finding) and record.connection is None)
-    ]  # fmt: skip
+    ]
     verdicts = [f"{c.verdict.mood} {c.verdict.sentence}" for c in heard.analysis.connections if wanted(c)]
     return sorted([*told, *verdicts])
 

@@ -58,11 +58,14 @@ def from_named(named: dict[str, str]) -> dict[str, Any]:
     """Return the facts in the named lines that text and HTML have in common."""
     sent, answered, missed = (number(n) for n in NUMBERS.search(named["probes"]).groups())
     facts: dict[str, Any] = {
-        "probes": sent, "answered": answered, "missed": missed, "ending": ending(named["ending"]),
+        "probes": sent,
+        "answered": answered,
+        "missed": missed,
+        "ending": ending(named["ending"]),
         "gaps": named.get("gaps"),
         "replies": named.get("replies", "").removeprefix("after ").partition(" (")[0] or None,
         "observed": re.search(r" UTC, for (.*), (?:handshake|starts)", named["observed"])[1],
-    }  # fmt: skip
+    }
     return facts | {name: candidates(named.get(name, "")) for name in SETTINGS}
 
 
@@ -142,9 +145,11 @@ def of_html(analysis: Analysis) -> tuple[Facts, Facts]:
             continue  # the head
         named = dict(zip((name for name, _ in view.COLUMNS), row, strict=True))
         rows[int(named["#"]), named["peer"]] = {
-            "probes": number(named["probes"]), "answered": number(named["answered"]), "missed": number(named["missed"]),
+            "probes": number(named["probes"]),
+            "answered": number(named["answered"]),
+            "missed": number(named["missed"]),
             "observed": named["observed for"],
-        } | {name: candidates(named[name]) for name in SETTINGS}  # fmt: skip
+        } | {name: candidates(named[name]) for name in SETTINGS}
     cards: Facts = {}
     for sentence, named in page.cards:
         connection = int(re.search(r"\(connection (\d+)\)$", named["observed"])[1])
@@ -175,11 +180,14 @@ def of_records(analysis: Analysis) -> Facts:
             assert (len(own), len(replies)) == (prober["probes"], prober["replies"])
             settings = {name: prober[name]["candidates"] for name in SETTINGS}
             found[line["connection"], line["b"] if prober["side"] == line["a"] else line["a"]] = {
-                "probes": prober["probes"], "answered": prober["replies"], "ending": prober["ending"],
+                "probes": prober["probes"],
+                "answered": prober["replies"],
+                "ending": prober["ending"],
                 "gaps": between(min(gaps), max(gaps)) if gaps else None,
                 "replies": between(min(replies), max(replies)) if replies else None,
-                "observed": duration(line["observed_until_ns"] - line["first_ns"]), "verdict": line["verdict"],
-            } | {name: (found[0], found[-1]) if found else None for name, found in settings.items()}  # fmt: skip
+                "observed": duration(line["observed_until_ns"] - line["first_ns"]),
+                "verdict": line["verdict"],
+            } | {name: (found[0], found[-1]) if found else None for name, found in settings.items()}
     return found
 
 
@@ -187,8 +195,10 @@ def of_tables(analysis: Analysis) -> Facts:
     """Read the table of probers back, as pandas gets it."""
     found: Facts = {}
     for row in analysis.tables.probers.to_pandas().astype(object).to_dict("records"):
-        known = {name: None if value is None or value != value or str(value) == "<NA>" else value
-                 for name, value in row.items()}  # fmt: skip
+        known = {
+            name: None if value is None or value != value or str(value) == "<NA>" else value
+            for name, value in row.items()
+        }
         names = {"probes": "probes", "answered": "replies", "missed": "missed", "ending": "ending"}
         facts = {name: known[column] for name, column in names.items()}
         for name in SETTINGS:
@@ -211,9 +221,11 @@ def of_chart(analysis: Analysis) -> Facts:
                 gaps = re.search(r", gaps (.*?)(?=, replies|;|$)", said[4])
                 replies = re.search(r", replies after (.*?)(?= \(|;|$)", said[4])
                 found[connection.connection, said[2]] = {
-                    "probes": number(said[3]), "gaps": gaps and gaps[1], "replies": replies and replies[1],
+                    "probes": number(said[3]),
+                    "gaps": gaps and gaps[1],
+                    "replies": replies and replies[1],
                     "verdict": headline([connection]),
-                }  # fmt: skip
+                }
     return found
 
 
@@ -230,10 +242,13 @@ def of_check(files: list[str]) -> Facts:
     )
     return {
         (int(connection), peer): {
-            "probes": number(sent), "answered": number(answered), "missed": number(missed), "ending": how,
+            "probes": number(sent),
+            "answered": number(answered),
+            "missed": number(missed),
+            "ending": how,
         }
         for peer, connection, sent, answered, missed, how in heading.findall(out.getvalue())
-    }  # fmt: skip
+    }
 
 
 def reports_of(files: list[str]) -> dict[str, Facts]:
@@ -241,9 +256,14 @@ def reports_of(files: list[str]) -> dict[str, Facts]:
     analysis = kacap.read(files)
     cards, rows = of_html(analysis)
     return {
-        "text": of_text(analysis), "records": of_records(analysis), "cards": cards, "rows": rows,
-        "tables": of_tables(analysis), "chart": of_chart(analysis), "check": of_check(files),
-    }  # fmt: skip
+        "text": of_text(analysis),
+        "records": of_records(analysis),
+        "cards": cards,
+        "rows": rows,
+        "tables": of_tables(analysis),
+        "chart": of_chart(analysis),
+        "check": of_check(files),
+    }
 
 
 def contradictions(reports: dict[str, Facts]) -> Iterator[str]:

@@ -155,8 +155,9 @@ def shifted(record: object, by_ns: int) -> dict:
     moments = ("time_ns", "silent_since_ns", "first_ns", "last_ns", "observed_until_ns")
     return {
         key: value + by_ns if key in moments and value is not None else value
-        for key, value in fields.items() if key != "sentence"  # may name the date
-    }  # fmt: skip
+        for key, value in fields.items()
+        if key != "sentence"  # may name the date
+    }
 
 
 @EVERY

@@ -128,8 +128,10 @@ def episodes(gatherer: Both, number: int) -> list[tuple]:
                 int(probe["payload"]), OUTCOMES[probe["outcome"]], *reply,
             ))  # fmt: skip
             at = int(probe["previous"])
-        assert probes[0][0] == (int(gatherer.probes.rows[episode["first"]]["file"]),
-                                int(gatherer.probes.rows[episode["first"]]["frame"]))  # fmt: skip
+        assert probes[0][0] == (
+            int(gatherer.probes.rows[episode["first"]]["file"]),
+            int(gatherer.probes.rows[episode["first"]]["frame"]),
+        )
         ending = (int(episode["ending_file"]), int(episode["ending_frame"])) if episode["ending_frame"] else None
         since_ns, closed_ns = moment(episode["silent_since_ns"]), moment(episode["closed_ns"])
         found.insert(0, (probes, since_ns, closed_ns, str(ENDINGS[episode["ending"]]), ending))
@@ -145,11 +147,14 @@ def numbers(gatherer: Both, number: int) -> dict:
                "first_ns", "last_ns")  # fmt: skip
     return {
         **{name: int(row[name]) for name in counted},
-        "ending": str(ENDINGS[row["ending"]]), "grade": GRADE_WORDS[row["grade"]],
-        "gaps": spans["gap"] if row["probes"] > 1 else None, "reply": spans["reply"] if row["replies"] else None,
-        "firings": int(history["firings"]), "longest_in_history": int(history["longest_run"]),
+        "ending": str(ENDINGS[row["ending"]]),
+        "grade": GRADE_WORDS[row["grade"]],
+        "gaps": spans["gap"] if row["probes"] > 1 else None,
+        "reply": spans["reply"] if row["replies"] else None,
+        "firings": int(history["firings"]),
+        "longest_in_history": int(history["longest_run"]),
         "exhausted": tuple(int(history[f"exhausted_{name}"]) for name in ("n", "min", "max")),
-    }  # fmt: skip
+    }
 
 
 def agree(gatherer: Both) -> None:

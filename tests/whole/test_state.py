@@ -147,9 +147,13 @@ def test_what_is_no_state_is_refused_in_one_line(tmp_path: Path) -> None:
     files, state = kept(tmp_path)
     good = state.read_bytes()
     for bad, why in (
-        (b"hello\n", "is no state"), (b"", "is no state"), (good.replace(b"state 1", b"state 9", 1), "another version"),
-        (good[: len(good) // 2], "damaged|cut"), (good[:-6] + b"\0" * 6, "damaged"), (good[:20], "damaged|cut"),
-    ):  # fmt: skip
+        (b"hello\n", "is no state"),
+        (b"", "is no state"),
+        (good.replace(b"state 1", b"state 9", 1), "another version"),
+        (good[: len(good) // 2], "damaged|cut"),
+        (good[:-6] + b"\0" * 6, "damaged"),
+        (good[:20], "damaged|cut"),
+    ):
         state.write_bytes(bad)
         with pytest.raises(KacapError, match=f"watch.state: .*({why})") as raised:
             kacap.read(files[1], state=str(state))
@@ -225,8 +229,9 @@ PLAIN = {
     "waiting": {"flags", "answers", "hints", "open", "held", "dropped"},
     "marks": {"connection", "from_a"},
 }  # fmt: skip
-_OBSERVED = {f"{side}.{name}" for side in "ab" for name in
-             ("ttl", "ip_steps", "ip_jumps", "syn_ttl", "more_ttls", "resets")}  # fmt: skip
+_OBSERVED = {
+    f"{side}.{name}" for side in "ab" for name in ("ttl", "ip_steps", "ip_jumps", "syn_ttl", "more_ttls", "resets")
+}
 for _name in ("observed", "found_observed"):
     PLAIN[_name] = _OBSERVED
 for _name in ("notes", "found_notes"):

@@ -70,9 +70,13 @@ class Running:
         source: Any = subprocess.PIPE if feed else subprocess.DEVNULL
         try:
             self.process = subprocess.Popen(
-                [find().path, *words], stdin=source, stdout=subprocess.PIPE, stderr=self._errors, bufsize=1 << 20,
+                [find().path, *words],
+                stdin=source,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                bufsize=1 << 20,
                 env=plain_environment(),
-            )  # fmt: skip
+            )
         except OSError as error:
             self._errors.close()
             raise NoTsharkError(f"{find().path} cannot be started: {error.strerror}; {HOW_TO_GET}") from None

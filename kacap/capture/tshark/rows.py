@@ -27,8 +27,10 @@ from kacap.wire import fields as f
 from kacap.wire.skip_reasons import SkipReason
 
 OTHER_LANE = 9  # beside those of wire.cursor: a tunnel that only tshark reads
-ERRORS = {4: (f.ICMP_UNREACHABLE, f.ICMP_TIME_EXCEEDED, f.ICMP_PARAMETER_PROBLEM),
-          6: tuple(range(f.ICMPV6_FIRST_ERROR, f.ICMPV6_LAST_ERROR + 1))}  # fmt: skip
+ERRORS = {
+    4: (f.ICMP_UNREACHABLE, f.ICMP_TIME_EXCEEDED, f.ICMP_PARAMETER_PROBLEM),
+    6: tuple(range(f.ICMPV6_FIRST_ERROR, f.ICMPV6_LAST_ERROR + 1)),
+}
 ALL_FLAGS = 0xFF  # of tshark's twelve those of RFC 9293
 ZERO = dict.fromkeys(SEGMENT.names or (), 0)
 

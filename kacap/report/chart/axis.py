@@ -26,16 +26,21 @@ _STEPS = sorted(
 )
 # A step that is a multiple of the first is counted in the second.
 _UNITS = (
-    (5 * MINUTE_NS, MINUTE_NS, "minutes"), (10 * MILLISECOND_NS, SECOND_NS, "seconds"),
+    (5 * MINUTE_NS, MINUTE_NS, "minutes"),
+    (10 * MILLISECOND_NS, SECOND_NS, "seconds"),
     (1, MILLISECOND_NS, "milliseconds"),
-)  # fmt: skip
+)
 LETTER = 0.068  # inches: a digit of 8 points
 
 # A step of so much is counted in that unit: 60, 120, 180 s, but 5, 10, 15 min.
 _COUNTED = (
-    (DAY_NS, DAY_NS, "d"), (HOUR_NS, HOUR_NS, "h"), (5 * MINUTE_NS, MINUTE_NS, "min"),
-    (100 * MILLISECOND_NS, SECOND_NS, "s"), (100 * MICROSECOND_NS, MILLISECOND_NS, "ms"), (1, MICROSECOND_NS, "us"),
-)  # fmt: skip
+    (DAY_NS, DAY_NS, "d"),
+    (HOUR_NS, HOUR_NS, "h"),
+    (5 * MINUTE_NS, MINUTE_NS, "min"),
+    (100 * MILLISECOND_NS, SECOND_NS, "s"),
+    (100 * MICROSECOND_NS, MILLISECOND_NS, "ms"),
+    (1, MICROSECOND_NS, "us"),
+)
 
 
 class TimeAxis:

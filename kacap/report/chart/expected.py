@@ -110,10 +110,12 @@ def terms_of(analysis: Analysis, prober: Prober) -> Terms:
     """Return what is known of a prober's settings."""
     ends_after = prober.user_timeout.expected
     return Terms(
-        term_of(prober.idle), term_of(prober.interval), term_of(prober.count),
+        term_of(prober.idle),
+        term_of(prober.interval),
+        term_of(prober.count),
         ends_after * MILLISECOND_NS if ends_after else None,
         clock_rates(analysis, prober.side.address),
-    )  # fmt: skip
+    )
 
 
 def clock_rates(analysis: Analysis, address: str) -> tuple[int, ...]:

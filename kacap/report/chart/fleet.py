@@ -45,9 +45,11 @@ ASIDE = 0.2  # inches between the page's edge, the words beside a row, and the r
 BESIDE = 0.85  # inches of the words beside the band
 NARROW = 0.55  # of a page, above which words beside the rows leave too little for them
 GLYPHS: dict[int, tuple[str, float, str]] = {  # fate: marker, size in points, words
-    GAVE_UP: ("x", 4.0, "gave up"), RESET: ("s", 3.4, "RST"), UNREACHABLE: ("*", 5.0, "ICMP: unreachable"),
+    GAVE_UP: ("x", 4.0, "gave up"),
+    RESET: ("s", 3.4, "RST"),
+    UNREACHABLE: ("*", 5.0, "ICMP: unreachable"),
     CLOSED: ("|", 4.5, "FIN"),
-}  # fmt: skip
+}
 
 
 def page(analysis: Analysis, connections: Any) -> paper.Page:

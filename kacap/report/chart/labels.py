@@ -64,7 +64,7 @@ class Labels:
         """Let words stand at one of some spots around ``at``, in the coordinates of the data.
 
         Of several words the first that are no wider than ``room`` (pixels) and find a place are written.
-        """  # fmt: skip
+        """
         coordinates = style.pop("coordinates", "data")
         several = (words,) if isinstance(words, str) else words
         self._waiting.append(_Label(several, at, spots, priority, room, style, coordinates))

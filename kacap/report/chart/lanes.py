@@ -51,9 +51,13 @@ class Lanes:
     labels: Labels
 
     def __init__(
-        self, analysis: Analysis, connection: Connection, rows: NDArray[np.void], told: Sequence[Marked] = (),
+        self,
+        analysis: Analysis,
+        connection: Connection,
+        rows: NDArray[np.void],
+        told: Sequence[Marked] = (),
         window: Window | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.connection, self.capture, self.told, self.window = connection, analysis.capture, told, window
         probers = gravest(connection)
         self.top = probers[0].side if probers else connection.a

@@ -90,9 +90,13 @@ def _environment() -> Environment:
     from markupsafe import Markup
 
     return Environment(
-        loader=PackageLoader("kacap.report", "html"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, finalize=lambda value: value if isinstance(value, Markup) else clean(str(value)),
-    )  # fmt: skip
+        loader=PackageLoader("kacap.report", "html"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: value if isinstance(value, Markup) else clean(str(value)),
+    )
 
 
 def _fill(template: str, style: str, script: str = "", **names: Any) -> bytes:

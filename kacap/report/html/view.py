@@ -238,10 +238,14 @@ def _add_table(page: Page, analysis: Analysis, probing: Standing) -> None:
     if len(page.rows) > STATIC:
         page.more_rows = f"{len(page.rows) - STATIC:,} more rows need this page's script, or kacap read --json"
     sections = (
-        ("findings", f"Findings ({len(analysis.findings):,})"), ("charts", "Charts"), ("verdicts", "Verdicts"),
-        ("connections", f"Connections ({len(probing):,})"), ("reproduce", "How to reproduce this"),
-        ("skipped", "What was left out"), ("provenance", "Provenance"),
-    )  # fmt: skip
+        ("findings", f"Findings ({len(analysis.findings):,})"),
+        ("charts", "Charts"),
+        ("verdicts", "Verdicts"),
+        ("connections", f"Connections ({len(probing):,})"),
+        ("reproduce", "How to reproduce this"),
+        ("skipped", "What was left out"),
+        ("provenance", "Provenance"),
+    )
     page.contents = [(name, words) for name, words in sections if name != "verdicts" or page.cards]
     unprobed = analysis.unprobed
     if unprobed.connections:
@@ -276,12 +280,15 @@ def _data(analysis: Analysis, page: Page, pairs: Sequence[tuple[Connection, Prob
     probes, offsets = encoded(sent, len(pairs), start_ns)
     terms = [terms_of(analysis, prober) for _, prober in pairs]
     found = {
-        "start_ns": str(start_ns), "files": [clean(name) for name in analysis.capture.files],
+        "start_ns": str(start_ns),
+        "files": [clean(name) for name in analysis.capture.files],
         "rows": [[c.text if c.key is None else [c.text, _sortable(c.key)] for c in row] for row in page.rows],
-        "moods": MOODS, "states": states,
+        "moods": MOODS,
+        "states": states,
         "terms": [[t.idle.value if t.idle else 0, t.interval.value if t.interval else 0] for t in terms],
-        "probes": probes, "offsets": offsets,
-    }  # fmt: skip
+        "probes": probes,
+        "offsets": offsets,
+    }
     text = json.dumps(found, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace("&", "\\u0026"))
 
