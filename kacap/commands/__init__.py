@@ -11,8 +11,8 @@ import gc
 import importlib
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 import click
@@ -88,17 +88,19 @@ class Program(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, words) for name, (_, words) in COMMANDS.items()])
 
+    def make_context(self, *given: Any, **extra: Any) -> click.Context:
+        """Read the command line."""
+        with _interrupted_in_words():
+            return super().make_context(*given, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a reader of its output who goes away is not a failure (click would exit 1)."""
         try:
-            code = super().invoke(ctx)
+            with _interrupted_in_words():
+                code = super().invoke(ctx)
         except BrokenPipeError:
             _forget_stdout()
             return EXIT_DONE
-        except KeyboardInterrupt:  # click would add an empty line, and take an end of input for one
-            raise InterruptedByUserError("interrupted") from None
-        except EOFError:
-            raise KacapError("unexpected end of input (please report it)") from None
         _is_written()
         return code
 
@@ -106,6 +108,17 @@ class Program(click.Group):
         """Run the program and exit; never returns."""
         extra["standalone_mode"] = False
         sys.exit(_run(lambda: super(Program, self).main(args, prog_name, **extra)))
+
+
+@contextmanager
+def _interrupted_in_words() -> Iterator[None]:
+    """Give an interrupt its line: click would write an empty one, and take an end of input for an interrupt."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise InterruptedByUserError("interrupted") from None
+    except EOFError:
+        raise KacapError("unexpected end of input (please report it)") from None
 
 
 def _run(program: Any) -> int:

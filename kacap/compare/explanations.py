@@ -93,6 +93,9 @@ TABLE = (
         "the answering side's window is 0; tshark asks a reply for one above"),
     Explanation("gap-before-reply", lambda s: s.is_kind(Kind.REPLY) and "lost_segment" in s.labels,
         "a segment of its sender is missing from the capture before it; tshark takes it for the one after a gap"),
+    Explanation("first-to-acknowledge", lambda s: s.is_kind(Kind.REPLY) and s.role == "" and "unheard" in s.earlier,
+        "the ACK of what was sent before the probe is missing from the capture, so that this is the first with its "
+        "number; tshark asks a reply for one that its sender acknowledged before"),
     Explanation("something-between", lambda s: s.is_kind(Kind.REPLY) and s.role == "duplicate_ack",
         "the prober sent another segment between its probe and this answer (data, an ACK, its own answer where both "
         "ends probe); tshark looks at its last segment only"),

@@ -15,6 +15,7 @@ from kacap.model import Connection, Endpoint, FrameRef, Probe, SegmentRecord
 
 NOBODY = Labelled(0, (), None)
 _MISSED, _WINDOW_PROBE, _FIN, _RESET, _FILE = "missed-probe", "window-probe", "fin", "reset", "file"
+_UNHEARD = "unheard"  # what the other side sent last, no segment of this one has acknowledged
 
 
 @dataclass(slots=True)
@@ -72,6 +73,9 @@ class LabelComparer:
         mark = _mark(record, found)
         if mark:
             marks.add(mark)
+        marks.discard(_UNHEARD)
+        if record.kind in (Kind.SYN.word, Kind.DATA.word, Kind.FIN.word):
+            self.marks.setdefault((record.connection, record.destination), set()).add(_UNHEARD)
 
 
 def _mark(record: SegmentRecord, found: Labelled) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from kacap.classify.kinds import Ending
@@ -76,25 +78,25 @@ class Tracer:
     def __init__(self, one: Site, two: Site, pairs: list[Pair], found: ClockOffset) -> None:
         self._sites, self._clocks = (one, two), found
         of_two = {pair.two.connection: pair for pair in pairs}
-        self._index: tuple[dict[Identity, list[int]], ...] = (defaultdict(list), defaultdict(list))
-        self._keys: list[Identity] = []
-        for row in range(len(one.rows)):
-            self._index[0][one.identity(row)].append(row)
-        for row, number in enumerate(two.labels["id"].tolist()):
-            key = numbered(two, row, of_two[number]) if number in of_two else two.identity(row)
-            self._keys.append(key)
-            self._index[1][key].append(row)
+        self._keys = [
+            numbered(two, row, of_two[number]) if number in of_two else two.identity(row)
+            for row, number in enumerate(two.labels["id"].tolist())
+        ]
+        self._index = _in_time(one.identities, one), _in_time(self._keys, two)
 
     def counterpart(self, here: int, row: int) -> int | None:
         """Return the row of the other site for the same segment as ``row`` of ``here`` (1 or 2); None: not there."""
-        mine, theirs = self._sites[here - 1], self._sites[2 - here]
+        mine = self._sites[here - 1]
         key = mine.identity(row) if here == 1 else self._keys[row]
         ahead_ns = self._clocks.ahead_ns if here == 1 else -self._clocks.ahead_ns
         due_ns = mine.time_ns(row) + ahead_ns
         alike = self._index[2 - here].get(key, [])
-        nearest = min(alike, key=lambda other: abs(theirs.time_ns(other) - due_ns), default=None)
-        limit_ns = NEAR_NS + (self._clocks.doubt_ns or 0)
-        return nearest if nearest is not None and abs(theirs.time_ns(nearest) - due_ns) <= limit_ns else None
+        after = bisect_left(alike, (due_ns, 0))
+        distance_ns, nearest = min(
+            ((abs(time_ns - due_ns), other) for time_ns, other in alike[max(after - 1, 0) : after + 1]),
+            default=(0, None),
+        )
+        return nearest if distance_ns <= NEAR_NS + (self._clocks.doubt_ns or 0) else None
 
     def elsewhere_ns(self, there: int, time_ns: int) -> int:
         """Return a time of the other site's clock by the clock of site ``there``."""
@@ -107,6 +109,16 @@ class Tracer:
             return NEAR_NS
         beyond_ns = max(summary.first_ns - at_ns, at_ns - summary.last_ns)
         return beyond_ns if beyond_ns > NEAR_NS else 0
+
+
+def _in_time(keys: Iterable[Identity], site: Site) -> dict[Identity, list[tuple[int, int]]]:
+    """Return the times and rows of a site's segments by their identity, in order of time: probes may all be alike."""
+    found: dict[Identity, list[tuple[int, int]]] = defaultdict(list)
+    for row, (key, time_ns) in enumerate(zip(keys, site.rows["time_ns"].tolist(), strict=True)):
+        found[key].append((time_ns, row))
+    for alike in found.values():
+        alike.sort()
+    return found
 
 
 def cross(one: Site, two: Site) -> SiteComparison:
@@ -221,9 +233,9 @@ def _probe_path(
 
 def _ttls(here: Site, answer: int) -> tuple[int, int] | None:
     """Return the TTL of an answer, and the commonest of its sender's other segments; None if there are no others."""
-    alike = [row for row in here.of[int(here.labels[answer]["id"])] if here.from_a(row) == here.from_a(answer)]
-    others = Counter(int(here.rows[row]["ttl"]) for row in alike if row != answer)
-    return (int(here.rows[answer]["ttl"]), others.most_common(1)[0][0]) if others else None
+    own = int(here.rows[answer]["ttl"])
+    others = here.ttls_of_sender(answer) - Counter([own])
+    return (own, others.most_common(1)[0][0]) if others else None
 
 
 def _only_far(there: Site, near: int, tracer: Tracer, probe: Probe, answer: FrameRef | None) -> ProbePath:

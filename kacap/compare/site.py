@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,6 +35,7 @@ class Site:
     at: dict[FrameRef, int] = field(default_factory=dict)  # frame to its row
     identities: list[Identity] = field(default_factory=list)  # of each row: seq, ack, payload, flags, tsval, tsecr
     messages: Messages = field(default_factory=Messages)  # of every connection
+    ttls: dict[tuple[int, bool], Counter[int]] = field(default_factory=dict)  # of each side of a connection, once asked
 
     @property
     def probing(self) -> list[Connection]:
@@ -60,6 +61,14 @@ class Site:
             Endpoint(address_text(int(seg["src_hi"]), int(seg["src_lo"])), int(seg["src_port"])),
             Endpoint(address_text(int(seg["dst_hi"]), int(seg["dst_lo"])), int(seg["dst_port"])),
         )
+
+    def ttls_of_sender(self, row: int) -> Counter[int]:
+        """Return how many segments the sender of a row sent with each TTL on that connection."""
+        sender = int(self.labels[row]["id"]), self.from_a(row)
+        if sender not in self.ttls:
+            sent = [other for other in self.of[sender[0]] if self.from_a(other) == sender[1]]
+            self.ttls[sender] = Counter(self.rows["ttl"][sent].tolist())
+        return self.ttls[sender]
 
     def identity(self, row: int) -> Identity:
         """Return what a row is known by at the other site, where no box renumbers it."""

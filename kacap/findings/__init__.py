@@ -116,7 +116,8 @@ TABLE = (
     ),
     FindingRule(
         "regular-misses",
-        "one probe in k is answered, k above one and the same in every run after the first, two such runs or more",
+        "one probe in k is answered, k above one and the same in every run after the first, two such runs or more, "
+        "and the longest time between two replies is at most half as long again as the shortest",
         "compare with the peer's net.ipv4.tcp_invalid_ratelimit and TcpExtTCPACKSkippedSeq",
         replies.regular_misses,
     ),

@@ -135,6 +135,8 @@ def regular_misses(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
         if len(answered) >= ALIKE - 1 and len(lengths) == 1 and min(lengths) > 1:
             replies = [p.time_ns + (p.reply_after_ns or 0) for e in answered for p in e.probes if p.reply_frame]
             gaps = [b - a for a, b in pairwise(replies)]
+            if 2 * max(gaps) > 3 * min(gaps):  # a limit is one of time: it is met after as long each time
+                continue
             sentence = (
                 f"{prober.peer} answers one probe in {min(lengths)}, regularly ({between(min(gaps), max(gaps))} "
                 "apart): it likely limits its replies (net.ipv4.tcp_invalid_ratelimit, 500 ms unless set), or "

@@ -61,7 +61,8 @@ class Host:
         pipe.send(None)
         self._poller.register(pipe, select.POLLIN)
         while True:
-            for descriptor, _ in self._poller.poll():
+            # What came to a socket is noted before a call that may close it, or give its name to another.
+            for descriptor, _ in sorted(self._poller.poll(), key=lambda event: event[0] == pipe.fileno()):
                 if descriptor == pipe.fileno():
                     verb, words = pipe.recv()
                     if verb == "leave":

@@ -49,6 +49,7 @@ DIFFER = {
     "32-two-vlans": {(7, "probe", "one-connection"), (11, "probe", "one-connection"),
                      *((n, "reply", "one-connection") for n in (8, 10, 12, 14))},
     "41-no-ack-flag": {(4, "ack", "no-ack-flag"), (5, "ack", "nothing-to-answer")},
+    "101-byte-at-the-fin": {(9, "reply", "first-to-acknowledge")},
 }  # fmt: skip
 ALIKE = ["00-baseline", "18-reset-answer", "19-dsack-answer", "25-half-closed", "33-ethernet-padding", "36-new-syn",
          "43-fast-open"]  # fmt: skip

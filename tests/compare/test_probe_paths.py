@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jsonschema
@@ -103,6 +104,19 @@ def test_the_order_in_which_the_captures_are_named_changes_no_fate(tmp_path: Pat
         assert fates(forth) == fates(back)
         assert back.prober_paths[0].near == 2
         assert back.clocks.ahead_ns == -forth.clocks.ahead_ns
+
+
+def test_probes_that_are_all_alike_cost_as_much_each_however_many_there_are(tmp_path: Path) -> None:
+    def taken_s(probes: int) -> float:
+        story = [part for _ in range(probes) for part in (("+10", PROBE, BOTH), ("+0.02", REPLY, BOTH))]
+        one, two = (read([view(p, STORY + story, tmp_path / f"{p}.pcap")], p) for p in (AT_A, AT_B))
+        began_s = time.process_time()
+        assert fates(cross(one, two)) == ["answered"] * probes
+        return time.process_time() - began_s
+
+    few_s, many_s = min(taken_s(300) for _ in range(2)), min(taken_s(2400) for _ in range(2))
+    print(f"compare: {few_s:.3f} s for 300 probes, {many_s:.3f} s for 2,400")
+    assert many_s < 3 * 8 * few_s  # eight times as many; each with each of the others would be 64 times
 
 
 @pytest.mark.parametrize("ahead_ns", [0, 250 * MS, -90_000 * MS, 3_600_000 * MS])

@@ -22,6 +22,7 @@ OPEN = """0 A > B S win 64240 <mss 1460>
 PROBES = OPEN + "60 A > B . seq nxt-1\n+0.02 B > A .\n121 A > B . seq nxt-1\n+0.02 B > A .\n"
 RESENT_ONCE = " A > B P. len 10 seq nxt-10\n+0.01 B > A .\n"
 IN_VAIN = f"1 A > B P. len 10\n+0.01 B > A .\n1.3{RESENT_ONCE}2.1{RESENT_ONCE}"
+MISSED_AND_ANSWERED = "{} A > B . seq nxt-1\n{} A > B . seq nxt-1\n+0.02 B > A .\n"
 
 # id, what raises it, words of the sentence, what nearly does
 PAIRS = {
@@ -110,6 +111,11 @@ PAIRS = {
         "masked", OPEN + "".join(f"{10 + 6 * i} A > B P. len 8\n+0.02 B > A .\n" for i in range(8)),
         "8 B, one way every 6.00 s (8 times in a row",
         OPEN + "".join(f"{10 + 4 * i} A > B P. len 8\n+0.02 B > A .\n" for i in range(8)),
+    ),
+    "every second probe answered, every ten seconds": (
+        "regular-misses", OPEN + "".join(MISSED_AND_ANSWERED.format(10 * i, 10 * i + 5) for i in range(1, 5)),
+        "10.0.0.2:5432 answers one probe in 2, regularly (10.0 s apart)",
+        OPEN + "".join(MISSED_AND_ANSWERED.format(i, i + 5) for i in (10, 20, 48, 58, 90)),
     ),
     "replies from a box in front of the peer": (
         "not-end-to-end", PROBES.replace("+0.02 B > A .\n", "+0.02 B > A . ttl 57\n"),
