@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from threading import Thread
@@ -57,7 +58,8 @@ class Running:
     def send_signal(self, number: int) -> None:
         """Send it a signal, unless it has ended."""
         if not select.select([self._channel], [], [], 0)[0]:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # it is told of in a moment
+                os.kill(self.pid, number)
 
     def ended(self, *, text: bool = True, timeout: float = 120) -> subprocess.CompletedProcess:
         """Return how it ended. Raises TimeoutError, and ends it, where that takes too long."""
