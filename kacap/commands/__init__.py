@@ -147,7 +147,9 @@ def _run(program: Any) -> int:
 
 
 def _unexpected(error: Exception) -> int:
-    """Tell of a failure that is kacap's own, in one line; a traceback for the asking."""
+    """Tell of a failure that is kacap's own, in one line, with a traceback on request; of an interrupt, if one came."""
+    if interrupts.was_asked():
+        return _fail("interrupted", EXIT_INTERRUPTED)
     if os.environ.get("KACAP_DEBUG"):
         raise error
     what = f"{type(error).__name__}: {error}".splitlines()[0]

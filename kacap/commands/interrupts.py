@@ -2,7 +2,8 @@
 
 Python raises KeyboardInterrupt wherever its main thread happens to be. In a callback that C calls (the compiler's
 cache, a destructor) nobody can take it: Python writes a traceback and goes on as if nothing had been asked. Such an
-interrupt is asked for again a moment later, until it comes where it is heard.
+interrupt is asked for again a moment later, until it comes where it is heard. And what C calls in the middle of its own
+work may make another error of it (pybind11 a TypeError), so that it is kept that one was asked for.
 """
 
 from __future__ import annotations
@@ -10,22 +11,34 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 ASKING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 AGAIN_S = 0.001  # by then the callback has returned, or the same happens once more
+_asked: list[int] = []  # the signals that came
 
 
 def install() -> None:
     """Take SIGTERM and SIGHUP as Ctrl-C is taken; where they are ignored (nohup) they stay so."""
     for number in ASKING:
-        if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, interrupt)
     if hasattr(signal, "setitimer"):
-        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.signal(signal.SIGALRM, interrupt)
         sys.unraisablehook = _unheard
     sys.excepthook = _uncaught
+
+
+def was_asked() -> bool:
+    """Return whether somebody has asked to end, whatever became of the exception."""
+    return bool(_asked)
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Interrupt, and remember it. Raises KeyboardInterrupt."""
+    _asked.append(number)
+    signal.default_int_handler(number, frame)
 
 
 def let_go() -> None:

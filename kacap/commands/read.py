@@ -7,12 +7,13 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from kacap.commands.expecting import Expecting, expecting
-from kacap.commands.interrupts import ASKING
+from kacap.commands.interrupts import ASKING, interrupt
 from kacap.commands.progress import Progress
 from kacap.commands.reading import FILE, Reading, ended, reading
 from kacap.commands.telling import colored, tell
@@ -233,9 +234,9 @@ def _until_interrupted(progress: Progress | None) -> Callable[[], bool]:
     """
     asked: list[int] = []
 
-    def ask(number: int, _: object) -> None:
+    def ask(number: int, frame: FrameType | None) -> None:
         if asked or (progress is not None and not progress.reading):
-            raise KeyboardInterrupt
+            interrupt(number, frame)
         asked.append(number)
 
     for number in ASKING:

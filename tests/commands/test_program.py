@@ -88,6 +88,18 @@ def test_a_failure_is_one_line_on_stderr_and_an_exit_code(capture, words, code, 
     assert not done.stdout
 
 
+def test_an_interrupt_that_other_code_makes_an_error_of_is_told_as_one(capture, tmp_path):
+    """As pybind11 does: an interrupt while it looks at an argument is to it an argument of another type."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal\nimport kacap.commands.sources as s\n"
+        "def fail(*a):\n    try: os.kill(os.getpid(), signal.SIGINT)\n"
+        "    except KeyboardInterrupt: raise TypeError('incompatible arguments') from None\n"
+        "s.sources = fail\n"
+    )
+    done = from_nothing("read", capture, env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, done.stderr) == (130, "kacap: interrupted\n")
+
+
 def test_an_unexpected_failure_is_one_line_and_its_traceback_is_there_for_the_asking(capture, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
         "import kacap.commands.sources as s\ndef fail(*a): raise RuntimeError('boom')\ns.sources = fail\n"

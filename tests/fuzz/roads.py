@@ -119,9 +119,8 @@ def streams() -> Iterator[tuple[io.BytesIO, io.BytesIO]]:
 
 def program(*words: str) -> tuple[int, str, str]:
     """Run a command in this process; an exception not kacap's own is raised. Return exit code, stdout, stderr."""
-    os.environ["KACAP_DEBUG"] = "1"
     code: Any = 0
-    with streams() as (out, err):
+    with streams() as (out, err), patch.dict(os.environ, KACAP_DEBUG="1"):
         try:
             kacap.commands.main(list(words), prog_name="kacap")
         except SystemExit as ended:

@@ -142,7 +142,7 @@ def plain(value: Any, names: dict, key: str = "") -> Any:
         return [plain(part, names, f"{key}[]") for part in value]
     if key in FRAMES and value in names:
         return names[value]
-    if key in ("sentence", "why", "remedy") and value:
+    if key in ("sentence", "why", "remedy", "verdict") and value:
         return re.sub(r"[\d.]+ (us|ms|s)\b", "some time", value)
     return bool(value) if key == "source" else value
 
