@@ -219,6 +219,9 @@ def by_gravity(connections: Sequence[Connection]) -> Standing:
 
 def _columns(connections: Sequence[Connection]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Return state, missed probes and serial number of connections; where nobody probes the state is one beyond all."""
+    if isinstance(connections, Standing):
+        states, missed, numbers = _columns(connections.connections)
+        return states[connections.order], missed[connections.order], numbers[connections.order]
     if isinstance(connections, Connections):
         probers, table = connections.probers, connections.views.gatherer.probers.filled
         of_prober = _states_of(table)

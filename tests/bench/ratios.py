@@ -18,12 +18,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+import captures
 from generate import generate
 
 RECORDED = Path(__file__).with_name("ratios.json")
 ALLOWED = 1.25
-CAPTURES = {"full": (400_000, 1000, 262_144), "snaps": (400_000, 1000, 96)}  # packets, size, snaplen
-READ = [sys.executable, "-c", "from kacap.commands import program; program()", "read", "-q"]
+FRAMES = 400_000
+DATA = {"full": 262_144, "snaps": 96}  # packets of 1000 bytes, and the most that is captured of each
+READ = [sys.executable, "-c", "from kacap.commands import program; program()", "read"]
 
 
 def instructions(command: list[str]) -> float | None:
@@ -48,6 +50,14 @@ def ratio_of(capture: Path, start: Path) -> float | None:
     return round((read - read_start) / (walked - walked_start), 2)
 
 
+def make(path: Path, name: str, frames: int) -> None:
+    """Write a capture: of data, or of many connections that probe."""
+    if name in DATA:
+        generate(path, frames, 2_000, 1000, DATA[name], False)
+    else:
+        captures.write(path, captures.make(name, frames))
+
+
 def main() -> int:
     """Parse the command line, measure, compare or record."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -57,11 +67,11 @@ def main() -> int:
     recorded: dict[str, float] = json.loads(RECORDED.read_text())
     ratios = {}
     with tempfile.TemporaryDirectory() as directory:
-        for name, (packets, size, snaplen) in CAPTURES.items():
-            capture, start = Path(directory) / f"{name}.pcap", Path(directory) / f"{name}-start.pcap"
-            generate(capture, packets, 2_000, size, snaplen, False)
-            generate(start, packets // 10, 2_000, size, snaplen, False)
-            ratio = ratio_of(capture, start)
+        for name in (*DATA, "many"):
+            paths = Path(directory) / f"{name}.pcap", Path(directory) / f"{name}-start.pcap"
+            for path, frames in zip(paths, (FRAMES, FRAMES // 10), strict=True):
+                make(path, name, frames)
+            ratio = ratio_of(*paths)
             if ratio is None:
                 print("perf counts no instructions here: nothing is compared")
                 return 0

@@ -1,13 +1,19 @@
 """Groups of connections: every one is in exactly one group, and what a group says holds for each of its members."""
 
+import gc
+import io
+
 import analysing
+import captures
 import pytest
 import samples
 
 import kacap
+from kacap import Connection
 from kacap.facts.groups import PACE_SPREAD, grouped
 from kacap.facts.sent import sent_by
 from kacap.facts.standing import STATES, by_gravity, gravest, state_of
+from kacap.report import text
 
 CASES = ["lab/many", "lab/merged", "lab/both-probe", "lab/rotated", "crafted/06-both-ends-probe"]
 
@@ -60,6 +66,16 @@ def test_where_there_are_too_many_paces_they_are_not_told_apart():
     assert len(grouped(by_gravity(connections), 9)) == 9
     (group,) = grouped(by_gravity(connections), 6)
     assert group.pace_ns == (1_000_000_000, 8_157_307_210)
+
+
+def test_an_overview_makes_objects_of_the_connections_that_it_names_alone(tmp_path):
+    capture = tmp_path / "many.pcap"
+    captures.write(capture, captures.make("many", 13_000))
+    analysis = kacap.read(capture)
+    before = sum(isinstance(one, Connection) for one in gc.get_objects())
+    text.render(analysis, io.StringIO())
+    assert len(by_gravity(analysis.connections)) == 1000
+    assert sum(isinstance(one, Connection) for one in gc.get_objects()) - before < 30
 
 
 def test_what_is_read_from_tables_is_what_the_objects_hold() -> None:
