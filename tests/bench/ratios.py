@@ -18,8 +18,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-import captures
 from generate import generate
+
+import captures
 
 RECORDED = Path(__file__).with_name("ratios.json")
 ALLOWED = 1.25

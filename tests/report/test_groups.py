@@ -4,12 +4,11 @@ import gc
 import io
 
 import analysing
-import captures
 import pytest
 import samples
 
+import captures
 import kacap
-from kacap import Connection
 from kacap.facts.groups import PACE_SPREAD, grouped
 from kacap.facts.sent import sent_by
 from kacap.facts.standing import STATES, by_gravity, gravest, state_of
@@ -72,10 +71,10 @@ def test_an_overview_makes_objects_of_the_connections_that_it_names_alone(tmp_pa
     capture = tmp_path / "many.pcap"
     captures.write(capture, captures.make("many", 13_000))
     analysis = kacap.read(capture)
-    before = sum(isinstance(one, Connection) for one in gc.get_objects())
+    before = sum(isinstance(one, kacap.Connection) for one in gc.get_objects())
     text.render(analysis, io.StringIO())
     assert len(by_gravity(analysis.connections)) == 1000
-    assert sum(isinstance(one, Connection) for one in gc.get_objects()) - before < 30
+    assert sum(isinstance(one, kacap.Connection) for one in gc.get_objects()) - before < 30
 
 
 def test_what_is_read_from_tables_is_what_the_objects_hold() -> None:
