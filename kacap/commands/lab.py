@@ -189,7 +189,7 @@ def _wanted(idle: int | None, interval: int | None, count: int | None) -> Any:
 
 
 def _until_signalled(work: Callable[[], None], port: int) -> None:
-    """Run ``work`` until it ends or SIGINT, SIGTERM or SIGHUP ends it: each is a clean end, and no second one counts."""
+    """Run ``work`` until it ends or SIGINT, SIGTERM or SIGHUP ends it: a clean end, and no second one counts."""
 
     heard = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
 
