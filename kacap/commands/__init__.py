@@ -183,7 +183,8 @@ def _write_wholly() -> None:
 
     A write(2) that a full disk or a signal cuts short is taken up again by a buffer alone: Python would lose the rest.
     """
-    if (out := sys.stdout) is not None and isinstance(getattr(out, "buffer", None), io.RawIOBase):
+    out = sys.stdout
+    if isinstance(out, io.TextIOWrapper) and isinstance(out.buffer, io.RawIOBase):
         encoding, errors = out.encoding, out.errors
         sys.stdout = io.TextIOWrapper(io.BufferedWriter(out.detach()), encoding, errors, line_buffering=True)
 
