@@ -49,12 +49,9 @@ def is_known(version: str) -> bool:
 
 
 def _plain() -> bool:
-    """Return whether kernels are compiled and called as numba's manual has it, without the cache.
-
-    So they are with a numba that is not known, and where bounds are checked: only so an error has its words.
-    """
+    """Return whether kernels are compiled and called as numba's manual has it, without the cache: it is not known."""
     numba = sys.modules.get("numba")
-    return not is_known(numba.__version__ if numba else compiler_version()) or settings("BOUNDSCHECK") == "1"
+    return not is_known(numba.__version__ if numba else compiler_version())
 
 
 class _Kernel:

@@ -107,4 +107,4 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
 
 def clean(text: str) -> str:
     """Return ``text`` with every character that is not printable (control, bidirectional, undecodable) as ``?``."""
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)

@@ -19,12 +19,7 @@ settings.register_profile("kacap", deadline=None, derandomize=not os.environ.get
 settings.load_profile("kacap")
 
 ROOT = Path(__file__).resolve().parent.parent
-LONGEST = (
-    "tests/compare/test_label",
-    "tests/fuzz/",
-    "tests/unit/test_kernels_checked",
-    "tests/whole/test_reference_decode",
-)
+LONGEST = ("tests/compare/test_label", "tests/fuzz/")
 SHARED = ROOT.parent / "shared" / "captures"
 
 
@@ -60,15 +55,16 @@ def pytest_xdist_auto_num_workers() -> int | None:
     return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else len(os.sched_getaffinity(0)) + 1
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that no worker ends long after the others.
 
     Keep what measures real time on real links in one worker: two at once on two cores wait for each other.
     """
-    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
     for item in items:
         if item.get_closest_marker("namespaces"):
             item.add_marker(pytest.mark.xdist_group("namespaces"))
+    items.sort(key=lambda item: not (item.get_closest_marker("xdist_group") or item.nodeid.startswith(LONGEST)))
 
 
 @pytest.fixture(scope="session")

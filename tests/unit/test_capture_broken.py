@@ -141,10 +141,9 @@ for name in sys.argv[1:]:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("bounds")
 @pytest.mark.parametrize("setting", ["NUMBA_BOUNDSCHECK", "NUMBA_DISABLE_JIT"])
-def test_with_bounds_checked_and_without_the_compiler_broken_captures_read_the_same(
-    setting: str, tmp_path: Path
-) -> None:
+def test_with_bounds_checked_and_without_the_compiler_broken_captures_read_the_same(setting: str) -> None:
     names = [str(BROKEN / name) for name in sorted(make_broken.FILES) if "unknown-link" not in name]
 
     def run(**extra: str) -> str:
@@ -161,4 +160,4 @@ def test_with_bounds_checked_and_without_the_compiler_broken_captures_read_the_s
 
     expected = run()
     assert expected.count("Damage(") == len(DAMAGED) + len(BEYOND)
-    assert run(**{setting: "1", "KACAP_CACHE": str(tmp_path)}) == expected
+    assert run(**{setting: "1"}) == expected

@@ -29,6 +29,16 @@ PACKAGE = Path(kacap.__file__).parent
 OF_BYTES = ("capture", "wire")  # whose kernels take no rows, or do with NumPy's
 ANNOUNCED = "kacap: compil"
 MISSING = b"_group"  # a kernel that every reading takes
+PAST = """
+import numpy as np
+from kacap.kernels import entry
+
+@entry
+def past(rows):
+    return rows[len(rows)]
+
+past(np.arange(3))
+"""
 BROKEN = sorted(str(path) for path in (CAPTURES / "broken").iterdir())
 
 
@@ -112,28 +122,40 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def environment(cache: Path, **settings: str) -> dict[str, str]:
-    places = os.pathsep.join(map(str, (TESTS, TESTS.parent)))
-    return {**os.environ, "KACAP_CACHE": str(cache), "PYTHONPATH": places, **settings}
+def environment(**settings: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (TESTS, TESTS.parent))), **settings}
 
 
+@pytest.mark.xdist_group("bounds")
 @pytest.mark.parametrize("setting", ["NUMBA_BOUNDSCHECK", "NUMBA_DISABLE_JIT"])
-def test_with_bounds_checks_and_without_the_compiler_every_result_is_the_same(setting: str, tmp_path: Path) -> None:
+def test_with_bounds_checks_and_without_the_compiler_every_result_is_the_same(setting: str) -> None:
     interpreted = setting == "NUMBA_DISABLE_JIT"
     cases = [case for case in analysing.small_cases() if small(case)] if interpreted else analysing.small_cases()
     command = [sys.executable, __file__, *cases]
-    done = subprocess.run(
-        command, env=environment(tmp_path, **{setting: "1"}), text=True, capture_output=True, check=False
-    )
+    done = subprocess.run(command, env=environment(**{setting: "1"}), text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines() == list(results(cases, BROKEN))
     assert ANNOUNCED not in done.stderr  # a library keeps quiet
 
 
+def test_with_bounds_checks_a_kernel_that_reads_past_the_end_fails(tmp_path: Path) -> None:
+    script = tmp_path / "past.py"
+    script.write_text(PAST)
+    for _ in range(2):  # compiled, then from the cache
+        done = subprocess.run(
+            [sys.executable, script], env=environment(NUMBA_BOUNDSCHECK="1"), capture_output=True, check=False
+        )
+        assert b"RuntimeError: __main__.past failed" in done.stderr
+
+
 def read(capture: Path, cache: Path, **settings: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "kacap", "read", str(capture)]
     return subprocess.Popen(
-        command, env=environment(cache, **settings), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command,
+        env=environment(KACAP_CACHE=str(cache), **settings),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
 
 
