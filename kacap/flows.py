@@ -82,6 +82,7 @@ NXT, UNA, SEEN, SENT_ACK, WINDOW, STAMP, ISN, BYTE = 1, 2, 4, 8, 16, 32, 64, 128
 ACCEPTED_STAMP, REPLIED_STAMP, ECHOED_STAMP = 1, 2, 4
 FIN_NEWEST = 32  # its newest number is that of its FIN
 STOOD_STILL = 16  # its timestamps stood still while the capture's clock went on: a slow clock, or a delay
+SKIPPED_ID = 64  # its IP IDs skipped some since its last probe: it sent what is not in the capture
 OFF_CLOCK = 8  # its timestamps and the capture's times tell of different gaps: a frame was delayed on its way here
 
 SIDE = on_lines(
@@ -115,7 +116,7 @@ SIDE = on_lines(
         ("accepted_tsval", "<u4"),  # the newest timestamp of a segment that the peer accepts
         ("replied_tsval", "<u4"),  # that of its last reply to a probe
         ("echoed", "<u4"),  # the newest timestamp of its peer that it echoed
-        ("stamps", "u1"),  # ACCEPTED_STAMP, REPLIED_STAMP, ECHOED_STAMP, OFF_CLOCK, STOOD_STILL; FIN_NEWEST
+        ("stamps", "u1"),  # ACCEPTED_STAMP, REPLIED_STAMP, ECHOED_STAMP, OFF_CLOCK, STOOD_STILL; FIN_NEWEST, SKIPPED_ID
         ("tick_hz", "u4"),  # ticks a second of its timestamps; 0: not seen yet
         ("held_hints", "u1"),  # EVENT["hints"] of the held ACK
         ("id_ones", "u1"),  # how often its IP ID grew by one after a segment without data
@@ -123,8 +124,8 @@ SIDE = on_lines(
         ("id_pure", "u1"),  # 1: its last segment carried no data
         ("lacks", "u1"),  # BYTES_WAIT, AFTER_HOLE, UNWANTED
         # What few segments touch.
-        ("asked_ns", "<i8"),  # when the handshake asked it to answer; NEVER: not seen
-        ("path_ns", "<i8"),  # how long its answer took: from the capture point to it and back
+        ("asked_ns", "<i8"),  # when the handshake, or bytes, asked it to answer; NEVER: not seen
+        ("path_ns", "<i8"),  # how long its soonest answer took: from the capture point to it and back
         ("sure_ns", "<i8"),  # what heard_ns was before the first bytes that it has not acknowledged
         ("sure_n", "<i8"),  # ... and heard_n
         ("unheard_ns", "<i8"),  # what heard_ns was before the last reply to its probe

@@ -143,6 +143,7 @@ class Disturbed:
     lost: bool = False  # frames are missing in the middle
     unstamped: bool = False  # frames are cut before their timestamps
     far: bool = False  # captured at two places that are half a second apart
+    slow: bool = False  # a round trip takes a second
     misleads: bool = False  # it holds replies that the prober did not hear
     delayed_ns: int = 0
 
@@ -257,6 +258,7 @@ def _broken(own: Sockets, d: Disturbed) -> set[str]:
     broken = {"no-frame-missing"} if d.lost or d.misleads else set()
     # Where a frame that was delayed belongs, it is missing.
     broken |= {"no-frame-delayed", "no-frame-missing"} if d.delayed_ns or d.far else set()
+    broken |= {"near-prober"} if d.slow else set()
     broken |= {"enabled-at-connect"} if own.late else set()
     broken |= {"interval<=idle"} if max(own.interval) > min(own.idle) else set()
     return broken | ({"no-user-timeout"} if max(own.user_timeout_ns) else set())
@@ -342,7 +344,7 @@ def check(seed: int, case: str | None = None) -> tuple[str, list[str], list[str]
     name, files = dice.choice(chosen)
     d = disturb(files, dice)
     d.misleads = any(prober.unheard for c in untouched(files).of(Connection) for prober in c.probers)
-    d.far = name.endswith("far-merged")
+    d.far, d.slow = name.endswith("far-merged"), name.endswith(("far", "far-merged"))
     if not len(d.segments):
         return name, d.done, []
     found = list(false_statements(name, d, analyse_segments(d.segments), untouched(files)))

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def test_every_dependency_has_a_lowest_version_and_the_compiler_a_highest():
 def built(place: Path, umask: int) -> dict[str, str]:
     """Build wheel and sdist from a copy of the tree; return their names and digests."""
     place.mkdir()
-    for name in ("kacap", "tests", "captures", "notebooks"):
+    for name in ("kacap", "tests", "captures", "contrib", "docs", "notebooks"):
         shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
     for name in ("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "SECURITY.md", "DEPENDENCIES.md"):
         shutil.copy(ROOT / name, place / name)
@@ -120,3 +121,6 @@ def test_built_twice_wheel_and_sdist_are_the_same_byte_by_byte(tmp_path):
     pytest.importorskip("hatchling")
     one, two = built(tmp_path / "one", 0o022), built(tmp_path / "somewhere-else", 0o077)
     assert len(one) == 2 and one == two
+    with tarfile.open(next((tmp_path / "one" / "out").glob("*.tar.gz"))) as archive:
+        held = {name.split("/")[1] for name in archive.getnames()}
+    assert {"kacap", "tests", "captures", "contrib", "docs", "notebooks", "SECURITY.md", "LICENSE"} <= held

@@ -124,11 +124,14 @@ def _open(interface: str, options: CaptureOptions) -> Any:
     import logging
 
     logging.getLogger("scapy").setLevel(logging.ERROR)
-    from scapy.config import conf
-    from scapy.data import MTU  # noqa: F401 (loads the tables that conf needs)
-
     try:
-        import scapy.arch  # noqa: F401 (chooses conf.L2listen for this system)
+        import scapy.main
+
+        # Pickles below $XDG_CACHE_HOME, whoever's that is: scapy before 2.8 runs what they say.
+        scapy.main.SCAPY_CACHE_FOLDER = None
+        import scapy.arch  # chooses conf.L2listen for this system
+        import scapy.data  # loads the tables that conf needs
+        from scapy.config import conf
 
         conf.ifaces.reload()
         if interface not in conf.ifaces:

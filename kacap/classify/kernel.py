@@ -36,6 +36,7 @@ from kacap.flows import (
     REPLIED_STAMP,
     SEEN,
     SENT_ACK,
+    SKIPPED_ID,
     UNA,
     UNHEARD,
     UNSEEN,
@@ -320,6 +321,8 @@ def _take_segment(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> N
     advance_row(seg, row, label)
     learn_numbers(seg, x, y, label.kind)
     learn_rest(seg, x, label.kind)
+    if shaped:
+        x.stamps &= ~np.uint8(SKIPPED_ID)
     x.sent_ns = seg.time_ns
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import Grade, Kind
-from kacap.classify.rules import lacks_bytes
+from kacap.classify.rules import COUNTED_IDS, id_step, lacks_bytes
 from kacap.clock import SECOND_NS
 from kacap.flows import (
     A_FIN,
@@ -22,6 +22,7 @@ from kacap.flows import (
     OFF_CLOCK,
     SEEN,
     SENT_ACK,
+    SKIPPED_ID,
     STAMP,
     STOOD_STILL,
     UNA,
@@ -233,29 +234,34 @@ def learn_clock(seg: Row, x: Row) -> None:
 def learn_ip_id(seg: Row, x: Row) -> None:
     """Watch whether a sender counts its IP IDs packet by packet, as Linux does for each socket (ip_select_ident_segs).
 
-    A large segment may be several packets on the wire (segmentation offload), so that what comes after it counts not.
+    ``SKIPPED_ID``: it has skipped some since its last probe.
     """
-    step = np.uint16(np.uint16(seg.ip_id) - np.uint16(x.ip_id))
-    if x.id_pure and x.ip_id and seg.ip_id:
-        if step == 1:
-            x.id_ones = min(x.id_ones + 1, 250)
-        else:
-            x.id_jumps = min(x.id_jumps + 1, 250)
+    step = id_step(seg, x)
+    if step == 1:
+        x.id_ones = min(x.id_ones + 1, 250)
+    elif step >= 0:
+        x.id_jumps = min(x.id_jumps + 1, 250)
+        x.stamps |= SKIPPED_ID if 1 < step <= COUNTED_IDS else 0
     x.id_pure = 1 if seg.payload_len <= ONE_PACKET else 0
     x.ip_id = seg.ip_id
 
 
 @kernel
 def learn_path(seg: Row, x: Row, y: Row) -> None:
-    """Take from the handshake how long X is away from the capture point, there and back: who is asked answers.
+    """Take how long X is away from the capture point, there and back, from its answer to what asks for one, at most.
 
-    Which of several that were sent again is answered is open (Karn's algorithm, RFC 6298 3): the first may be, so that
-    the path is never taken for shorter than it is.
+    The handshake asks, or, where it was not seen, bytes of Y while all before them are acknowledged: the soonest of
+    their acknowledgements. Which of several that were sent again is answered is open (Karn's algorithm, RFC 6298 3):
+    the first may be, so that the path is never taken for shorter than it is.
     """
-    if x.asked_ns != NEVER and seg.flags & ACK and not seg.flags & RST:
-        x.path_ns = seg.time_ns - x.asked_ns
+    moves_on = not x.known & SENT_ACK or seq_diff(seg.ack, x.sent_ack) > 0
+    if x.asked_ns != NEVER and seg.flags & ACK and not seg.flags & RST and moves_on:
+        took_ns = max(seg.time_ns - x.asked_ns, np.int64(1))
+        x.path_ns = min(x.path_ns, took_ns) if x.path_ns else took_ns
         x.asked_ns = NEVER
-    if seg.flags & SYN and y.asked_ns == NEVER:
+    length = seg.payload_len + (1 if seg.flags & FIN else 0)
+    mid = length and not x.known & y.known & ISN and y.known & SENT_ACK and seg.seq == y.sent_ack
+    if (seg.flags & SYN or mid) and y.asked_ns == NEVER:
         y.asked_ns = seg.time_ns
 
 

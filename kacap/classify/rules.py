@@ -25,6 +25,7 @@ from kacap.flows import (
     REPLIED_STAMP,
     SEEN,
     SENT_ACK,
+    SKIPPED_ID,
     STAMP,
     UNA,
     UNHEARD,
@@ -138,16 +139,27 @@ def lacks_bytes(seg: Row, y: Row) -> Row:
 
 
 @kernel
+def id_step(seg: Row, x: Row) -> Row:
+    """Return by how much X's IP ID has grown since its segment before; -1: not said, or that was several packets.
+
+    A large segment may be several packets on the wire (segmentation offload), so that what comes after it counts not.
+    """
+    if not (x.id_pure and x.ip_id and seg.ip_id):
+        return np.int64(-1)
+    return np.int64(np.uint16(np.uint16(seg.ip_id) - np.uint16(x.ip_id)))
+
+
+@kernel
 def hints_of(seg: Row, x: Row, y: Row) -> Row:
     """Return what numbers, timestamps and IP ID of X's segment say of frames that the capture, or X, lacks (flows)."""
     hints = UNHEARD if is_unheard(seg, x, y) else 0
     hints |= DELAYED if (x.stamps | y.stamps) & OFF_CLOCK else 0
     if hears_unseen(seg, x, y):
         return hints | UNSEEN | HEARD_UNSEEN
-    step = np.int64(np.uint16(np.uint16(seg.ip_id) - np.uint16(x.ip_id)))
-    if not (x.id_pure and x.ip_id and seg.ip_id and x.id_ones > 3 * x.id_jumps):
+    step = id_step(seg, x)
+    if not (step >= 0 and x.id_ones > 3 * x.id_jumps):
         return hints
-    if 1 < step <= COUNTED_IDS:
+    if 1 < step <= COUNTED_IDS or x.stamps & SKIPPED_ID:
         hints |= UNSEEN
     elif step == 1 and seg.has & HAS_TIMESTAMPS and y.stamps & ACCEPTED_STAMP and seg.tsecr == y.accepted_tsval:
         hints |= EXACT

@@ -131,7 +131,7 @@ class ProberRow(NamedTuple):
     silence_most_ns: I8
     reply_least_ns: I8
     reply_most_ns: I8
-    path_ns: I8  # from the capture point to it and back, by the handshake; 0: not seen
+    path_ns: I8  # from the capture point to it and back, at most; 0: not seen
     survived_ns: I8  # the longest silence that an answered probe ended
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import gc
 import importlib
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -177,6 +178,17 @@ def _is_written() -> bool:
     return True
 
 
+def _write_wholly() -> None:
+    """Give standard output a buffer where it has none (PYTHONUNBUFFERED), handed on at the end of each line.
+
+    A write(2) that a full disk or a signal cuts short is taken up again by a buffer alone: Python would lose the rest.
+    """
+    out = sys.stdout
+    if isinstance(out, io.TextIOWrapper) and isinstance(out.buffer, io.RawIOBase):
+        encoding, errors = out.encoding, out.errors
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(out.detach()), encoding, errors, line_buffering=True)
+
+
 def _forget_stdout() -> None:
     """Let the interpreter exit quietly although nobody reads its output any more."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -199,6 +211,7 @@ def program() -> NoReturn:
     sys.setswitchinterval(SWITCH_S)
     announce_compilation()
     interrupts.install()
+    _write_wholly()
     try:
         main(prog_name="kacap")
     finally:

@@ -189,13 +189,17 @@ def _wanted(idle: int | None, interval: int | None, count: int | None) -> Any:
 
 
 def _until_signalled(work: Callable[[], None], port: int) -> None:
-    """Run ``work`` until it ends or SIGINT or SIGTERM ends it; both are a clean end."""
+    """Run ``work`` until it ends or SIGINT, SIGTERM or SIGHUP ends it: a clean end, and no second one counts."""
+
+    heard = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
 
     def end(*_: Any) -> NoReturn:
+        for number in heard:
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGTERM, end)
+    for number in heard:
+        signal.signal(number, end)
     click.echo(f"watch with: kacap live -i lo port {port}", err=True)
     with suppress(KeyboardInterrupt):
         work()

@@ -71,6 +71,8 @@ class Duty:
         self._log: EventLog | None = None
         for option, path in (("--textfile", options.textfile), ("--log", options.log_file)):
             _check_file(path, option, user)
+        if options.log_file is not None:
+            import kacap.commands.live_log  # noqa: F401 (whom this process becomes may not read it)
         if options.hooks:
             from kacap.commands.live_hooks import Hooks
 

@@ -55,6 +55,11 @@ def probing() -> FrameBatch:
     return FrameBatch(np.concatenate(packets), frames)
 
 
+def import_ahead() -> None:
+    """Import what is otherwise imported when it is first used: the user whom root becomes may not read root's files."""
+    import numpy.ma  # noqa: F401 (np.unique asks it)
+
+
 def compile_apart() -> None:
     """Have at hand, before a device is opened, what ``warm_up`` will load once this process has no rights any more.
 

@@ -23,7 +23,7 @@ from kacap.commands.live import LiveOptions
 from kacap.commands.live_duty import Duty
 from kacap.commands.live_pace import Links, Namespace, Pace
 from kacap.commands.live_proxies import Proxies
-from kacap.commands.live_ready import compile_apart, warm_up
+from kacap.commands.live_ready import compile_apart, import_ahead, warm_up
 from kacap.commands.live_sockets import Sockets
 from kacap.commands.live_until import Waiting
 from kacap.commands.telling import colored, tell
@@ -64,6 +64,7 @@ def watch(user: User | None, sockets: Sockets | None, options: LiveOptions) -> i
     source = _open(options, user)
     file = _savefile(options, source, user)
     duty = Duty(options, user)
+    import_ahead()
     drop(user)
     CACHE.reopen()
     if privileged:

@@ -1,10 +1,17 @@
-"""Facts of runs of probes: what was missed, when a run was over, which frames show it."""
+"""Facts of runs of probes: what was missed, when a run was over, which frames show it, how often a prober probes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 from kacap.classify.tables import Outcome
 from kacap.model import Episode, FrameRef, Probe, Prober
+from kacap.units import between, duration
 
+# A cadence holds when this share of the gaps lies within this share of their median (the timer wheel is up to
+# one eighth late).
+CADENCE_SHARE, CADENCE_SPREAD = 0.8, 1 / 8
 UNCAPTURED = Outcome.UNCAPTURED.name.lower()
 
 
@@ -48,3 +55,38 @@ def frames_of(episode: Episode) -> list[FrameRef]:
     """Return the frames that show a run: its probes and what ended it."""
     frames = [probe.frame for probe in episode.probes]
     return [*frames, episode.ending_frame] if episode.ending_frame else frames
+
+
+def probe_gaps(prober: Prober) -> list[int]:
+    """Return the gaps between consecutive probes of a prober, in nanoseconds, sorted."""
+    return sorted(later - earlier for earlier, later in pairwise(sorted(prober.times_ns)))
+
+
+def steady(gaps_ns: Sequence[int]) -> int | None:
+    """Return the median of sorted gaps in nanoseconds when most of them agree with it, else None."""
+    if not gaps_ns:
+        return None
+    median = gaps_ns[len(gaps_ns) // 2]
+    near = sum(abs(gap - median) <= median * CADENCE_SPREAD for gap in gaps_ns)
+    return median if near >= CADENCE_SHARE * len(gaps_ns) else None
+
+
+def cadence(prober: Prober) -> str:
+    """Return how often a prober probes: ``every 1.02 s``, ``after 61.4 s of silence``, ``1.02 s to 2 h apart``.
+
+    A single gap that holds more than the silence before a probe says nothing of how often.
+    """
+    idle = sorted(e.first_gap_ns for e in prober.episodes if e.first_gap_ns is not None)
+    after = steady(idle)
+    if prober.probes == 2 and after is not None and prober.gaps_ns is not None and prober.gaps_ns[0] > 2 * after:
+        return f"after {duration(after)} of silence"
+    if prober.gaps_ns is not None and prober.gaps_ns[1] <= prober.gaps_ns[0] * (1 + CADENCE_SPREAD):
+        return f"every {duration((prober.last_probe_ns - prober.first_probe_ns) // (prober.probes - 1))}"
+    gaps = probe_gaps(prober)
+    if (every := steady(gaps)) is not None:
+        return f"every {duration(every)}"
+    if after is not None:
+        return f"after {duration(after)} of silence"
+    if prober.gaps_ns is not None:
+        return f"{between(*prober.gaps_ns)} apart"
+    return "once" if prober.probes == 1 else f"{prober.probes:,} times"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 
@@ -22,18 +21,15 @@ from kacap.facts.ended import (
     ended_of,
     observed_until_ns,
 )
-from kacap.facts.runs import over_ns, unanswered, uncaptured
+from kacap.facts.runs import cadence, over_ns, unanswered, uncaptured
 from kacap.findings import observed as bits
 from kacap.findings.connection_facts import ConnectionFacts, Outstanding
-from kacap.model import Connection, Ended, Endpoint, Probe, Prober, Verdict
+from kacap.model import Connection, Ended, Endpoint, Episode, Probe, Prober, Verdict
 from kacap.timing.assumes import WORDS, Assumes
 from kacap.timing.episodes import EARLY_ABORT, HOLE_NS
 from kacap.timing.giving_up import user_timeout
 from kacap.units import between, counted, duration
 
-# A cadence holds when this share of the gaps lies within this share of their median (the timer wheel is up to
-# one eighth late).
-CADENCE_SHARE, CADENCE_SPREAD = 0.8, 1 / 8
 WORTH_NS = 5 * SECOND_NS  # bytes that wait for less than this say nothing of a connection
 FEW = 4  # probes at one pace: between them none is missing from the capture
 GRAVE = (Ending.GAVE_UP, Ending.USER_TIMEOUT, Ending.UNREACHABLE)
@@ -77,10 +73,21 @@ def verdict(connection: Connection, ended: Ended, facts: ConnectionFacts | None,
         when = "before, " if first.last_probe_ns < waits.first_ns else ""
         return Verdict(f"{_waits(facts, waits)}; {when}{_pace(first)}", "bad")
     said = of_prober(first)
+    if ended.how == "open" and first.ending == Ending.ANSWERED and (stopped := _stopped(connection, first, until_ns)):
+        return Verdict(f"{said.sentence}; {stopped}", "doubt")
     if ended.how == "fin" and first.ending in (Ending.ANSWERED, Ending.RESUMED, Ending.CLOSED):
         answered = _answered(first)
         return Verdict(f"{answered.sentence}; {_closed(connection, ended, first)}", answered.mood)
     return said
+
+
+def _stopped(connection: Connection, prober: Prober, until_ns: int) -> str:
+    """Return that nobody has sent anything for twice a prober's longest gap, in words; empty: somebody has."""
+    silent_ns = until_ns - connection.last_ns
+    regular = prober.gaps_ns is not None and prober.probes >= FEW
+    if not regular or prober.gaps_ns is None or silent_ns <= 2 * prober.gaps_ns[1]:
+        return ""
+    return f"none in the last {duration(silent_ns)}: off, gone, or not captured"
 
 
 def _deaf(prober: Prober) -> Verdict:
@@ -130,12 +137,18 @@ def _is_delayed(prober: Prober) -> bool:
     return WORDS[Assumes.NO_FRAME_DELAYED] in prober.idle.assumes + prober.interval.assumes
 
 
+def _may_lack_frames(prober: Prober) -> bool:
+    """Return whether nothing shows that no frame is missing between a prober's probes."""
+    return WORDS[Assumes.NO_FRAME_MISSING] in prober.idle.assumes
+
+
 def _own_cause(prober: Prober, after_ns: int) -> int:
     """Return whether a prober's RST so long after its last probe is its application's for sure: no timer fires then."""
     shortest_ns = SECOND_NS if prober.gaps_ns is None else prober.gaps_ns[0]
     if prober.unheard or _is_delayed(prober) or not 0 <= after_ns < EARLY_ABORT * shortest_ns:
         return OWN_RESET
-    regular = prober.probes >= FEW and cadence(prober).startswith("every")
+    whole_gaps = prober.gaps_ns is not None and bool(prober.idle.candidates) and not _may_lack_frames(prober)
+    regular = whole_gaps or (prober.probes >= FEW and cadence(prober).startswith("every"))
     sure = regular or prober.ending == Ending.CLOSED or after_ns < EARLY_ABORT * SECOND_NS
     parts = max(round(shortest_ns / max(after_ns, 1)), 1)  # of a gap in which a firing may be missing
     whole = abs(shortest_ns - parts * after_ns) <= parts * HOLE_NS
@@ -177,8 +190,7 @@ def _ended_by_reset(connection: Connection, ended: Ended, prober: Prober, facts:
             "bad",
         )
     if prober.ending == Ending.RESET and ended.cause == UNKNOWN_CONNECTION:
-        silence = f" after {duration(last.first_gap_ns)} of silence" if last and last.first_gap_ns is not None else ""
-        return Verdict(f"{said} to the probe of {prober.side}{silence}", "bad")
+        return Verdict(f"{said} to the probe of {prober.side}{_silence_before(last)}", "bad")
     if last is not None and last.probes[0].time_ns > (ended.time_ns or 0):
         return Verdict(f"{said}; {counted(len(last.probes), 'probe')} of {prober.side} came after it", "bad")
     missed = unanswered(last) if last is not None else prober.missed
@@ -242,35 +254,6 @@ def _doubtful(connection: Connection) -> str:
     return f"{counted(doubtful, 'segment')} may be a keepalive probe or not, {certain}"
 
 
-def probe_gaps(prober: Prober) -> list[int]:
-    """Return the gaps between consecutive probes of a prober, in nanoseconds, sorted."""
-    return sorted(later - earlier for earlier, later in pairwise(sorted(prober.times_ns)))
-
-
-def steady(gaps_ns: Sequence[int]) -> int | None:
-    """Return the median of sorted gaps in nanoseconds when most of them agree with it, else None."""
-    if not gaps_ns:
-        return None
-    median = gaps_ns[len(gaps_ns) // 2]
-    near = sum(abs(gap - median) <= median * CADENCE_SPREAD for gap in gaps_ns)
-    return median if near >= CADENCE_SHARE * len(gaps_ns) else None
-
-
-def cadence(prober: Prober) -> str:
-    """Return how often a prober probes: ``every 1.02 s``, ``after 61.4 s of silence``, ``1.02 s to 2 h apart``."""
-    if prober.gaps_ns is not None and prober.gaps_ns[1] <= prober.gaps_ns[0] * (1 + CADENCE_SPREAD):
-        return f"every {duration((prober.last_probe_ns - prober.first_probe_ns) // (prober.probes - 1))}"
-    gaps = probe_gaps(prober)
-    if (every := steady(gaps)) is not None:
-        return f"every {duration(every)}"
-    idle = sorted(e.first_gap_ns for e in prober.episodes if e.first_gap_ns is not None)
-    if (after := steady(idle)) is not None:
-        return f"after {duration(after)} of silence"
-    if prober.gaps_ns is not None:
-        return f"{between(*prober.gaps_ns)} apart"
-    return "once" if prober.probes == 1 else f"{prober.probes:,} times"
-
-
 def _probes(prober: Prober) -> str:
     """Return how a sentence about a prober begins: ``10.0.0.1:5432 probes every 61.4 s``."""
     return f"{prober.side} {'probed' if prober.probes == 1 else 'probes'} {cadence(prober)}"
@@ -298,6 +281,13 @@ def _silence(prober: Prober) -> str:
     if last.silent_since_ns is not None:
         return f" in {duration(over_ns(last) - last.silent_since_ns)} of silence"
     return f" in at least {duration(over_ns(last) - last.probes[0].time_ns)} of silence"
+
+
+def _silence_before(run: Episode | None) -> str:
+    """Return how long the peer had been silent before the last probe of a run, in words; empty: not known."""
+    if run is None or run.silent_since_ns is None:
+        return ""
+    return f" after {duration(run.probes[-1].time_ns - run.silent_since_ns)} of silence"
 
 
 def _run(prober: Prober) -> str:
@@ -352,8 +342,7 @@ def _user_timeout(prober: Prober) -> Verdict:
 
 
 def _after_reset(prober: Prober) -> Verdict:
-    last = prober.last
-    silence = f" after {duration(last.first_gap_ns)} of silence" if last and last.first_gap_ns is not None else ""
+    silence = _silence_before(prober.last)
     return Verdict(f"{prober.peer} reset the connection when {prober.side} probed it{silence}", "bad")
 
 

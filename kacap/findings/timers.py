@@ -21,6 +21,7 @@ WORTH_NS = 5 * SECOND_NS  # what is shorter delays no keepalive, and masks none,
 SHOWN = 8  # gaps
 FEWEST = 6  # gaps before two groups of them are no accident
 MIXED = 4  # runs of gaps of one group: fewer, and the timer was changed once
+LATE = 0.05  # of a gap: as far as timers are late
 BACK_OFF = 2.5  # the next retransmission comes after twice the last gap, and the capture's end may be late
 
 
@@ -181,7 +182,7 @@ def two_timers(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """The silences before one side's probes fall into two groups, by turns, that no single timer makes.
 
     Groups that follow each other are one timer that was set anew; where replies did not reach the prober, the gaps are
-    those of idle and interval.
+    those of idle and interval; one that is a multiple of the other may hold probes that the capture lacks.
     """
     for prober in facts.probers:
         in_order = _idle_gaps(prober) if not prober.idle.candidates else []
@@ -192,12 +193,20 @@ def two_timers(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
         low, high = gaps[:cut], gaps[cut:]
         tight = all(group[-1] - group[0] < 0.1 * group[0] for group in (low, high))
         mixed = len(list(groupby(in_order, key=lambda gap: gap <= low[-1]))) >= MIXED
+        if _is_multiple(high[0], low[0]):
+            continue
         if tight and mixed and min(len(low), len(high)) >= 2 and jump > 0.2 * gaps[0]:
             sentence = (
                 f"two timers likely probe from {prober.side}: after {between(low[0], low[-1])} of silence "
                 f"({len(low)} times) and after {between(high[0], high[-1])} ({len(high)} times), by turns"
             )
             yield Claim(sentence, [p.frame for e in prober.episodes[:8] for p in e.probes[:1]])
+
+
+def _is_multiple(gap_ns: int, other_ns: int) -> bool:
+    """Return whether one gap is twice another, or more times, as far as timers are late."""
+    times = round(gap_ns / other_ns)
+    return times > 1 and abs(gap_ns - times * other_ns) <= LATE * gap_ns
 
 
 def _idle_gaps(prober: Prober) -> list[int]:

@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 
 from kacap.errors import KacapError
@@ -83,8 +84,9 @@ def pair(address: str, port: int, settings: Keepalive, say: Say) -> None:
         _see_one_end(ends)
     finally:
         for pid in ends:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            with suppress(ProcessLookupError, ChildProcessError):  # a signal to all of them came first
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
 
 
 def _hear(pipe: Connection, ends: dict[int, str]) -> None:

@@ -72,7 +72,7 @@ def die_with_parent(parent: int) -> None:
 def spawn(work: Callable[[Connection], None]) -> tuple[int, Connection]:
     """Fork a child that runs ``work(its end of a pipe)`` and dies with this process.
 
-    Returns the child's pid and this end. The child ignores SIGINT: its parent decides when it ends.
+    Returns the child's pid and this end. The child ignores SIGINT and SIGHUP: its parent decides when it ends.
     """
     parent = os.getpid()
     here, there = Pipe()
@@ -89,7 +89,8 @@ def _run_child(work: Callable[[Connection], None], pipe: Connection, parent: int
     code = 0
     try:
         die_with_parent(parent)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to all that it runs
+            signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         work(pipe)
     except (EOFError, BrokenPipeError):

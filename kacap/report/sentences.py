@@ -20,7 +20,9 @@ class EndingRow:
 
 
 ENDINGS = {
-    Ending.GAVE_UP: EndingRow("gave up", "the peer crashed or was cut off; the prober's application sees ETIMEDOUT"),
+    Ending.GAVE_UP: EndingRow(
+        "gave up", "the peer crashed, or it or its replies were cut off; the prober's application sees ETIMEDOUT"
+    ),
     Ending.USER_TIMEOUT: EndingRow(
         "gave up early", "given up before the count (TCP_USER_TIMEOUT); the prober's application sees ETIMEDOUT"
     ),

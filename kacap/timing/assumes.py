@@ -17,6 +17,7 @@ class Assumes(IntFlag):
     NO_FRAME_DELAYED = 32
     FINE_TIMER = 64
     STEADY_TIMER = 128
+    NEAR_PROBER = 256
 
 
 WORDS = {
@@ -28,6 +29,7 @@ WORDS = {
     Assumes.NO_FRAME_DELAYED: "no-frame-delayed",
     Assumes.FINE_TIMER: "fine-timer",
     Assumes.STEADY_TIMER: "steady-timer",
+    Assumes.NEAR_PROBER: "near-prober",
 }
 _SENTENCES = {
     "enabled-at-connect": "keepalive was enabled at connect",
@@ -37,6 +39,7 @@ _SENTENCES = {
     "no-user-timeout": "no TCP_USER_TIMEOUT",
     "fine-timer": "clocks (the timer's, the capture's) finer than a second",
     "steady-timer": "a timer as exact as those of known systems",
+    "near-prober": "at most 0.1 s there and back between capture and prober",
     "no-frame-delayed": "no frame was delayed before it was captured (timestamps and capture times differ)",
 }
 

@@ -61,8 +61,8 @@ ESTIMATE = np.dtype(
         ("either_low", "<i4"),
         ("either_high", "<i4"),  # the interval, if it is that which spaces answered probes
         ("explains", "<u2"),  # bits of TIMERS: which explain all that shows
-        ("idle_assumes", "u1"),
-        ("interval_assumes", "u1"),
+        ("idle_assumes", "<u2"),
+        ("interval_assumes", "<u2"),
         ("idle_why", "u1"),
         ("interval_why", "u1"),
     ],
@@ -211,7 +211,7 @@ def _write_idle(row: Row, shown: Row, fits: Row) -> None:
         row.idle_why = _EITHER if shown.normal or unsure else 0
         row.idle_assumes |= _NO_MISSING if shown.holes and not shown.exact else 0
         return
-    doubtful = shown.answered < FEW or shown.most > HOLE * shown.least or shown.holes
+    doubtful = shown.answered < FEW or shown.most > HOLE * shown.least or shown.holes or not shown.began
     if (opened and not shown.exact_first) or (doubtful and not shown.exact):
         row.idle_assumes |= _NO_MISSING
 

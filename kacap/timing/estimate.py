@@ -20,7 +20,7 @@ from kacap.timing.history import FIRINGS_KEPT, STEP, HistoryRows, StepRows
 from kacap.timing.search import FIT, GAP, IDLE, PIECES, REVERSED, WALK, search
 from kacap.timing.systems import LINUX, LINUX_BITS, ROWS, TIMERS, possible
 
-PATH_NS = 100_000_000.0  # there and back between the capture and the prober, where no handshake shows it
+PATH_NS = 100_000_000.0  # there and back between the capture and the prober, where nothing shows it
 PATH_SLACK_NS = 5_000_000.0
 GAPS = 3  # of one prober that show its host's clock
 FEW = 16  # among so many probers of a host one may be unlike the others
@@ -28,7 +28,7 @@ FEW = 16  # among so many probers of a host one may be unlike the others
 MANY = 1 << 30
 MANY_PROBERS = 10_000  # from here on a second thread pays
 
-_STEADY = np.uint8(Assumes.STEADY_TIMER)
+_STEADY, _NEAR = np.uint16(Assumes.STEADY_TIMER), np.uint16(Assumes.NEAR_PROBER)
 _LINUX = range(len(LINUX))
 _NO_GAP, _TOO_MANY = int(SettingReason.NO_GAP), int(SettingReason.TOO_MANY)
 
@@ -83,6 +83,8 @@ def estimate(
     if system != "auto":  # what a user names is known
         rows["idle_assumes"] &= ~_STEADY
         rows["interval_assumes"] &= ~_STEADY
+    least = np.where(rows["idle_low"] > 0, rows["idle_low"], MANY).min(axis=1, initial=MANY)
+    rows["idle_assumes"] |= np.where((path_ns <= 0) & (least > 1) & (least < MANY), _NEAR, np.uint16(0))
     return Estimates(histories, rows, clocks)
 
 
@@ -153,6 +155,6 @@ def _narrow(rows: NDArray[np.void], hosts: NDArray[np.int64], clocks: dict[int, 
         fewer = (least.min(axis=1) < np.where(keep, least, MANY).min(axis=1)) | (high.max(axis=1) > most)
         fewer &= most > 0
         assumed = rows[f"{name}_assumes"][own] & ~_STEADY
-        rows[f"{name}_assumes"][own] = assumed | np.where(fewer, int(Assumes.LINUX_TIMER), 0).astype(np.uint8)
+        rows[f"{name}_assumes"][own] = assumed | np.where(fewer, int(Assumes.LINUX_TIMER), 0).astype(np.uint16)
         kept = np.where((most > 0)[:, None], keep, True)
         rows[f"{name}_low"][own], rows[f"{name}_high"][own] = low * kept, high * kept

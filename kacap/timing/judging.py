@@ -19,7 +19,7 @@ from kacap.units import duration
 OK, DIFFERS, NOT_OBSERVABLE = "ok", "differs", "not observable"
 TIMES = ("idle", "interval")
 OPTIONS = {"idle": "TCP_KEEPIDLE", "interval": "TCP_KEEPINTVL", "count": "TCP_KEEPCNT"}
-COARSEST = 5  # seconds between two looks at the clock
+COARSEST = 5  # seconds between two looks at the clock, or on the way there and back
 FEWEST = 3  # so many probes and more are judged by all their gaps
 
 
@@ -134,11 +134,12 @@ def _possible(value: Setting, expected: int) -> bool:
     """Return whether a time outside of the candidates may be set if the candidates' assumptions are wrong.
 
     Keepalive that came late, an interval above idle and missing frames all make gaps longer, never shorter; a
-    clock rate shifts them within the timer's lateness, a coarse timer within its grid, jitter within its share.
+    clock rate shifts them within the timer's lateness, a coarse timer within its grid, jitter within its share, a long
+    path between capture and prober within few seconds.
     """
-    others = [word for word in value.assumes if word not in ("linux-timer", "fine-timer", "steady-timer")]
+    others = set(value.assumes) - {"linux-timer", "fine-timer", "steady-timer", "near-prober"}
     above = min(value.candidates or [0]) - expected
-    if above > 0 and (others or ("fine-timer" in value.assumes and above <= COARSEST)):
+    if above > 0 and (others or (above <= COARSEST and {"fine-timer", "near-prober"} & set(value.assumes))):
         return True
     if value.observed_ns is None:
         return False

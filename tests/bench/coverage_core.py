@@ -23,7 +23,7 @@ TESTS = ROOT / "tests"
 PACKAGES = ("classify", "timing", "facts", "findings")
 SETTINGS = ["--branch", "--source=" + ",".join(f"kacap/{each}" for each in PACKAGES)]
 BUILT = ROOT / "build"
-PLAIN, COMPILED, BOTH = (BUILT / f"coverage-{each}" for each in ("plain", "compiled", "both"))
+PLAIN, DROPPING, COMPILED, BOTH = (BUILT / f"coverage-{each}" for each in ("plain", "dropping", "compiled", "both"))
 # Where captures are small, and each is read once.
 SMALL = (
     "whole/test_expected.py",
@@ -65,10 +65,10 @@ def pytest_configure() -> None:
         with_rows_as_compiled()
 
 
-def run(data: Path, tests: tuple[str, ...], **environment: str) -> None:
-    """Run tests in a process of their own, and keep what they reached."""
+def run(data: Path, tests: tuple[str, ...], marked: str, **environment: str) -> None:
+    """Run the tests ``marked`` so in a process of their own, and keep what they reached."""
     places = os.pathsep.join(map(str, (ROOT, TESTS, TESTS / "bench", TESTS / "unit")))
-    options = ["-n0", "-q", "-p", "no:cacheprovider", "-p", "coverage_core", "-m", "not slow and not namespaces"]
+    options = ["-n0", "-q", "-p", "no:cacheprovider", "-p", "coverage_core", "-m", marked]
     command = ["coverage", "run", *SETTINGS, f"--data-file={data}", "-m", "pytest", *options]
     named = [str(TESTS / each) for each in tests]
     subprocess.run(
@@ -82,10 +82,11 @@ def run(data: Path, tests: tuple[str, ...], **environment: str) -> None:
 def main(arguments: list[str]) -> None:
     """Run both; print the figure of each package, or of each file and what it lacks."""
     BUILT.mkdir(exist_ok=True)
-    run(PLAIN, SMALL, NUMBA_DISABLE_JIT="1")
-    run(COMPILED, MORE)
+    run(PLAIN, SMALL, "not slow and not namespaces", NUMBA_DISABLE_JIT="1")
+    run(DROPPING, ("unit/test_dropping.py",), "not namespaces", NUMBA_DISABLE_JIT="1")
+    run(COMPILED, MORE, "not namespaces")
     measured = coverage.Coverage(data_file=str(BOTH), branch=True)
-    measured.combine([str(PLAIN), str(COMPILED)], keep=True)
+    measured.combine([str(each) for each in (PLAIN, DROPPING, COMPILED)], keep=True)
     for package in PACKAGES:
         print(f"kacap/{package}")
         measured.report(include=[f"*/kacap/{package}/*"], show_missing="--lines" in arguments, skip_covered=True)

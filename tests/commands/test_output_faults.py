@@ -7,6 +7,7 @@ import os
 import pty
 import random
 import re
+import resource
 import signal
 import subprocess
 import time
@@ -58,6 +59,28 @@ def test_on_a_disk_that_is_really_full_nothing_is_left_behind(name, tmp_path):
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, errors="replace")
     assert done.stdout.splitlines()[-3:] == ["1", NAMES[name], "old"], done.stdout + done.stderr
     assert done.stderr == f"kacap: {tmp_path}/{NAMES[name]}: cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("buffered", [True, False], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("name", ["report", "json"])
+def test_standard_output_that_ends_in_the_middle_is_a_failure_with_or_without_a_buffer(name, buffered, tmp_path):
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+
+    with (tmp_path / "out").open("wb") as out:
+        done = subprocess.run(
+            [*PROGRAM, *map(str, STREAMS[name])],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONUNBUFFERED": "" if buffered else "1"},
+            stdout=out,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            preexec_fn=limit,
+        )
+    assert done.returncode == 1
+    assert re.fullmatch(r"kacap: (standard output: )?cannot be written: File too large\n", done.stderr)
+    assert (tmp_path / "out").stat().st_size == 3000
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "replace"])

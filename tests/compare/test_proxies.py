@@ -15,7 +15,7 @@ from namespaced import inside
 from kacap.classify.emit import LABEL
 from kacap.classify.kinds import Kind
 from kacap.facts.legs import BY_CHANCE, ENOUGH, FEWEST, QUIET_NS, Holder, Leg, Messages, join
-from kacap.model import Connection, Endpoint
+from kacap.model import Connection, Ended, Endpoint
 from kacap.report.records import schema
 from kacap.segments import SEGMENT
 
@@ -145,6 +145,19 @@ def test_legs_of_which_only_the_newest_messages_are_known_are_joined(cut):
     short = Leg(rear.connection, rear.towards[cut:], rear.back[rear.back >= since_ns], since_ns)
     (one,) = join([front, short])
     assert one.passed == one.messages
+
+
+def test_which_leg_ended_first_is_told_where_one_did():
+    (one,) = join(conversation(np.random.default_rng(2), 1, 40))
+    front, rear = one.front, one.rear
+    front.last_ns = rear.last_ns = front.observed_until_ns = rear.observed_until_ns = 900 * SECOND
+    assert one.died_first is None
+    rear.ended = Ended("reset", "b", None, 700 * SECOND)
+    assert one.died_first == (rear, 200 * SECOND)  # the other is open
+    front.ended = Ended("fin", "a", None, 650 * SECOND)
+    assert one.died_first == (front, 50 * SECOND)
+    front.ended = Ended("fin", "a", None, 700 * SECOND)
+    assert one.died_first is None  # at once
 
 
 def test_too_few_messages_join_nothing():

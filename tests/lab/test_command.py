@@ -118,6 +118,16 @@ def test_a_pair_runs_both_ends_and_ends_cleanly(port: int, number: int) -> None:
     assert not living(both)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_pair_ends_cleanly_when_its_whole_terminal_is_told_to_end(port: int, number: int) -> None:
+    pair = start("pair", "127.0.0.1", "--port", str(port), start_new_session=True)
+    wait_for(pair.stdout, "client    TCP_USER_TIMEOUT")
+    os.killpg(pair.pid, number)
+    code, _, err = finish(pair)
+    assert code == 0
+    assert "Traceback" not in err and "unexpected" not in err
+
+
 @pytest.mark.parametrize(("nth", "name"), [(0, "server"), (1, "client")])
 def test_a_pair_of_which_one_end_dies_says_which_and_how(port: int, nth: int, name: str) -> None:
     pair = start("pair", "127.0.0.1", "--port", str(port))

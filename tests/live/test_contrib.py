@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from namespaced import inside
 
+from kacap import __version__
 from kacap.kernel_cache import CACHE
 
 NOBODY = 65534
@@ -165,6 +166,11 @@ def test_the_manifests_meet_the_schema_of_kubernetes():
         },
     }
     validate.validate(pod, "1.30", strict=True)
+
+
+def test_the_image_is_that_of_this_version():
+    named = re.findall(r"/kacap:([\d.]+)", "".join(path.read_text() for path in (CONTRIB / "kubernetes").iterdir()))
+    assert named == [__version__] * 2
 
 
 def test_the_lines_for_containers_are_lines_that_kacap_takes():

@@ -172,6 +172,7 @@ def test_the_page_is_of_the_format_and_a_death_is_there_from_zero_on():
         (Expectation(60, 10, 6, user_timeout_ns=75 * SECOND), 1, 20),  # silent for 60 s at the probe: 70, 80
         (Expectation(60, 10, 6, user_timeout_ns=10 * SECOND), 1, 10),  # at the first firing after a probe
         (Expectation(60, None, 6), 1, None),
+        (Expectation(60, 10, None), 1, None),
         (Expectation(60, 10, 6), 0, None),
         (None, 3, None),
     ],
@@ -180,6 +181,8 @@ def test_when_a_silent_peer_is_given_up_follows_from_the_settings(expected, run,
     heard_ns, probe_ns = 1000 * SECOND, 1060 * SECOND
     found = gives_up_ns(expected, run, probe_ns, heard_ns)
     assert found == (None if seconds is None else probe_ns + seconds * SECOND)
+    if expected is not None and expected.user_timeout_ns:  # from when on the peer is silent is not known
+        assert gives_up_ns(expected, run, probe_ns, None) is None
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import analysing
 import pytest
 from namespaced import KACAP, inside
 
@@ -168,3 +169,35 @@ def test_files_that_rotate_are_refused_where_the_user_may_not_make_them(tmp_path
 def test_an_unknown_user_is_refused_by_name():
     with pytest.raises(UsageError, match="-Z no-such-user: no such user"):
         whom_to_become("no-such-user")
+
+
+IMPORTED = """
+import atexit, sys
+from kacap.commands import live_run, program
+give_up, late = live_run.drop, []
+class Looking:
+    find_spec = staticmethod(lambda name, path=None, target=None: late.append(name))
+def dropped(user):
+    give_up(user)
+    sys.meta_path.insert(0, Looking)
+live_run.drop = dropped
+atexit.register(lambda: print("imported late:", late, file=sys.stderr))
+program()
+"""
+
+
+@pytest.mark.parametrize("words", ["-v", "--json", "--log log --metrics 0", "--until verdict --on dead /bin/true"])
+def test_nothing_is_imported_once_rights_are_gone_for_python_may_be_roots_alone(words, tmp_path):
+    tmp_path.chmod(0o777)
+    for parent in list(tmp_path.parents)[:3]:
+        parent.chmod(parent.stat().st_mode | 0o011)
+    capture = analysing.files_of("lab/cut-off")[0]
+    options = words.replace(" log", f" {tmp_path}/log").split()
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED, "live", "-r", str(capture), *options],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, 1) and "unexpected" not in done.stderr
+    assert done.stderr.splitlines()[-1] == "imported late: []"

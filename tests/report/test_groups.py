@@ -9,7 +9,10 @@ import samples
 
 import captures
 import kacap
+from kacap.classify.kinds import Ending
+from kacap.facts.fleet import TOGETHER, Fleet
 from kacap.facts.groups import PACE_SPREAD, grouped
+from kacap.facts.overall import causes, overall
 from kacap.facts.sent import sent_by
 from kacap.facts.standing import STATES, by_gravity, gravest, state_of
 from kacap.report import text
@@ -78,7 +81,7 @@ def test_an_overview_makes_objects_of_the_connections_that_it_names_alone(tmp_pa
 
 
 def test_what_is_read_from_tables_is_what_the_objects_hold() -> None:
-    analysis = kacap.read(analysing.files_of("crafted/77-idle-deaths"))
+    analysis = kacap.read(analysing.files_of("lab/many"))
     probers = [prober for connection in analysis.connections for prober in connection.probers]
     for most in (10_000, 20, 3):
         rows = sent_by(analysis.connections, probers, most)
@@ -91,3 +94,50 @@ def test_what_is_read_from_tables_is_what_the_objects_hold() -> None:
     ours, plain = (by_gravity(some) for some in (analysis.connections, list(analysis.connections)))
     sent, of_objects = (sorted(zip(*map(list, each.probes()), strict=True)) for each in (ours, plain))
     assert sent == of_objects and ours.totals == plain.totals
+
+
+def test_the_findings_of_many_are_one_cause_and_what_is_read_from_tables_is_what_the_objects_say():
+    analysis = kacap.read(analysing.files_of("lab/many"))
+    (gone,) = (cause for cause in causes(analysis) if cause.id == "peer-gone")
+    dead = [c.connection for c in analysis.connections for p in c.probers if p.ending == Ending.GAVE_UP]
+    assert sorted(gone.connections) == sorted(dead) and len(dead) == 12
+    assert gone.sentence.startswith("12 connections to ") and "gave up: the peer is gone or cut off" in gone.sentence
+    assert overall(analysis).sentence.startswith("12 of 40 connections gave up")
+    analysis.connections = list(analysis.connections)
+    assert next((one.sentence, one.connections) for one in causes(analysis)) == (gone.sentence, gone.connections)
+    assert overall(analysis).sentence.startswith("12 of 40 connections gave up")
+
+
+@pytest.mark.parametrize(
+    ("ended", "said"),
+    [
+        ([10, 10.1, 10.2, 10.3, 200, 4000], "3 of 6 died at "),
+        ([10, 12, 14, 16, 200, 4000], "3 of 6 died within 4.00 s from "),
+        ([10, 800, 1600, 2400, 3200, 4000], ""),  # one after the other
+        ([10, 10.1, 10.2, 10.3, 4000], ""),  # too few to say it of
+    ],
+)
+def test_whether_half_of_the_dead_died_together_is_said_of_enough_of_them_alone(ended, said):
+    dead = [
+        samples.connection(
+            [
+                samples.prober(
+                    [samples.episode([samples.probe(1, at - 1, reply_ms=None)], "gave-up", heard=0, ended=at)]
+                )
+            ],
+            number=n + 1,
+            last=at,
+        )
+        for n, at in enumerate(ended)
+    ]
+    fleet = Fleet(dead, samples.at(5000))
+    assert (fleet.dead, len(ended) >= TOGETHER) == (len(ended), len(ended) == 6)
+    assert fleet.together()[: len(said)] == said and bool(fleet.together()) == bool(said)
+
+
+def test_one_miss_among_the_living_is_a_doubt():
+    fleet = Fleet([samples.connection([samples.up()], number=n) for n in (1, 2)], samples.at(20))
+    assert fleet.verdict().mood == "good"
+    late = samples.episode([samples.probe(50, 9, reply_ms=None, side=samples.B, peer=samples.A)], "open", heard=8)
+    missed = samples.connection([samples.prober([*samples.up().episodes, late])], number=3)
+    assert Fleet([*fleet, missed], samples.at(20)).verdict().mood == "doubt"

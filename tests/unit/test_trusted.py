@@ -188,6 +188,25 @@ def test_a_link_that_somebody_else_put_into_a_sticky_directory_is_not_followed(p
     assert f"is a link of the user with number {NOBODY}" in fault(theirs)
 
 
+def test_scapy_loads_nothing_from_a_cache_and_writes_none(tmp_path: Path) -> None:
+    names = [
+        f"{name}{suffix}" for name in ("ethertypes", "manufdb", "protocols", "services") for suffix in ("", ".pickle")
+    ]
+    (tmp_path / "scapy").mkdir()
+    for name in names:  # what scapy reads and cannot use it takes away or writes anew
+        (tmp_path / "scapy" / name).write_bytes(b"planted")
+    script = "from kacap.capture.live_capture import open_live; open_live(['nosuch0'], engine='scapy')"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path)},
+    )
+    assert "nosuch0: no such interface" in done.stderr
+    assert {path.name: path.read_bytes() for path in (tmp_path / "scapy").iterdir()} == dict.fromkeys(names, b"planted")
+
+
 MATPLOTLIBRC = "text.usetex: True\naxes.facecolor: red\nfont.size: 40\nno.such.setting: 1\n"
 
 
@@ -214,6 +233,13 @@ def test_the_matplotlibrc_of_the_current_directory_changes_no_chart_and_starts_n
         written.append((directory / name).read_bytes())
     assert written[0] == written[1]
     assert not witness.exists()
+
+
+def test_a_user_without_a_home_gets_his_chart_and_one_line(tmp_path: Path) -> None:
+    capture = analysing.files_of("lab/up")[0]
+    homeless = {"HOME": os.devnull, "XDG_CONFIG_HOME": os.devnull, "XDG_CACHE_HOME": os.devnull, "MPLCONFIGDIR": ""}
+    done = kacap_in(tmp_path, "chart", str(capture), "-o", "x.svg", **homeless)
+    assert (done.returncode, done.stderr) == (0, "kacap: timeline written to x.svg\n")
 
 
 def test_a_chart_in_a_users_own_process_takes_nothing_from_his_settings_and_leaves_them(tmp_path: Path) -> None:

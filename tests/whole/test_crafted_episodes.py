@@ -119,6 +119,56 @@ def test_how_far_a_prober_is_away_is_told_by_the_handshake_and_not_by_a_late_ack
     assert probers["path_ns"][1:].tolist() == [100_000]
 
 
+@pytest.mark.parametrize(
+    ("said", "idle", "assumes"),
+    [
+        ("8 B > A .\n", [4], ["interval<=idle", "near-prober"]),
+        ("7 B > A P. len 20\n8 A > B .\n", [3, 4], ["interval<=idle"]),
+    ],
+    ids=["nothing", "bytes"],
+)
+def test_without_a_handshake_bytes_tell_how_far_a_prober_is_away_or_it_is_assumed(
+    said: str, idle: list[int], assumes: list[str], tmp_path: Path
+) -> None:
+    probes = "".join(f"{at} A > B . seq nxt-1\n+0.001 B > A .\n" for at in (12.04, 16.08, 20.12, 24.16))
+    parse(f"{ENDS[: ENDS.index('timestamps') + 11]}0 A > B P. len 5\n+0.001 B > A .\n{said}{probes}").write_pcap(
+        tmp_path / "case.pcap"
+    )
+    ((prober,),) = (connection.probers for connection in kacap.read(tmp_path / "case.pcap").connections)
+    assert (prober.idle.candidates, prober.idle.assumes) == (idle, assumes)
+
+
+HEADLINES = {
+    "a reset after misses counts all the silence": (
+        f"60 {PROBE}\n+0.02 B > A .\n120.1 {PROBE}\n130.15 {PROBE}\n140.2 {PROBE}\n+0.02 B > A R seq nxt ack 0",
+        "it answered with RST to the probe of 10.0.0.1:40000 after 80.2 s of silence",
+    ),
+    "a gap that holds data is no pace": (
+        f"60 {PROBE}\n+0.02 B > A .\n200 A > B P. len 5\n+0.02 B > A P. len 5\n+0.001 A > B .\n"
+        f"260.1 {PROBE}\n+0.02 B > A .",
+        "10.0.0.1:40000 probes after 60.1 s of silence, all answered",
+    ),
+    "nobody probes any more": (
+        "C 10.0.0.3:90 isn 1\nD 10.0.0.4:90 isn 2\n"
+        + "".join(f"{at} {PROBE}\n+0.02 B > A .\n" for at in (30.1, 60.2, 90.3, 120.4))
+        + "+200 C > D P. len 9\n+0.001 D > C .",
+        "10.0.0.1:40000 probes every 30.1 s, all answered; none in the last 200 s: off, gone, or not captured",
+    ),
+    "a reset of its own between two timers is the application's": (
+        f"60 {PROBE}\n+0.02 B > A .\n120.05 {PROBE}\n+0.02 B > A .\n141 A > B R.",
+        "all answered; the application of 10.0.0.1:40000 reset the connection 21.0 s after the last probe",
+    ),
+}
+
+
+@pytest.mark.parametrize("told_of", HEADLINES)
+def test_a_headline_says_what_its_story_is(told_of: str, tmp_path: Path) -> None:
+    text, headline = HEADLINES[told_of]
+    parse(ENDS + text).write_pcap(tmp_path / "case.pcap")
+    first = kacap.read(tmp_path / "case.pcap").connections[0]
+    assert headline in first.verdict.sentence
+
+
 RESENT = "".join(f"{10 + after} B > A P. len 400 seq nxt-400 lost\n" for after in (0.2, 0.6, 1.4, 3, 6.2))
 LOST = f"10 B > A P. len 400 lost\n{RESENT}"
 # What came before the probe, its acknowledgement where the prober lacks bytes, and the idle that is observed: 20.1 s
@@ -176,10 +226,12 @@ def test_a_probe_too_soon_after_one_like_it_is_what_that_was(tmp_path: Path) -> 
         assert [(p.probes, p.grade) for p in probers] == [(2, "proven"), (1, "proven")]
 
 
-def test_of_three_gaps_that_are_alike_not_all_hold_a_frame_that_is_missing(tmp_path: Path) -> None:
-    ends = ENDS[: ENDS.index("timestamps")].replace(" clock 3600000", "").replace(" clock 81000", "")
-    for times, assumed in (((60, 120.05, 180.1, 240.15, 300.2), False), ((60, 120.05, 180.1), True)):
-        probes = "".join(f"{at} {PROBE}\n+0.01 B > A .\n" for at in times)
+def test_gaps_that_are_alike_may_each_hold_a_frame_that_is_missing_unless_timestamps_show_it(tmp_path: Path) -> None:
+    stamped = ENDS[: ENDS.index("timestamps") + 11]
+    for ends, assumed in ((stamped, False), (stamped.replace("timestamps\n", ""), True)):
+        probes = "".join(f"{at} A > B P. len 5\n+0.01 B > A .\n" for at in range(3)) + "".join(
+            f"{at} {PROBE}\n+0.01 B > A .\n" for at in (62.05, 122.1, 182.15, 242.2, 302.25)
+        )
         parse(ends + probes).write_pcap(tmp_path / "case.pcap")
         (prober,) = (p for connection in kacap.read(tmp_path / "case.pcap").connections for p in connection.probers)
         assert prober.idle.candidates is not None and 60 in prober.idle.candidates

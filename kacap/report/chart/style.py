@@ -6,6 +6,7 @@ analysis look different from one machine to the next.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -43,6 +44,9 @@ def import_matplotlib() -> None:
     """
     if "matplotlib" in sys.modules:
         return
+    logging.getLogger("matplotlib").setLevel(
+        logging.ERROR
+    )  # of its own directories: where it has none, it does without
     here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
     try:
         os.chdir("/")
