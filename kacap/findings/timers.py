@@ -127,12 +127,12 @@ def heartbeat(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     # Of two sides the one that is answered: more messages, or the earlier.
     from_a = max(found, key=lambda one: (facts.beat(one).n, -facts.sent(one).beat_ns))
     beat = facts.beat(from_a)
-    answer = f" and {beat.answer_bytes} B back" if beat.answer_bytes else ", one way"
+    answer = f"and at most {beat.answer_bytes} B back" if beat.answer_bytes else "one way"
     fires = f"an idle of {idle} s" if idle is not None else "a longer idle"
     sentence = (
         f"{facts.end(from_a)} > {facts.end(not from_a)} is kept alive by data of the application, not by TCP: "
-        f"{beat.bytes} B{answer} every {between(beat.least_ns, beat.most_ns)} ({beat.n + 1} times in a row, longest "
-        f"silence {duration(connection.longest_silence_ns)}); a keepalive with {fires} never fires"
+        f"at most {beat.bytes} B, {answer}, every {between(beat.least_ns, beat.most_ns)} ({beat.n + 1} times in a row, "
+        f"longest silence {duration(connection.longest_silence_ns)}); a keepalive with {fires} never fires"
     )
     yield Claim(sentence, [frame_of(beat.first_frame), frame_of(beat.last_frame)])
 

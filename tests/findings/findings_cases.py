@@ -131,8 +131,8 @@ PAIRS = {
     ),
     "masked": pair(
         "crafted/79-heartbeat",
-        ("is kept alive by data of the application, not by TCP: 2 B and 2 B back every 60.0 s (9 times in a row, "
-         "longest silence 60.0 s)", "an idle of 7200 s never fires"),
+        ("is kept alive by data of the application, not by TCP: at most 2 B, and at most 2 B back, every 60.0 s (9 ",
+         "times in a row, longest silence 60.0 s)", "an idle of 7200 s never fires"),
         [10, 34], "crafted/79b-irregular-data", "crafted/79-heartbeat", expect=Expectation(idle=7200),
         spared_by=Expectation(idle=30),
     ),

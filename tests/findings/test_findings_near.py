@@ -109,7 +109,7 @@ PAIRS = {
     ),
     "messages a few seconds apart that no keepalive would be set below": (
         "masked", OPEN + "".join(f"{10 + 6 * i} A > B P. len 8\n+0.02 B > A .\n" for i in range(8)),
-        "8 B, one way every 6.00 s (8 times in a row",
+        "at most 8 B, one way, every 6.00 s (8 times in a row",
         OPEN + "".join(f"{10 + 4 * i} A > B P. len 8\n+0.02 B > A .\n" for i in range(8)),
     ),
     "every second probe answered, every ten seconds": (

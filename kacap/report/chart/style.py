@@ -44,9 +44,7 @@ def import_matplotlib() -> None:
     """
     if "matplotlib" in sys.modules:
         return
-    logging.getLogger("matplotlib").setLevel(
-        logging.ERROR
-    )  # of its own directories: where it has none, it does without
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it has no directory of its own, it does without
     here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
     try:
         os.chdir("/")
