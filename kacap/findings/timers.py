@@ -193,9 +193,8 @@ def two_timers(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
         low, high = gaps[:cut], gaps[cut:]
         tight = all(group[-1] - group[0] < 0.1 * group[0] for group in (low, high))
         mixed = len(list(groupby(in_order, key=lambda gap: gap <= low[-1]))) >= MIXED
-        if _is_multiple(high[0], low[0]):
-            continue
-        if tight and mixed and min(len(low), len(high)) >= 2 and jump > 0.2 * gaps[0]:
+        by_turns = tight and mixed and min(len(low), len(high)) >= 2 and jump > 0.2 * gaps[0]
+        if by_turns and not _is_multiple(high[0], low[0]):
             sentence = (
                 f"two timers likely probe from {prober.side}: after {between(low[0], low[-1])} of silence "
                 f"({len(low)} times) and after {between(high[0], high[-1])} ({len(high)} times), by turns"
