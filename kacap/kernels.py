@@ -49,7 +49,7 @@ def is_known(version: str) -> bool:
 
 
 def _plain() -> bool:
-    """Return whether kernels are compiled and called as numba's manual has it, without the cache: it is not known."""
+    """Return whether this numba is not known: kernels are compiled and called as its manual has it, and not kept."""
     numba = sys.modules.get("numba")
     return not is_known(numba.__version__ if numba else compiler_version())
 

@@ -150,3 +150,14 @@ def plain_environment() -> dict[str, str]:
     if POSIX:
         return {"HOME": "/nonexistent", "PATH": os.pathsep.join(_DIRECTORIES), "LC_ALL": "C.UTF-8", **kept}
     return {**kept, **{name: os.environ[name] for name in ("SystemRoot", "TEMP", "APPDATA") if name in os.environ}}
+
+
+def forgo_scapys_cache() -> None:
+    """Let scapy load nothing from its cache and write none: before anything else of scapy is imported.
+
+    It keeps pickles below $XDG_CACHE_HOME, whoever's that is, and runs what they say (before 2.8). Raises ImportError
+    where there is no scapy.
+    """
+    import scapy.main
+
+    scapy.main.SCAPY_CACHE_FOLDER = None

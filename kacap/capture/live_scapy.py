@@ -21,6 +21,7 @@ from kacap.capture.rights import CannotCaptureError, no_rights
 from kacap.errors import Damage
 from kacap.model import Drop
 from kacap.netns import inside
+from kacap.trusted import forgo_scapys_cache
 
 ETH_P_ALL = 3  # with ETH_P_IP outgoing packets would not be delivered
 SOL_PACKET, PACKET_STATISTICS, SO_ATTACH_FILTER = 263, 6, 26
@@ -125,12 +126,9 @@ def _open(interface: str, options: CaptureOptions) -> Any:
 
     logging.getLogger("scapy").setLevel(logging.ERROR)
     try:
-        import scapy.main
-
-        # Pickles below $XDG_CACHE_HOME, whoever's that is: scapy before 2.8 runs what they say.
-        scapy.main.SCAPY_CACHE_FOLDER = None
+        forgo_scapys_cache()
         import scapy.arch  # chooses conf.L2listen for this system
-        import scapy.data  # loads the tables that conf needs
+        import scapy.data  # noqa: F401 (loads the tables that conf needs)
         from scapy.config import conf
 
         conf.ifaces.reload()

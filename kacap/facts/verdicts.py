@@ -84,8 +84,7 @@ def verdict(connection: Connection, ended: Ended, facts: ConnectionFacts | None,
 def _stopped(connection: Connection, prober: Prober, until_ns: int) -> str:
     """Return that nobody has sent anything for twice a prober's longest gap, in words; empty: somebody has."""
     silent_ns = until_ns - connection.last_ns
-    regular = prober.gaps_ns is not None and prober.probes >= FEW
-    if not regular or prober.gaps_ns is None or silent_ns <= 2 * prober.gaps_ns[1]:
+    if prober.gaps_ns is None or prober.probes < FEW or silent_ns <= 2 * prober.gaps_ns[1]:
         return ""
     return f"none in the last {duration(silent_ns)}: off, gone, or not captured"
 
@@ -342,8 +341,8 @@ def _user_timeout(prober: Prober) -> Verdict:
 
 
 def _after_reset(prober: Prober) -> Verdict:
-    silence = _silence_before(prober.last)
-    return Verdict(f"{prober.peer} reset the connection when {prober.side} probed it{silence}", "bad")
+    when = f"when {prober.side} probed it{_silence_before(prober.last)}"
+    return Verdict(f"{prober.peer} reset the connection {when}", "bad")
 
 
 def _unreachable(prober: Prober) -> Verdict:

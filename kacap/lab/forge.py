@@ -6,11 +6,14 @@ import socket
 import time
 from typing import Any
 
-from scapy.layers.inet import IP, TCP
-from scapy.layers.inet6 import IPv6
-from scapy.layers.l2 import Ether
-
 from kacap.errors import KacapError
+from kacap.trusted import forgo_scapys_cache
+
+forgo_scapys_cache()
+
+from scapy.layers.inet import IP, TCP  # noqa: E402
+from scapy.layers.inet6 import IPv6  # noqa: E402
+from scapy.layers.l2 import Ether  # noqa: E402
 
 
 def packet(

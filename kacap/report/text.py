@@ -304,9 +304,8 @@ def _understood(analysis: Analysis) -> Iterator[Line]:
     if capture.first_ns is not None and capture.last_ns is not None:
         span = f" in {duration(capture.last_ns - capture.first_ns)}"
     line = f"{name}: {counted(capture.frames, 'frame')}{span}, {counted(capture.segments, 'TCP segment')}"
-    line += (
-        f", {counted(capture.quotes, 'ICMP error that quotes', 'ICMP errors that quote')} one" if capture.quotes else ""
-    )
+    if capture.quotes:
+        line += f", {counted(capture.quotes, 'ICMP error that quotes', 'ICMP errors that quote')} one"
     yield f"{line}; {_left_out(analysis)}", "dim"
     for each in capture.breaks[:BREAKS_SHOWN]:
         yield break_words(each), "dim"
