@@ -23,8 +23,9 @@ from pathlib import Path
 from threading import Thread
 from typing import NoReturn
 
-from kacap.commands import COMMANDS, interrupts, program
-from kacap.commands.interrupts import ASKING
+from kacap import interrupts
+from kacap.commands import COMMANDS, program
+from kacap.interrupts import ASKING
 
 ROOT = Path(__file__).resolve().parents[1]
 WARM = ROOT / "captures" / "lab" / "mid-connection" / "capture.pcapng"

@@ -12,19 +12,21 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import click
 from click.shell_completion import CompletionItem
 
-from kacap.commands import interrupts
+from kacap import interrupts
 from kacap.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, KacapError
 
 COLLECT_AFTER = 1_000_000  # new objects; the interpreter's own 700 cost a third of the time
 SWITCH_S = 50e-6  # how long a kernel that returns waits for the interpreter; its own 5 ms starve the pipeline
 FULL_OR_BROKEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # what becomes of a disk
+
+COMPLETION_ASKED = "_KACAP_COMPLETE"  # a shell runs the program with this set, and click answers
 
 # name: (module:attribute, one line of help). The help of a command itself is its docstring.
 COMMANDS = {
@@ -43,12 +45,6 @@ COMMANDS = {
     "lab": ("kacap.commands.lab:lab", "Make real keepalive traffic on demand, and record it."),
     "completion": ("kacap.commands.completion:completion", "Print the completion script for bash, zsh or fish."),
 }
-
-
-class InterruptedByUserError(KacapError):
-    """Ctrl-C, or SIGTERM or SIGHUP, before the end."""
-
-    exit_code = EXIT_INTERRUPTED
 
 
 class Program(click.Group):
@@ -89,16 +85,10 @@ class Program(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, words) for name, (_, words) in COMMANDS.items()])
 
-    def make_context(self, *given: Any, **extra: Any) -> click.Context:
-        """Read the command line."""
-        with _interrupted_in_words():
-            return super().make_context(*given, **extra)
-
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a reader of its output who goes away is not a failure (click would exit 1)."""
         try:
-            with _interrupted_in_words():
-                code = super().invoke(ctx)
+            code = super().invoke(ctx)
         except BrokenPipeError:
             _forget_stdout()
             return EXIT_DONE
@@ -106,20 +96,18 @@ class Program(click.Group):
         return code
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
-        """Run the program and exit; never returns."""
-        extra["standalone_mode"] = False
-        sys.exit(_run(lambda: super(Program, self).main(args, prog_name, **extra)))
+        """Run the program and exit; never returns. Click's own would write an empty line when interrupted."""
+        if COMPLETION_ASKED in os.environ:
+            super().main(args, prog_name, **extra)
+        sys.exit(_run(lambda: self._called(args, prog_name or "kacap", **extra)))
 
-
-@contextmanager
-def _interrupted_in_words() -> Iterator[None]:
-    """Give an interrupt its line: click would write an empty one, and take an end of input for an interrupt."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise InterruptedByUserError("interrupted") from None
-    except EOFError:
-        raise KacapError("unexpected end of input (please report it)") from None
+    def _called(self, args: Sequence[str] | None, name: str, **extra: Any) -> Any:
+        """Read the command line and run its command; return what it returns, the exit code."""
+        try:
+            with self.make_context(name, list(sys.argv[1:] if args is None else args), **extra) as ctx:
+                return self.invoke(ctx)
+        except click.exceptions.Exit as asked:
+            return asked.exit_code
 
 
 def _run(program: Any) -> int:
@@ -127,7 +115,7 @@ def _run(program: Any) -> int:
     try:
         code = program()
     except (KeyboardInterrupt, click.Abort):
-        return EXIT_INTERRUPTED
+        return _fail("interrupted", EXIT_INTERRUPTED)
     except KacapError as error:
         return _fail(str(error), error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -204,13 +192,12 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 
 def program() -> NoReturn:
-    """Be the process ``kacap``: set it up, run ``main``, and end."""
+    """Be the process ``kacap``, whose interrupts are heard: set it up, run ``main``, and end."""
     from kacap.commands.compiling import announce_compilation
 
     gc.set_threshold(COLLECT_AFTER, 50, 100)  # an analysis makes many objects and hardly a cycle
     sys.setswitchinterval(SWITCH_S)
     announce_compilation()
-    interrupts.install()
     _write_wholly()
     try:
         main(prog_name="kacap")

@@ -8,7 +8,6 @@ from click.shell_completion import get_completion_class
 from kacap.errors import EXIT_DONE, UsageError
 
 SHELLS = ("bash", "zsh", "fish")
-VARIABLE = "_KACAP_COMPLETE"  # click asks the program itself: it is run with this set
 
 
 @click.command(no_args_is_help=True)
@@ -23,10 +22,10 @@ def completion(shell: str) -> int:
 
     It takes effect in the next shell. For this one alone: eval "$(kacap completion bash)".
     """
-    from kacap.commands import main
+    from kacap.commands import COMPLETION_ASKED, main
 
     found = get_completion_class(shell)
     if found is None:
         raise UsageError(f"no completion for {shell}; known: {', '.join(SHELLS)}")
-    click.echo(found(main, {}, "kacap", VARIABLE).source().rstrip())
+    click.echo(found(main, {}, "kacap", COMPLETION_ASKED).source().rstrip())
     return EXIT_DONE

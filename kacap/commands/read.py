@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from kacap.commands.expecting import Expecting, expecting
-from kacap.commands.interrupts import ASKING, interrupt
 from kacap.commands.progress import Progress
 from kacap.commands.reading import FILE, Reading, ended, reading
 from kacap.commands.telling import colored, tell
 from kacap.errors import EXIT_INTERRUPTED, UsageError
+from kacap.interrupts import ASKING, interrupt
 from kacap.timing.systems import NAMES
 
 if TYPE_CHECKING:
@@ -180,15 +180,16 @@ def _analyse(files: list[str], expression: str | None, options: ReadOptions) -> 
         if file is not None:
             stack.callback(file.close)
         progress = stack.enter_context(Progress())
-        analysis = analyse(
-            files,
-            expression,
-            options.how(),
-            sink=together(sinks),
-            tap=None if file is None else file.write,
-            stop=_until_interrupted(progress if not options.follow else None),
-            begun=progress.begun,
-        )
+        with _until_interrupted(progress if not options.follow else None) as asked:
+            analysis = analyse(
+                files,
+                expression,
+                options.how(),
+                sink=together(sinks),
+                tap=None if file is None else file.write,
+                stop=asked,
+                begun=progress.begun,
+            )
         progress.end()
         if file is not None and not file.begun:
             file.open(next(iter(analysis.capture.link_types), ETHERNET), 0)
@@ -227,10 +228,12 @@ def _interrupted_words(analysis: Analysis, options: ReadOptions) -> str:
     return f"kacap: interrupted: what is reported is of the first {analysis.capture.frames:,} frames{state}"
 
 
-def _until_interrupted(progress: Progress | None) -> Callable[[], bool]:
-    """Return what says whether Ctrl-C, SIGTERM or SIGHUP asked for the end; a second one ends at once.
+@contextmanager
+def _until_interrupted(progress: Progress | None) -> Iterator[Callable[[], bool]]:
+    """Yield what says whether Ctrl-C, SIGTERM or SIGHUP asked for the end of reading; a second one ends at once.
 
-    So does the first one before anything was read, where ``progress`` shows that: there is nothing to report.
+    So does the first one before anything was read, where ``progress`` shows that: there is nothing to report. After
+    the reading each is taken as everywhere.
     """
     asked: list[int] = []
 
@@ -239,10 +242,15 @@ def _until_interrupted(progress: Progress | None) -> Callable[[], bool]:
             interrupt(number, frame)
         asked.append(number)
 
-    for number in ASKING:
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, ask)
-    return lambda: bool(asked)
+    before = {number: signal.getsignal(number) for number in ASKING}
+    heard = [number for number in ASKING if before[number] not in (signal.SIG_IGN, None)]
+    for number in heard:
+        signal.signal(number, ask)
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number in heard:
+            signal.signal(number, before[number])
 
 
 def _print(analysis: Analysis, options: ReadOptions) -> None:

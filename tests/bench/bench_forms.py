@@ -19,7 +19,7 @@ from pathlib import Path
 from bench_read import Run, frames_in, measure, tshark
 
 GENERATOR = Path(__file__).with_name("generate.py")
-READ = [sys.executable, "-c", "from kacap.commands import program; program()", "read", "-q"]
+READ = [sys.executable, "-c", "from kacap.__main__ import program; program()", "read", "-q"]
 FILES, CONNECTIONS, SNAPLEN = 1000, 5_000, 96
 
 

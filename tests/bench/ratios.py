@@ -26,7 +26,7 @@ RECORDED = Path(__file__).with_name("ratios.json")
 ALLOWED = 1.25
 FRAMES = 400_000
 DATA = {"full": 262_144, "snaps": 96}  # packets of 1000 bytes, and the most that is captured of each
-READ = [sys.executable, "-c", "from kacap.commands import program; program()", "read"]
+READ = [sys.executable, "-c", "from kacap.__main__ import program; program()", "read"]
 
 
 def instructions(command: list[str]) -> float | None:

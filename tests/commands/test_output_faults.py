@@ -10,6 +10,7 @@ import re
 import resource
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -206,6 +207,48 @@ def test_whenever_it_is_ended_while_it_begins_it_says_so_in_one_line(number):
         process.send_signal(number)
         told = process.communicate(timeout=60)[1]
         is_interrupted(process.returncode, told, number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("module", ["click", "kacap.commands.compiling", "kacap.commands.read", "numba"])
+def test_ended_while_it_imports_a_module_it_says_so_in_one_line(module, number):
+    program = (
+        "import os, sys\n"
+        "class Ends:\n"
+        "    @staticmethod\n"
+        f"    def find_spec(name, *_): name == {module!r} and os.kill(os.getpid(), {int(number)})\n"
+        "sys.meta_path.insert(0, Ends)\n"
+        "from kacap.__main__ import program; program()\n"
+    )
+    words = [sys.executable, "-c", program, "read", str(CAPTURE)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stderr == "kacap: interrupted\n"
+    assert done.returncode in (130, -signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ended_while_its_last_words_wait_for_their_reader_it_says_so_in_one_line(number):
+    (reading, writing) = os.pipe()
+    os.set_blocking(writing, False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            os.write(writing, bytes(4096))
+    os.set_blocking(writing, True)
+    process = subprocess.Popen([*PROGRAM, "read", CAPTURE], cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True)
+    while not waits_for(process.pid, 1):
+        time.sleep(0.01)
+    process.send_signal(number)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as reader:  # what was to be said is still said
+        assert b"probe" in reader.read()
+    assert process.communicate(timeout=60)[1] == "kacap: interrupted\n"
+    assert process.returncode == 130
+
+
+def waits_for(pid, descriptor):
+    """Return whether a process is held up in a system call whose first argument is this descriptor."""
+    words = Path(f"/proc/{pid}/syscall").read_text().split()
+    return len(words) > 1 and int(words[1], 16) == descriptor
 
 
 def is_interrupted(code, told, number):

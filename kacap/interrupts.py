@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 from types import FrameType, TracebackType
-from typing import Any
 
 ASKING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 AGAIN_S = 0.001  # by then the callback has returned, or the same happens once more
@@ -48,7 +47,7 @@ def let_go() -> None:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _unheard(what: Any) -> None:
+def _unheard(what: sys.UnraisableHookArgs) -> None:
     """Ask again for an interrupt that came where no exception can be raised; say all else as Python does."""
     if not issubclass(what.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(what)
