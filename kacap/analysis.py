@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.errors import Damage
-from kacap.model import CaptureSummary, Connection, Episode, Finding, FrameRef, IdleDeaths, Probe
+from kacap.model import Connection, Episode, Finding, FrameRef, IdleDeaths, Probe
+from kacap.summary import CaptureSummary
 
 # One row per segment of interest to a timeline (kinds other than ack), kept only when asked for.
 MARK = np.dtype(

@@ -124,6 +124,9 @@ class ProbeTables(Protocol):
     def times_ns(self, prober: int) -> list[int]:
         """Return when its probes were sent, in order."""
 
+    def silences_ns(self, prober: int) -> list[int]:
+        """Return the silences before its episodes, in order, where they are known."""
+
     def end(self, prober: int, ending: str) -> None:
         """Let its last episode have ended in another way."""
 
@@ -197,6 +200,13 @@ class Prober:
         if self._rows is not None:
             return self._rows.times_ns(self.row)
         return [probe.time_ns for episode in self.episodes for probe in episode.probes]
+
+    @property
+    def silences_ns(self) -> list[int]:
+        """The silences before its episodes in order, nanoseconds; not those that began before the capture."""
+        if self._rows is not None:
+            return self._rows.silences_ns(self.row)
+        return [episode.first_gap_ns for episode in self.episodes if episode.first_gap_ns is not None]
 
     @property
     def last(self) -> Episode | None:
@@ -332,68 +342,3 @@ class IdleDeaths(NamedTuple):
     survived_ns: int
     killed_ns: int
     deaths: int
-
-
-class Drop(NamedTuple):
-    """``frames`` that the capture lost after ``since_ns`` (None: since it began), until ``until_ns``.
-
-    ``interface`` is None where it has no name, or where several lost them.
-    """
-
-    since_ns: int | None
-    until_ns: int
-    frames: int
-    interface: str | None = None
-
-
-class Break(NamedTuple):
-    """Two files of a capture, ``before`` and ``after``, that do not follow on one another.
-
-    ``what`` is ``overlap`` (both hold frames of the span), ``gap`` (no frame for longer than within any file) or
-    ``missing`` (``files`` between the two are not there, by their numbers).
-    """
-
-    what: str
-    since_ns: int
-    until_ns: int
-    before: str
-    after: str
-    files: int
-
-
-@dataclass(slots=True)
-class CaptureSummary:
-    """How much of the capture was understood; ``skipped`` maps a reason to a count of frames.
-
-    ``quotes``: ICMP errors about a segment; ``drops``: when frames were lost; ``breaks``: where files do not follow on.
-    """
-
-    files: list[str] = field(default_factory=list)
-    link_types: list[int] = field(default_factory=list)
-    frames: int = 0
-    segments: int = 0
-    skipped: dict[str, int] = field(default_factory=dict)
-    dropped_kernel: int | None = None
-    dropped_interface: int | None = None
-    first_ns: int | None = None
-    last_ns: int | None = None
-    drops: list[Drop] = field(default_factory=list)
-    breaks: list[Break] = field(default_factory=list)
-    quotes: int = 0
-
-    @property
-    def incomplete(self) -> bool:
-        """Whether frames are known to be lacking: lost while capturing, or in a file that is not there."""
-        return self.dropped > 0 or any(each.what == "missing" for each in self.breaks)
-
-    @property
-    def dropped(self) -> int:
-        """How many frames were lost while capturing, as far as the source says so."""
-        return (self.dropped_kernel or 0) + (self.dropped_interface or 0)
-
-    @property
-    def timed_drops(self) -> list[Drop]:
-        """Drops whose time span is known."""
-        if (first := self.first_ns) is None or (last := self.last_ns) is None:
-            return []
-        return [d for d in self.drops if d.until_ns < last or (d.since_ns is not None and d.since_ns > first)]

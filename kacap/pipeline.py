@@ -15,7 +15,7 @@ from kacap.analyzer import Analyzer
 from kacap.capture.frames import FrameBatch
 from kacap.capture.records import BATCH_FRAMES
 from kacap.errors import Damage
-from kacap.model import Break, Drop
+from kacap.summary import Break, Drop
 
 AHEAD = 4  # pieces between one thread and the next
 LOOK_S = 0.1  # how often a thread that waits looks whether it still should

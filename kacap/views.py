@@ -120,8 +120,7 @@ class Views:
         wanted[probers] = True
         wanted[0] = False
         own = wanted[episodes["prober"]]
-        known = own & (episodes["silent_since_ns"] != NEVER)
-        first = probes["time_ns"][episodes["first"][known]] - episodes["silent_since_ns"][known]
+        first = self._silences(episodes[own])
         later = [np.zeros(0, np.int64)]
         for run in episodes[own & ((episodes["probes"] > 1) | (episodes["closed_ns"] != NEVER))]:
             times = probes["time_ns"][chain(probes["previous"], int(run["last"]), int(run["probes"]))].tolist()
@@ -135,6 +134,19 @@ class Views:
         rows = chain(probes["previous"], int(row["last_probe"]), int(row["rows"]))
         times: list[int] = probes["time_ns"][rows].tolist()
         return times
+
+    def silences_ns(self, number: int) -> list[int]:
+        """Return the silences before the episodes of a prober, in order, where they are known."""
+        row, episodes = self.gatherer.probers.rows[number], self.gatherer.episodes.rows
+        own = episodes[chain(episodes["previous"], int(row["last_episode"]), int(row["episodes"]))]
+        silences_ns: list[int] = self._silences(own).tolist()
+        return silences_ns
+
+    def _silences(self, episodes: NDArray[Any]) -> NDArray[np.int64]:
+        """Return the silences before those of some rows of EPISODE that have one."""
+        known = episodes[episodes["silent_since_ns"] != NEVER]
+        silences_ns: NDArray[np.int64] = self.gatherer.probes.rows["time_ns"][known["first"]] - known["silent_since_ns"]
+        return silences_ns
 
     def _frames(self, prober: ProberRow) -> tuple[FrameRef, FrameRef]:
         """Return the frames of the first and the last probe of a row of PROBER."""

@@ -13,8 +13,8 @@ import analysing
 
 import kacap
 from kacap.analysis import Analysis
-from kacap.model import CaptureSummary
 from kacap.report.records import line
+from kacap.summary import CaptureSummary
 
 ORDER = ("capture", "connection", "finding", "episode", "probe", "segment")
 

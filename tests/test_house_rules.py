@@ -23,12 +23,14 @@ TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 LAYERS = (
     (
         "errors",
+        "interrupts",
         "trusted",
         "outputs",
         "kernel_cache",
         "kernels",
         "segments",
         "model",
+        "summary",
         "analysis",
         "addresses",
         "units",
@@ -65,6 +67,7 @@ IMPURE_MODULES = {
 IMPURE_CALLS = {"open", "print", "input", "breakpoint"}
 IMPURE_BY_NAME = {
     "__main__.py": "takes the current directory off the places where Python looks for modules",
+    "interrupts.py": "takes the signals that ask the process to end",
     "kernel_cache.py": "keeps compiled kernels in a directory of the user's",
     "kernels.py": "calls machine code, which only ctypes can",
     "library.py": "collects a report's text in memory",

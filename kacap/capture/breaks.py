@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from kacap.clock import SECOND_NS
-from kacap.model import Break
+from kacap.summary import Break
 
 COUNTED_DIGITS = 7  # of a counter at most; more are a date
 TELLING = 3  # times the longest silence within the files: so long a gap between two of them is not one of these

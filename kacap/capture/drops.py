@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.model import Drop
+from kacap.summary import Drop
 
 MOST = 256  # spans that are kept
 ROOM = 16 * MOST  # spans that wait to be joined

@@ -7,7 +7,7 @@ from typing import Any
 
 from kacap.capture.merge import Extent
 from kacap.errors import CaptureError, Damage
-from kacap.model import Drop
+from kacap.summary import Drop
 from kacap.units import clean
 
 BEYOND = 1 << 63  # nanoseconds since 1970, before and after: what 64 bits hold

@@ -18,8 +18,8 @@ from kacap.capture.rights import CannotCaptureError, no_rights
 from kacap.clock import SECOND_NS
 from kacap.errors import Damage, FilterError, UsageError
 from kacap.kernels import Row, entry
-from kacap.model import Drop
 from kacap.netns import inside
+from kacap.summary import Drop
 
 BATCH_FRAMES = 16_384
 BUFFER_BYTES = 4 << 20

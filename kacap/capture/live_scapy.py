@@ -19,8 +19,8 @@ from kacap.capture.frames import FRAME, FrameBatch
 from kacap.capture.live_source import CaptureOptions
 from kacap.capture.rights import CannotCaptureError, no_rights
 from kacap.errors import Damage
-from kacap.model import Drop
 from kacap.netns import inside
+from kacap.summary import Drop
 from kacap.trusted import forgo_scapys_cache
 
 ETH_P_ALL = 3  # with ETH_P_IP outgoing packets would not be delivered

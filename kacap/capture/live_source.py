@@ -17,7 +17,7 @@ from kacap.capture.frames import FRAME, FrameBatch
 from kacap.capture.privileges import User
 from kacap.capture.rights import SNAPLEN
 from kacap.errors import Damage
-from kacap.model import Break, Drop
+from kacap.summary import Break, Drop
 
 POLL_NS = 100_000_000  # a batch comes at least this often, be it empty
 FEW, GATHER_S = 2048, 0.004  # after so few frames a pause lets more gather: a thousand small batches cost more than one

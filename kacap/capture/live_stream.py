@@ -16,7 +16,7 @@ from kacap.capture.live_source import WHOLE, LiveSource, copied, joined, no_fram
 from kacap.capture.records import RecordReader
 from kacap.capture.streams import open_stream
 from kacap.errors import Damage
-from kacap.model import Drop
+from kacap.summary import Drop
 
 WAIT_MS = 100  # how soon a reader notices that it is to stop
 AHEAD = 64  # batches between the thread that reads and the source

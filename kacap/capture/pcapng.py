@@ -33,7 +33,7 @@ from kacap.capture.drops import Drops, total
 from kacap.capture.frames import FRAME
 from kacap.capture.records import RecordReader
 from kacap.errors import CaptureError, Damage
-from kacap.model import Drop
+from kacap.summary import Drop
 
 SECTION_MAGIC = SECTION_HEADER.to_bytes(4, "big")
 LOSSES = 1024  # rows for one walk

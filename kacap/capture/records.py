@@ -12,7 +12,7 @@ from kacap.capture.blocks import Window
 from kacap.capture.frames import FRAME, FrameBatch
 from kacap.errors import Damage
 from kacap.kernels import kernel
-from kacap.model import Drop
+from kacap.summary import Drop
 
 Number: TypeAlias = Any  # inside a kernel: a NumPy integer of whatever width the value needs
 

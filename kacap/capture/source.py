@@ -19,7 +19,7 @@ from kacap.capture.frames import FrameBatch
 from kacap.capture.merge import EARLIEST, Waiting, merge
 from kacap.capture.records import RecordReader
 from kacap.errors import CaptureError, Damage
-from kacap.model import Break, Drop
+from kacap.summary import Break, Drop
 
 PEEK_BYTES = 1 << 16
 MOST_FILES = 1 << 15  # a frame is kept as one number of 64 bits, its file in the upper 16

@@ -76,8 +76,7 @@ def cadence(prober: Prober) -> str:
 
     A single gap that holds more than the silence before a probe says nothing of how often.
     """
-    idle = sorted(e.first_gap_ns for e in prober.episodes if e.first_gap_ns is not None)
-    after = steady(idle)
+    after = steady(sorted(prober.silences_ns))
     if prober.probes == 2 and after is not None and prober.gaps_ns is not None and prober.gaps_ns[0] > 2 * after:
         return f"after {duration(after)} of silence"
     if prober.gaps_ns is not None and prober.gaps_ns[1] <= prober.gaps_ns[0] * (1 + CADENCE_SPREAD):

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from kacap.facts.probing import Probing
 from kacap.findings.presence import Heard
-from kacap.model import Connection, Drop, Endpoint
+from kacap.model import Connection, Endpoint
+from kacap.summary import Drop
 from kacap.timing.expectations import Expectation
 from kacap.timing.limits import LIMITS, Limit
 

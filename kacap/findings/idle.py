@@ -107,8 +107,7 @@ def stopped_probing(facts: ConnectionFacts, prober: Prober, episode: Episode) ->
     other = next((p for p in facts.connection.probers if p.side == prober.peer), None)
     if other is None or episode.first_gap_ns is None:
         return False
-    idle_ns = [e.first_gap_ns for e in other.episodes if e.first_gap_ns is not None]
-    return bool(idle_ns) and episode.first_gap_ns > LATE * max(idle_ns)
+    return episode.first_gap_ns > LATE * max(other.silences_ns, default=episode.first_gap_ns)
 
 
 def is_lively(death: Death, context: Context) -> bool:

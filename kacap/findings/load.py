@@ -12,8 +12,9 @@ from kacap.addresses import address_text
 from kacap.clock import SECOND_NS
 from kacap.findings.connection_facts import Claim
 from kacap.findings.context import Context
-from kacap.model import Drop, FrameRef
+from kacap.model import FrameRef
 from kacap.rows import by_group, numbered
+from kacap.summary import Drop
 from kacap.timing.episodes import ANSWER_WAIT_NS
 from kacap.units import counted, duration, moment
 from kacap.views import Views

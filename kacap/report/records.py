@@ -14,7 +14,6 @@ from typing import Any, TextIO
 
 from kacap.analysis import Analysis
 from kacap.model import (
-    CaptureSummary,
     Connection,
     Episode,
     Finding,
@@ -26,6 +25,7 @@ from kacap.model import (
 )
 from kacap.news import News
 from kacap.report.lines import Writer
+from kacap.summary import CaptureSummary
 
 VERSION = 1
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending, Grade
 from kacap.facts.verdicts import other_answer
-from kacap.model import Break, Connection, Prober
+from kacap.model import Connection, Prober
+from kacap.summary import Break
 from kacap.units import between, clean, counted, duration, moment
 
 

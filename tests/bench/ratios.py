@@ -1,4 +1,4 @@
-"""Hold what reading costs beside ``capinfos -c``, in one run on one machine, against what it was.
+"""Hold what reading, --json and a report cost beside ``capinfos -c``, in one run on one machine, against what it was.
 
     python tests/bench/ratios.py [--check | --record]
 
@@ -26,7 +26,14 @@ RECORDED = Path(__file__).with_name("ratios.json")
 ALLOWED = 1.25
 FRAMES = 400_000
 DATA = {"full": 262_144, "snaps": 96}  # packets of 1000 bytes, and the most that is captured of each
-READ = [sys.executable, "-c", "from kacap.__main__ import program; program()", "read"]
+KACAP = [sys.executable, "-c", "from kacap.__main__ import program; program()"]
+HELD = {  # name: (capture, command)
+    "full": ("full", ["read"]),
+    "snaps": ("snaps", ["read"]),
+    "many": ("many", ["read"]),
+    "json": ("long", ["read", "--json"]),
+    "report": ("balancer", ["report", "-o", "-"]),
+}
 
 
 def instructions(command: list[str]) -> float | None:
@@ -40,9 +47,11 @@ def instructions(command: list[str]) -> float | None:
     return float(told) if told.isdigit() else None
 
 
-def ratio_of(capture: Path, start: Path) -> float | None:
-    """Return the cost of ``kacap read`` over that of ``capinfos -c``, of the frames that ``start`` does not hold."""
-    commands = [[*command, str(path)] for command in (READ, ["capinfos", "-c"]) for path in (capture, start)]
+def ratio_of(words: list[str], capture: Path, start: Path) -> float | None:
+    """Return the cost of ``kacap WORDS`` over that of ``capinfos -c``, of the frames that ``start`` does not hold."""
+    commands = [
+        [*command, str(path)] for command in ([*KACAP, *words], ["capinfos", "-c"]) for path in (capture, start)
+    ]
     subprocess.run(commands[0], check=True, stdout=subprocess.DEVNULL)  # kernels are compiled now
     counted = [instructions(command) for command in commands]
     if None in counted:
@@ -68,11 +77,11 @@ def main() -> int:
     recorded: dict[str, float] = json.loads(RECORDED.read_text())
     ratios = {}
     with tempfile.TemporaryDirectory() as directory:
-        for name in (*DATA, "many"):
+        for name, (capture, words) in HELD.items():
             paths = Path(directory) / f"{name}.pcap", Path(directory) / f"{name}-start.pcap"
             for path, frames in zip(paths, (FRAMES, FRAMES // 10), strict=True):
-                make(path, name, frames)
-            ratio = ratio_of(*paths)
+                make(path, capture, frames)
+            ratio = ratio_of(words, *paths)
             if ratio is None:
                 print("perf counts no instructions here: nothing is compared")
                 return 0

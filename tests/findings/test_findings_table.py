@@ -14,7 +14,7 @@ from kacap.facts.probing import Probing
 from kacap.facts.runs import missed_probes
 from kacap.findings import TABLE, WHOLE, load
 from kacap.findings.context import Context
-from kacap.model import Drop
+from kacap.summary import Drop
 from kacap.timing.gathering import Gatherer
 
 IDS = [row.id for row in (*TABLE, *WHOLE)]

@@ -15,7 +15,7 @@ from kacap.capture.live_program import commands, counts_in, refusal
 from kacap.capture.live_source import SETTLE_NS, LiveSource, no_frames
 from kacap.capture.rights import CannotCaptureError
 from kacap.errors import FilterError, UsageError
-from kacap.model import Drop
+from kacap.summary import Drop
 
 S = 1_000_000_000
 T0 = 1_700_000_000_000_000_000

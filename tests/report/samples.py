@@ -14,9 +14,7 @@ from kacap.facts.ended import UNKNOWN_CONNECTION
 from kacap.facts.verdicts import GRAVE, verdict
 from kacap.library import Analysis
 from kacap.model import (
-    CaptureSummary,
     Connection,
-    Drop,
     Ended,
     Endpoint,
     Episode,
@@ -26,6 +24,7 @@ from kacap.model import (
     Prober,
     Setting,
 )
+from kacap.summary import CaptureSummary, Drop
 
 S = 1_000_000_000
 MS = 1_000_000

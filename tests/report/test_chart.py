@@ -9,10 +9,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import kacap
 from kacap.errors import UsageError
-from kacap.model import Drop, Finding, Setting
+from kacap.model import Finding, Setting
 from kacap.report import chart
 from kacap.report.chart.axis import TimeAxis, log_ticks, long_silences, span_ticks
 from kacap.report.chart.palette import SHAPES
+from kacap.summary import Drop
 
 pytestmark = pytest.mark.slow
 

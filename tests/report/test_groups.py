@@ -80,6 +80,14 @@ def test_an_overview_makes_objects_of_the_connections_that_it_names_alone(tmp_pa
     assert sum(isinstance(one, kacap.Connection) for one in gc.get_objects()) - before < 30
 
 
+def test_what_a_prober_reads_from_its_rows_is_what_its_episodes_say():
+    for name in ("lab/many", "lab/up", "lab/mid-connection", "lab/cut-off"):
+        for prober in (prober for one in kacap.read(analysing.files_of(name)).connections for prober in one.probers):
+            times_ns, silences_ns = prober.times_ns, prober.silences_ns
+            prober.episodes = prober.episodes  # from here on it has no rows
+            assert (prober.times_ns, prober.silences_ns) == (times_ns, silences_ns)
+
+
 def test_what_is_read_from_tables_is_what_the_objects_hold() -> None:
     analysis = kacap.read(analysing.files_of("lab/many"))
     probers = [prober for connection in analysis.connections for prober in connection.probers]

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from kacap.analysis import Analysis
 from kacap.analyzer import Analyzer
 from kacap.capture.frames import FrameBatch
-from kacap.model import CaptureSummary
 from kacap.news import News
 from kacap.options import Options
 from kacap.report.lines import Writer
 from kacap.report.records import RecordWriter, line
+from kacap.summary import CaptureSummary
 from kacap.timing.expectations import Expectation
 
 NAMES = ['q"uote.pcap', "back\\slash:12.pcap", "ü 語 \U0001f4a9", "tab\tline\nend", "\x00\x1b[2J", "\udc80", ""]

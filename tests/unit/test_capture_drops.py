@@ -14,7 +14,7 @@ from make_broken import FIRST_S, FRAME
 
 from kacap.capture import Captures, open_captures
 from kacap.capture.drops import MOST, Drops, shortened
-from kacap.model import Drop
+from kacap.summary import Drop
 
 NS = 1_000_000_000
 

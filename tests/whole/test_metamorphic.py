@@ -20,7 +20,8 @@ from analysing import Heard, analyse_segments, files_of, frames_of, segments_of,
 
 import kacap
 from kacap.capture.frames import FrameBatch
-from kacap.model import CaptureSummary, Connection, Finding
+from kacap.model import Connection, Finding
+from kacap.summary import CaptureSummary
 
 pytestmark = pytest.mark.slow
 

@@ -21,10 +21,10 @@ from kacap.capture.state_file import layout_digest, pack, unpack
 from kacap.classify import tracker
 from kacap.errors import KacapError
 from kacap.facts.ended import LIKELY_ABORT, OWN_RESET
-from kacap.model import Drop
 from kacap.options import Options
 from kacap.resuming import LAYOUT, State, StateError
 from kacap.state_checks import BOUNDS, check
+from kacap.summary import Drop
 
 pytestmark = pytest.mark.slow
 

@@ -7,11 +7,11 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from kacap.model import CaptureSummary, Drop
 from kacap.report.chart import page as paper
 from kacap.report.chart.axis import TimeAxis
 from kacap.report.chart.labels import Labels
 from kacap.report.chart.palette import YELLOW, Theme
+from kacap.summary import CaptureSummary, Drop
 
 NARROW = 0.007  # of the axis: a moment is drawn at least so wide
 
