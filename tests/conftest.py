@@ -70,6 +70,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("namespaces"):
             item.add_marker(pytest.mark.xdist_group("namespaces"))
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: not (item.get_closest_marker("xdist_group") or item.nodeid.startswith(LONGEST)))
 
 
