@@ -19,6 +19,12 @@ settings.register_profile("kacap", deadline=None, derandomize=not os.environ.get
 settings.load_profile("kacap")
 
 ROOT = Path(__file__).resolve().parent.parent
+# Where bytecode is not to be kept beside the sources (as in containers), the processes that tests start would compile
+# all of kacap each time, which takes half of a short command's time: it is kept with what pytest keeps.
+if sys.dont_write_bytecode:
+    sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(ROOT / ".pytest_cache" / "bytecode")
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 LONGEST = ("tests/compare/test_label", "tests/fuzz/")
 SHARED = ROOT.parent / "shared" / "captures"
 
