@@ -161,7 +161,8 @@ def on_a_terminal(words, env, until):
 
 def test_a_terminal_is_redrawn_each_second_until_ctrl_c(pair):
     words = [*PROGRAM, "--watch", "--port", str(pair[0])]
-    text, code = on_a_terminal(words, {"TERM": "xterm-256color", "COLUMNS": "150"}, r"(?s)2 connections.*2 connections.*2 conn")
+    env = {"TERM": "xterm-256color", "COLUMNS": "150"}
+    text, code = on_a_terminal(words, env, r"(?s)2 connections.*2 connections.*2 conn")
     assert text.count("60/10/6") >= 2
     assert "\x1b[38;5;130m" in text  # the one without keepalive
     assert code == 0
