@@ -166,7 +166,7 @@ def test_the_chart_is_written_beside_the_text(capture, tmp_path, suffix, magic):
 
 def test_colour_is_asked_for_or_absent(capture):
     assert "\x1b[" not in run("read", capture).stdout
-    assert "\x1b[32m" in run("read", capture, "--color", "always").stdout
+    assert "\x1b[38;5;28m" in run("read", capture, "--color", "always").stdout
 
 
 def test_explain_names_a_probe_its_answer_and_what_it_is_mistaken_for(capture):

@@ -169,9 +169,10 @@ def on_a_terminal(words, env, until):
 @pytest.mark.slow
 def test_a_terminal_is_redrawn_each_second_until_ctrl_c(pair):
     words = [*PROGRAM, "--watch", "--port", str(pair[0])]
-    text, code = on_a_terminal(words, {"TERM": "xterm", "COLUMNS": "150"}, r"(?s)2 connections.*2 connections.*2 conn")
+    env = {"TERM": "xterm-256color", "COLUMNS": "150"}
+    text, code = on_a_terminal(words, env, r"(?s)2 connections.*2 connections.*2 conn")
     assert text.count("60/10/6") >= 2
-    assert "\x1b[33m" in text  # the one without keepalive
+    assert "\x1b[38;5;130m" in text  # the one without keepalive
     assert code == 0
 
 
@@ -182,7 +183,7 @@ def test_a_terminal_is_redrawn_each_second_until_ctrl_c(pair):
 def test_colour_is_for_terminals_that_have_not_said_no(pair, env, coloured):
     environment = {"NO_COLOR": "", "TERM": "xterm"} | env
     text, _ = on_a_terminal([*PROGRAM, "--port", str(pair[0])], environment, "2 connections")
-    assert ("\x1b[33m" in text) is coloured
+    assert ("\x1b[38;5;130m" in text) is coloured
     assert "OFF" in text
 
 

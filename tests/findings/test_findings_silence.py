@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from analysing import files_of
 from findings_cases import PAIRS, found
-from timelines import parse
+from timelines import parse, write_pcap
 
 import kacap
 from kacap.timing.limits import parse_limits
@@ -132,3 +132,18 @@ def test_public_captures_raise_what_was_judged_right_and_no_more(shared):
             if ids:
                 raised[path.name] = ids
     assert raised == PUBLIC
+
+
+@pytest.mark.parametrize("back_s", [2000, None])
+def test_a_clock_that_went_back_makes_no_rate_of_probes(back_s, tmp_path):
+    """A probe a minute is no rate worth telling; ``None``: every frame from the first probe on has the same time."""
+    probes = "+60  A > B .  seq nxt-1\n+0.02  B > A .\n" * 20
+    text = f"A 10.0.0.1:40000 isn 1000\nB 10.0.0.2:80 isn 5000\n0  A > B S\n+0.01  B > A S.\n+0.01  A > B .\n{probes}"
+    frames = parse(text).frames()
+    times = [frames[3][0] if back_s is None and n > 3 else at - (back_s or 0) * 10**9 * (n > 22)
+             for n, (at, _) in enumerate(frames)]  # fmt: skip
+    path = tmp_path / "clock.pcap"
+    write_pcap(path, list(zip(times, (frame for _, frame in frames), strict=True)), 1)
+    seen = kacap.read(str(path))
+    assert seen.connections[0].probers[0].probes >= 10
+    assert [finding for finding in seen.findings if finding.id == "too-many-probes"] == []
