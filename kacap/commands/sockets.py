@@ -115,10 +115,11 @@ def _write_records(look: Look, netns: str | None, limit: Behind | None, *, watch
 def _print(states: list[SocketState], limit: Behind | None) -> None:
     """Print the table and its summary."""
     from kacap.commands.sockets_view import summary, table
+    from kacap.report.text import DOUBT
 
     coloured = _is_screen() and not os.environ.get("NO_COLOR")
     for line, warned in table(states, limit):
-        click.secho(line, fg="yellow" if warned and coloured else None)
+        click.secho(line, fg=DOUBT if warned and coloured else None)
     click.echo("\n".join(summary(states, limit)))
 
 
@@ -156,8 +157,9 @@ def _redraw(look: Look, limit: Behind | None) -> None:
     from rich.text import Text
 
     from kacap.commands.sockets_view import fitted, summary
+    from kacap.report.text import DOUBT
 
-    styles = {"missing": "bold white on red", "warned": "yellow", "": ""}
+    styles = {"missing": "bold white on red", "warned": f"color({DOUBT})", "": ""}
     console = Console(highlight=False)
     with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as screen:
         while True:

@@ -76,14 +76,15 @@ class Probing:
         """Return how often each prober probes while it is answered, nanoseconds; 0: not shown, or not below a limit.
 
         Runs that nothing answers are fast, and end: where probes were missed it is the median time between probes that
-        were answered at once. Ambiguous probes make no rate.
+        were answered at once. So it is where the clock went back: what lies between first and last is no time that
+        passed. Ambiguous probes, and those that all have the same time, make no rate.
         """
         probers = self.probers
         shown = (probers["replies"] >= 2) & (probers["probes"] > 1) & (probers["grade"] != _AMBIGUOUS)
         pace = np.zeros(len(probers), np.int64)
         span = probers["last_ns"] - probers["first_ns"]
-        even = shown & (probers["missed"] == 0)
-        pace[even] = np.maximum(span[even] // (probers["probes"][even] - 1), 1)
+        even = shown & (probers["missed"] == 0) & (probers["gap_least_ns"] >= 0)
+        pace[even] = span[even] // (probers["probes"][even] - 1)
         for number in np.flatnonzero(shown & ~even & (probers["gap_least_ns"] < limit_ns)).tolist():
             pace[number] = self._median_ns(number)
         pace[pace >= limit_ns] = 0
@@ -104,4 +105,4 @@ class Probing:
         if len(own) <= max(int(self.probers["missed"][number]), 1):
             return 0
         gaps = np.sort(np.diff(own))
-        return max(int(gaps[len(gaps) // 2]), 1)
+        return max(int(gaps[len(gaps) // 2]), 0)

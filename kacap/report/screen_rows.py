@@ -8,10 +8,11 @@ from kacap.classify.kinds import Ending
 from kacap.clock import DAY_NS, SECOND_NS
 from kacap.model import Endpoint
 from kacap.report.live_rows import ProbingConnection
+from kacap.report.text import DOUBT
 from kacap.units import duration
 
 STATES = ("missing", "probable", "up", "dead")
-STYLES = {"missing": "bold yellow", "probable": "yellow", "up": "", "dead": "bold red"}
+STYLES = {"missing": f"bold color({DOUBT})", "probable": f"color({DOUBT})", "up": "", "dead": "bold red"}
 LEAST = 12  # letters that a shortened name keeps
 
 

@@ -33,7 +33,9 @@ STEPS = 12  # probes of one unanswered run written out
 UNSHOWN = ("suspended", "close-wait")  # findings on connections whose probes may all be answered
 KEY = 12  # width of the column of names
 
-COLOURS = {"bad": "\x1b[1;31m", "doubt": "\x1b[33m", "good": "\x1b[32m", "dim": "\x1b[2m"}
+# A terminal's own yellow and green are too pale for white paper: these two can be read on white and on black.
+DOUBT, GOOD = 130, 28  # of 256 colours
+COLOURS = {"bad": "\x1b[1;31m", "doubt": f"\x1b[38;5;{DOUBT}m", "good": f"\x1b[38;5;{GOOD}m", "dim": "\x1b[2m"}
 PLAIN = "\x1b[0m"
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from forked import run
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = [sys.executable, "-m", "kacap"]
 
 
@@ -133,7 +135,7 @@ def test_an_interrupt_where_no_exception_can_be_raised_is_not_lost_and_shows_no_
         "    time.sleep(30)\n"
         "    print('to the end')\n"
     )
-    script = "import kacap.commands as c; c.COMMANDS['read'] = ('deaf:deaf', ''); c.program()"
+    script = "import kacap.__main__ as m, kacap.commands as c; c.COMMANDS['read'] = ('deaf:deaf', ''); m.program()"
     env = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"}
     done = subprocess.run([sys.executable, "-c", script, "read"], capture_output=True, text=True, check=False, env=env)
     assert (done.returncode, done.stdout, done.stderr) == (130, "went on\n", "kacap: interrupted\n")
@@ -164,7 +166,7 @@ def test_the_chart_is_written_beside_the_text(capture, tmp_path, suffix, magic):
 
 def test_colour_is_asked_for_or_absent(capture):
     assert "\x1b[" not in run("read", capture).stdout
-    assert "\x1b[32m" in run("read", capture, "--color", "always").stdout
+    assert "\x1b[38;5;28m" in run("read", capture, "--color", "always").stdout
 
 
 def test_explain_names_a_probe_its_answer_and_what_it_is_mistaken_for(capture):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from analysing import files_of
 from findings_cases import PAIRS, found
-from timelines import parse
+from timelines import parse, write_pcap
 
 import kacap
 from kacap.timing.limits import parse_limits
@@ -42,6 +42,7 @@ def test_a_capture_in_which_nothing_is_wrong_raises_nothing(case):
     assert found(case) == []
 
 
+@pytest.mark.slow
 def test_a_population_of_which_a_part_was_cut_off_is_told_of_as_that_and_nothing_else():
     assert {finding.id for finding in found("lab/population")} == {"peer-gone", "too-many-probes"}
 
@@ -89,6 +90,7 @@ def test_a_limit_of_ones_own_is_looked_for_too():
     assert "known limits in between: 350 s (our box); set idle" in finding.sentence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [pair.raises for pair in PAIRS.values() if pair.raises.startswith("crafted/")])
 def test_findings_are_the_same_with_the_ends_exchanged_and_over_ipv6(case, captures, tmp_path):
     timeline = parse((captures / case / "timeline.txt").read_text())
@@ -120,6 +122,7 @@ def test_one_probe_that_ended_it_may_be_a_count_of_one_or_a_user_timeout():
     assert "(a count of 1, or TCP_USER_TIMEOUT)" in one("lab/user-timeout-short", "peer-gone")
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_public_captures_raise_what_was_judged_right_and_no_more(shared):
     raised = {}
@@ -129,3 +132,18 @@ def test_public_captures_raise_what_was_judged_right_and_no_more(shared):
             if ids:
                 raised[path.name] = ids
     assert raised == PUBLIC
+
+
+@pytest.mark.parametrize("back_s", [2000, None])
+def test_a_clock_that_went_back_makes_no_rate_of_probes(back_s, tmp_path):
+    """A probe a minute is no rate worth telling; ``None``: every frame from the first probe on has the same time."""
+    probes = "+60  A > B .  seq nxt-1\n+0.02  B > A .\n" * 20
+    text = f"A 10.0.0.1:40000 isn 1000\nB 10.0.0.2:80 isn 5000\n0  A > B S\n+0.01  B > A S.\n+0.01  A > B .\n{probes}"
+    frames = parse(text).frames()
+    times = [frames[3][0] if back_s is None and n > 3 else at - (back_s or 0) * 10**9 * (n > 22)
+             for n, (at, _) in enumerate(frames)]  # fmt: skip
+    path = tmp_path / "clock.pcap"
+    write_pcap(path, list(zip(times, (frame for _, frame in frames), strict=True)), 1)
+    seen = kacap.read(str(path))
+    assert seen.connections[0].probers[0].probes >= 10
+    assert [finding for finding in seen.findings if finding.id == "too-many-probes"] == []

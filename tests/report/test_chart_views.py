@@ -1,3 +1,5 @@
+import re
+
 import charts
 import numpy as np
 import pytest
@@ -339,12 +341,50 @@ def test_an_outage_that_was_outlived_is_in_the_title(captures):
     assert figure.said[0].startswith("nothing was heard of 10.0.0.2:80 for 80.5 s, then it answered again; 10.0.0.1:")
 
 
-@pytest.mark.parametrize(("width", "least", "pixels"), [(500, 6.0, 15), (900, 6.5, 15), (1300, 4.6, 10)])
-def test_words_beside_the_rows_of_a_fleet_can_be_read_where_it_may_be_printed(width, least, pixels, captures):
-    """On a page for print a row is a tenth of an inch high; on a screen it has ten pixels."""
+@pytest.mark.parametrize("width", [500, 900, 1300])
+def test_words_beside_the_rows_of_a_fleet_can_be_read_on_paper_and_on_a_screen(width, captures):
+    """A row is a tenth of an inch high."""
     figure = kacap.read(str(captures / "lab" / "many" / "capture.pcapng")).plot.fleet(width=width)
     rows = [text for text in figure.axes[-1].texts if text.get_text().startswith(":")]
     assert len(rows) == 40
-    assert min(text.get_size() for text in rows) >= least
+    assert min(text.get_size() for text in rows) >= 6.0
     heights = sorted(text.get_transform().transform(text.get_position())[1] for text in rows)
-    assert np.diff(heights) == pytest.approx(pixels, abs=0.5)
+    assert np.diff(heights) == pytest.approx(15, abs=0.5)
+
+
+@pytest.mark.parametrize("width", [500, 1300])
+@pytest.mark.parametrize("shape", ["fifty years", "long addresses"])
+def test_hostile_shapes_stay_on_the_page_and_titles_are_short(shape, width):
+    ends = {
+        "side": Endpoint("2001:db8:aaaa:bbbb:cccc:dddd:eeee:1", 40000),
+        "peer": Endpoint("2001:db8::1:2:3:4:5", 443),
+    }
+    ends = ends if shape == "long addresses" else {}
+    later = 50 * 365 * 86_400 if shape == "fifty years" else 0
+    sent = [60, 120, 180, *(later + seconds for seconds in (240, 300))]
+    runs = [
+        samples.episode([samples.probe(2 * n, s, reply_ms=1, **ends)], "answered", heard=s - 60)
+        for n, s in enumerate(sent)
+    ]
+    lost = [samples.probe(20 + n, later + 360 + 10 * n, reply_ms=None, **ends) for n in range(3)]
+    runs.append(samples.episode(lost, "gave-up", heard=later + 300, ended=later + 390, frame=30))
+    own = {"a": ends["side"], "b": ends["peer"]} if ends else {}
+    seen = samples.analysis(samples.connection([samples.prober(runs)], last=later + 390, **own), last=later + 390)
+    for view in chart.VIEWS:
+        figure = chart.draw(seen, [view], width=width)
+        assert charts.misplaced(figure) == ([], []), view
+        assert charts.longest_title(figure) <= 2, view
+
+
+def test_each_gap_of_a_run_and_of_those_before_it_is_bracketed(captures):
+    path = captures / "lab" / "close-wait-forgotten" / "capture.pcapng"
+    words = charts.words(kacap.read(str(path), marks=True).plot.timeline())
+    assert [word for word in words if re.fullmatch(r"2\.0\d s", word)] == ["2.03 s", "2.02 s", "2.02 s"]
+
+
+def test_where_very_many_silences_were_survived_they_are_pale():
+    runs = [
+        samples.episode([samples.probe(2 * n, 60 * n + 60, reply_ms=1)], "answered", heard=60 * n) for n in range(400)
+    ]
+    (axes,) = samples.analysis(samples.connection([samples.prober(runs)], last=24_060), last=24_060).plot.silence().axes
+    assert [line.get_alpha() for line in axes.lines if len(line.get_xdata()) > 400] == [0.3]

@@ -22,7 +22,7 @@ _STEPS = sorted(
     [n * 10**power * MICROSECOND_NS for power in range(6) for n in (1, 2, 5)]
     + [n * SECOND_NS for n in (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1_200, 1_800)]
     + [n * HOUR_NS for n in (1, 2, 4, 6, 12)]
-    + [n * DAY_NS for n in (1, 2, 5, 10, 20, 30, 60, 120, 365, 730)]
+    + [n * DAY_NS for n in (1, 2, 5, 10, 20, 30, 60, 120, *(365 * years for years in (1, 2, 5, 10, 20, 50, 100)))]
 )
 # A step that is a multiple of the first is counted in the second.
 _UNITS = (
@@ -30,7 +30,7 @@ _UNITS = (
     (10 * MILLISECOND_NS, SECOND_NS, "seconds"),
     (1, MILLISECOND_NS, "milliseconds"),
 )
-LETTER = 0.068  # inches: a digit of 8 points
+LETTER, BESIDE = 0.068, 0.3  # inches: a digit of 8 points, and the room right of an axis that a label may take
 
 # A step of so much is counted in that unit: 60, 120, 180 s, but 5, 10, 15 min.
 _COUNTED = (
@@ -88,6 +88,7 @@ class TimeAxis:
             labels = [f"{time / size:.10g}" for time in drawn]
             if in_hours:
                 labels = _with_clock(drawn, step, origin_ns, dated=self.label_lines(origin_ns) > 2)
+            xs, labels = self._on_page(xs, labels, inches)
             kept = self._apart(xs, labels, inches)
             # Beside a break two ticks may lie close; elsewhere a label left out would make the others irregular.
             if len(kept) == len(xs) or (self.breaks and 2 * len(kept) > len(xs)) or step == _STEPS[-1]:
@@ -105,13 +106,20 @@ class TimeAxis:
         """Return whether times counted from ``origin_ns`` go beyond an hour."""
         return max(abs(self.first_ns - origin_ns), abs(self.last_ns - origin_ns)) >= HOUR_NS
 
+    def _on_page(self, xs: list[float], labels: list[str], inches: float) -> tuple[list[float], list[str]]:
+        """Return ticks and labels without the last ones where their labels would run off the page."""
+        scale, kept = inches / (self.width * 1.03), len(xs)
+        while kept and (xs[kept - 1] + 0.015 * self.width) * scale + _half(labels[kept - 1]) > inches + BESIDE:
+            kept -= 1
+        return xs[:kept], labels[:kept]
+
     def _apart(self, xs: list[float], labels: list[str], inches: float) -> list[int]:
         """Return which ticks have room for their labels: 0 always has, then from left to right."""
         kept: list[int] = []
         taken = -np.inf
         scale = inches / (self.width * 1.03)
         for n in range(len(xs)):
-            half = max(map(len, labels[n].split("\n"))) * LETTER / 2 + 0.05
+            half = _half(labels[n]) + 0.05
             if xs[n] * scale - half > taken:
                 kept.append(n)
                 taken = xs[n] * scale + half
@@ -127,6 +135,11 @@ class TimeAxis:
             for time_ns in range(-(-(start - origin_ns) // step_ns) * step_ns, end - origin_ns + 1, step_ns)
         }
         return sorted(found)
+
+
+def _half(label: str) -> float:
+    """Return half the width of a label, inches."""
+    return max(map(len, label.split("\n"))) * LETTER / 2
 
 
 def span_ticks(low_ns: int, top_ns: int) -> tuple[list[float], list[str]]:

@@ -20,7 +20,7 @@ from kacap.facts.fleet import CLOSED, GAVE_UP, RESET, UNREACHABLE, Fleet
 from kacap.facts.legs import client_of
 from kacap.facts.standing import gravest
 from kacap.flows import NEVER
-from kacap.model import Connection, Endpoint
+from kacap.model import Connection
 from kacap.report.chart import page as paper
 from kacap.report.chart.axis import TimeAxis
 from kacap.report.chart.expected import terms_of
@@ -32,10 +32,9 @@ from kacap.report.chart.words import population
 from kacap.units import clean
 
 MOST_ROWS = 60  # with more, what fares well is one band
-TALL, FLAT, MANY = 10, 6, 250  # pixels of a row; above so many rows it is flat
-SMALL = 4.6  # points of the words beside a row
-LETTER = 0.0395  # inches of a letter of that size
-PRINTED, LARGER = 7.0, 1.5  # a page that is so many inches wide may be printed: its rows and their words are larger
+TALL, MANY = 0.1, 250  # inches of a row, ten pixels of a screen; of more rows each has half, and every second its words
+WORDS, LEAST = 6.9, 4.6  # points of the words beside a row, and on a page that is too narrow for long ones
+LETTER = 0.0086  # inches of a letter for each point
 NAMES = 0.42  # of a page, for words left of the rows
 BAND = 0.42  # inches of the band of those that fare well
 COLUMNS, DENSE = 700, 0.4  # probes that fill more columns of a row's life than this share are a line
@@ -81,21 +80,19 @@ class Rows:
         first = begins if capture.first_ns is None else min(begins, capture.first_ns)
         self.axis = TimeAxis(first, max(ends, capture.last_ns or ends))
         self.origin_ns = self.axis.first_ns if capture.first_ns is None else capture.first_ns
-        self.pitch, self.larger = 0.0, 1.0
         every = 1 if self.shown <= MANY else 2
+        self.pitch = TALL / every
         self.named = range(0, self.shown, every)
         self.shared, names = _names([fleet[row] for row in self.named])
         self.names = dict(zip(self.named, names, strict=True))
         self.settings = {row: self._settings(fleet[row]) for row in self.named}
         self.wide = True
-        self._scale(paper.PIXELS / paper.DOTS)
+        self._fit_words(paper.PIXELS / paper.DOTS)
 
-    def _scale(self, inches: float) -> None:
-        """Make rows, and the words beside them, as large as a page so wide needs: on paper nobody can zoom."""
-        scale = LARGER if inches <= PRINTED else 1.0
-        self.pitch = (TALL if self.shown <= MANY else FLAT) / paper.DOTS * scale
+    def _fit_words(self, inches: float) -> None:
+        """Make the words beside the rows as large as a row is high, or smaller where a page so wide has no room."""
         longest = max((len(clean(name)) for name in self.names.values()), default=1)
-        self.larger = min(scale, max((NAMES * inches - ASIDE) / (longest * LETTER), 1.0))
+        self.size = min(max((NAMES * inches - ASIDE) / (longest * LETTER), LEAST), WORDS)
 
     @property
     def height(self) -> float:
@@ -113,8 +110,8 @@ class Rows:
 
     def sides(self, inches: float) -> tuple[float, float]:
         """Return the room left for names and right for settings; a narrow page has no room for settings."""
-        self._scale(inches)
-        left, right = (_margin(words.values(), self.larger) for words in (self.names, self.settings))
+        self._fit_words(inches)
+        left, right = (_margin(words.values(), self.size) for words in (self.names, self.settings))
         left = max(left, BESIDE if self.banded else paper.SIDE + 0.2)
         self.wide = left + right <= NARROW * inches
         return left, right if self.wide else BESIDE if self.banded else paper.SIDE
@@ -238,19 +235,18 @@ class Rows:
         """Draw a glyph at each end."""
         for fate, rows in self._ended.items():
             style = _glyph(fate, theme)
-            style["markersize"] = GLYPHS[fate][1] * self.pitch * paper.DOTS / TALL * 1.15
+            style["markersize"] = GLYPHS[fate][1] * self.pitch / TALL * 1.7
             axes.plot(self.axis.x(self.fleet.until_ns[rows]), self._y(rows), **style, zorder=5, clip_on=False)
 
     def _names(self, axes: Axes, theme: Theme) -> None:
         """Write the endpoint left of a row, its settings and misses right."""
         heights = self._y(np.array(self.named)) / self.height
         for row, height in zip(self.named, heights.tolist(), strict=True):
-            size = SMALL * self.larger
-            style: Any = {"size": size, "va": "center", "transform": axes.transAxes, "parse_math": False}
+            style: Any = {"size": self.size, "va": "center", "transform": axes.transAxes, "parse_math": False}
             axes.text(-0.008, 1 - height, self.names[row], ha="right", color=theme.ink, **style)
             if self.wide:
                 beside: Any = {"xycoords": axes.transAxes, "textcoords": "offset points", "ha": "left", "va": "center"}
-                look: Any = {"size": size, "color": theme.soft, "parse_math": False, "annotation_clip": False}
+                look: Any = {"size": self.size, "color": theme.soft, "parse_math": False, "annotation_clip": False}
                 axes.annotate(self.settings[row], (1, 1 - height), (GLYPH, 0), **beside, **look)
 
     def _band(self, axes: Axes, theme: Theme, times: NDArray[np.int64], missed: NDArray[np.bool_]) -> None:
@@ -274,7 +270,7 @@ class Rows:
     def _entries(self, theme: Theme) -> list[Entry]:
         """Return what the shapes are."""
         rows, _, missed = self._probes
-        entries: list[Entry] = [([], f"rows: {clean(self.shared)}")] if self.shared else []
+        entries: list[Entry] = [([], f"{'' if nth else 'rows: '}{clean(end)}") for nth, end in enumerate(self.shared)]
         entries += [([Line2D([0, 11], [3.2, 3.2], color=theme.rule, linewidth=2.2)], "alive")]
         entries.append(([Line2D([5.5, 5.5], [0, 6.4], color=theme.probe, linewidth=1)], "probe"))
         if self._cells[2].any():
@@ -302,25 +298,19 @@ def _lines(axes: Axes, x0: Any, x1: Any, y: Any, **style: Any) -> None:
     axes.add_collection(LineCollection(list(spans), colors=colour, linewidths=width, capstyle="butt", **style))
 
 
-def _names(connections: list[Connection]) -> tuple[str, list[str]]:
+def _names(connections: list[Connection]) -> tuple[list[str], list[str]]:
     """Return what all connections share, and what tells them apart: hosts that differ, and always the ports."""
     there = [connection.destination for connection in connections]
     here = [client_of(connection) for connection in connections]
     from_one, to_one = len({end.address for end in here}) == 1, len(set(there)) == 1
     shared = [f"from {here[0].address}"] if from_one else []
     shared += [f"to {there[0]}"] if to_one else []
-    names = [f":{end.port}" if from_one else _short(end) for end in here]
+    names = [f":{end.port}" if from_one else paper.short(str(end)) for end in here]
     if not to_one:
-        names = [f"{name} > {_short(end)}" for name, end in zip(names, there, strict=True)]
-    return " ".join(shared), names
+        names = [f"{name} > {paper.short(str(end))}" for name, end in zip(names, there, strict=True)]
+    return shared, names
 
 
-def _short(end: Endpoint) -> str:
-    """Return an endpoint; of a long address its last part, and always the port."""
-    words = str(end)
-    return words if len(words) <= 24 else f"[..{end.address[-12:]}]:{end.port}"
-
-
-def _margin(words: Any, larger: float) -> float:
-    """Return the room that words beside the rows need, inches."""
-    return max((len(clean(text)) for text in words), default=0) * LETTER * larger + ASIDE
+def _margin(words: Any, size: float) -> float:
+    """Return the room that words of so many points beside the rows need, inches."""
+    return max((len(clean(text)) for text in words), default=0) * LETTER * size + ASIDE

@@ -20,7 +20,7 @@ from kacap.model import Endpoint, IdleDeaths
 from kacap.report.chart import page as paper
 from kacap.report.chart.axis import log_ticks
 from kacap.report.chart.labels import Labels
-from kacap.report.chart.legend import Entry, legend, wrapped
+from kacap.report.chart.legend import LETTER, Entry, legend, wrapped
 from kacap.report.chart.limits import within
 from kacap.report.chart.palette import LIGHT, ORANGE, VERMILLION, Theme
 from kacap.units import counted, duration
@@ -29,6 +29,7 @@ MOST = 12  # destinations with a row of their own: those with deaths first
 COLUMNS = 300  # dots of a row and an outcome
 ROW = 0.3  # inches
 NAMES = 0.5  # inches above the panel for the names of limits
+MOST_NAMES = 0.45  # of a page, for the names left of the panel
 OTHERS = "others"
 
 
@@ -48,7 +49,7 @@ def page(analysis: Analysis, connections: Any) -> paper.Page:
         said.insert(0 if not len(analysis.silences[analysis.silences["outcome"] == KILLED]) else len(said), verdict)
     title, _, more = said[0].partition("; ")
     lines = [*([more] if more else []), *said[1:]]
-    panel = paper.Panel(picture.draw, picture.height, title, lines, left=picture.left, fit=picture.fit)
+    panel = paper.Panel(picture.draw, picture.height, title, lines, fit=picture.fit, sides=picture.sides)
     return paper.Page([panel])
 
 
@@ -89,7 +90,14 @@ class Silences:
         self.low = max(1, int(values.min()) * 10 // 13)
         self.high = max(2 * self.low, int(values.max()) * 13 // 10)  # nanoseconds have no smaller part
         self.height = len(rows) * ROW + 0.1
-        self.left = min(2.6, max(len(name) for name, _ in rows) * 0.0655 + 0.25)
+        self.names = [name for name, _ in rows]
+
+    def sides(self, inches: float) -> tuple[float, float]:
+        """Return the room left for names, the ends of long addresses alone on a narrow page, and that on the right."""
+        self.names = [name for name, _ in self.rows]
+        if _margin(self.names) > MOST_NAMES * inches:
+            self.names = [paper.short(name) for name in self.names]
+        return _margin(self.names), paper.SIDE
 
     def fit(self, inches: float) -> tuple[float, float]:
         """Return the panel's height and the room above it that a width of so many inches needs."""
@@ -100,7 +108,7 @@ class Silences:
         axes.set_xscale("log")
         axes.set_xlim(self.low, self.high)
         axes.set_ylim(len(self.rows) - 0.35, -0.65)
-        axes.set_yticks(range(len(self.rows)), [name for name, _ in self.rows], parse_math=False, size=7.5)
+        axes.set_yticks(range(len(self.rows)), self.names, parse_math=False, size=7.5)
         axes.tick_params(axis="y", length=0)
         labels = Labels(axes)
         for row, (name, found) in enumerate(self.rows):
@@ -108,9 +116,12 @@ class Silences:
             self._bracket(axes, theme, labels, row, self.brackets.get(name))
             self._dots(axes, theme, labels, row, found)
         self._limits(axes, theme, labels)
-        axes.set_xticks(*log_ticks(self.low, self.high, axes.get_window_extent().width / axes.figure.dpi))
+        inches = axes.get_window_extent().width / axes.figure.dpi
+        axes.set_xticks(*log_ticks(self.low, self.high, inches))
         axes.set_xticks([], minor=True)
-        axes.set_xlabel("silence before the next use, logarithmic", size=7.5, color=theme.soft, labelpad=2)
+        axes.set_xlabel(
+            paper.filled("silence before the next use, logarithmic", inches), size=7.5, color=theme.soft, labelpad=2
+        )
         labels.keep_clear_of(legend(axes, theme, self._entries(theme), 1 + NAMES / self.height))
         labels.place()
 
@@ -160,6 +171,11 @@ class Silences:
         if self.brackets:
             entries.append(([Rectangle((0, 0), 11, 6.4, facecolor=VERMILLION, alpha=0.22)], "the timeout lies here"))
         return entries
+
+
+def _margin(names: list[str]) -> float:
+    """Return the room that names left of the panel need, inches."""
+    return max(map(len, names)) * LETTER + 0.25
 
 
 def _styles(theme: Theme) -> dict[int, dict[str, Any]]:

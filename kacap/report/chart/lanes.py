@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -37,6 +38,7 @@ LINE = 0.27  # of a caption, in the same measure
 INCH = 0.555  # of the panel for each unit of height
 OUTWARD, NEAR = 0.34, 14  # a mark that would hide a probe stands so much beyond the row; pixels between the two
 RING = 1.75  # of a reply's size, where both sides probe
+BRACKETED = 40  # runs at most, the newest: of more the brackets would be a pattern
 NEAR_START = 40  # a capture that begins within this part of the axis before it is its start
 SLASH: Any = {"marker": [(-0.4, -1), (0.4, 1)], "markersize": 9, "linestyle": "none"}
 OVER = (Ending.GAVE_UP, Ending.USER_TIMEOUT, Ending.RESET, Ending.CLOSED)
@@ -239,20 +241,26 @@ class Lanes:
         y = np.column_stack([np.full_like(gap, here), np.full_like(gap, TOP + BOTTOM - here), gap]).ravel()
         self.axes.plot(x, y, color=GREEN, linewidth=0.5, alpha=0.8, zorder=1)
 
-    def _runs(self, prober: Prober) -> list[Episode]:
-        """Return the runs whose gaps are bracketed: of one that is answered the last probes, else the last run."""
-        first, last = self.axis.first_ns, self.axis.last_ns
-        if prober.ending == Ending.ANSWERED and self.window is None:
-            return prober.episodes[-40:]
-        own = [e for e in prober.runs if first <= e.probes[-1].time_ns and e.probes[0].time_ns <= last]
-        return own[-1:] or [e for e in prober.episodes[-40:] if first <= e.probes[0].time_ns <= last]
+    def _bracketed(self, prober: Prober) -> Iterable[list[Episode]]:
+        """Return the newest runs on the axis by the silence of the prober that they are in.
+
+        A reply that is in the capture but did not reach the prober ends no silence of it.
+        """
+        episodes = prober.episodes
+        begin = bisect_left(episodes, self.axis.first_ns, key=lambda run: run.probes[-1].time_ns)
+        end = bisect_right(episodes, self.axis.last_ns, key=lambda run: run.probes[0].time_ns)
+        silences: dict[int, list[Episode]] = {}
+        for run in episodes[max(begin, end - BRACKETED) : end]:
+            since = run.silent_since_ns
+            silences.setdefault(run.probes[0].time_ns if since is None else since, []).append(run)
+        return silences.values()
 
     def _gaps(self, due: Due) -> None:
         """Bracket the gaps: the silence before a run, then from probe to probe, each with its number, to the end."""
         height = 0.66 if self.row_height(due.prober.side) == TOP else 0.34
         pixels = self.axes.get_window_extent().width / (self.axis.width + 2 * self.margin)
-        for run in self._runs(due.prober):
-            times = _sent_since(due.prober, run)
+        for runs in self._bracketed(due.prober):
+            run, times = runs[-1], [probe.time_ns for run in runs for probe in run.probes]
             several, count = len(times) > 1, due.terms.count
             total = count.value if count is not None and count.stated else len(times)
             names = [f"probe {n} of {max(total, len(times))}" if several else "" for n in range(1, len(times) + 1)]
@@ -350,13 +358,3 @@ def _near(xs: NDArray[np.float64], others: NDArray[np.float64] | None, apart: fl
     at = np.searchsorted(others, xs)
     before, after = others[np.maximum(at - 1, 0)], others[np.minimum(at, len(others) - 1)]
     return bool((np.minimum(np.abs(xs - before), np.abs(xs - after)) < apart).any())
-
-
-def _sent_since(prober: Prober, run: Episode) -> list[int]:
-    """Return when the probes of a run were sent, to its prober all those since it last heard the peer, nanoseconds.
-
-    A reply that is in the capture but did not reach the prober ends no silence of it.
-    """
-    since = run.silent_since_ns
-    whole = [run] if since is None else [one for one in prober.episodes if one.silent_since_ns == since]
-    return [probe.time_ns for episode in whole for probe in episode.probes]

@@ -9,6 +9,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.offsetbox import AnnotationBbox, DrawingArea, HPacker, TextArea, VPacker
 
+from kacap.report.chart.page import short
 from kacap.report.chart.palette import Theme
 
 SIZE, LETTER = 7.5, 0.0655  # points, and inches of a letter of that size
@@ -34,8 +35,10 @@ def wrapped(entries: Sequence[Entry], inches: float) -> list[list[Entry]]:
     """Return entries in lines that are no wider than so many inches."""
     lines: list[list[Entry]] = [[]]
     left = inches
-    for drawn, words in entries:
-        wide = len(words) * LETTER * (1.0 if drawn else 1.12) + (SHAPE if drawn else 0) + APART
+    for drawn, whole in entries:
+        letter, sample = (LETTER, SHAPE) if drawn else (1.12 * LETTER, 0)
+        words = whole if len(whole) * letter + sample <= inches else short(whole)
+        wide = len(words) * letter + sample + APART
         if lines[-1] and wide - APART > left:
             lines.append([])
             left = inches

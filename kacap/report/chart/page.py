@@ -29,7 +29,17 @@ LETTERS = 16.4  # of 8 points on an inch
 NARROW, NARROWER = 5.5, 0.15  # inches of a page, below which the words under an axis take two lines; how high one is
 PIXELS = 1200
 MOST_TITLE = 2  # lines
-CLAUSE = r"; |(?<!keepalive): | \((?=[^()]*\)$)|, (?=all to |\[?[\da-f.:]+\]?:\d+ )"  # where one ends
+# Where a clause of a sentence ends.
+CLAUSE = "|".join(
+    (
+        r"; ",
+        r"(?<!keepalive): ",
+        r" \((?=[^()]*\)$)",
+        r", (?=all to |\[?[\da-f.:]+\]?:\d+ |[\d,]+ of )",
+        r",? (?=between \d|the shortest )",
+    )
+)
+LONG_ADDRESS = 17  # letters of an IPv6 address, from which on its end alone is shown where there is no room
 NOBODY = "no keepalive probe seen"
 
 
@@ -57,8 +67,12 @@ class Panel:
         wide, lines = round(columns * 0.72), list(self.lines)
         title = wrap(self.title, wide)
         if len(title) > MOST_TITLE:
-            first, rest = conclusion(self.title, lambda words: len(wrap(words, wide)) <= MOST_TITLE)
-            title, lines = wrap(first, wide), [*filter(None, [rest]), *lines]
+            for words in (self.title, short(self.title)):
+                first, rest = conclusion(words, lambda words: len(wrap(words, wide)) <= MOST_TITLE)
+                title = wrap(first, wide)
+                if len(title) <= MOST_TITLE:
+                    break
+            lines = [*filter(None, [rest]), *lines]
         return title, [part for line in lines for part in wrap(line, columns)]
 
 
@@ -171,12 +185,19 @@ def conclusion(words: str, fits: Callable[[str], bool]) -> tuple[str, str]:
 
     All of it, and nothing, where not even the first fits.
     """
+    if fits(words):
+        return words, ""
     ends = [found.start() for found in re.finditer(CLAUSE, words)]
     end = next((end for end in reversed(ends) if fits(words[:end])), 0)
     if not end:
         return words, ""
     rest = words[end:].lstrip(";:, ")
     return words[:end], rest[1:-1] if rest.startswith("(") and rest.endswith(")") else rest
+
+
+def short(words: str) -> str:
+    """Return words with the ends of long IPv6 addresses alone, and always the port: ``[..eeff:1:2:3]:443``."""
+    return re.sub(rf"[\da-f:]{{{LONG_ADDRESS},}}", lambda found: f"..{found[0][-12:]}", words)
 
 
 def wrap(words: str, columns: int) -> list[str]:

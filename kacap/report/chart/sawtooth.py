@@ -31,6 +31,7 @@ from kacap.units import duration
 
 MANY, SAMPLE = 20, 200  # connections: above so many percentiles are drawn, of so many that fare well
 WAITS = STATES.index("still waiting")
+CROWDED = 150  # silences of one prober, above which they are a pale wall: what was fatal stands out
 TEETH = 1_000  # drawn of one prober; the highest of each column are
 NAMED = 6  # deaths that get a label
 NOT_HEARD = (Kind.PROBE, Kind.UNREACHABLE, Kind.DUPLICATE_FRAME)  # do not restart the prober's clock
@@ -267,8 +268,9 @@ class Silence:
         colour, style = (PURPLE, (0, (4, 1.5))) if second else (theme.probe, "-")
         if not self.percentiles:
             x, y = saw.line(self.axis)
-            thin: Any = {"linewidth": 0.6, "alpha": 0.6} if self.many else {"linewidth": 1.3}
-            axes.plot(x, y, color=colour, linestyle=style, zorder=2, **thin)
+            alpha = 0.3 if len(saw.starts_ns) > CROWDED else 0.6 if self.many else 1.0
+            width = 0.6 if self.many else 1.3
+            axes.plot(x, y, color=colour, linestyle=style, linewidth=width, alpha=alpha, zorder=2)
         if saw.dead:
             x, heights = saw.slopes(self.axis, np.array([-1]))
             axes.plot(x[0], heights[0], color=VERMILLION, linewidth=0.9 if self.many else 2, zorder=3)
@@ -321,10 +323,10 @@ class Silence:
     def _entries(self, theme: Theme) -> list[Entry]:
         """Return what the lines are."""
         entries: list[Entry] = []
-        if self.percentiles:
+        if self.percentiles and not all(saw.dead for saw in self.saws):
             entries.append(([Rectangle((0, 0.5), 11, 5.4, color=theme.band)], "8 of 10 that live"))
             entries.append(([Line2D([0, 11], [3.2, 3.2], color=theme.probe, linewidth=1.3)], "their middle"))
-        else:
+        if not self.percentiles:
             sides = sorted({(self._side(saw), "" if self.many else str(saw.prober.side)) for saw in self.saws})
             for second, name in sides:
                 style: Any = (0, (4, 1.5)) if second else "-"
@@ -353,7 +355,8 @@ class Silence:
             alike.setdefault(words, []).append(at)
         for nth, (words, places) in enumerate(list(alike.items())[: NAMED if not self.percentiles else 3]):
             number = f"{len(places):,} " if len(places) > 1 else ""
-            spots = ((-6, 2, "right", "bottom"), (6, 2, "left", "bottom"), (-6, -8, "right", "top"))
+            down = -8 if places[0][1] > self.top_ns / 5 else 14  # below the axis are the times
+            spots = ((-6, 2, "right", "bottom"), (6, 2, "left", "bottom"), (-6, down, "right", "top"))
             look: Any = {"size": 7.5, "color": VERMILLION, "zorder": 6, "bbox": paper.halo(theme)}
             labels.add(number + words, places[0], spots, 9 - nth, **look)
 
