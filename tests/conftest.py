@@ -56,9 +56,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(f"needs the labelled public captures in {SHARED}")
 
 
-def pytest_xdist_auto_num_workers() -> int | None:
-    """Return how many workers ``-n auto`` is: one more than processors, as that of the namespaces mostly waits."""
-    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else len(os.sched_getaffinity(0)) + 1
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Return how many workers ``-n auto`` is: one more than processors, as that of the namespaces mostly waits.
+
+    In the fast lane none waits, and collecting is a good part of what a worker has to do.
+    """
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    return len(os.sched_getaffinity(0)) + ("not slow" not in config.option.markexpr)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
@@ -70,6 +75,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("namespaces"):
             item.add_marker(pytest.mark.xdist_group("namespaces"))
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: not (item.get_closest_marker("xdist_group") or item.nodeid.startswith(LONGEST)))
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("house rules")  # one worker parses the package once
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "kacap"
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -291,7 +293,6 @@ def test_the_captures_that_the_readme_names_are_shipped():
     assert not [name for name in named if not (ROOT / name).is_file()]
 
 
-@pytest.mark.xdist_group("of its own")
 def test_the_tests_of_a_group_keep_to_one_worker(request: pytest.FixtureRequest) -> None:
     """Tests of real time would wait for each other. pytest-xdist tells a group by what it adds to the test's name."""
-    assert not request.config.getoption("loadgroup", False) or request.node.nodeid.endswith("@of its own")
+    assert not request.config.getoption("loadgroup", False) or request.node.nodeid.endswith("@house rules")

@@ -98,6 +98,7 @@ def cut_off(captures) -> Path:
     return captures / "lab" / "cut-off" / "capture.pcapng"
 
 
+@pytest.mark.slow
 @pytest.mark.tool("tshark")
 def test_tshark_reads_the_comments_back_on_the_frames_of_evidence_and_nowhere_else(cut_off, tmp_path):
     path = tmp_path / "out.pcapng"
@@ -112,6 +113,7 @@ def test_tshark_reads_the_comments_back_on_the_frames_of_evidence_and_nowhere_el
     assert said[min(said)].startswith("kacap: connection 1: 10.1.0.2:40000 gave up on 10.2.0.2:12345")
 
 
+@pytest.mark.slow
 def test_a_probe_says_its_place_in_the_run_what_came_of_it_and_when_it_was_expected(cut_off):
     out = io.BytesIO()
     annotate(str(cut_off), out, expect=Expectation(2, 1, 3))
@@ -121,6 +123,7 @@ def test_a_probe_says_its_place_in_the_run_what_came_of_it_and_when_it_was_expec
     assert "probe 3 of a run of 3, unanswered; expected 1.00 s after the last, came 1.0" in said
 
 
+@pytest.mark.slow
 def test_a_reply_names_the_frame_of_its_probe_as_it_is_numbered_in_the_copy(captures):
     one = captures / "lab" / "mid-connection" / "capture.pcapng"
     assert b"kacap: reply to the keepalive probe in frame 3, " in annotated([one])
@@ -202,6 +205,7 @@ def _tidy():
         MADE.pop().unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turn", [bytes, swapped], ids=["little", "big"])
 def test_sections_interfaces_clocks_and_unknown_blocks_of_either_byte_order_stay(turn):
     odd = block(0x0B, b"abcd") + block(5, struct.pack("<III", 0, 0, 0))
@@ -217,6 +221,7 @@ def test_a_section_whose_length_was_stated_states_none_any_more():
     assert annotated([written(stated)])[16:24] == b"\xff" * 8
 
 
+@pytest.mark.slow
 def test_a_simple_packet_block_is_copied_and_counted_as_having_no_room():
     simple = block(3, struct.pack("<I", len(FRAME)) + FRAME + bytes(-len(FRAME) % 4))
     data = section() + interface() + packet(1) + simple * 3
@@ -226,6 +231,7 @@ def test_a_simple_packet_block_is_copied_and_counted_as_having_no_room():
     assert without_comments(out.getvalue()) == without_comments(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("magic", [0xA1B2C3D4, 0xA1B23C4D])
 def test_a_classic_pcap_keeps_its_times_link_type_lengths_and_bytes(order, magic):
@@ -238,6 +244,7 @@ def test_a_classic_pcap_keeps_its_times_link_type_lengths_and_bytes(order, magic
     assert after.read_bytes().count(b"kacap: ") == 6
 
 
+@pytest.mark.slow
 @pytest.mark.tool("capinfos")
 @pytest.mark.parametrize("case", ["lab/unreachable", "lab/on-any", "crafted/18b-gave-up", "crafted/68-ipv6"])
 def test_capinfos_agrees_on_counts_times_encapsulation_and_lengths(case, tmp_path):
@@ -247,6 +254,7 @@ def test_capinfos_agrees_on_counts_times_encapsulation_and_lengths(case, tmp_pat
     assert capinfos(path) == capinfos(Path(name))
 
 
+@pytest.mark.slow
 @pytest.mark.tool("capinfos")
 def test_rotated_files_follow_one_another_in_time_order(captures, tmp_path):
     files = sorted((captures / "lab" / "rotated").glob("*.pcapng"))
@@ -256,6 +264,7 @@ def test_rotated_files_follow_one_another_in_time_order(captures, tmp_path):
     assert kacap.read(str(path)).episodes[0].ending == kacap.read([str(f) for f in files]).episodes[0].ending
 
 
+@pytest.mark.slow
 def test_only_keeps_exactly_the_frames_with_a_comment(cut_off):
     whole, only = annotated([cut_off]), annotated([cut_off], only=True)
     with_comment = [one for one in blocks(whole) if one[1] == 6 and b"kacap: " in one[2]]
@@ -263,6 +272,7 @@ def test_only_keeps_exactly_the_frames_with_a_comment(cut_off):
     assert [body[:40] for _, _, body in kept] == [body[:40] for _, _, body in with_comment]
 
 
+@pytest.mark.slow
 def test_headers_only_leaves_no_payload_and_the_original_lengths(captures):
     case = captures / "lab" / "one-byte-data" / "capture.pcapng"
     after = written(annotated([case], headers_only=True))
@@ -275,6 +285,7 @@ def test_headers_only_leaves_no_payload_and_the_original_lengths(captures):
     assert analyses[0].probes == analyses[1].probes
 
 
+@pytest.mark.slow
 @pytest.mark.tool("tshark")
 @pytest.mark.parametrize("case", ["lab/unreachable", "lab/unreachable-ipv6", "lab/on-any", "crafted/32-two-vlans"])
 def test_headers_only_ends_every_segment_where_tshark_sees_its_header_end(case, tmp_path):
@@ -287,6 +298,7 @@ def test_headers_only_ends_every_segment_where_tshark_sees_its_header_end(case, 
             assert int(length) - int(captured) >= int(payload)
 
 
+@pytest.mark.slow
 @pytest.mark.tool("tshark")
 @pytest.mark.parametrize(
     "case", ["crafted/00-baseline", "crafted/18c-host-unreachable", "crafted/68-ipv6", "lab/unreachable", "lab/on-any",
@@ -304,6 +316,7 @@ def test_anonymised_checksums_are_as_right_or_wrong_as_they_were(case, tmp_path)
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["lab/unreachable", "lab/unreachable-ipv6", "lab/nat-forgot-inside"])
 def test_no_address_of_the_original_is_left_anywhere_when_anonymised(case):
     (name,) = files_of(case)
@@ -319,6 +332,7 @@ def test_no_address_of_the_original_is_left_anywhere_when_anonymised(case):
     assert not [mac for mac in single if mac in data]
 
 
+@pytest.mark.slow
 def test_an_anonymised_capture_tells_the_same_story_with_other_addresses(captures):
     name = captures / "lab" / "cut-off" / "capture.pcapng"
     mapped = Anonymiser(KEY)
@@ -361,6 +375,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     assert sizes[1] < sizes[0] + (8 << 20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
@@ -382,6 +397,7 @@ def test_a_failure_is_one_line_an_exit_code_and_no_file(cut_off, captures, tmp_p
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_damage_is_named_and_what_precedes_it_is_written(captures, tmp_path):
     broken = captures / "broken" / "text-after-frames.pcap"
     out = tmp_path / "out.pcapng"
@@ -391,6 +407,7 @@ def test_damage_is_named_and_what_precedes_it_is_written(captures, tmp_path):
     assert frames(out) == frames(broken)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(CAPTURES.joinpath("broken").iterdir()), ids=lambda path: path.name)
 def test_every_broken_capture_is_copied_up_to_its_damage_or_refused(path):
     from kacap.errors import KacapError
@@ -403,6 +420,7 @@ def test_every_broken_capture_is_copied_up_to_its_damage_or_refused(path):
         assert len(frames(written(data))) == len(frames(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pad", [0, 1])
 def test_addresses_in_options_become_nops_and_the_checksums_stay_right(pad):
     scapy = pytest.importorskip("scapy.all")
@@ -428,6 +446,7 @@ def test_addresses_in_options_become_nops_and_the_checksums_stay_right(pad):
         assert len(sums) >= 3
 
 
+@pytest.mark.slow
 def test_wireless_addresses_are_replaced_and_frames_of_other_kinds_emptied():
     scapy = pytest.importorskip("scapy.all")
     macs = [f"00:11:22:33:44:0{n}" for n in range(4)]

@@ -26,6 +26,7 @@ def mac(value: int) -> int:
     return int.from_bytes(MAPPED(row).tobytes(), "big")
 
 
+@pytest.mark.slow
 @given(st.tuples(st.ip_addresses(v=4), st.ip_addresses(v=4)) | st.tuples(st.ip_addresses(v=6), st.ip_addresses(v=6)))
 def test_two_addresses_share_as_many_leading_bits_as_before(pair):
     one, other = map(str, pair)
@@ -54,6 +55,7 @@ def test_loopback_multicast_and_broadcast_stay_as_they_are(address):
     assert MAPPED.text(address) == address
 
 
+@pytest.mark.slow
 @given(st.lists(st.ip_addresses(v=4), min_size=1) | st.lists(st.ip_addresses(v=6), min_size=1))
 def test_addresses_are_mapped_together_as_each_alone(addresses):
     rows = sorted({address.packed for address in addresses})
@@ -67,6 +69,7 @@ def test_the_same_key_gives_the_same_addresses_and_another_key_others():
     assert Anonymiser().text("2001:db8::1") != Anonymiser().text("2001:db8::1")
 
 
+@pytest.mark.slow
 @given(st.integers(0, (1 << 48) - 1))
 def test_a_mac_becomes_local_and_unicast_and_groups_stay(value):
     mapped = mac(value)

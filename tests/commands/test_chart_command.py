@@ -14,6 +14,7 @@ def run(*words):
     return CliRunner().invoke(main, ["chart", *map(str, words)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", ["timeline", "silence", "residuals", "ecdf", "all"])
 def test_each_view_of_a_capture_is_written_into_one_file(tmp_path, view):
     out = tmp_path / "x.svg"
@@ -24,6 +25,7 @@ def test_each_view_of_a_capture_is_written_into_one_file(tmp_path, view):
     assert list(tmp_path.iterdir()) == [out]
 
 
+@pytest.mark.slow
 def test_a_trailing_filter_and_a_width_are_honoured(tmp_path):
     out = tmp_path / "x.png"
     assert run(CUT_OFF, "port", "12345", "-o", out, "--width", "800", "--dark").exit_code == 0
@@ -33,12 +35,14 @@ def test_a_trailing_filter_and_a_width_are_honoured(tmp_path):
     assert "no keepalive probe seen" in (tmp_path / "none.svg").read_text()
 
 
+@pytest.mark.slow
 def test_a_capture_without_a_probe_gives_a_chart_that_says_so(tmp_path):
     done = run(SILENT, "-o", tmp_path / "x.svg")
     assert done.exit_code == 0
     assert "no keepalive probe seen" in (tmp_path / "x.svg").read_text()
 
 
+@pytest.mark.slow
 def test_a_connection_without_a_probe_can_be_drawn_by_its_number(tmp_path):
     assert run(SILENT, "-o", tmp_path / "x.svg", "--connection", 1).exit_code == 0
 
@@ -71,6 +75,7 @@ def test_a_file_that_cannot_be_replaced_is_one_line_and_exit_2(tmp_path):
     assert "is a directory" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_same_capture_gives_the_same_bytes(tmp_path):
     for name in ("a.svg", "b.svg"):
         assert run(CUT_OFF, "-o", tmp_path / name, "--view", "all").exit_code == 0

@@ -90,6 +90,7 @@ def test_the_exit_code_and_the_lines_say_whether_it_is_met(run, lab, case, optio
     assert not done.stderr
 
 
+@pytest.mark.slow
 def test_a_filter_trails_the_files(run, lab):
     assert run("check", lab("up"), "port", "12345", "--idle", "2").returncode == 0
     done = run("check", lab("up"), "port", "1", "--idle", "2")
@@ -107,6 +108,7 @@ def test_a_damaged_capture_fails_with_its_line_though_it_meets(run, lab, tmp_pat
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_json_is_check_records_and_a_result_and_meets_the_schema(run, lab):
     check = jsonschema.Draft202012Validator(schema())
     for case, options in (("cut-off", "idle=2,interval=1,count=3,user_timeout=9s"), ("heartbeat", "idle=1")):
@@ -164,6 +166,7 @@ def test_nagios_is_one_line_with_performance_data_and_its_own_codes(run, lab, wo
     assert ("| connections=" in done.stdout) == ("out of range" not in done.stdout)
 
 
+@pytest.mark.slow
 def test_nagios_says_how_much_time_is_left_where_the_capture_ends_within_a_run(run, lab, tmp_path):
     cut = tmp_path / "cut.pcap"
     lines = [
@@ -184,6 +187,7 @@ def test_nagios_says_how_much_time_is_left_where_the_capture_ends_within_a_run(r
     assert "worst_run=2" in done.stdout
 
 
+@pytest.mark.slow
 def test_rules_choose_the_expectation_by_connection_and_options_are_for_the_rest(run, lab, tmp_path):
     rules = tmp_path / "rules.toml"
     rules.write_text('[[expect]]\nfilter = "port 12345"\nidle = "2s"\nfrom = 40000\n')
@@ -230,6 +234,7 @@ def test_rules_that_are_no_text_are_refused(run, lab, tmp_path):
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
 
 
+@pytest.mark.slow
 def test_read_shows_the_verdicts_in_place(run, lab):
     lines = run("read", lab("up"), "--expect", "idle=2,interval=1").stdout.splitlines()
     idle = "  idle        2 s, observed 2.02 to 2.03 s (n=4), expected 2 s (--expect) OK"
@@ -243,6 +248,7 @@ def test_read_shows_the_verdicts_in_place(run, lab):
     assert (record["probers"][0]["idle"]["verdict"], record["probers"][0]["idle"]["source"]) == ("differs", "--idle")
 
 
+@pytest.mark.slow
 @LINUX
 def test_run_reads_the_sockets_of_a_command_and_its_children_without_waiting_for_a_probe(tmp_path):
     (tmp_path / "server.py").write_text(SERVER)
@@ -253,6 +259,7 @@ def test_run_reads_the_sockets_of_a_command_and_its_children_without_waiting_for
     assert done.stderr == "the command speaks\n"
 
 
+@pytest.mark.slow
 @LINUX
 def test_run_tells_a_keepalive_that_is_off_from_one_that_is_set_differently(tmp_path):
     (tmp_path / "server.py").write_text(SERVER)
@@ -264,6 +271,7 @@ def test_run_tells_a_keepalive_that_is_off_from_one_that_is_set_differently(tmp_
     assert "FAIL idle      10 s expected, 60 s set: looks like idle and interval swapped" in swapped.stdout
 
 
+@pytest.mark.slow
 @LINUX
 @pytest.mark.parametrize(
     ("command", "code", "says"),

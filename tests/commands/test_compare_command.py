@@ -27,6 +27,7 @@ def run(capsys: pytest.CaptureFixture[str]):
     return ran
 
 
+@pytest.mark.slow
 @tshark
 def test_one_capture_is_compared_with_tshark(run, captures: Path) -> None:
     done = run("compare", captures / "lab" / "zero-window" / "capture.pcapng")
@@ -51,6 +52,7 @@ def test_rotated_files_are_one_place(run, captures: Path) -> None:
     assert len(last["two"]) == 3
 
 
+@pytest.mark.slow
 def test_a_capture_cut_short_is_compared_up_to_there_and_told(run, captures: Path, tmp_path: Path) -> None:
     whole = captures / "lab/both-ends/peer.pcapng"
     cut = tmp_path / "cut.pcapng"
@@ -95,6 +97,7 @@ def test_without_tshark_one_capture_cannot_be_compared_and_two_can(
     assert done.returncode == 0
 
 
+@pytest.mark.slow
 @tshark
 def test_engine_tshark_reads_and_checks_like_kacap(run, captures: Path) -> None:
     path = captures / "lab/cut-off/capture.pcapng"

@@ -29,6 +29,7 @@ def completed(words: str, current: int) -> list[str]:
     return run(env=env).stdout.split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_completion_script_of_each_shell_calls_the_program(shell):
     done = run("completion", shell)
@@ -36,6 +37,7 @@ def test_the_completion_script_of_each_shell_calls_the_program(shell):
     assert "_KACAP_COMPLETE" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.tool("bash")
 def test_bash_takes_the_completion_script_as_it_is():
     done = run("completion", "bash")
@@ -43,6 +45,7 @@ def test_bash_takes_the_completion_script_as_it_is():
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_commands_options_choices_and_files_are_completed():
     assert {f"plain,{name}" for name in COMMANDS if name.startswith("re")} <= set(completed("kacap re", 1))
     assert "file,inc" in completed("kacap inc", 1)
@@ -52,6 +55,7 @@ def test_commands_options_choices_and_files_are_completed():
     assert completed("kacap report x.pcap -o r", 4) == ["file,r"]
 
 
+@pytest.mark.slow
 def test_a_capture_in_place_of_a_command_is_read(cut_off):
     assert run(cut_off, "-q").stdout == run("read", cut_off, "-q").stdout
     missing = run("missing.pcap")
@@ -59,6 +63,7 @@ def test_a_capture_in_place_of_a_command_is_read(cut_off):
     assert missing.stderr.startswith("kacap: missing.pcap: no such file")
 
 
+@pytest.mark.slow
 def test_a_number_of_packets_and_an_output_mean_what_tcpdump_means_by_them(cut_off, tmp_path):
     out = tmp_path / "part.pcap"
     done = run("read", cut_off, "tcp", "-c", "6", "-w", out)
@@ -69,6 +74,7 @@ def test_a_number_of_packets_and_an_output_mean_what_tcpdump_means_by_them(cut_o
     assert "6 frames" in run("read", out, "-q").stdout
 
 
+@pytest.mark.slow
 def test_packets_go_to_standard_output_and_the_report_aside(cut_off):
     done = run("read", cut_off, "-w", "-", "-q", text=False)
     assert done.stdout[:4] == bytes.fromhex("4d3cb2a1")
@@ -77,12 +83,14 @@ def test_packets_go_to_standard_output_and_the_report_aside(cut_off):
     assert again.stdout.splitlines()[0] == done.stderr.splitlines()[0]
 
 
+@pytest.mark.slow
 def test_an_empty_selection_is_a_capture_without_frames(cut_off, tmp_path):
     out = tmp_path / "none.pcap"
     assert run("read", cut_off, "port 1", "-w", out).returncode == 0
     assert kacap.read(out).capture.frames == 0
 
 
+@pytest.mark.slow
 def test_packets_are_not_written_over_what_is_read(cut_off, tmp_path):
     copy = tmp_path / "copy.pcapng"
     copy.write_bytes(cut_off.read_bytes())
@@ -95,6 +103,7 @@ def test_so_many_frames_are_read_as_the_filter_accepts(cut_off, limit):
     assert kacap.read(cut_off, "tcp", frames=limit).capture.segments == min(limit, 9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shown", "bpf"),
     [
@@ -129,6 +138,7 @@ def test_every_field_of_the_table_has_bpf_that_libpcap_accepts(field):
     assert len(compile_filter(translated(f"{field} == {value}"), ETHERNET))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", ["tcp.stream eq 3", "tcp.analysis.keep_alive", "frame.number == 5", "http.host == x"])
 def test_what_bpf_has_nothing_for_is_named_with_what_to_do(cut_off, field):
     done = run("read", cut_off, *field.split())
@@ -142,6 +152,7 @@ def test_neither_bpf_nor_a_file_name_is_taken_for_a_display_filter(word):
     assert word.endswith(("pcap", "pcapng")) or advice(word) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
 def test_a_tar_archive_is_named_as_such(cut_off, tmp_path, mode):
     archive = tmp_path / "incident.tar"
@@ -152,18 +163,21 @@ def test_a_tar_archive_is_named_as_such(cut_off, tmp_path, mode):
     assert done.stderr == f"kacap: {archive}: is a tar archive; unpack it first: tar xf {archive}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["--frames 8-10", "--frame 8,9-10", "frames 8-10", "frame 8,9,10"])
 def test_each_of_several_frames_is_explained(cut_off, words):
     singly = [run("explain", cut_off, "--frame", number).stdout for number in (8, 9, 10)]
     assert run("explain", cut_off, *words.split()).stdout == "\n".join(singly)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["10-8", "0-3", "8-", "x", "1-9999", ""])
 def test_a_range_that_is_none_is_refused(cut_off, words):
     done = run("explain", cut_off, "--frames", words)
     assert (done.returncode, done.stdout) == (2, "")
 
 
+@pytest.mark.slow
 def test_junit_names_are_the_same_whatever_port_the_system_chose(captures):
     done = run("check", captures / "lab/many/capture.pcapng", "--idle", "2", "--format", "junit")
     cases = [(case.get("classname"), case.get("name")) for case in ElementTree.fromstring(done.stdout)]
@@ -176,12 +190,14 @@ def test_junit_names_are_the_same_whatever_port_the_system_chose(captures):
     assert "10.1.0.2:40000 -&gt; 10.2.0.2:12345" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_command_that_cannot_be_started_exits_unlike_one_that_does_not_meet_its_expectation():
     done = run("check", "--idle", "5", "--run", "--", "/no/such/program")
     assert (done.returncode, done.stdout) == (2, "")
     assert "cannot start /no/such/program" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["x.pcap", "X.PCAP", "x.cap"])
 def test_annotate_says_that_comments_need_pcapng(cut_off, tmp_path, name):
     done = run("annotate", cut_off, "-o", tmp_path / name)

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from analysing import CAPTURES
 from click.testing import CliRunner
 
@@ -33,6 +34,7 @@ def fed(*words: str, **streams: object) -> subprocess.Popen[bytes]:
     return process
 
 
+@pytest.mark.slow
 def test_an_interrupt_reports_what_was_read_leaves_the_state_and_ends_with_130(tmp_path: Path) -> None:
     process = fed("--json", "--state", str(tmp_path / "watch.state"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
@@ -49,6 +51,7 @@ def test_an_interrupt_reports_what_was_read_leaves_the_state_and_ends_with_130(t
     assert not (tmp_path / "watch.state").exists()
 
 
+@pytest.mark.slow
 def test_a_terminal_sees_how_far_the_reading_is() -> None:
     main, side = pty.openpty()
     process = fed(stdout=subprocess.DEVNULL, stderr=side)

@@ -15,6 +15,7 @@ SECOND = 1_000_000_000
 run = partial(forked.run, "plan")
 
 
+@pytest.mark.slow
 def test_the_first_line_has_the_settings_and_what_holds_with_them():
     done = run("--beat", "350", "--detect-within", "90", "--for", "libpq,pgjdbc,redis")
     assert done.returncode == 0
@@ -27,18 +28,21 @@ def test_the_first_line_has_the_settings_and_what_holds_with_them():
     assert re.search(r"redis +tcp-keepalive 40\n.*interval 13 s", text)
 
 
+@pytest.mark.slow
 def test_a_known_box_is_planned_for_with_its_source():
     done = run("--beat", "aws-nlb")
     assert done.stdout.startswith("idle 300 s")
     assert "AWS NLB (TCP): 350 s (60 to 6000); then an RST to whoever sends next [AWS docs" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_bare_number_names_the_boxes_that_have_it_and_warns_of_those_that_want_data():
     words = " ".join(run("--beat", "60").stdout.split())
     assert "beware no keepalive refreshes AWS ALB; AWS Classic Load Balancer" in words
     assert "known of AWS NLB (TCP); " in " ".join(run("--beat", "350").stdout.split())
 
 
+@pytest.mark.slow
 def test_json_has_the_same_numbers_with_worst_cases_in_nanoseconds():
     done = run("--beat", "aws-nlb", "--detect-within", "90", "--for", "all", "--hz", "250", "--rtt", "0", "--json")
     record = json.loads(done.stdout)
@@ -53,6 +57,7 @@ def test_json_has_the_same_numbers_with_worst_cases_in_nanoseconds():
     assert products["libpq"]["lines"][0].startswith("keepalives=1 keepalives_idle=50 ")
 
 
+@pytest.mark.slow
 def test_a_product_that_can_hold_nothing_of_it_says_so():
     done = run("--detect-within", "11", "--for", "node,linux", "--rtt", "0")
     assert done.returncode == 0
@@ -61,6 +66,7 @@ def test_a_product_that_can_hold_nothing_of_it_says_so():
     assert record["products"][0]["settings"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -85,6 +91,7 @@ def test_a_request_that_cannot_be_met_is_one_line_and_exit_2(words, says):
     assert says in done.stderr
 
 
+@pytest.mark.slow
 def test_limits_of_the_users_own_are_planned_for_and_listed(tmp_path):
     file = tmp_path / "limits.toml"
     file.write_text('[[limit]]\nid = "our-fw"\nseconds = 900\nwhat = "our firewall"\n')

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from forked import run
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = [sys.executable, "-m", "kacap"]
 
 

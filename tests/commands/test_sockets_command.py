@@ -46,6 +46,7 @@ def run(*words, **more):
     return subprocess.run([*PROGRAM, *map(str, words)], capture_output=True, text=True, check=False, timeout=60, **more)
 
 
+@pytest.mark.slow
 def test_a_pipe_gets_plain_aligned_columns_and_a_summary(pair):
     done = run("--port", pair[0])
     head, *rows = done.stdout.splitlines()
@@ -62,11 +63,13 @@ def test_a_pipe_gets_plain_aligned_columns_and_a_summary(pair):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_listeners_are_shown_when_asked_for(pair):
     assert "LISTEN" not in run("--port", pair[0]).stdout
     assert "LISTEN" in run("--port", pair[0], "--all").stdout
 
 
+@pytest.mark.slow
 def test_every_record_meets_the_schema_and_has_its_keys_in_order(pair):
     done = run("--port", pair[0], "--json", "--all", "--behind", "aws-nlb")
     records = [json.loads(line) for line in done.stdout.splitlines()]
@@ -81,6 +84,7 @@ def test_every_record_meets_the_schema_and_has_its_keys_in_order(pair):
     assert {record["warning"] for record in records if record["state"] == "ESTAB"} == {None, "no keepalive"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "summary", "cells"),
     [
@@ -97,6 +101,7 @@ def test_an_idle_limit_warns_of_what_it_would_forget(pair, words, summary, cells
         assert cell in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
@@ -115,6 +120,7 @@ def test_a_failure_is_one_line_on_stderr_and_an_exit_code(words, code, says):
     assert not done.stdout
 
 
+@pytest.mark.slow
 def test_watching_prints_what_changes_and_ctrl_c_ends_it_well(pair):
     port, client, _ = pair
     words = [*PROGRAM, "--watch", "--port", str(port)]
@@ -129,6 +135,7 @@ def test_watching_prints_what_changes_and_ctrl_c_ends_it_well(pair):
     assert (watching.returncode, rest, errors) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_watching_as_json_tells_of_a_socket_that_is_gone(pair):
     port, client, accepted = pair
     words = [*PROGRAM, "--watch", "--json", "--port", str(port)]
@@ -159,6 +166,7 @@ def on_a_terminal(words, env, until):
     return text, program.returncode
 
 
+@pytest.mark.slow
 def test_a_terminal_is_redrawn_each_second_until_ctrl_c(pair):
     words = [*PROGRAM, "--watch", "--port", str(pair[0])]
     env = {"TERM": "xterm-256color", "COLUMNS": "150"}
@@ -168,6 +176,7 @@ def test_a_terminal_is_redrawn_each_second_until_ctrl_c(pair):
     assert code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("env", "coloured"), [({"TERM": "xterm"}, True), ({"TERM": "dumb"}, False), ({"NO_COLOR": "1"}, False)]
 )

@@ -97,6 +97,7 @@ def test_each_probe_is_followed_to_the_place_where_it_or_its_answer_ended(
     assert (str(prober_paths.prober), str(prober_paths.peer)) == (CLIENT, SERVER)
 
 
+@pytest.mark.slow
 def test_the_order_in_which_the_captures_are_named_changes_no_fate(tmp_path: Path) -> None:
     for story in (ANSWERED, LOST, BETWEEN, SPOOFED):
         one, two = (read([view(p, STORY + story, tmp_path / f"{p}.pcap")], p) for p in (AT_A, AT_B))
@@ -106,6 +107,7 @@ def test_the_order_in_which_the_captures_are_named_changes_no_fate(tmp_path: Pat
         assert back.clocks.ahead_ns == -forth.clocks.ahead_ns
 
 
+@pytest.mark.slow
 def test_probes_that_are_all_alike_cost_as_much_each_however_many_there_are(tmp_path: Path) -> None:
     def taken_s(probes: int) -> float:
         story = [part for _ in range(probes) for part in (("+10", PROBE, BOTH), ("+0.02", REPLY, BOTH))]
@@ -219,6 +221,7 @@ def test_a_reset_beside_the_peers_own_answer_is_shown_to_be_forged(captures: Pat
     assert "a reset at prober (frame 10) never passed peer" in "\n".join(path_text.lines(found))
 
 
+@pytest.mark.slow
 def test_each_line_of_json_is_of_the_published_schema(captures: Path, tmp_path: Path) -> None:
     check = jsonschema.Draft202012Validator(schema())
     for found in (

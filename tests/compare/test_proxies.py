@@ -75,6 +75,7 @@ def conversation(chance: np.random.Generator, first: int, messages: int) -> list
     return [leg(first, asked, answered + late), leg(first + 1, asked + late, answered, port=5432)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_conversations_through_one_proxy_are_told_apart(seed):
     chance = np.random.default_rng(seed)
@@ -84,6 +85,7 @@ def test_conversations_through_one_proxy_are_told_apart(seed):
     assert found == {(2 * number + 1, 2 * number + 2) for number in range(20)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_connections_that_have_nothing_to_do_with_each_other_are_not_joined(seed):
     chance = np.random.default_rng(seed)

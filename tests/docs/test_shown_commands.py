@@ -35,6 +35,7 @@ def output_of(command: str, directory) -> str:
     return subprocess.run(tail, input=done.stdout, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", shown.runs(), ids=lambda block: f"{block[0].page}: {block[0].command[:50]}")
 def test_every_command_that_is_shown_with_its_output_says_that(block, directory):
     for one in block:

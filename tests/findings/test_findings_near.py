@@ -132,6 +132,7 @@ def read(text: str, directory: Path) -> Analysis:
     return kacap.read(str(directory / "case.pcap"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", PAIRS)
 def test_a_finding_is_raised_where_its_mechanism_is_at_work_and_not_where_it_only_seems_so(what, tmp_path):
     name, true, words, near = PAIRS[what]
@@ -140,6 +141,7 @@ def test_a_finding_is_raised_where_its_mechanism_is_at_work_and_not_where_it_onl
     assert name not in [finding.id for finding in read(near, tmp_path).findings]
 
 
+@pytest.mark.slow
 def test_over_ipv6_which_has_no_ip_id_a_second_reset_is_told_by_its_hop_limit_and_ack(tmp_path):
     reset = OPEN + "+1 B > A P. len 5\n+0.01 A > B .\n+1 B > A R. \n+0.02 "
     for last, ids in (("B > A R. ttl 244", ["forged-reset"]), ("B > A R. ", []), ("B > A R ack 0 ttl 244", [])):
@@ -209,6 +211,7 @@ VERDICTS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_rst_that_is_far_faster_than_replies_does_not_say_that_the_peer_restarted(tmp_path):
     """Without the handshake the first reply is not known to be one when the RST comes."""
     middle = PROBES[PROBES.index("60 A") :]

@@ -12,10 +12,12 @@ from kacap.findings import TABLE, WHOLE
 RULES = (*TABLE, *WHOLE)
 
 
+@pytest.mark.slow
 def test_the_page_is_what_its_generator_writes() -> None:
     assert make_pages.PAGE.read_text(encoding="utf-8") == make_pages.page(), "run python tests/make_pages.py"
 
 
+@pytest.mark.slow
 def test_every_finding_has_its_section_with_two_commands() -> None:
     sections = re.findall(r"^## (.+)$", make_pages.PAGE.read_text(encoding="utf-8"), re.M)
     assert sections == [rule.id for rule in RULES]

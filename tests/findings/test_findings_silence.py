@@ -42,6 +42,7 @@ def test_a_capture_in_which_nothing_is_wrong_raises_nothing(case):
     assert found(case) == []
 
 
+@pytest.mark.slow
 def test_a_population_of_which_a_part_was_cut_off_is_told_of_as_that_and_nothing_else():
     assert {finding.id for finding in found("lab/population")} == {"peer-gone", "too-many-probes"}
 
@@ -89,6 +90,7 @@ def test_a_limit_of_ones_own_is_looked_for_too():
     assert "known limits in between: 350 s (our box); set idle" in finding.sentence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [pair.raises for pair in PAIRS.values() if pair.raises.startswith("crafted/")])
 def test_findings_are_the_same_with_the_ends_exchanged_and_over_ipv6(case, captures, tmp_path):
     timeline = parse((captures / case / "timeline.txt").read_text())
@@ -120,6 +122,7 @@ def test_one_probe_that_ended_it_may_be_a_count_of_one_or_a_user_timeout():
     assert "(a count of 1, or TCP_USER_TIMEOUT)" in one("lab/user-timeout-short", "peer-gone")
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_public_captures_raise_what_was_judged_right_and_no_more(shared):
     raised = {}

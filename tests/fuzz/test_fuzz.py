@@ -21,6 +21,7 @@ BROKEN = sorted((HERE.parents[1] / "captures" / "broken").iterdir())
 OF_A_CAPTURE = ("read", "json", "live", "annotate", "check", "explain", "compare", "report", "chart")
 
 
+@pytest.mark.slow
 def test_a_number_makes_the_same_capture_again_and_bytes_do_so_too():
     for seed in range(30):
         assert capture(Chance(seed)).data == capture(Chance(seed)).data
@@ -29,6 +30,7 @@ def test_a_number_makes_the_same_capture_again_and_bytes_do_so_too():
     assert len({capture(Chance(seed)).data for seed in range(30)}) > 25
 
 
+@pytest.mark.slow
 def test_what_fails_is_found_made_small_and_kept_with_a_name_that_says_where(tmp_path, monkeypatch):
     def fails(_: Chance, path: str) -> None:
         if b"needle" in Path(path).read_bytes():
@@ -42,6 +44,7 @@ def test_what_fails_is_found_made_small_and_kept_with_a_name_that_says_where(tmp
     assert (kept.name, kept.read_bytes()) == ("found-read-keyerror-test_fuzz-fails.pcap", b"needle")
 
 
+@pytest.mark.slow
 def test_what_costs_more_than_it_may_is_found_with_time_and_with_memory(tmp_path, monkeypatch):
     held: list[bytearray] = []
 

@@ -90,6 +90,7 @@ def links() -> list[str]:
     return sorted(name for _, name in socket.if_nameindex())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_server_and_a_client_tell_their_options_and_end_cleanly(port: int, number: int) -> None:
     server = start("server", "127.0.0.1", str(port), "-d", "5", "-i", "4", "-c", "3")
@@ -105,6 +106,7 @@ def test_a_server_and_a_client_tell_their_options_and_end_cleanly(port: int, num
     assert finish(server, number)[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_pair_runs_both_ends_and_ends_cleanly(port: int, number: int) -> None:
     pair = start("pair", "127.0.0.1", "--port", str(port))
@@ -118,6 +120,7 @@ def test_a_pair_runs_both_ends_and_ends_cleanly(port: int, number: int) -> None:
     assert not living(both)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_pair_ends_cleanly_when_its_whole_terminal_is_told_to_end(port: int, number: int) -> None:
     pair = start("pair", "127.0.0.1", "--port", str(port), start_new_session=True)
@@ -128,6 +131,7 @@ def test_a_pair_ends_cleanly_when_its_whole_terminal_is_told_to_end(port: int, n
     assert "Traceback" not in err and "unexpected" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("nth", "name"), [(0, "server"), (1, "client")])
 def test_a_pair_of_which_one_end_dies_says_which_and_how(port: int, nth: int, name: str) -> None:
     pair = start("pair", "127.0.0.1", "--port", str(port))
@@ -141,6 +145,7 @@ def test_a_pair_of_which_one_end_dies_says_which_and_how(port: int, nth: int, na
     assert not living(both)
 
 
+@pytest.mark.slow
 def test_a_pair_does_not_outlive_a_killed_command(port: int) -> None:
     pair = start("pair", "127.0.0.1", "--port", str(port))
     wait_for(pair.stdout, "client    TCP_USER_TIMEOUT")
@@ -150,6 +155,7 @@ def test_a_pair_does_not_outlive_a_killed_command(port: int) -> None:
     assert len(both) == 2 and not living(both)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "code", "line"),
     [
@@ -169,6 +175,7 @@ def test_what_cannot_be_done_is_told_in_one_line(words: list[str], code: int, li
     assert line in last and "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_the_list_names_every_scenario_on_a_line_of_its_own() -> None:
     from kacap.lab.scenarios import SCENARIOS
 

@@ -6,6 +6,7 @@ import io
 import time
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from kacap.lab.progress import Bars, Lines, shown
@@ -35,6 +36,7 @@ def test_lines_tell_each_step_with_its_time() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_bar_counts_down_and_leaves_the_terminal_as_it_was() -> None:
     stream = io.StringIO()
     view = Bars(Console(file=stream, force_terminal=True, width=100))
@@ -53,6 +55,7 @@ def test_a_bar_counts_down_and_leaves_the_terminal_as_it_was() -> None:
     assert stream.getvalue().endswith("\x1b[?25h") or "\x1b[?25h" in stream.getvalue()[len(drawn) :]
 
 
+@pytest.mark.slow
 def test_a_failure_before_the_first_bar_is_no_trouble() -> None:
     view = Bars(Console(file=io.StringIO(), force_terminal=True))
     view.on_step(RUN, {"step": "failed", "why": "no"})

@@ -40,6 +40,7 @@ def test_examples_beside_the_public_names_run_as_well():
     assert doctest.testmod(display_filters).failed == 0
 
 
+@pytest.mark.slow
 def test_importing_the_library_loads_nothing_heavy():
     heavy = ["numpy", "numba", "click", "matplotlib"]
     code = f"import sys, kacap; dir(kacap); print([m for m in {heavy} if m in sys.modules])"
@@ -99,6 +100,7 @@ def test_a_connection_shows_itself_in_one_line():
     assert repr(connection.probers[0]).startswith("<prober 10.1.0.2:40000 of 10.2.0.2:12345: 3 probes, 0 answered")
 
 
+@pytest.mark.slow
 def test_a_watch_is_over_when_its_block_is_left():
     with kacap.live(stream=str(CUT_OFF)) as watch:
         assert next(watch).prober is not None

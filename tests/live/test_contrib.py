@@ -29,6 +29,7 @@ def checked(*words: str, cwd: Path = CONTRIB, **more) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.tool("promtool")
 def test_the_alert_rules_are_valid_and_fire_when_they_should():
     assert "SUCCESS: 8 rules found" in checked("promtool", "check", "rules", "prometheus/kacap.rules.yml")
@@ -43,6 +44,7 @@ def test_every_alert_has_a_summary_and_a_description_in_sentences():
         assert alert.split("alert: ")[0].splitlines()[0] in DUTY
 
 
+@pytest.mark.slow
 def test_the_dashboard_meets_the_schema_of_grafana():
     cog = pytest.importorskip("grafana_foundation_sdk.cog.encoder")
     from grafana_foundation_sdk.models.dashboard import Dashboard
@@ -92,6 +94,7 @@ def test_rules_and_dashboard_name_only_series_that_there_are():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.tool("systemd-analyze")
 def test_the_unit_is_as_closed_as_the_documentation_says():
     said = checked("systemd-analyze", "security", "--offline=true", "--no-pager", "systemd/kacap-live.service")
@@ -141,6 +144,7 @@ def test_one_capability_is_enough_to_watch(tmp_path, who):
     assert "compil" not in done.stderr
 
 
+@pytest.mark.slow
 def test_the_containerfile_passes_its_linter():
     hadolint = Path(sys.executable).with_name("hadolint")
     if not hadolint.exists():
@@ -148,6 +152,7 @@ def test_the_containerfile_passes_its_linter():
     checked(str(hadolint), "container/Containerfile")
 
 
+@pytest.mark.slow
 def test_the_manifests_meet_the_schema_of_kubernetes():
     validate = pytest.importorskip("kubernetes_validate")
     yaml = pytest.importorskip("yaml")
@@ -187,6 +192,7 @@ def test_the_lines_for_containers_are_lines_that_kacap_takes():
         live.make_context("live", line.split())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl, which Debian does not have")
 def test_the_options_of_the_ephemeral_container_line_are_those_of_kubectl():
     line = next(x for x in (CONTRIB / "kubernetes/ephemeral-container.yaml").read_text().splitlines() if "debug" in x)

@@ -72,6 +72,7 @@ def test_a_prometheus_learns_that_a_connection_died_and_of_what(tmp_path):
         CHECK.validate(record)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ONE_FILE)
 def test_the_tallies_of_a_capture_are_the_sums_of_its_analysis_however_it_was_cut(case):
     (path,) = files_of(case)
@@ -121,6 +122,7 @@ def test_only_the_busiest_destinations_have_series_and_every_event_is_counted_on
     assert Label("10.0.3.7:3", "client", "") not in tallies.by_label
 
 
+@pytest.mark.slow
 def test_labels_stay_few_whatever_connects():
     tallies = Tallies(5, lambda prober, _: f"process {prober.port}\n")
     for number in range(2000):
@@ -257,6 +259,7 @@ def test_a_program_gets_the_event_on_its_stdin_and_no_shell_sees_it(tmp_path):
     assert missing["event"] == "missing"
 
 
+@pytest.mark.slow
 def test_programs_are_bounded_in_number_and_what_was_passed_over_is_counted(tmp_path, capsys):
     gate = tmp_path / "gate"
     script = tmp_path / "slow"
@@ -273,6 +276,7 @@ def test_programs_are_bounded_in_number_and_what_was_passed_over_is_counted(tmp_
     assert f"{200 - AT_ONCE - WAITING} events came too fast" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_program_that_does_not_end_is_killed(monkeypatch, capsys):
     monkeypatch.setattr("kacap.commands.live_hooks.PATIENCE_S", 0.3)
     hooks = Hooks([("dead", "sleep 60")])
@@ -288,6 +292,7 @@ def test_a_program_that_cannot_be_is_refused_at_the_start(command):
         Hooks([("dead", command)])
 
 
+@pytest.mark.slow
 def test_the_log_rotates_by_size_and_keeps_so_many(tmp_path):
     log, row = EventLog(str(tmp_path / "log"), 2000, 3), row_of(5432)
     for number in range(200):
@@ -341,6 +346,7 @@ def test_sighup_reopens_the_log_of_a_running_watch_and_does_not_end_it(tmp_path)
     assert events_of(tmp_path / "log") == ["stopped"]
 
 
+@pytest.mark.slow
 def test_nothing_of_prometheus_is_loaded_unless_metrics_are_asked_for(tmp_path):
     code = (
         "import sys, runpy; sys.argv = ['kacap', 'live', '-r', sys.argv[1]]\n"
@@ -394,6 +400,7 @@ def test_a_clock_that_is_set_is_said_once_and_one_that_is_slewed_is_not():
     assert "set forward by 59 min 59 s" in said[2] and "set back by 91.0 s" in said[4]
 
 
+@pytest.mark.slow
 def test_a_timeout_without_a_verdict_to_wait_for_is_refused():
     words = [sys.executable, "-m", "kacap", "live", "--timeout", "3"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)

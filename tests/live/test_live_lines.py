@@ -114,6 +114,7 @@ SLOW = ("crafted/97-same-packet-a-second-apart",)
 OF_ONE_FILE = [case for case in analysing.small_cases() if len(analysing.files_of(case)) == 1 and case not in SLOW]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", OF_ONE_FILE)
 def test_lines_do_not_depend_on_how_the_frames_were_cut(case):
     (path,) = analysing.files_of(case)
@@ -241,6 +242,7 @@ def test_a_gap_is_compared_with_what_the_socket_is_set_to(captures):
 LAB = Path(__file__).resolve().parent.parent.parent / "captures" / "lab"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [*map(str, sorted(LAB.glob("*/*.pcapng")))], ids=lambda path: Path(path).parent.name)
 def test_a_stream_gives_the_records_of_the_file(path):
     outs = [io.StringIO(), io.StringIO()]

@@ -48,6 +48,7 @@ def test_what_is_written_reads_back_the_same(tmp_path, micro):
         assert (read.buffer[start : start + 60] == frames.buffer[own_start : own_start + 60]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.tool("tcpdump")
 @pytest.mark.parametrize("words", ["-C 1", "-C 1 -W 3", "-C 2 -W 11", "-C 1 -W 1"])
 def test_files_are_named_and_cut_by_size_as_tcpdump_does(tmp_path, words):

@@ -126,6 +126,7 @@ def test_what_is_not_sure_yet_is_among_the_events_of_a_connection_and_a_narrow_s
     assert "22:13:20 > probably probe 2 of a run" in shown(view, rows)
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_scrolled_to_and_counted():
     view, rows = View(), [*map(fine, range(100))]
     assert "(80 more)" in shown(view, rows)[1]

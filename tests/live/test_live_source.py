@@ -100,6 +100,7 @@ def test_a_stopped_source_still_hands_out_what_had_arrived():
     assert interface.halted
 
 
+@pytest.mark.slow
 def test_a_batch_comes_although_nothing_arrives():
     read_end, write_end = os.pipe()
     interface = FakeInterface(0, *[[]] * 3)
@@ -149,6 +150,7 @@ def test_time_of_another_host_goes_on_from_its_newest_frame():
     assert T0 < moments[1] < T0 + 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_unknown_interface_is_named_by_every_engine(engine):
     if engine == "dumpcap" and not any(commands("lo", _options())):

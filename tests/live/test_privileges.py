@@ -32,6 +32,7 @@ def tell(script: str, **environment):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 @as_root
 def test_a_dropped_root_is_somebody_else_without_a_way_back():
     script = """
@@ -47,6 +48,7 @@ print(json.dumps([os.getresuid(), os.getresgid(), os.getgroups(), effective(), b
     assert (rights, back) == (0, False)
 
 
+@pytest.mark.slow
 @as_root
 def test_only_what_the_reader_of_sockets_needs_can_be_kept():
     script = """
@@ -61,6 +63,7 @@ print(json.dumps({line.split()[0]: line.split()[1] for line in lines if line.sta
     assert status["NoNewPrivs:"] == "1"
 
 
+@pytest.mark.slow
 @as_root
 def test_root_keeps_nothing_whoever_it_becomes():
     for user in ("None", 'p.user_named("nobody")'):
@@ -79,6 +82,7 @@ print(json.dumps({{name: sorted(values) for name, values in p.rights_of_threads(
         }
 
 
+@pytest.mark.slow
 @as_root
 def test_where_another_thread_keeps_its_rights_it_refuses_to_go_on():
     script = """
@@ -90,6 +94,7 @@ except p.CaptureError as error: print(json.dumps(str(error)), flush=True)
     assert "refusing to go on" in tell(script)
 
 
+@pytest.mark.slow
 @as_root
 def test_a_thread_that_is_about_to_end_is_waited_for():
     script = """
@@ -116,6 +121,7 @@ def test_root_of_a_namespace_that_knows_nobody_else_stays_and_has_nothing():
     assert json.loads(done.stdout) == [True, True, 0, 0], done.stderr
 
 
+@pytest.mark.slow
 @as_root
 def test_by_default_root_becomes_a_user_without_rights_whoever_called_sudo(monkeypatch):
     monkeypatch.setenv("SUDO_USER", "root")
@@ -186,6 +192,7 @@ program()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["-v", "--json", "--log log --metrics 0", "--until verdict --on dead /bin/true"])
 def test_nothing_is_imported_once_rights_are_gone_for_python_may_be_roots_alone(words, tmp_path):
     tmp_path.chmod(0o777)

@@ -70,6 +70,7 @@ def test_where_there_are_too_many_paces_they_are_not_told_apart():
     assert group.pace_ns == (1_000_000_000, 8_157_307_210)
 
 
+@pytest.mark.slow
 def test_an_overview_makes_objects_of_the_connections_that_it_names_alone(tmp_path):
     capture = tmp_path / "many.pcap"
     captures.write(capture, captures.make("many", 13_000))
@@ -80,6 +81,7 @@ def test_an_overview_makes_objects_of_the_connections_that_it_names_alone(tmp_pa
     assert sum(isinstance(one, kacap.Connection) for one in gc.get_objects()) - before < 30
 
 
+@pytest.mark.slow
 def test_what_a_prober_reads_from_its_rows_is_what_its_episodes_say():
     for name in ("lab/many", "lab/up", "lab/mid-connection", "lab/cut-off"):
         for prober in (prober for one in kacap.read(analysing.files_of(name)).connections for prober in one.probers):
@@ -88,6 +90,7 @@ def test_what_a_prober_reads_from_its_rows_is_what_its_episodes_say():
             assert (prober.times_ns, prober.silences_ns) == (times_ns, silences_ns)
 
 
+@pytest.mark.slow
 def test_what_is_read_from_tables_is_what_the_objects_hold() -> None:
     analysis = kacap.read(analysing.files_of("lab/many"))
     probers = [prober for connection in analysis.connections for prober in connection.probers]
@@ -104,6 +107,7 @@ def test_what_is_read_from_tables_is_what_the_objects_hold() -> None:
     assert sent == of_objects and ours.totals == plain.totals
 
 
+@pytest.mark.slow
 def test_the_findings_of_many_are_one_cause_and_what_is_read_from_tables_is_what_the_objects_say():
     analysis = kacap.read(analysing.files_of("lab/many"))
     (gone,) = (cause for cause in causes(analysis) if cause.id == "peer-gone")

@@ -59,6 +59,7 @@ def whole(cut_off) -> str:
     return page(kacap.read(str(cut_off), marks=True), provenance([str(cut_off)], "tcp", ["--idle", "2"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", samples.ALL)
 def test_every_sample_gives_a_page_with_its_verdict_twice_the_same(name):
     first, again = page(samples.ALL[name]()), page(samples.ALL[name]())
@@ -116,6 +117,7 @@ def test_each_chart_has_a_role_a_title_and_a_description(whole):
     assert "10.1.0.2:40000 gave up on 10.2.0.2:12345: 3 unanswered probes" in whole.split("<title id")[1]
 
 
+@pytest.mark.slow
 def test_frames_that_were_dropped_weaken_every_miss_and_are_hatched_in_the_charts():
     whole, lossy = page(samples.gave_up()), page(samples.drops_in_time())
     assert "4 sent, 0 answered, 4 missed</dd>" in whole
@@ -126,6 +128,7 @@ def test_frames_that_were_dropped_weaken_every_miss_and_are_hatched_in_the_chart
     assert "at known times (cross-hatched)" in lossy
 
 
+@pytest.mark.slow
 def test_strings_from_files_packets_and_rules_are_text_and_never_markup():
     analysis = samples.gave_up()
     analysis.capture.files = [HOSTILE]
@@ -143,12 +146,14 @@ def test_strings_from_files_packets_and_rules_are_text_and_never_markup():
     assert any("{{7*7}}" in words for words in found.words)
 
 
+@pytest.mark.slow
 def test_a_file_name_that_is_no_text_is_named_with_question_marks():
     analysis = samples.gave_up()
     analysis.capture.files = ["bad\udcff.pcap"]
     assert "bad?.pcap" in page(analysis)
 
 
+@pytest.mark.slow
 def test_no_payload_byte_reaches_the_page(captures):
     name = captures / "lab" / "heartbeat" / "capture.pcapng"
     data = name.read_bytes()
@@ -157,6 +162,7 @@ def test_no_payload_byte_reaches_the_page(captures):
     assert not [word for word in payloads if len(word) > 5 and word.decode() in text and b"Wireshark" not in word]
 
 
+@pytest.mark.slow
 def test_a_quiet_capture_gives_a_page_that_says_so(captures):
     name = captures / "lab" / "heartbeat" / "capture.pcapng"
     text = page(kacap.read(str(name), "port 1", marks=True))
@@ -164,6 +170,7 @@ def test_a_quiet_capture_gives_a_page_that_says_so(captures):
     assert "No connection with a keepalive probe." in text
 
 
+@pytest.mark.slow
 def test_a_thousand_connections_are_on_one_page_within_seconds():
     analysis = samples.many()
     one = analysis.connections[0]
@@ -183,6 +190,7 @@ def test_runs_of_frames_become_ranges_and_each_file_has_its_own_filter():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.tool("tshark")
 @pytest.mark.parametrize("case", ["cut-off", "cut-off-ipv6", "unreachable"])
 def test_tshark_takes_the_filters_and_finds_those_very_frames(captures, case):
@@ -254,6 +262,7 @@ def test_in_a_browser_hostile_strings_run_nothing(tmp_path):
         assert browser.ask("getComputedStyle(document.body.lastElementChild).color") == "rgb(0, 0, 0)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
@@ -273,6 +282,7 @@ def test_a_failure_is_one_line_an_exit_code_and_no_file(cut_off, captures, tmp_p
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_damaged_capture_is_reported_with_its_damage_and_exits_1(captures, tmp_path):
     out = tmp_path / "report.html"
     done = run("report", captures / "broken" / "text-after-frames.pcap", "-o", out)

@@ -61,6 +61,7 @@ def test_a_population_gives_the_same_bytes() -> None:
     assert written == singly
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", NAMES)
 def test_whatever_the_files_are_called_the_bytes_are_the_same_and_are_json(case: str, name: str) -> None:
@@ -80,6 +81,7 @@ def test_what_is_withheld_until_it_is_judged_is_written_once_and_the_same() -> N
         assert sum('"type":"episode"' in text for text in written) == 1
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(st.lists(ANY_NAME, min_size=1, max_size=4), st.integers(0, 10**6))
 def test_no_file_name_and_no_cut_makes_a_difference(names: list[str], seed: int) -> None:
@@ -90,6 +92,7 @@ def test_no_file_name_and_no_cut_makes_a_difference(names: list[str], seed: int)
     assert written == singly
 
 
+@pytest.mark.slow
 def test_a_writer_that_begins_late_knows_the_names_of_all_connections() -> None:
     told: list[News] = []
     analyzer = Analyzer(Options(segments="events"), sink=told.append)

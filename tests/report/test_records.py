@@ -33,10 +33,12 @@ def segment(**changes) -> dict:
     return json.loads(records.line(record, samples.answered().frame_name)) | changes
 
 
+@pytest.mark.slow
 def test_the_schema_itself_is_valid():
     jsonschema.Draft202012Validator.check_schema(records.schema())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sample", samples.ALL)
 def test_every_record_meets_the_schema_and_has_its_keys_in_order(sample):
     found = written(samples.ALL[sample]())

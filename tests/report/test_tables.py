@@ -27,6 +27,7 @@ def tables(analysis) -> list[Table]:
     return [getattr(analysis.tables, name) for name in NAMES]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sample", samples.ALL)
 def test_pandas_polars_and_arrow_hold_the_same_rows_and_columns(sample):
     for table in tables(samples.ALL[sample]()):
@@ -122,6 +123,7 @@ class Balanced(HTMLParser):
         assert self.open.pop() == tag
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sample", samples.ALL)
 def test_an_analysis_shows_itself_as_html_without_a_script_and_as_text(sample):
     analysis = samples.ALL[sample]()
@@ -145,6 +147,7 @@ def test_a_table_shows_its_first_rows_escaped():
     assert "30 rows, the first 20 shown" in Table([Column("n", NUMBER, list(range(30)))])._repr_html_()
 
 
+@pytest.mark.slow
 def test_reading_inside_a_running_event_loop_works_and_leaves_no_thread(captures):
     async def read():
         return kacap.read(str(captures / "lab" / "up" / "capture.pcapng"), marks=True)

@@ -136,6 +136,7 @@ def test_the_last_lines_say_how_much_was_understood():
     assert lines[-1] == "idle.pcapng: 40 frames in 10.0 s, 38 TCP segments; left out: 2 not TCP"
 
 
+@pytest.mark.slow
 def test_verbose_tells_every_silent_run_and_the_default_only_the_last():
     assert sum(line.startswith("  silence") for line in rendered(samples.dense())) == 1
     assert sum(line.startswith("  silence") for line in rendered(samples.dense(), verbose=True)) == 3

@@ -41,6 +41,7 @@ def labelled(shared: Path) -> list[tuple[str, int, str, SegmentRecord]]:
     ]
 
 
+@pytest.mark.slow
 def test_every_probe_reply_and_window_probe_is_found(shared: Path) -> None:
     wrong = [
         (name, frame, label, record.kind)
@@ -57,6 +58,7 @@ def test_a_copy_stands_for_what_was_found_before_it(shared: Path) -> None:
         assert any(r.kind == SHOWN[label] and r.source == copy.source for r in before), (name, copy)
 
 
+@pytest.mark.slow
 def test_nothing_that_is_no_keepalive_is_taken_for_a_probe_or_a_reply(shared: Path) -> None:
     wrong = [
         (name, frame, label, record.kind, record.reason)
@@ -81,6 +83,7 @@ def test_unlabelled_frames_of_labelled_connections_are_no_probes(shared: Path) -
                 assert record.kind not in ("probe", "reply"), (name, frame, record)
 
 
+@pytest.mark.slow
 def test_the_gaps_of_real_probers_are_told(shared: Path) -> None:
     """Real stacks of many kinds: whatever is estimated, its observed range is there and holds the candidates."""
     probers: list[Prober] = []

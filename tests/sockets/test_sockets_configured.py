@@ -28,6 +28,7 @@ class Clock:
         return self.now_ns
 
 
+@pytest.mark.slow
 def test_either_end_of_a_connection_is_told_its_own_settings(victim):
     other, known = victim(OPTIONS), Expectations()
     client = known.expectation_of(Endpoint(*other.local), Endpoint(*other.remote))
@@ -37,6 +38,7 @@ def test_either_end_of_a_connection_is_told_its_own_settings(victim):
     assert (server.keepalive, server.user_timeout_ns, server.source) == (False, 0, "equals the sysctl")
 
 
+@pytest.mark.slow
 def test_one_request_serves_many_connections(victim, looks):
     many, known = [victim(OPTIONS) for _ in range(5)], Expectations(clock=Clock())
     assert {known.expectation_of(other.local, other.remote).idle for other in many} == {60}
@@ -53,6 +55,7 @@ def test_a_connection_that_is_not_there_is_asked_for_once_a_second_at_most(looks
     assert len(looks) == 2
 
 
+@pytest.mark.slow
 def test_an_option_that_is_set_late_is_seen_within_ten_seconds(victim):
     other, clock = victim(), Clock()
     known = Expectations(clock=clock)
@@ -116,6 +119,7 @@ def test_where_looking_takes_long_little_is_read_in_advance(looks, monkeypatch):
         assert len(looks) == made
 
 
+@pytest.mark.slow
 def test_without_the_right_idle_is_marked_as_an_estimate(victim, monkeypatch):
     def refuse(*_):
         raise UnreadableError("no permission: told to say so")

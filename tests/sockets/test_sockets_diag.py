@@ -31,6 +31,7 @@ def of_port(port):
     return [sock for sock in everything() if port in (sock.local[1], sock.remote[1])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_every_socket_is_as_pyroute2_reads_it(host):
     pyroute2 = pytest.importorskip("pyroute2")
@@ -62,6 +63,7 @@ def test_every_socket_is_as_pyroute2_reads_it(host):
     assert len(ours) == 3
 
 
+@pytest.mark.slow
 def test_the_idle_clocks_and_the_timer_run_in_milliseconds():
     pyroute2 = pytest.importorskip("pyroute2")
     listener, client, accepted = pair()

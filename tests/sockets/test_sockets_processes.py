@@ -4,6 +4,8 @@ import os
 import socket
 import threading
 
+import pytest
+
 from kacap.sockets.processes import holders, name_of
 
 PR_SET_NAME = 15
@@ -22,6 +24,7 @@ def test_only_one_process_is_looked_into_when_asked(victim):
     assert len(holders(other.pid).by_inode) == 3
 
 
+@pytest.mark.slow
 def test_a_process_that_is_gone_holds_nothing(victim):
     gone = victim()
     gone.process.stdin.close()
@@ -29,12 +32,14 @@ def test_a_process_that_is_gone_holds_nothing(victim):
     assert holders(gone.pid).by_inode == {}
 
 
+@pytest.mark.slow
 def test_a_hostile_process_name_is_shown_without_its_control_characters(victim):
     other = victim()
     other.do(f"import ctypes; ctypes.CDLL(None).prctl({PR_SET_NAME}, b'\\x1b[31m\\nroot\\xff')")
     assert name_of(other.pid) == "?[31m?root\N{REPLACEMENT CHARACTER}"
 
 
+@pytest.mark.slow
 def test_sockets_that_come_and_go_do_not_disturb_a_scan():
     stop = threading.Event()
 
@@ -54,6 +59,7 @@ def test_sockets_that_come_and_go_do_not_disturb_a_scan():
         busy.join()
 
 
+@pytest.mark.slow
 def test_a_process_of_another_user_is_counted_as_refused(victim, as_nobody):
     other = victim()
     assert as_nobody(lambda: [holders(other.pid).by_inode, holders(other.pid).refused]) == [{}, 1]

@@ -39,6 +39,7 @@ busy.start()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_the_options_that_a_program_of_another_user_set_are_read_exactly(victim, root, host):
     other = victim(OPTIONS, host, user=NOBODY)
@@ -52,6 +53,7 @@ def test_the_options_that_a_program_of_another_user_set_are_read_exactly(victim,
     assert (state.state, state.timer, state.unanswered, state.detect_ns) == ("ESTAB", "keepalive", 0, 140_000 * MS)
 
 
+@pytest.mark.slow
 def test_an_option_that_is_set_later_is_read_at_the_next_look(victim):
     other = victim()
     reader = Reader(pid=other.pid)
@@ -61,6 +63,7 @@ def test_an_option_that_is_set_later_is_read_at_the_next_look(victim):
     assert (state.keepalive, state.idle, state.where_set) == (True, 77, "socket option (idle)")
 
 
+@pytest.mark.slow
 def test_reading_leaves_flags_options_and_the_connection_as_they_are(victim):
     other = victim(OPTIONS)
     other.do("import fcntl; before = fcntl.fcntl(client, fcntl.F_GETFL)")
@@ -79,6 +82,7 @@ def open_files():
     return sorted(path.name for path in Path("/proc/self/fd").iterdir())
 
 
+@pytest.mark.slow
 def test_no_file_is_left_open_behind(victim):
     other = victim(OPTIONS)
     before = open_files()
@@ -87,6 +91,7 @@ def test_no_file_is_left_open_behind(victim):
     assert open_files() == before
 
 
+@pytest.mark.slow
 def test_only_the_sockets_of_one_process_or_port_are_listed(victim):
     one, two = victim(), victim()
     own = read_sockets(pid=one.pid)
@@ -97,6 +102,7 @@ def test_only_the_sockets_of_one_process_or_port_are_listed(victim):
     assert read_sockets(port=two.local[1], pid=one.pid) == []
 
 
+@pytest.mark.slow
 def test_without_the_right_a_row_says_so_and_shows_what_its_timer_tells(victim, as_nobody):
     other = victim(OPTIONS)
     states = as_nobody(lambda: [asdict(state) for state in read_sockets(port=other.local[1])])
@@ -110,6 +116,7 @@ def test_without_the_right_a_row_says_so_and_shows_what_its_timer_tells(victim, 
     assert (accepted["keepalive"], accepted["idle"], accepted["values"]) == (False, None, "none")
 
 
+@pytest.mark.slow
 def test_a_program_without_rights_reads_its_own_sockets(as_nobody):
     def own():
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -121,6 +128,7 @@ def test_a_program_without_rights_reads_its_own_sockets(as_nobody):
     assert as_nobody(own) == [True, 33, "socket", "LISTEN", NOBODY]
 
 
+@pytest.mark.slow
 def test_looking_into_one_process_of_another_user_without_rights_is_refused(victim, as_nobody):
     other = victim()
 
@@ -134,6 +142,7 @@ def test_looking_into_one_process_of_another_user_without_rights_is_refused(vict
     )
 
 
+@pytest.mark.slow
 def test_a_program_that_opens_and_closes_sockets_does_not_disturb_the_reading(victim):
     other = victim()
     other.do(CHURN)
@@ -155,6 +164,7 @@ def test_a_program_that_opens_and_closes_sockets_does_not_disturb_the_reading(vi
     assert len(whys) > 1
 
 
+@pytest.mark.slow
 def test_a_number_that_now_means_another_file_is_not_read(victim):
     other = victim()
     inode = Path(f"/proc/{other.pid}/fd/4").stat().st_ino
@@ -168,6 +178,7 @@ def test_a_number_that_now_means_another_file_is_not_read(victim):
                 borrower.read(holder, wanted, socket.AF_INET)
 
 
+@pytest.mark.slow
 def test_an_estimate_is_the_largest_of_several_looks(victim, monkeypatch):
     other = victim((*OPTIONS[1:], (TCP, socket.TCP_KEEPIDLE, 40)))
     refused = UnreadableError("no permission: told to say so")
@@ -192,6 +203,7 @@ def test_a_process_that_does_not_exist_is_told_in_one_line():
         read_sockets(pid=2**22 - 1)
 
 
+@pytest.mark.slow
 def test_many_threads_may_read_at_once(victim):
     other, found = victim(OPTIONS), []
 

@@ -82,6 +82,7 @@ def rotated(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.tool("editcap")
 def test_a_rotated_set_is_read_as_the_one_file_that_it_was_and_a_missing_file_is_reported(rotated: Path):
     def numbers(analysis: kacap.Analysis) -> list[tuple]:
@@ -128,6 +129,7 @@ def shifted(capture: bytes, hours: int) -> bytes:
     return bytes(out)
 
 
+@pytest.mark.slow
 def test_many_files_are_read_without_many_open_descriptors(tmp_path: Path):
     data = (CAPTURES / "crafted/90-replies-do-not-arrive/capture.pcap").read_bytes()
     names = [str(tmp_path / f"r{i:03}.pcap") for i in range(300)]

@@ -87,6 +87,7 @@ def test_what_is_missing_forbidden_or_a_directory_is_refused_in_one_line(tmp_pat
         open_captures([])
 
 
+@pytest.mark.slow
 def test_a_section_with_endless_interfaces_is_damage_not_memory(tmp_path: Path) -> None:
     path = tmp_path / "interfaces.pcapng"
     path.write_bytes(NG_TWO + make_broken.interface() * 65_537)

@@ -211,6 +211,7 @@ def test_the_statistics_of_dumpcap_span_its_whole_capture(tmp_path: Path) -> Non
     assert (captures.dropped_kernel, captures.dropped_interface) == (None, 295_900)
 
 
+@pytest.mark.slow
 @pytest.mark.tool("tshark")
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_tshark_reads_the_same_drop_counts(order: str, tmp_path: Path) -> None:
@@ -224,6 +225,7 @@ def test_tshark_reads_the_same_drop_counts(order: str, tmp_path: Path) -> None:
     assert told == ["", "3", "0", str((1 << 40) + 1)]
 
 
+@pytest.mark.slow
 def test_however_many_packets_tell_of_drops_a_short_list_keeps_every_frame(tmp_path: Path) -> None:
     file = Pcapng().interface()
     for n in range(3000):
@@ -239,6 +241,7 @@ SPAN = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(SPAN, max_size=40), st.integers(0, 300))
 def test_joining_spans_loses_no_frame_and_covers_every_moment(few: list[Drop], many: int) -> None:
     given_ = few + [Drop(3 * n, 3 * n + 1, 1, "a") for n in range(many * 3)]

@@ -107,6 +107,7 @@ def seconds(path: Path, expression: str | None) -> list[int]:
     return [int(t) // 1_000_000_000 - FIRST_S for batch in source for t in batch.frames["time_ns"]]
 
 
+@pytest.mark.slow
 @pytest.mark.tool("tcpdump")
 @pytest.mark.parametrize("link_type", LINKS)
 def test_expressions_select_the_frames_that_tcpdump_selects(link_type: int, tmp_path: Path) -> None:

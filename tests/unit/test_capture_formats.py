@@ -130,6 +130,7 @@ def test_each_interface_of_a_section_has_its_own_link_type_clock_and_offset(tmp_
     assert all(frame["bytes"] == FRAME for frame in frames)
 
 
+@pytest.mark.slow
 @given(
     resolution=st.integers(0, 255),
     ticks=st.integers(0, 2**64 - 1) | st.integers(0, 2**40),
@@ -212,6 +213,7 @@ def test_interface_statistics_are_the_last_of_each_interface_summed(tmp_path: Pa
     assert (captures.dropped_interface, captures.dropped_kernel) == (6, 60)
 
 
+@pytest.mark.slow
 def test_a_frame_larger_than_the_block_buffer_is_read_whole(tmp_path: Path) -> None:
     large = bytes(range(256)) * 1024
     data = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 0, 1)
@@ -235,6 +237,7 @@ def scapy_packets() -> list[Any]:
     return packets
 
 
+@pytest.mark.slow
 def test_files_that_scapy_wrote_are_read_as_scapy_wrote_them(tmp_path: Path) -> None:
     from scapy.utils import PcapNgWriter, PcapWriter, wrpcap
 
@@ -263,6 +266,7 @@ def test_files_that_editcap_converts_keep_their_frames(form: str, tmp_path: Path
     assert {(f["captured_len"], f["wire_len"], f["link_type"], f["bytes"]) for f in frames} == {(40, 54, 1, FRAME[:40])}
 
 
+@pytest.mark.slow
 def test_generated_captures_hold_the_same_frames_in_either_format_and_keep_to_the_snaplen(tmp_path: Path) -> None:
     from bench.generate import generate
 

@@ -97,6 +97,7 @@ def test_other_compressions_are_named_with_what_to_do(magic: bytes, tmp_path: Pa
         open_captures([str(path)])
 
 
+@pytest.mark.slow
 def test_standard_input_may_be_a_pipe_that_comes_in_small_pieces() -> None:
     script = "from kacap.capture import open_captures\nprint(sum(len(b.frames) for b in open_captures(['-'])))"
     with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:
@@ -130,6 +131,7 @@ def test_several_pipes_given_as_paths_are_opened_once_and_merged(tmp_path: Path)
         writer.join()
 
 
+@pytest.mark.slow
 def test_a_growing_file_is_read_as_it_grows_even_in_the_middle_of_a_record(tmp_path: Path) -> None:
     path, done = tmp_path / "growing.pcap", threading.Event()
     path.write_bytes(MANY[:10])
@@ -188,6 +190,7 @@ def test_a_clock_set_back_does_not_reorder_the_frames_of_a_file(tmp_path: Path) 
     assert places(captures) == [(1, 1, 1), (5, 0, 1), (2, 0, 2), (6, 1, 2), (7, 1, 3), (9, 0, 3)]
 
 
+@pytest.mark.slow
 @given(files=st.lists(st.lists(st.integers(0, 12), max_size=12).map(sorted), min_size=1, max_size=5))
 def test_overlapping_files_are_merged_by_time_then_file_then_frame(
     files: list[list[int]], tmp_path_factory: pytest.TempPathFactory
@@ -237,6 +240,7 @@ print(frames, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     def peak(copies: int) -> tuple[int, int]:
         path = tmp_path / str(copies)

@@ -59,6 +59,7 @@ def phases(idle: int):
     return st.one_of(st.integers(0, 10**8), st.integers(idle // step + 1, 10**6).map(lambda n: n * step - idle))
 
 
+@pytest.mark.slow
 @given(requests, st.data())
 def test_the_simulated_timer_never_exceeds_the_worst_case_at_any_hz(request, data):
     best = plan(request)
@@ -73,6 +74,7 @@ def test_the_simulated_timer_never_exceeds_the_worst_case_at_any_hz(request, dat
     assert request.limit is None or best.first_ns < request.limit * SECOND
 
 
+@pytest.mark.slow
 @given(requests, st.data())
 def test_the_recommended_user_timeout_neither_delays_nor_trusts_a_single_probe(request, data):
     best = plan(request)
@@ -95,6 +97,7 @@ def test_the_worst_case_is_no_worse_than_what_happens(hz, idle):
     assert 0.9 * most <= late <= most
 
 
+@pytest.mark.slow
 @given(st.integers(2, 100_000))
 def test_every_limit_from_two_seconds_on_can_be_beaten(limit):
     best = plan(Request(limit=limit))
@@ -103,6 +106,7 @@ def test_every_limit_from_two_seconds_on_can_be_beaten(limit):
     assert best.count >= FEWEST
 
 
+@pytest.mark.slow
 @given(st.integers(10, 50_000))
 def test_a_probe_may_be_lost_on_the_way_to_a_limit(limit):
     assert plan(Request(limit=limit)).second_ns < limit * SECOND

@@ -35,6 +35,7 @@ def test_rows_of_a_table_can_be_written_in_place() -> None:
     assert table.rows["number"].tolist()[:5] == [0, 0, 0, 5, 0]
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 9), st.lists(st.tuples(st.integers(0, 400), st.booleans()), max_size=8))
 def test_however_a_table_grows_it_holds_what_was_appended_and_zeros_behind(
@@ -83,6 +84,7 @@ def test_where_memory_cannot_grow_in_place_it_is_copied(monkeypatch: pytest.Monk
     assert (table.filled == some(0, 1000)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork(2) on this system")
 def test_a_process_that_is_forked_off_has_its_own_rows() -> None:
     table = Table(PAIR, 10)
@@ -110,6 +112,7 @@ def test_room_that_nobody_writes_to_takes_no_memory() -> None:
     assert resident() - before < 20_000_000
 
 
+@pytest.mark.slow
 def test_a_chain_is_followed_back_and_returned_in_order() -> None:
     previous = np.array([-1, 0, 0, 1, 3, 2], np.int32)
     assert chain(previous, 4, 4).tolist() == [0, 1, 3, 4]

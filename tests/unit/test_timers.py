@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import timers
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("make", timers.MAKES)
 def test_a_timer_of_any_make_brings_out_no_wrong_setting_and_no_clock_rate(make: str) -> None:

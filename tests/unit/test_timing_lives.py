@@ -78,6 +78,7 @@ def wrong(life: Life, prober: Prober, *, missing: bool = False) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @MANY
 @given(lives())
 def test_what_a_socket_had_is_in_every_set(life: Life) -> None:
@@ -86,6 +87,7 @@ def test_what_a_socket_had_is_in_every_set(life: Life) -> None:
         assert not wrong(life, prober)
 
 
+@pytest.mark.slow
 @MANY
 @given(lives())
 def test_idle_is_told_and_no_other_clock_rate(life: Life) -> None:
@@ -95,6 +97,7 @@ def test_idle_is_told_and_no_other_clock_rate(life: Life) -> None:
     assert all(life.hz in rates for rates in analysis.clocks.values())
 
 
+@pytest.mark.slow
 @MANY
 @given(lives(), st.data())
 def test_that_holds_from_wherever_the_capture_begins(life: Life, data: st.DataObject) -> None:
@@ -115,6 +118,7 @@ def test_a_clock_rate_with_more_settings_than_can_be_tried_is_not_left_out(inter
     assert not wrong(life, prober)
 
 
+@pytest.mark.slow
 @MANY
 @given(lives(), st.data())
 def test_that_holds_when_keepalive_is_switched_on_late(life: Life, data: st.DataObject) -> None:
@@ -124,6 +128,7 @@ def test_that_holds_when_keepalive_is_switched_on_late(life: Life, data: st.Data
         assert not wrong(life, prober)
 
 
+@pytest.mark.slow
 @MANY
 @given(lives(), st.sampled_from([0.1, 0.25, 0.45]))
 def test_that_holds_for_a_capture_away_from_the_prober(life: Life, share: float) -> None:
@@ -133,6 +138,7 @@ def test_that_holds_for_a_capture_away_from_the_prober(life: Life, share: float)
         assert not wrong(life, prober)
 
 
+@pytest.mark.slow
 @MANY
 @given(lives(), st.sampled_from([0.02, 0.1, 0.2]))
 def test_that_holds_where_frames_are_missing(life: Life, share: float) -> None:
@@ -168,6 +174,7 @@ def test_an_unanswered_run_has_the_period_of_the_timer_wheel(interval: int) -> N
         assert all(gap == pytest.approx(period * SECOND_NS, abs=1.1 * SECOND_NS / hz) for gap in gaps[1:])
 
 
+@pytest.mark.slow
 @given(st.integers(1, 2**23))
 def test_a_granule_is_less_than_an_eighth_of_its_delay_or_a_jiffy(delay: int) -> None:
     step = granule(delay)

@@ -65,6 +65,7 @@ def test_no_set_is_wrong(connections: list[Connection], sockets: dict) -> None:
     assert wrong_sets(connections, sockets) == []
 
 
+@pytest.mark.slow
 def test_no_set_is_wrong_for_one_connection_alone(sockets: dict) -> None:
     segments = segments_of(POPULATION)
     ends = np.sort(segments[["src_port", "dst_port"]].tolist(), axis=1)
@@ -73,6 +74,7 @@ def test_no_set_is_wrong_for_one_connection_alone(sockets: dict) -> None:
         assert wrong_sets(analysed(segments[place.reshape(-1) == one]).connections, sockets) == []
 
 
+@pytest.mark.slow
 def test_the_clock_rate_is_inferred() -> None:
     assert analysed(segments_of(POPULATION)).clocks == {"10.1.0.2": {250}, "10.2.0.2": {250}}
 
@@ -96,6 +98,7 @@ def test_every_idle_below_sixteen_seconds_that_shows_twice_is_a_single_value(
             assert prober.idle.candidates == [int(had["tcp_keepidle"])], str(prober.side)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("minute", [1, 2, 4, 7])
 def test_no_set_is_wrong_when_the_capture_begins_later(minute: int, sockets: dict) -> None:
     segments = segments_of(POPULATION)
@@ -115,6 +118,7 @@ def unusual(prober: Prober, sockets: dict) -> bool:
     return int(had["tcp_keepintvl"]) > int(had["tcp_keepidle"])
 
 
+@pytest.mark.slow
 def test_the_estimates_are_the_same_wherever_the_capture_is_cut(connections: list[Connection]) -> None:
     batch = frames_of(POPULATION)
     analyzer = Analyzer()
@@ -128,6 +132,7 @@ def test_one_gap_says_what_it_takes_for_granted(connections: list[Connection]) -
     assert single and all("enabled-at-connect" in assumes for assumes in single)
 
 
+@pytest.mark.slow
 def test_without_timestamps_one_gap_may_hold_frames_that_are_missing() -> None:
     segments = segments_of(POPULATION).copy()
     segments["has"] &= 0xFF ^ HAS_TIMESTAMPS

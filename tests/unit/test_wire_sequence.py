@@ -27,6 +27,7 @@ def test_a_distance_is_signed_and_wraps(a: int, b: int, ahead: int) -> None:
     assert distance(a, b) == ahead
 
 
+@pytest.mark.slow
 @given(NUMBERS, st.integers(-(2**31), 2**31 - 1))
 def test_adding_and_taking_the_distance_undo_each_other(start: int, n: int) -> None:
     assert 0 <= after(start, n) < 2**32

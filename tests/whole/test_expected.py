@@ -25,6 +25,7 @@ def test_the_records_are_the_expected_ones(case: str) -> None:
         assert found == expected, f"run python tests/make_expected.py {case}, and read the difference"
 
 
+@pytest.mark.slow
 def test_no_golden_result_is_left_over_and_each_is_written_as_the_program_writes_it() -> None:
     expected = {path for case in cases() for path in goldens_of(case)}
     assert set(CAPTURES.rglob("expected*.json")) == expected
@@ -71,6 +72,7 @@ def test_every_frame_of_a_timeline_is_what_its_author_says(case: str) -> None:
                 assert grade in (None, found[number].grade), f"{place}: {found[number]}"
 
 
+@pytest.mark.slow
 def test_the_goldens_hold_what_the_timelines_say() -> None:
     for case in CRAFTED:
         truth = parse((CAPTURES / case / "timeline.txt").read_text()).truth()

@@ -45,6 +45,7 @@ def test_the_capture_is_built_from_its_timeline(case: str, tmp_path: Path) -> No
     assert built.read_bytes() == kept.read_bytes(), "run python tests/make_crafted.py"
 
 
+@pytest.mark.slow
 def test_every_case_says_what_it_shows_where_it_is_from_and_what_others_say() -> None:
     for case in CASES:
         lines = timeline_of(case).prose.splitlines()
