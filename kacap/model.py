@@ -177,7 +177,10 @@ class Prober:
     def episodes(self) -> list[Episode]:
         """Its episodes in order, made when they are first asked for."""
         if self._episodes is None:
-            self._episodes = [] if self._rows is None else self._rows.episodes(self.row)
+            if self._rows is None:
+                self._episodes = []
+            else:
+                self._episodes = self._rows.episodes(self.row) if self.lone else self.runs
         return self._episodes
 
     @episodes.setter

@@ -15,6 +15,7 @@ from kacap.kernels import Row, entry
 
 Rows = NDArray[np.void]
 KEPT_AT_ONCE = 4096  # rows
+FEW = 16  # rows of a chain: below, calling a kernel takes longer than following them
 
 # A field of a row, as Python and its type checker see it, and as it lies in memory.
 I8: TypeAlias = Annotated[int, "<i8"]
@@ -60,7 +61,13 @@ def chains(
 
 def chain(previous: NDArray[np.int32], last: int, number: int) -> NDArray[np.int64]:
     """Return the last ``number`` rows of a chain in order, where ``previous`` names the row before each."""
-    return chains(previous, np.array([last]), np.array([number]))
+    if number > FEW:
+        return chains(previous, np.array([last]), np.array([number]))
+    found = np.zeros(number, np.int64)
+    for i in range(number - 1, -1, -1):
+        found[i] = last
+        last = int(previous[last])
+    return found
 
 
 @entry

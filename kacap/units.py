@@ -51,7 +51,10 @@ def duration(value_ns: int) -> str:
 
 def _scale(value_ns: int) -> Scale | None:
     """Return the scale that suits a duration, None from 1,000 s on."""
-    return next((scale for scale in _SCALES if rounded(value_ns, scale[2]) < scale[0]), None)
+    for scale in _SCALES:
+        if rounded(value_ns, scale[2]) < scale[0]:
+            return scale
+    return None
 
 
 def _number(value_ns: int, scale: Scale) -> str:

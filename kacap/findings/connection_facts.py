@@ -135,7 +135,7 @@ class ConnectionFacts:
     row: int
     death: Any = UNKNOWN  # what ``idle.death_of`` found
 
-    @property
+    @cached_property
     def probers(self) -> list[Prober]:
         """Its probers whose probes are certain: on others no finding rests."""
         return [prober for prober in self.connection.probers if prober.grade != Grade.AMBIGUOUS.word]

@@ -49,7 +49,7 @@ def _missed(episode: Episode) -> list[Probe]:
 def rate_limited(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """A probe less than half a second after an answered one: Linux answers such segments twice a second at most."""
     for prober in facts.probers:
-        if prober.steady or prober.gaps_ns is None or prober.gaps_ns[0] >= RATE_LIMIT_NS:
+        if prober.steady or not prober.replies or prober.gaps_ns is None or prober.gaps_ns[0] >= RATE_LIMIT_NS:
             continue
         frames, answered_ns = [], None
         for probe in (probe for episode in prober.episodes for probe in episode.probes):
@@ -70,13 +70,14 @@ def outage(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
 
     Misses that a limit on replies explains are not an outage, nor is silence while the peer sends elsewhere.
     """
-    if any(rate_limited(facts, context)) or any(regular_misses(facts, context)):
+    survived = [(prober, _survived(prober)) for prober in facts.probers if prober.longest_run > 1]
+    if not any(runs for _, runs in survived) or _limited(facts, context):
         return
-    for prober in facts.probers:
+    for prober, runs in survived:
         found = []
-        for episode in prober.runs if prober.longest_run > 1 else ():
+        for episode in runs:
             lost = _lost(episode)
-            if len(lost) < 2 or episode.ending not in (Ending.ANSWERED, Ending.RESUMED):
+            if len(lost) < 2:
                 continue
             since_ns = episode.silent_since_ns or lost[0].time_ns
             back_ns = _back_ns(episode)
@@ -93,6 +94,16 @@ def outage(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
             yield Claim(sentence, frames)
 
 
+def _limited(facts: ConnectionFacts, context: Context) -> bool:
+    """Return whether a limit on replies explains misses."""
+    return any(rate_limited(facts, context)) or any(regular_misses(facts, context))
+
+
+def _survived(prober: Prober) -> list[Episode]:
+    """Return the runs with misses after which the peer was heard again."""
+    return [e for e in prober.runs if e.ending in (Ending.ANSWERED, Ending.RESUMED)] if prober.missed else []
+
+
 def _lost(episode: Episode) -> list[Probe]:
     """Return the probes of a run that were missed."""
     return [probe for probe in episode.probes if probe.outcome == "missed"]
@@ -106,10 +117,10 @@ def _back_ns(episode: Episode) -> int:
 
 def probe_loss(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """Probes are missed again and again, with answers in between: something loses packets."""
-    if any(rate_limited(facts, context)) or any(regular_misses(facts, context)):
+    survived = [(prober, _survived(prober)) for prober in facts.probers]
+    if not any(runs for _, runs in survived) or _limited(facts, context):
         return
-    for prober in facts.probers:
-        runs = [e for e in prober.runs if e.ending in (Ending.ANSWERED, Ending.RESUMED)] if prober.missed else []
+    for prober, runs in survived:
         lost = [found for found in map(_lost, runs) if found]
         number = sum(map(len, lost))
         if len(lost) >= ALIKE:
@@ -125,11 +136,10 @@ def regular_misses(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
 
     Probes that come sooner than Linux answers have their own row.
     """
-    if any(rate_limited(facts, context)):
+    some = [prober for prober in facts.probers if prober.replies >= ALIKE and not prober.steady and prober.lone <= 1]
+    if not some or any(rate_limited(facts, context)):
         return
-    for prober in facts.probers:
-        if prober.steady or prober.lone > 1:
-            continue
+    for prober in some:
         answered = [e for e in prober.episodes if e.ending == Ending.ANSWERED][1:]
         lengths = {len(episode.probes) for episode in answered}
         if len(answered) >= ALIKE - 1 and len(lengths) == 1 and min(lengths) > 1:
