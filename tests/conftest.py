@@ -25,7 +25,15 @@ if sys.dont_write_bytecode:
     sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(ROOT / ".pytest_cache" / "bytecode")
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-LONGEST = ("tests/compare/test_label", "tests/fuzz/")
+LONGEST = (
+    "tests/compare/test_label",
+    "tests/fuzz/",
+    "tests/whole/test_notebooks",
+    "tests/whole/test_reference_captures.py::test_the_twin_gives_the_hand_made",
+    "tests/whole/test_score",
+)
+# What these fixtures make takes many seconds: the tests that look at it keep to one worker.
+MADE_ONCE = {"tests/commands/test_outputs.py": "whole", "tests/whole/test_package.py": "built"}
 SHARED = ROOT.parent / "shared" / "captures"
 
 
@@ -76,6 +84,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("namespaces"):
             item.add_marker(pytest.mark.xdist_group("namespaces"))
             item.add_marker(pytest.mark.slow)
+        elif (made := MADE_ONCE.get(item.nodeid.partition("::")[0])) in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group(made))
     items.sort(key=lambda item: not (item.get_closest_marker("xdist_group") or item.nodeid.startswith(LONGEST)))
 
 

@@ -4,7 +4,7 @@
 
 The captures are those of ``captures.py`` (balancer: 98 probes on each connection). Building is timed from the analysis
 (by the clock, and in seconds of processor); where Chromium is installed the page is opened in it, until its table can
-be searched.
+be searched, and beside it stands how long a page with nothing but a table of as many rows takes on this machine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import captures
 import kacap
 from kacap.report.html import render
 
-FRAMES = 200  # of a connection
+FRAMES, COLUMNS = 200, 12  # of a connection; of the table
 
 
 def measured(connections: int, home: Path) -> str:
@@ -38,7 +38,11 @@ def measured(connections: int, home: Path) -> str:
     built_s, cpu_s = time.perf_counter() - began, time.process_time() - spent
     page = home / f"{connections}.html"
     page.write_bytes(out.getvalue())
-    opened = f"{opens_s(page, home):8.2f}" if shutil.which("chromium") else "       -"
+    plain = home / "plain.html"
+    cells = "".join(f"<td>{number:,}</td>" for number in range(COLUMNS))
+    plain.write_text(f"<!DOCTYPE html><p id=found>all</p><table>{f'<tr>{cells}</tr>' * connections}</table>")
+    times_s = [opens_s(one, home) for one in (page, plain)] if shutil.which("chromium") else []
+    opened = " ".join(f"{one_s:8.2f}" for one_s in times_s) or "       -        -"
     path.unlink()
     times = f"{read_s:8.2f} {built_s:8.2f} {cpu_s:8.2f}"
     return f"{connections:11,} {analysis.capture.frames:10,} {times} {len(out.getvalue()) / 1e6:8.2f} {opened}"
@@ -60,7 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--connections", default="2000,10000")
     args = parser.parse_args()
-    print("connections     frames   read s  build s    cpu s       MB   open s")
+    print("connections     frames   read s  build s    cpu s       MB   open s  plain s")
     with tempfile.TemporaryDirectory() as home:
         for number in map(int, args.connections.split(",")):
             print(measured(number, Path(home)), flush=True)
