@@ -115,7 +115,7 @@ def _write_records(look: Look, netns: str | None, limit: Behind | None, *, watch
 def _print(states: list[SocketState], limit: Behind | None) -> None:
     """Print the table and its summary."""
     from kacap.commands.sockets_view import summary, table
-    from kacap.report.text import DOUBT
+    from kacap.report.terminal import DOUBT
 
     coloured = _is_screen() and not os.environ.get("NO_COLOR")
     for line, warned in table(states, limit):
@@ -157,7 +157,7 @@ def _redraw(look: Look, limit: Behind | None) -> None:
     from rich.text import Text
 
     from kacap.commands.sockets_view import fitted, summary
-    from kacap.report.text import DOUBT
+    from kacap.report.terminal import DOUBT
 
     styles = {"missing": "bold white on red", "warned": f"color({DOUBT})", "": ""}
     console = Console(highlight=False)

@@ -8,7 +8,7 @@ from kacap.classify.kinds import Ending
 from kacap.clock import DAY_NS, SECOND_NS
 from kacap.model import Endpoint
 from kacap.report.live_rows import ProbingConnection
-from kacap.report.text import DOUBT
+from kacap.report.terminal import DOUBT
 from kacap.units import duration
 
 STATES = ("missing", "probable", "up", "dead")

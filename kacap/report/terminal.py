@@ -1,4 +1,4 @@
-"""Lines for a terminal of so many columns: folded between words, what follows indented below the words of the line."""
+"""What a terminal is told in: lines of so many columns, folded between words, and colours that can be read on it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import textwrap
 from typing import TextIO
 
 NARROWEST = 40  # columns; on less than that nothing is folded
+# A terminal's own yellow and green are too pale for white paper: these two can be read on white and on black.
+DOUBT, GOOD = 130, 28  # of 256 colours
 
 _KEYED = re.compile(r"\s*\S+(?: \S+)?\s{2,}(?=\S)|\s*")  # the name of a fact and the blanks behind it, or an indent
 

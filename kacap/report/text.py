@@ -21,7 +21,7 @@ from kacap.findings import RANKS
 from kacap.model import Connection, Episode, Finding, Prober
 from kacap.report.sentences import GRADES, break_words, ending_words, missed_word, observed_words, reply_words
 from kacap.report.settings import setting
-from kacap.report.terminal import folded
+from kacap.report.terminal import DOUBT, GOOD, folded
 from kacap.units import between, clean, counted, duration, moment
 
 CLOCKS = 4  # clock rates that are tried: when none is excluded, nothing is known
@@ -33,8 +33,6 @@ STEPS = 12  # probes of one unanswered run written out
 UNSHOWN = ("suspended", "close-wait")  # findings on connections whose probes may all be answered
 KEY = 12  # width of the column of names
 
-# A terminal's own yellow and green are too pale for white paper: these two can be read on white and on black.
-DOUBT, GOOD = 130, 28  # of 256 colours
 COLOURS = {"bad": "\x1b[1;31m", "doubt": f"\x1b[38;5;{DOUBT}m", "good": f"\x1b[38;5;{GOOD}m", "dim": "\x1b[2m"}
 PLAIN = "\x1b[0m"
 
