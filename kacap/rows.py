@@ -6,6 +6,7 @@ An untouched page of such a table takes no memory, so that room for later rows c
 from __future__ import annotations
 
 import mmap
+from inspect import unwrap
 from typing import Annotated, Any, NamedTuple, TypeAlias, get_type_hints
 
 import numpy as np
@@ -15,7 +16,7 @@ from kacap.kernels import Row, entry
 
 Rows = NDArray[np.void]
 KEPT_AT_ONCE = 4096  # rows
-FEW = 16  # rows of a chain: below, calling a kernel takes longer than following them
+FEW = 16  # rows of chains: up to so many are followed sooner by Python than a kernel is called
 
 # A field of a row, as Python and its type checker see it, and as it lies in memory.
 I8: TypeAlias = Annotated[int, "<i8"]
@@ -55,19 +56,14 @@ def chains(
         return lasts.astype(np.int64)
     ends = np.cumsum(numbers, dtype=np.int64)
     found = np.zeros(int(ends[-1]) if len(ends) else 0, np.int64)
-    _follow(previous, lasts.astype(np.int64), ends, found)
+    follow = _follow if len(found) > FEW else unwrap(_follow)
+    follow(previous, lasts.astype(np.int64), ends, found)
     return found
 
 
 def chain(previous: NDArray[np.int32], last: int, number: int) -> NDArray[np.int64]:
     """Return the last ``number`` rows of a chain in order, where ``previous`` names the row before each."""
-    if number > FEW:
-        return chains(previous, np.array([last]), np.array([number]))
-    found = np.zeros(number, np.int64)
-    for i in range(number - 1, -1, -1):
-        found[i] = last
-        last = int(previous[last])
-    return found
+    return chains(previous, np.array([last]), np.array([number]))
 
 
 @entry

@@ -74,11 +74,8 @@ class Views:
     def _made(self, prober: int, rows: NDArray[np.int64]) -> list[Episode]:
         """Return the episodes of a prober in these rows of EPISODE, in order."""
         found, previous = self.gatherer.episodes.rows[rows], self.gatherer.probes.rows["previous"]
-        made = list(map(EpisodeRow._make, found.tolist()))
-        if len(made) == 1:  # as most that die have
-            return [_episode(made[0], self.probes(prober, chain(previous, made[0].last, made[0].probes)))]
         probes = iter(self.probes(prober, chains(previous, found["last"], found["probes"])))
-        return [_episode(row, list(islice(probes, row.probes))) for row in made]
+        return [_episode(row, list(islice(probes, row.probes))) for row in map(EpisodeRow._make, found.tolist())]
 
     def episode(self, row: int) -> Episode:
         """Return the episode in a row of EPISODE."""

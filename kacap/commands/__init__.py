@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 import click
-from click.shell_completion import CompletionItem
+from click.shell_completion import CompletionItem, shell_complete
 
 from kacap import interrupts
 from kacap.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, KacapError
@@ -97,12 +97,12 @@ class Program(click.Group):
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
         """Run the program and exit; never returns. Click's own would write an empty line when interrupted."""
-        if COMPLETION_ASKED in os.environ:
-            super().main(args, prog_name, **extra)
         sys.exit(_run(lambda: self._called(args, prog_name or "kacap", **extra)))
 
     def _called(self, args: Sequence[str] | None, name: str, **extra: Any) -> Any:
-        """Read the command line and run its command; return what it returns, the exit code."""
+        """Read the command line and run its command, or complete it; return the exit code."""
+        if asked_for := os.environ.get(COMPLETION_ASKED):
+            return shell_complete(self, extra, name, COMPLETION_ASKED, asked_for)
         try:
             with self.make_context(name, list(sys.argv[1:] if args is None else args), **extra) as ctx:
                 return self.invoke(ctx)

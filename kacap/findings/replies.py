@@ -70,8 +70,8 @@ def outage(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
 
     Misses that a limit on replies explains are not an outage, nor is silence while the peer sends elsewhere.
     """
-    survived = [(prober, _survived(prober)) for prober in facts.probers if prober.longest_run > 1]
-    if not any(runs for _, runs in survived) or _limited(facts, context):
+    survived = [(prober, runs) for prober in facts.probers if prober.longest_run > 1 and (runs := _survived(prober))]
+    if not survived or _limited(facts, context):
         return
     for prober, runs in survived:
         found = []
@@ -117,8 +117,8 @@ def _back_ns(episode: Episode) -> int:
 
 def probe_loss(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """Probes are missed again and again, with answers in between: something loses packets."""
-    survived = [(prober, _survived(prober)) for prober in facts.probers]
-    if not any(runs for _, runs in survived) or _limited(facts, context):
+    survived = [(prober, runs) for prober in facts.probers if (runs := _survived(prober))]
+    if not survived or _limited(facts, context):
         return
     for prober, runs in survived:
         lost = [found for found in map(_lost, runs) if found]
