@@ -244,9 +244,9 @@ class Analyzer:
         self.analysis.clocks = {address_text(*hosts[i]): rates for i, rates in estimates.clocks.items()}
         return estimates
 
-    def _complete(self, made: Connection, state: int, ended: EndedRow) -> None:
+    def _complete(self, made: Connection, state: int, ended: tuple[int, ...]) -> None:
         """Fill in what no row holds; ``state`` is that of its row, ``ended`` its row of ENDED."""
-        self._judge(made, state, ended, self.looked.facts_of)
+        self._judge(made, state, EndedRow(*ended), self.looked.facts_of)
 
     def _judge(self, made: Connection, state: int, ended: EndedRow, facts_of: FactsOf) -> None:
         """Judge a connection, and say how it ended. One without a probe is judged until now if it stayed open."""
@@ -273,13 +273,12 @@ class Analyzer:
 
     def _looked_at(self, connections: Connections) -> Iterator[ConnectionFacts]:
         """Yield the connections that may hold a finding, in order; those without a record as well."""
-        rows, observed = self.looked.rows, self.looked.observed
-        places = connections.places(rows["id"])
+        rows, places = self.looked.rows, connections.places(self.looked.numbers)
         for some in in_parts(range(len(rows))):
             here = places[some]
             recorded, others = connections.passing(here[here >= 0].tolist()), iter(unprobed(rows[some][here < 0]))
             for row, place in zip(some, here.tolist(), strict=True):
-                yield ConnectionFacts(next(recorded if place >= 0 else others), observed, row)
+                yield ConnectionFacts(next(recorded if place >= 0 else others), self.looked.observed, row)
 
     def tell(self, records: list[object]) -> None:
         """Pass records that no row stands for to the sink."""
@@ -327,10 +326,9 @@ class Analyzer:
 
         def records() -> Iterator[Connection]:
             for some in in_parts(np.flatnonzero(~probed).tolist()):
-                made = zip(some, unprobed(rows[some]), map(EndedRow._make, found[some].tolist()), strict=True)
-                for row, one, ended in made:
+                for row, one, ended in zip(some, unprobed(rows[some]), found[some].tolist(), strict=True):
                     facts_of = partial(ConnectionFacts, observed=seen, row=row)
-                    self._judge(one, int(rows["state"][row]), ended, facts_of)
+                    self._judge(one, int(rows["state"][row]), EndedRow(*ended), facts_of)
                     yield one
 
         return [] if self.sink is None else [Made(records)]

@@ -8,13 +8,12 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.facts.ended import EndedRow
 from kacap.model import Connection
 from kacap.timing.estimate import Estimates
 from kacap.timing.settings import settings_of
 from kacap.views import Views, unprobed
 
-Complete = Callable[[Connection, int, EndedRow], None]
+Complete = Callable[[Connection, int, tuple[int, ...]], None]
 AT_ONCE = 256  # connections that are made together: in a third of the time of one after the other
 
 
@@ -93,8 +92,8 @@ class Connections(Sequence[Connection]):
         numbers = np.array([prober.row for prober in probers], np.int64)
         for prober, found in zip(probers, settings_of(self.estimates, numbers), strict=True):
             prober.idle, prober.interval, prober.count = found
-        ends = map(EndedRow._make, self.ends[places].tolist())
-        for connection, state, ended in zip(made, rows["state"].tolist(), ends, strict=True):
+        known = zip(made, rows["state"].tolist(), self.ends[places].tolist(), strict=True)
+        for connection, state, ended in known:
             self._complete(connection, state, ended)
         return made
 
