@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kacap.facts.ended import ENDED
 from kacap.findings.connection_facts import ConnectionFacts
@@ -20,7 +21,7 @@ class Looked:
 
     rows: Rows  # of CONNECTION
     observed: Observed
-    numbers: Rows
+    numbers: NDArray[np.uint32]
 
     def facts_of(self, connection: Connection) -> ConnectionFacts | None:
         """Return what was observed of a connection; None: nothing to tell."""
