@@ -78,7 +78,7 @@ class Analyzer:
         self.views = Views(self.gatherer)
         self.skipped = np.zeros(len(SkipReason), np.int64)
         self.past = Past()
-        self.looked = self.past.looked()
+        self.looked = self.past.looked(self.views)
         self.deaths, self.heard = Deaths(), Heard()
         self.held: dict[FrameRef, SegmentRecord] = {}  # plain ACKs that may yet prove to be probes
         self.withheld: list[int] = []  # rows of EPISODE: given up, but what is expected may show that it timed out
@@ -215,7 +215,7 @@ class Analyzer:
         self.tracker.release()
         analysis = self.analysis
         rows, ends_of_rows = self.past.joined(self.tracker.connections[:0])
-        self.looked = self.past.looked()
+        self.looked = self.past.looked(self.views)
         estimates = self._estimate()
         analysis.connections = connections = Connections(rows, ends_of_rows, self.views, estimates, self._complete)
         self._find(connections)
@@ -278,7 +278,7 @@ class Analyzer:
             here = places[some]
             recorded, others = connections.passing(here[here >= 0].tolist()), iter(unprobed(rows[some][here < 0]))
             for row, place in zip(some, here.tolist(), strict=True):
-                yield ConnectionFacts(next(recorded if place >= 0 else others), self.looked.observed, row)
+                yield self.looked.at(next(recorded if place >= 0 else others), row)
 
     def tell(self, records: list[object]) -> None:
         """Pass records that no row stands for to the sink."""
