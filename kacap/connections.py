@@ -98,6 +98,11 @@ class Connections(Sequence[Connection]):
         return made
 
 
+def passing(connections: Sequence[Connection]) -> Iterator[Connection]:
+    """Yield connections that nobody keeps."""
+    return connections.passing() if isinstance(connections, Connections) else iter(connections)
+
+
 def in_parts(places: Sequence[int]) -> Iterator[Sequence[int]]:
     """Yield so many of them at a time as are made together."""
     return (places[start : start + AT_ONCE] for start in range(0, len(places), AT_ONCE))

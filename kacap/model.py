@@ -197,10 +197,9 @@ class Prober:
             self._runs = [e for e in self.episodes if len(e.probes) > 1 or e.ending != "answered"]
         return self._runs
 
-    @runs.setter
-    def runs(self, runs: list[Episode]) -> None:
-        """Give it these runs, made before anybody asked for them."""
-        self._runs = runs
+    def give(self, runs: list[Episode], last: Episode | None) -> None:
+        """Give it its runs and its last episode (None: to be made), made before anybody asked for them."""
+        self._runs, self._last = runs, last
 
     @property
     def times_ns(self) -> list[int]:

@@ -107,7 +107,8 @@ class Views:
         who = dict(zip(numbers.tolist(), named, strict=True))
         runs = iter(self._made(chains(previous, own["last_run"], own["runs"]), who))
         for place in np.flatnonzero(over).tolist():
-            made[place].runs = list(islice(runs, int(rows["runs"][place])))
+            own_runs = list(islice(runs, int(rows["runs"][place])))
+            made[place].give(own_runs, own_runs[-1] if own_runs else None)  # giving up was the last of it
         return made
 
     def _prober(self, number: int, row: ProberRow, named: Named, frames: tuple[FrameRef, FrameRef]) -> Prober:
