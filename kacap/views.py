@@ -21,7 +21,7 @@ OUTCOMES = tuple(outcome.name.lower() for outcome in Outcome)
 _NEVER = int(NEVER)
 
 
-def endpoints(row: Any) -> tuple[Endpoint, Endpoint]:
+def endpoints(row: np.void) -> tuple[Endpoint, Endpoint]:
     """Return sides a and b of a row that names them (CONNECTION, WATCHED)."""
     return (
         Endpoint(address_text(int(row["a_hi"]), int(row["a_lo"])), int(row["a_port"])),
@@ -29,7 +29,7 @@ def endpoints(row: Any) -> tuple[Endpoint, Endpoint]:
     )
 
 
-def seen_ns(value: Any) -> int | None:
+def seen_ns(value: int | np.integer[Any]) -> int | None:
     """Return a time of a row, None where nothing was seen."""
     time_ns = int(value)
     return None if time_ns == _NEVER else time_ns
@@ -160,7 +160,7 @@ class Views:
         row["ending"] = code = ENDINGS.index(Ending(ending))
         self.gatherer.episodes.rows["ending"][row["last_episode"]] = code
 
-    def segment(self, row: Any) -> SegmentRecord:
+    def segment(self, row: np.void) -> SegmentRecord:
         """Return the record of a row of DECIDED."""
         watched = self.gatherer.watched.rows[row["watched"]]
         a, b = endpoints(watched)
@@ -193,14 +193,14 @@ def _episode(row: EpisodeRow, probes: list[Probe]) -> Episode:
     )
 
 
-def begun(row: Any) -> Connection:
+def begun(row: np.void) -> Connection:
     """Return who a connection is and when it began, without its numbers: the view of a row of WATCHED."""
     a, b = endpoints(row)
     first_ns = int(row["first_ns"])
     return Connection(int(row["id"]), a, b, first_ns, first_ns, 0, began_in_capture=bool(row["began"]))
 
 
-def connection(row: Any) -> Connection:
+def connection(row: np.void) -> Connection:
     """Return a connection without its probers: the view of a row of CONNECTION."""
     a, b = endpoints(row)
     return Connection(
