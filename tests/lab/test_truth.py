@@ -12,7 +12,7 @@ from scapy.layers.inet import IP
 
 from kacap.lab.scenarios import SCENARIOS
 
-pytestmark = [pytest.mark.namespaces, pytest.mark.slow]
+pytestmark = [pytest.mark.namespaces, pytest.mark.slow, pytest.mark.early]
 
 # (client, server): what each application got. Every scenario is here; a new one must be added.
 ERRORS: dict[str, tuple[str | None, str | None]] = dict.fromkeys(SCENARIOS, (None, None)) | {

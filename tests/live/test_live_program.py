@@ -72,7 +72,7 @@ nft add rule t c tcp dport 12345 drop; nft add rule t c tcp sport 12345 drop
 def test_a_miss_is_told_while_nothing_arrives():
     live = f"{KACAP} live -tt --duration 30 --probes 3 -i lo port 12345 > out & live=$!"
     wait = "until grep -c answered out 2>/dev/null | grep -q 2; do sleep 0.05; done"
-    done = inside(f"cd $(mktemp -d); {live}\n{wait}\n{BLACKHOLE}\nwait $live; cat out", pair="-d 1 -i 9 -c 9")
+    done = inside(f"cd $(mktemp -d); {live}\n{wait}\n{BLACKHOLE}\nwait $live; cat out", pair="-d 1 -i 4 -c 9")
     assert kinds(done.stdout) == ["probe", "answered", "probe", "answered", "probe", "missed"], done.stderr
     sent, missed = (float(line.split()[0]) for line in done.stdout.splitlines()[4:6])
     assert 1 <= missed - sent < 3

@@ -1,0 +1,28 @@
+"""The compiled kernels of a session of tests: made by one worker, waited for by the others."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+CAPTURES = Path(__file__).resolve().parent.parent / "captures"
+
+
+@cache
+def kernels_are_compiled() -> None:
+    """Compile the kernels that reading needs, where that is still to be done: no command under test tells of it.
+
+    With bounds checks, or without the compiler, nothing is kept.
+    """
+    if os.environ.get("NUMBA_BOUNDSCHECK") or os.environ.get("NUMBA_DISABLE_JIT"):
+        return
+    with Path(__file__).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for capture in ("lab/up/capture.pcapng", "broken/no-frames.pcap"):  # one of each format
+            subprocess.run(
+                [sys.executable, "-m", "kacap", "read", CAPTURES / capture], capture_output=True, check=False
+            )
