@@ -29,6 +29,7 @@ TESTS = Path(__file__).resolve().parents[1]
 PACKAGE = Path(kacap.__file__).parent
 OF_BYTES = ("capture", "wire")  # whose kernels take no rows, or do with NumPy's
 ANNOUNCED = "kacap: compil"
+DIGEST_BYTES = 32  # a file of the cache begins with its SHA-256
 MISSING = b"_group"  # a kernel that every reading takes
 PAST = """
 import numpy as np
@@ -168,14 +169,15 @@ def test_two_processes_that_start_at_once_where_a_kernel_is_missing_both_succeed
     warm = CACHE.directory()
     assert warm is not None
     for path in warm.iterdir():
-        if path.name != COMPLETE and MISSING not in path.read_bytes().split(b"\n", 2)[1]:
+        name = path.read_bytes()[DIGEST_BYTES:].split(b"\n", 2)[1:2]
+        if path.name != COMPLETE and MISSING not in b"".join(name):
             (tmp_path / warm.name).mkdir(exist_ok=True)
             shutil.copy(path, tmp_path / warm.name)
     told = [process.communicate() for process in [read(CAPTURE, tmp_path), read(CAPTURE, tmp_path)]]
     assert told[0][0] == told[1][0] and "gave up" in told[0][0]
-    for _, err in told:  # that it compiles, and how long that took
-        assert err.count("kacap: compiling") == 1, err
-        assert all(line.startswith(ANNOUNCED) for line in err.splitlines()), err
+    said = [err.splitlines() for _, err in told]  # that it compiles, and how long that took
+    assert max(map(len, said)) == 2, said  # on a busy machine one may begin when the other has it compiled
+    assert all(line.startswith(ANNOUNCED) for lines in said for line in lines), said
     third = read(CAPTURE, tmp_path)
     assert third.communicate() == (told[0][0], "")  # the cache is warm: nothing to say
     assert third.returncode == 0
