@@ -1,4 +1,4 @@
-"""The compiled kernels of a session of tests: made by one worker, waited for by the others."""
+"""The compiled kernels of a session of tests: made by one worker, the others wait for them; and how they are checked."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ from functools import cache
 from pathlib import Path
 
 CAPTURES = Path(__file__).resolve().parent.parent / "captures"
+
+
+def checked(setting: str) -> dict[str, str]:
+    """What an environment holds where kernels check their bounds, or are not compiled.
+
+    Optimised less, they are compiled in two thirds of the time, and kept for every test that asks for the same.
+    """
+    return {setting: "1", "NUMBA_OPT": "1"}
 
 
 @cache

@@ -16,7 +16,7 @@ import analysing
 import numpy as np
 import pytest
 from analysing import CAPTURES, analyse_frames, frames_of
-from compiled import kernels_are_compiled
+from compiled import checked, kernels_are_compiled
 
 import kacap
 from kacap.commands.compiling import COMPLETE
@@ -135,8 +135,7 @@ def test_with_bounds_checks_and_without_the_compiler_every_result_is_the_same(se
     interpreted = setting == "NUMBA_DISABLE_JIT"
     cases = [case for case in analysing.small_cases() if small(case)] if interpreted else analysing.small_cases()
     command = [sys.executable, __file__, *cases]
-    settings = {setting: "1", "NUMBA_OPT": "1"}  # optimised less they are compiled in two thirds of the time
-    done = subprocess.run(command, env=environment(**settings), text=True, capture_output=True, check=False)
+    done = subprocess.run(command, env=environment(**checked(setting)), text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     kernels_are_compiled()
     assert done.stdout.splitlines() == list(results(cases, BROKEN))
