@@ -1,4 +1,4 @@
-"""The compiled kernels of a session of tests: made by one worker, the others wait for them; and how they are checked."""
+"""The compiled kernels of a session of tests: one worker makes them, the others wait; and how they are checked."""
 
 from __future__ import annotations
 

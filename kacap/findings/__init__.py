@@ -1,21 +1,22 @@
 """Findings: one thing worth telling each, with its evidence and what to do. The tables are the owners of their ids.
 
 A rule of ``TABLE`` looks at one connection (``ConnectionFacts``) in its capture (``Context``) and yields sentences with
-the frames
-that show them; a rule of ``WHOLE`` looks at everything that probes.
+the frames that show
+them; a rule of ``WHOLE`` looks at everything that probes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from kacap.findings import answers, deaths, endings, idle, load, replies, resets, timers
 from kacap.findings.connection_facts import Claim, ConnectionFacts
 from kacap.findings.context import Context
-from kacap.findings.deaths import Telling
+from kacap.findings.deaths import Deaths, Telling
 from kacap.model import Finding
 
+DIED_IDLE = "idle-death"
 Finder = Callable[[ConnectionFacts, Context], Iterator[Claim]]
 
 
@@ -165,7 +166,7 @@ TABLE = (
         timers.two_timers,
     ),
     FindingRule(
-        "idle-death",
+        DIED_IDLE,
         "the first use of a connection without keepalive after 3 s of silence or more met an RST that only who has no "
         "such connection sends, or nothing until resending ended",
         "switch keepalive on with an idle below the limit: kacap plan --beat {limit}",
@@ -215,11 +216,19 @@ def of_connection(facts: ConnectionFacts, context: Context) -> Iterator[Finding]
             yield _finding(row, claim, facts.connection.connection, row.about_keepalive and nobody)
 
 
-def findings(all_facts: list[ConnectionFacts], telling: Telling, context: Context) -> list[Finding]:
-    """Return what the capture as a whole shows, then what each connection does; ``telling`` are its idle deaths."""
-    context.bracketed = frozenset(destination for destination, _, _ in telling)
-    each = (finding for facts in all_facts for finding in of_connection(facts, context))
-    return [*of_capture(telling, context), *each]
+def findings(all_facts: Iterable[ConnectionFacts], deaths: Deaths, context: Context) -> tuple[list[Finding], Telling]:
+    """Return what the capture as a whole shows, then what each connection does; with it the idle deaths that tell.
+
+    Each connection is looked at once, and may be forgotten then: its facts take far more memory than its findings.
+    """
+    each: list[Finding] = []
+    for facts in all_facts:
+        deaths.take(facts)
+        each += of_connection(facts, context)
+    telling = deaths.telling(context)
+    told = deaths.told(telling)
+    each = [one for one in each if one.id != DIED_IDLE or one.connection not in told]
+    return [*of_capture(telling, context), *each], telling
 
 
 def of_capture(telling: Telling, context: Context) -> Iterator[Finding]:
@@ -237,5 +246,5 @@ def _claimed(row: CaptureRule, claims: Iterator[Claim]) -> Iterator[Finding]:
 
 def _finding(row: FindingRule | CaptureRule, claim: Claim, connection: int | None, folded: bool) -> Finding:
     """Return a claim with its id and what to do about it."""
-    remedy = row.remedy.format(limit=claim.limit_s)
+    remedy = row.remedy if claim.limit_s is None else row.remedy.format(limit=claim.limit_s)
     return Finding(row.id, connection, claim.sentence, claim.frames, remedy, folded)

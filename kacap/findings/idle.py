@@ -29,6 +29,7 @@ class Death:
     ``dead`` is the end that should have answered, ``by_box`` whether the RST in its name is a box's.
     """
 
+    connection: int
     silence_ns: int
     at_ns: int
     until_ns: int
@@ -78,7 +79,17 @@ def _death_of(facts: ConnectionFacts) -> Death | None:
     until_ns, by_box = facts.connection.last_ns, reset is not None and reset.forged
     answered = facts.heard_within(dead, killed.at_ns, until_ns + SOON_NS)
     return Death(
-        killed.silence_ns, killed.at_ns, until_ns, dead, reset is not None, by_box, frames, user, False, answered
+        facts.connection.connection,
+        killed.silence_ns,
+        killed.at_ns,
+        until_ns,
+        dead,
+        reset is not None,
+        by_box,
+        frames,
+        user,
+        False,
+        answered,
     )
 
 
@@ -99,7 +110,9 @@ def _at_probe(facts: ConnectionFacts, prober: Prober, episode: Episode) -> Death
         return None
     times = gap, episode.probes[0].time_ns, closing_ns(episode)
     answered = facts.heard_within(prober.peer, times[1], times[2] + SOON_NS)
-    return Death(*times, prober.peer, by_reset, by_box, frames_of(episode), prober.side, True, answered)
+    return Death(
+        prober.connection, *times, prober.peer, by_reset, by_box, frames_of(episode), prober.side, True, answered
+    )
 
 
 def stopped_probing(facts: ConnectionFacts, prober: Prober, episode: Episode) -> bool:
@@ -189,7 +202,7 @@ def died_idle(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     if death is None or death.probed:
         return
     lively, survived = is_lively(death, context), facts.survived_ns
-    if not (death.by_reset or lively) or facts.connection.destination in context.bracketed:
+    if not (death.by_reset or lively):
         return
     limits = forgetting(survived, death.silence_ns, context)
     came = "an RST" if death.by_reset else "no answer"

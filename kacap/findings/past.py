@@ -5,10 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kacap.facts.ended import ENDED
-from kacap.findings.observations import Observed
+from kacap.findings.connection_facts import ConnectionFacts
+from kacap.findings.observations import Observed, joined
+from kacap.flows import CONNECTION
+from kacap.model import Connection
 from kacap.rows import Rows, newest
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What findings may rest on, in order of the connections' serial numbers, which ``numbers`` holds once more."""
+
+    rows: Rows  # of CONNECTION
+    observed: Observed
+    numbers: NDArray[np.uint32]
+
+    def facts_of(self, connection: Connection) -> ConnectionFacts | None:
+        """Return what was observed of a connection; None: nothing to tell."""
+        row = int(np.searchsorted(self.numbers, connection.connection))
+        known = row < len(self.numbers) and self.numbers[row] == connection.connection
+        return ConnectionFacts(connection, self.observed, row) if known else None
 
 
 @dataclass(slots=True)
@@ -33,6 +52,19 @@ class Past:
         if len(self.rows) == 1:
             return self.rows[0], self.ends[0]
         return np.concatenate([none, *self.rows]), np.concatenate([np.zeros(0, ENDED), *self.ends])
+
+    def looked(self) -> Looked:
+        """Return what findings may rest on."""
+        rows, observed = np.zeros(0, CONNECTION), joined([])
+        if len(self.looked_at) == 1:
+            rows, observed = self.looked_at[0]
+        elif self.looked_at:
+            rows = np.concatenate([rows for rows, _ in self.looked_at])
+            observed = joined([observed for _, observed in self.looked_at])
+        if (np.diff(rows["id"].astype(np.int64)) < 0).any():
+            order = np.argsort(rows["id"], kind="stable")
+            rows, observed = rows[order], observed.picked(order)
+        return Looked(rows, observed, rows["id"].copy())
 
     def forget(self, most: int) -> None:
         """Keep the newest ``most``, once there are twice as many."""

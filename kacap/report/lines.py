@@ -288,8 +288,7 @@ class Writer:
 
     def _learn_names(self, watched: WatchedRows) -> None:
         """Add the texts of endpoints that are new."""
-        for row in watched[self._known :]:
-            a, b = endpoints(row)
+        for a, b in endpoints(watched[self._known :]):
             self._names.add(f'"{a}"')
             self._names.add(f'"{b}"')
         self._known = len(watched)

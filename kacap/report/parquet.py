@@ -160,7 +160,7 @@ class _Columns:
         numbers, which = np.unique(probers, return_inverse=True)
         rows = views.gatherer.probers.rows[numbers]
         watched = views.gatherer.watched.rows[rows["watched"]]
-        ends = [[str(end) for end in endpoints(row)] for row in watched]
+        ends = [[str(end) for end in pair] for pair in endpoints(watched)]
         own = [end[side] for end, side in zip(ends, rows["side"].tolist(), strict=True)]
         peer = [end[1 - side] for end, side in zip(ends, rows["side"].tolist(), strict=True)]
         self.add("connection", watched["id"][which])
