@@ -40,7 +40,7 @@ def _sides(a_hi: int, a_lo: int, a_port: int, b_hi: int, b_lo: int, b_port: int)
     return Endpoint(address_text(a_hi, a_lo), a_port), Endpoint(address_text(b_hi, b_lo), b_port)
 
 
-def seen_ns(value: Any) -> int | None:
+def seen_ns(value: int | np.integer[Any]) -> int | None:
     """Return a time of a row, None where nothing was seen."""
     time_ns = int(value)
     return None if time_ns == _NEVER else time_ns
@@ -164,7 +164,7 @@ class Views:
         row["ending"] = code = ENDINGS.index(Ending(ending))
         self.gatherer.episodes.rows["ending"][row["last_episode"]] = code
 
-    def segment(self, row: Any) -> SegmentRecord:
+    def segment(self, row: np.void) -> SegmentRecord:
         """Return the record of a row of DECIDED."""
         watched = self.gatherer.watched.rows[row["watched"]]
         ((a, b),) = endpoints(np.atleast_1d(watched))
