@@ -90,8 +90,10 @@ def by_group(groups: NDArray[np.integer[Any]], number: int) -> tuple[NDArray[np.
 
 def numbered(hi: NDArray[np.uint64], lo: NDArray[np.uint64]) -> tuple[list[tuple[int, int]], NDArray[np.int64]]:
     """Return the distinct addresses (halves) in order, and the number of each one given among them, from 0."""
-    highs, of_high = np.unique(hi, return_inverse=True)
     lows, of_low = np.unique(lo, return_inverse=True)
+    if (hi == hi[:1]).all():  # as in IPv4
+        return [(high, low) for high in hi[:1].tolist() for low in lows.tolist()], of_low
+    highs, of_high = np.unique(hi, return_inverse=True)
     found, number = np.unique(of_high.astype(np.int64) * len(lows) + of_low, return_inverse=True)
     return list(zip(highs[found // len(lows)].tolist(), lows[found % len(lows)].tolist(), strict=True)), number
 

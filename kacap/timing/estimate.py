@@ -12,7 +12,7 @@ from threading import Thread
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.kernels import Row, entry
+from kacap.kernels import Row, entry, kernel
 from kacap.rows import by_group
 from kacap.timing.assumes import Assumes
 from kacap.timing.decide import BELOW, ESTIMATE, SHOWN, SettingReason, decide, fit_below, look
@@ -29,6 +29,7 @@ MANY = 1 << 30
 MANY_PROBERS = 10_000  # from here on a second thread pays
 
 _STEADY, _NEAR = np.uint16(Assumes.STEADY_TIMER), np.uint16(Assumes.NEAR_PROBER)
+_LINUX_TIMER = np.uint16(Assumes.LINUX_TIMER)
 _LINUX = range(len(LINUX))
 _NO_GAP, _TOO_MANY = int(SettingReason.NO_GAP), int(SettingReason.TOO_MANY)
 
@@ -78,8 +79,9 @@ def estimate(
     part(middle, len(histories))
     other.join()
     sure = (histories["firings"] > GAPS) & ((path_ns > 0) | (histories["idle_n"] == 0))
-    clocks = _clocks(rows, hosts, sure) if system == "auto" else {}
-    _narrow(rows, hosts, clocks)
+    names, of_host = np.unique(hosts, return_inverse=True)
+    clocks = _clocks(rows, names, of_host, sure) if system == "auto" else {}
+    _narrow(rows, names, of_host, clocks)
     if system != "auto":  # what a user names is known
         rows["idle_assumes"] &= ~_STEADY
         rows["interval_assumes"] &= ~_STEADY
@@ -121,13 +123,14 @@ def _estimate(rows: Row, histories: Row, kept: Row, about: Row, timers: Row, scr
             decide(rows[i], histories[i], shown[0], fits)
 
 
-def _clocks(rows: NDArray[np.void], hosts: NDArray[np.int64], sure: NDArray[np.bool_]) -> dict[int, set[int]]:
+def _clocks(
+    rows: NDArray[np.void], names: NDArray[np.int64], of_host: NDArray[np.intp], sure: NDArray[np.bool_]
+) -> dict[int, set[int]]:
     """Return the clock rates of the hosts that run Linux: where no other timer explains a socket, and it explains all.
 
     One socket in ``FEW`` may be unlike the others. Only ``sure`` ones show that it is Linux: those with enough gaps, of
     which it is known that they do not hold the path to the capture. Hosts that leave every rate open are left out.
     """
-    names, of_host = np.unique(hosts, return_inverse=True)
     explains = rows["explains"]
     gaps = explains.astype(bool) | rows["idle_why"].astype(bool) | rows["interval_why"].astype(bool)
     total = np.bincount(of_host[gaps], minlength=len(names))
@@ -142,19 +145,39 @@ def _clocks(rows: NDArray[np.void], hosts: NDArray[np.int64], sure: NDArray[np.b
     }
 
 
-def _narrow(rows: NDArray[np.void], hosts: NDArray[np.int64], clocks: dict[int, set[int]]) -> None:
+def _narrow(
+    rows: NDArray[np.void], names: NDArray[np.int64], of_host: NDArray[np.intp], clocks: dict[int, set[int]]
+) -> None:
     """Leave those candidates that the clock rate of a prober's host explains, where it explains that prober."""
     agreed = {host: sum(1 << m for m in _LINUX if LINUX[m].hz in rates) for host, rates in clocks.items()}
-    names, of_host = np.unique(hosts, return_inverse=True)
-    bits = np.array([agreed.get(name, 0) for name in names.tolist()], np.int64)[of_host]
-    own = np.flatnonzero(rows["explains"] & bits)
-    keep = (bits[own, None] >> np.arange(len(TIMERS)) & 1).astype(bool)
-    for name in ("idle", "interval"):
-        low, high = rows[f"{name}_low"][own], rows[f"{name}_high"][own]
-        least, most = np.where(low > 0, low, MANY), np.where(keep, high, 0).max(axis=1)
-        fewer = (least.min(axis=1) < np.where(keep, least, MANY).min(axis=1)) | (high.max(axis=1) > most)
-        fewer &= most > 0
-        assumed = rows[f"{name}_assumes"][own] & ~_STEADY
-        rows[f"{name}_assumes"][own] = assumed | np.where(fewer, int(Assumes.LINUX_TIMER), 0).astype(np.uint16)
-        kept = np.where((most > 0)[:, None], keep, True)
-        rows[f"{name}_low"][own], rows[f"{name}_high"][own] = low * kept, high * kept
+    _leave(rows, np.array([agreed.get(name, 0) for name in names.tolist()], np.int64)[of_host])
+
+
+@entry
+def _leave(rows: Row, bits: Row) -> None:
+    """Leave in each ESTIMATE row the candidates of the timers in ``bits``, where these explain it."""
+    for i in range(len(rows)):
+        row = rows[i]
+        if row.explains & bits[i]:
+            fewer = _leave_of(row.idle_low, row.idle_high, bits[i])
+            row.idle_assumes = row.idle_assumes & ~_STEADY | (_LINUX_TIMER if fewer else np.uint16(0))
+            fewer = _leave_of(row.interval_low, row.interval_high, bits[i])
+            row.interval_assumes = row.interval_assumes & ~_STEADY | (_LINUX_TIMER if fewer else np.uint16(0))
+
+
+@kernel
+def _leave_of(low: Row, high: Row, bits: Row) -> Row:
+    """Leave the candidates of the timers in ``bits`` if there are any; return whether they span less than all did."""
+    least, kept_least, most, kept_most = np.int64(MANY), np.int64(MANY), np.int64(0), np.int64(0)
+    for m in range(len(low)):
+        own = bits >> m & 1
+        most, kept_most = max(most, np.int64(high[m])), max(kept_most, np.int64(high[m]) * own)
+        if low[m] > 0:
+            least = min(least, np.int64(low[m]))
+            kept_least = min(kept_least, np.int64(low[m])) if own else kept_least
+    if kept_most == 0:
+        return False
+    for m in range(len(low)):
+        if not bits >> m & 1:
+            low[m] = high[m] = 0
+    return least < kept_least or most > kept_most
