@@ -8,6 +8,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from kacap.flows import CUT
 from kacap.model import Connection, Prober
 from kacap.timing.estimate import Estimates
 from kacap.timing.settings import settings_of
@@ -81,7 +82,10 @@ class Connections(Sequence[Connection]):
         watched = int(self.rows["watched"][index])
         if watched >= 0:
             made.window_probes += int(self.views.gatherer.watched.rows["window_probes"][watched])
-        self._complete(made, int(self.rows["state"][index]), self.ends[index])
+        state = int(self.rows["state"][index])
+        for prober in made.probers:
+            prober.cut = bool(state & CUT)
+        self._complete(made, state, self.ends[index])
         return made
 
     def _prober(self, number: int) -> Prober:
