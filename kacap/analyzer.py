@@ -6,6 +6,7 @@ Live and offline sources are the same to it. Results do not depend on how the fr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,10 @@ from kacap.classify.kind_reasons import SENTENCES, KindReason
 from kacap.classify.kinds import ENDINGS, GRADE_WORDS, KIND_WORDS, Ending, Kind
 from kacap.classify.tables import Change
 from kacap.classify.tracker import Tracked, Tracker
-from kacap.connections import Connections, probers_of
-from kacap.facts.ended import ENDED, ends
+from kacap.connections import Connections, in_parts, probers_of
+from kacap.facts.ended import ENDED, EndedRow, ends
 from kacap.facts.probing import Probing
-from kacap.facts.verdicts import conclude
+from kacap.facts.verdicts import FactsOf, conclude
 from kacap.findings import findings
 from kacap.findings.connection_facts import ConnectionFacts
 from kacap.findings.context import Context
@@ -43,11 +44,10 @@ from kacap.timing.estimate import Estimates, estimate
 from kacap.timing.forgetting import forget
 from kacap.timing.gathering import Gatherer
 from kacap.timing.judging import judge_connection, may_have_timed_out
-from kacap.views import Views, begun, connection
+from kacap.views import Views, begun, unprobed
 from kacap.wire import SkipReason, decode
 
 Decode = Callable[[FrameBatch, NDArray[np.int64]], NDArray[np.void]]
-
 # From which kind on segments are reported: all but ACK and data, all, none.
 _TOLD_FROM = {"events": int(Kind.SYN), "all": int(Kind.ACK), "none": len(Kind)}
 _GAVE_UP, _ENDED = ENDINGS.index(Ending.GAVE_UP), int(Change.ENDED)
@@ -76,7 +76,7 @@ class Analyzer:
         self.views = Views(self.gatherer)
         self.skipped = np.zeros(len(SkipReason), np.int64)
         self.past = Past()
-        self.observed_at: dict[int, tuple[Observed, int]] = {}  # by serial number, where that is
+        self.looked = self.past.looked(self.views)
         self.deaths, self.heard = Deaths(), Heard()
         self.held: dict[FrameRef, SegmentRecord] = {}  # plain ACKs that may yet prove to be probes
         self.withheld: list[int] = []  # rows of EPISODE: given up, but what is expected may show that it timed out
@@ -214,8 +214,7 @@ class Analyzer:
         self.tracker.release()
         analysis = self.analysis
         rows, ends_of_rows = self.past.joined(self.tracker.connections[:0])
-        for found, observed in self.past.looked_at:
-            self.observed_at |= {number: (observed, row) for row, number in enumerate(found["id"].tolist())}
+        self.looked = self.past.looked(self.views)
         estimates = self._estimate()
         analysis.connections = connections = Connections(rows, ends_of_rows, self.views, estimates, self._complete)
         self._find(connections)
@@ -229,7 +228,7 @@ class Analyzer:
             news = self._news(others)
             self._decide_held(news)
             news.episodes = self.withheld
-            probed = Made(lambda: (c for c in connections if c.probers))
+            probed = Made(lambda: (c for c in connections.passing() if c.probers))
             news.others += [self.held.values(), probed, analysis.findings]
             self._tell(news)
         return analysis
@@ -245,16 +244,15 @@ class Analyzer:
         self.analysis.clocks = {address_text(*hosts[i]): rates for i, rates in estimates.clocks.items()}
         return estimates
 
-    def _complete(self, made: Connection, state: int, ended: np.void) -> None:
+    def _complete(self, made: Connection, state: int, ended: tuple[int, ...]) -> None:
         """Fill in what no row holds; ``state`` is that of its row, ``ended`` its row of ENDED."""
-        seen = self.observed_at.get(made.connection)
-        self._judge(made, state, ended, None if seen is None else ConnectionFacts(made, *seen))
+        self._judge(made, state, EndedRow(*ended), self.looked.facts_of)
 
-    def _judge(self, made: Connection, state: int, ended: np.void, facts: ConnectionFacts | None) -> None:
+    def _judge(self, made: Connection, state: int, ended: EndedRow, facts_of: FactsOf) -> None:
         """Judge a connection, and say how it ended. One without a probe is judged until now if it stayed open."""
         is_open = not state & (A_FIN | B_FIN | WAS_RESET | FINISHED)
         judge_connection(made, self.expect(made), self.tracker.now_ns if is_open and not made.probers else None)
-        conclude(made, ended, facts, self._watched_until(made, state))
+        conclude(made, ended, facts_of, self._watched_until(made, state))
 
     def _watched_until(self, made: Connection, state: int) -> int:
         """Return until when a connection was watched if neither FIN nor RST ended it, nanoseconds.
@@ -265,21 +263,22 @@ class Analyzer:
 
     def _find(self, connections: Connections) -> None:
         """Look for findings, on each connection that may hold one and over the capture."""
-        analysis, all_facts = self.analysis, []
-        for rows, observed in self.past.looked_at:
-            for row, at in enumerate(connections.places(rows["id"])):
-                made = connections[at] if at >= 0 else connection(rows[row])  # else it has no record
-                all_facts.append(ConnectionFacts(made, observed, row))
-        all_facts.sort(key=lambda facts: facts.connection.connection)
+        analysis = self.analysis
         context = Context(
             Probing(self.gatherer), self.heard, dropped=self.dropped, expected=self.expect, limits=self.options.limits
         )
         context.timed_drops, context.last_ns = analysis.capture.timed_drops, analysis.capture.last_ns or 0
-        for facts in all_facts:
-            self.deaths.take(facts)
-        telling = self.deaths.telling(context)
+        analysis.findings, telling = findings(self._looked_at(connections), self.deaths, context)
         analysis.idle_deaths, analysis.silences = summed(telling), self.deaths.silences(context)
-        analysis.findings = findings(all_facts, telling, context)
+
+    def _looked_at(self, connections: Connections) -> Iterator[ConnectionFacts]:
+        """Yield the connections that may hold a finding, in order; those without a record as well."""
+        rows, places = self.looked.rows, connections.places(self.looked.numbers)
+        for some in in_parts(range(len(rows))):
+            here = places[some]
+            recorded, others = connections.passing(here[here >= 0].tolist()), iter(unprobed(rows[some][here < 0]))
+            for row, place in zip(some, here.tolist(), strict=True):
+                yield self.looked.at(next(recorded if place >= 0 else others), row)
 
     def tell(self, records: list[object]) -> None:
         """Pass records that no row stands for to the sink."""
@@ -325,13 +324,14 @@ class Analyzer:
         wanted = probed | self.options.keep_all | self.options.judges
         self.past.take(rows[wanted], found[wanted])
 
-        def unprobed() -> Iterator[Connection]:
-            for row in np.flatnonzero(~probed).tolist():
-                facts = ConnectionFacts(connection(rows[row]), seen, row)
-                self._judge(facts.connection, int(rows[row]["state"]), found[row], facts)
-                yield facts.connection
+        def records() -> Iterator[Connection]:
+            for some in in_parts(np.flatnonzero(~probed).tolist()):
+                for row, one, ended in zip(some, unprobed(rows[some]), found[some].tolist(), strict=True):
+                    facts_of = partial(ConnectionFacts, observed=seen, row=row)
+                    self._judge(one, int(rows["state"][row]), EndedRow(*ended), facts_of)
+                    yield one
 
-        return [] if self.sink is None else [Made(unprobed)]
+        return [] if self.sink is None else [Made(records)]
 
     def _look(self, rows: NDArray[np.void], seen: Observed, probers: NDArray[np.int64]) -> NDArray[np.void]:
         """Keep what findings may rest on of connections that have ended; ``probers`` are their rows of PROBER.
@@ -355,7 +355,7 @@ class Analyzer:
         if not len(rows):
             return
         longest = rows[rows["longest_silence_ns"] == rows["longest_silence_ns"].max()]
-        first = connection(longest[longest["id"].argmin()])
+        (first,) = unprobed(longest[[longest["id"].argmin()]])
         probing, retransmitting = (int((rows[name] > 0).sum()) for name in ("window_probes", "retransmissions"))
         self.analysis.unprobed.take(first, len(rows), probing, retransmitting)
 

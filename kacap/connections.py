@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.flows import CUT
-from kacap.model import Connection, Prober
+from kacap.model import Connection
 from kacap.timing.estimate import Estimates
 from kacap.timing.settings import settings_of
-from kacap.views import Views, connection
+from kacap.views import Views, unprobed
 
-Complete = Callable[[Connection, int, np.void], None]
+Complete = Callable[[Connection, int, tuple[int, ...]], None]
+AT_ONCE = 256  # connections that are made together: in a third of the time of one after the other
 
 
 class Connections(Sequence[Connection]):
@@ -46,52 +47,81 @@ class Connections(Sequence[Connection]):
     def __getitem__(self, index: int | slice) -> Connection | list[Connection]:
         """Return one connection, or several."""
         if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        index = range(len(self))[index]
-        if index not in self._made:
-            self._made[index] = self._make(index)
-        return self._made[index]
+            return self.at(range(*index.indices(len(self))))
+        return self.at([range(len(self))[index]])[0]
 
-    def passing(self) -> Iterator[Connection]:
-        """Yield every connection, made for the moment where nobody has asked for it."""
-        for index in range(len(self)):
-            yield self._made.get(index) or self._make(index)
+    def __iter__(self) -> Iterator[Connection]:
+        """Yield every connection."""
+        for some in in_parts(range(len(self))):
+            yield from self.at(some)
 
-    def places(self, numbers: NDArray[np.integer[Any]]) -> list[int]:
+    def at(self, places: Sequence[int]) -> list[Connection]:
+        """Return the connections at these places (from 0)."""
+        new = [place for place in places if place not in self._made]
+        self._made |= zip(new, self._make(new), strict=True)
+        return [self._made[place] for place in places]
+
+    def passing(self, places: Sequence[int] | None = None) -> Iterator[Connection]:
+        """Yield connections (None: all), made for the moment where nobody has asked for them."""
+        for some in in_parts(range(len(self)) if places is None else places):
+            new = [place for place in some if place not in self._made]
+            made = dict(zip(new, self._make(new), strict=True))
+            yield from (self._made.get(place) or made[place] for place in some)
+
+    def places(self, numbers: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """Return where connections with these serial numbers are, -1: not here."""
         own = self.rows["id"]
         places = np.searchsorted(own, numbers)
         here = np.append(own, 0)[places] == numbers
-        found: list[int] = np.where(here, places, -1).tolist()
-        return found
+        return np.where(here, places, -1)
 
     def __repr__(self) -> str:
         """Return them as a list is written."""
-        return repr(list(self))
+        return repr(self[:])
 
     def __eq__(self, other: object) -> bool:
         """Return whether ``other`` is a sequence of equal connections."""
-        return isinstance(other, Sequence) and list(self) == list(other)
+        return isinstance(other, Sequence) and self[:] == list(other)
 
     __hash__ = None  # type: ignore[assignment]
 
-    def _make(self, index: int) -> Connection:
-        """Return the object of a row."""
-        made = connection(self.rows[index])
-        made.probers = [self._prober(int(number)) for number in self.probers[index] if number]
-        watched = int(self.rows["watched"][index])
-        if watched >= 0:
-            made.window_probes += int(self.views.gatherer.watched.rows["window_probes"][watched])
-        state = int(self.rows["state"][index])
-        for prober in made.probers:
-            prober.cut = bool(state & CUT)
-        self._complete(made, state, self.ends[index])
+    def _make(self, places: list[int]) -> list[Connection]:
+        """Return the objects of some rows."""
+        rows = self.rows[places]
+        made = made_of(rows, self.views)
+        probers = [prober for connection in made for prober in connection.probers]
+        numbers = np.array([prober.row for prober in probers], np.int64)
+        for prober, found in zip(probers, settings_of(self.estimates, numbers), strict=True):
+            prober.idle, prober.interval, prober.count = found
+        known = zip(made, rows["state"].tolist(), self.ends[places].tolist(), strict=True)
+        for connection, state, ended in known:
+            for prober in connection.probers:
+                prober.cut = bool(state & CUT)
+            self._complete(connection, state, ended)
         return made
 
-    def _prober(self, number: int) -> Prober:
-        made = self.views.prober(number)
-        made.idle, made.interval, made.count = settings_of(self.estimates, number)
-        return made
+
+def passing(connections: Sequence[Connection]) -> Iterator[Connection]:
+    """Yield connections that nobody keeps."""
+    return connections.passing() if isinstance(connections, Connections) else iter(connections)
+
+
+def in_parts(places: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Yield so many of them at a time as are made together."""
+    return (places[start : start + AT_ONCE] for start in range(0, len(places), AT_ONCE))
+
+
+def made_of(rows: NDArray[np.void], views: Views) -> list[Connection]:
+    """Return the connections of CONNECTION rows with their probers, whose settings are not estimated yet."""
+    made, watched, numbers = unprobed(rows), rows["watched"].astype(np.int64), probers_of(rows, views)
+    probing, side = np.nonzero(numbers)
+    for place, prober in zip(probing.tolist(), views.probers(numbers[probing, side]), strict=True):
+        made[place].probers.append(prober)
+    known = np.flatnonzero(watched >= 0)
+    waiting = views.gatherer.watched.rows["window_probes"][watched[known]]
+    for place, number in zip(known.tolist(), waiting.tolist(), strict=True):
+        made[place].window_probes += number
+    return made
 
 
 def probers_of(rows: NDArray[np.void], views: Views) -> NDArray[np.int64]:

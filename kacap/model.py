@@ -199,6 +199,10 @@ class Prober:
             self._runs = [e for e in self.episodes if len(e.probes) > 1 or e.ending != "answered"]
         return self._runs
 
+    def give(self, runs: list[Episode], last: Episode | None) -> None:
+        """Give it its runs and its last episode (None: to be made), made before anybody asked for them."""
+        self._runs, self._last = runs, last
+
     @property
     def times_ns(self) -> list[int]:
         """When its probes were sent, in order."""
@@ -289,7 +293,7 @@ class Connection:
     unprobed: Setting | None = None  # idle, judged where no end that should probe does; in no record
     observed_until_ns: int = 0
     ended: Ended = field(default_factory=Ended)
-    _verdict: Verdict | Callable[[], Verdict] | None = field(default=None, repr=False, compare=False)
+    _verdict: Verdict | Callable[[Connection], Verdict] | None = field(default=None, repr=False, compare=False)
 
     @property
     def destination(self) -> Endpoint:
@@ -310,11 +314,11 @@ class Connection:
     def verdict(self) -> Verdict:
         """The gravest true thing about it, made when it is first asked for."""
         if callable(self._verdict):
-            self._verdict = self._verdict()
+            self._verdict = self._verdict(self)
         return self._verdict or Verdict("", "good")
 
     @verdict.setter
-    def verdict(self, verdict: Verdict | Callable[[], Verdict]) -> None:
+    def verdict(self, verdict: Verdict | Callable[[Connection], Verdict]) -> None:
         """Give it this verdict, or what makes it."""
         self._verdict = verdict
 

@@ -187,7 +187,7 @@ def _longest(made: Connection) -> dict[str, Any]:
     return numbers | {"a": list(made.a), "b": list(made.b), "began": made.began_in_capture}
 
 
-def _unprobed_of(facts: Any) -> UnprobedSummary:
+def _unprobed_of(facts: object) -> UnprobedSummary:
     """Return the summary that ``_unprobed`` was made of. Raises StateError."""
     if not isinstance(facts, dict):
         raise StateError("the state is damaged (unprobed is missing); read everything again without it")
@@ -203,7 +203,7 @@ def _unprobed_of(facts: Any) -> UnprobedSummary:
     return found
 
 
-def _end(value: Any) -> Endpoint:
+def _end(value: object) -> Endpoint:
     if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and type(value[1]) is int:
         return Endpoint(clean(value[0][:64]), value[1] & 0xFFFF)
     raise StateError("the state is damaged (an address is missing); read everything again without it")

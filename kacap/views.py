@@ -16,20 +16,31 @@ from kacap.flows import BEGAN, NEVER
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Probe, Prober, SegmentRecord
 from kacap.rows import chain, chains
 from kacap.timing.gathering import Gatherer
+from kacap.timing.giving_up import GIVEN_UP
+
+# Fields of rows that become objects: all rows of an array at once are read far faster than one after the other.
+_ENDS = ["a_hi", "a_lo", "a_port", "b_hi", "b_lo", "b_port"]
+_CONNECTION = [
+    "id", "first_ns", "last_ns", "longest_silence_ns", "segments", "state", "window_probes", "retransmissions",
+]  # fmt: skip
+Named = tuple[int, Endpoint, Endpoint]  # a prober: its connection's serial number, its side, its peer
 
 OUTCOMES = tuple(outcome.name.lower() for outcome in Outcome)
 _NEVER = int(NEVER)
+_GIVEN_UP = [ENDINGS.index(one) for one in GIVEN_UP]
 
 
-def endpoints(row: Any) -> tuple[Endpoint, Endpoint]:
-    """Return sides a and b of a row that names them (CONNECTION, WATCHED)."""
-    return (
-        Endpoint(address_text(int(row["a_hi"]), int(row["a_lo"])), int(row["a_port"])),
-        Endpoint(address_text(int(row["b_hi"]), int(row["b_lo"])), int(row["b_port"])),
-    )
+def endpoints(rows: NDArray[np.void]) -> list[tuple[Endpoint, Endpoint]]:
+    """Return sides a and b of each of some rows that name them (CONNECTION, WATCHED)."""
+    return [_sides(*row) for row in rows[_ENDS].tolist()]
 
 
-def seen_ns(value: Any) -> int | None:
+def _sides(a_hi: int, a_lo: int, a_port: int, b_hi: int, b_lo: int, b_port: int) -> tuple[Endpoint, Endpoint]:
+    """Return sides a and b."""
+    return Endpoint(address_text(a_hi, a_lo), a_port), Endpoint(address_text(b_hi, b_lo), b_port)
+
+
+def seen_ns(value: int | np.integer[Any]) -> int | None:
     """Return a time of a row, None where nothing was seen."""
     time_ns = int(value)
     return None if time_ns == _NEVER else time_ns
@@ -41,77 +52,76 @@ class Views:
     def __init__(self, gatherer: Gatherer) -> None:
         self.gatherer = gatherer
 
-    def connection_of(self, prober: int) -> tuple[int, Endpoint, Endpoint]:
-        """Return (serial number, prober's side, its peer) of a prober."""
-        row = self.gatherer.probers.rows[prober]
-        watched = self.gatherer.watched.rows[row["watched"]]
-        a, b = endpoints(watched)
-        return (int(watched["id"]), a, b) if row["side"] == 0 else (int(watched["id"]), b, a)
+    def named(self, probers: NDArray[np.integer[Any]]) -> list[Named]:
+        """Return (serial number, side, peer) of some probers."""
+        rows = self.gatherer.probers.rows[probers]
+        watched = self.gatherer.watched.rows[rows["watched"]]
+        ends = zip(watched["id"].tolist(), rows["side"].tolist(), endpoints(watched), strict=True)
+        return [(number, b, a) if side else (number, a, b) for number, side, (a, b) in ends]
 
-    def probes(self, prober: int, rows: NDArray[np.int64]) -> list[Probe]:
-        """Return the probes of a prober in these rows of PROBE."""
-        number, side, peer = self.connection_of(prober)
-        made = []
-        for row in map(ProbeRow._make, self.gatherer.probes.rows[rows].tolist()):
-            reply = FrameRef(row.reply_file, row.reply_frame) if row.reply_frame else None
-            made.append(
-                Probe(
-                    number,
-                    FrameRef(row.file, row.frame),
-                    row.time_ns,
-                    side,
-                    peer,
-                    GRADE_WORDS[row.grade],
-                    row.payload,
-                    reply,
-                    row.reply_after_ns if reply else None,
-                    OUTCOMES[row.outcome],
-                    KIND_WORDS[row.answer] if reply else None,
-                )
-            )
-        return made
+    def connection_of(self, prober: int) -> Named:
+        """Return (serial number, side, peer) of a prober."""
+        return self.named(np.array([prober]))[0]
 
-    def _made(self, prober: int, rows: NDArray[np.int64]) -> list[Episode]:
-        """Return the episodes of a prober in these rows of EPISODE, in order."""
-        found, previous = self.gatherer.episodes.rows[rows], self.gatherer.probes.rows["previous"]
-        probes = iter(self.probes(prober, chains(previous, found["last"], found["probes"])))
+    def _made(self, rows: NDArray[np.integer[Any]], named: dict[int, Named] | None = None) -> list[Episode]:
+        """Return the episodes in these rows of EPISODE, in order; ``named`` are their probers, where they are known."""
+        found, table = self.gatherer.episodes.rows[rows], self.gatherer.probes.rows
+        if named is None:
+            numbers = list(set(found["prober"].tolist()))
+            named = dict(zip(numbers, self.named(np.array(numbers, np.int64)), strict=True))
+        sent = table[chains(table["previous"], found["last"], found["probes"])].tolist()
+        probes = (_probe(row, named[row.prober]) for row in map(ProbeRow._make, sent))
         return [_episode(row, list(islice(probes, row.probes))) for row in map(EpisodeRow._make, found.tolist())]
 
     def episode(self, row: int) -> Episode:
         """Return the episode in a row of EPISODE."""
-        return self._made(int(self.gatherer.episodes.rows["prober"][row]), np.array([row]))[0]
+        return self._made(np.array([row]))[0]
 
     def episodes(self, prober: int) -> list[Episode]:
         """Return every episode of a prober, in order."""
         row = self.gatherer.probers.rows[prober]
         previous = self.gatherer.episodes.rows["previous"]
-        return self._made(prober, chain(previous, int(row["last_episode"]), int(row["episodes"])))
+        return self._made(chain(previous, int(row["last_episode"]), int(row["episodes"])))
 
     def last(self, prober: int) -> Episode:
         """Return the last episode of a prober."""
-        return self._made(prober, self.gatherer.probers.rows["last_episode"][[prober]])[0]
+        return self._made(self.gatherer.probers.rows["last_episode"][[prober]])[0]
 
     def runs(self, prober: int) -> list[Episode]:
         """Return the episodes of a prober that are more than one probe answered, in order."""
-        previous, found = self.gatherer.episodes.rows["previous_run"], []
-        row = int(self.gatherer.probers.rows[prober]["last_run"])
-        while row:
-            found.append(row)
-            row = int(previous[row])
-        return self._made(prober, np.array(found[::-1], np.int64))
+        row, previous = self.gatherer.probers.rows[prober], self.gatherer.episodes.rows["previous_run"]
+        return self._made(chain(previous, int(row["last_run"]), int(row["runs"])))
 
-    def prober(self, number: int) -> Prober:
-        """Return a prober with its numbers; its settings are not estimated yet."""
-        row = ProberRow._make(self.gatherer.probers.rows[number].item())
-        connection, side, peer = self.connection_of(number)
+    def probers(self, numbers: NDArray[np.integer[Any]]) -> list[Prober]:
+        """Return some probers with their numbers; their settings are not estimated yet.
+
+        The runs of those that gave up, without which nobody can say how their connections ended, are made with them.
+        """
+        rows, named = self.gatherer.probers.rows[numbers], self.named(numbers)
+        sent = [self.gatherer.probes.rows[rows[name]][["file", "frame"]] for name in ("first_probe", "last_probe")]
+        frames = zip(*([FrameRef(*one) for one in found.tolist()] for found in sent), strict=True)
+        known = zip(numbers.tolist(), map(ProberRow._make, rows.tolist()), named, frames, strict=True)
+        made = [self._prober(*one) for one in known]
+        over = np.isin(rows["ending"], _GIVEN_UP)
+        own, previous = rows[over], self.gatherer.episodes.rows["previous_run"]
+        who = dict(zip(numbers.tolist(), named, strict=True))
+        runs = iter(self._made(chains(previous, own["last_run"], own["runs"]), who))
+        for place in np.flatnonzero(over).tolist():
+            own_runs = list(islice(runs, int(rows["runs"][place])))
+            made[place].give(own_runs, own_runs[-1] if own_runs else None)  # giving up was the last of it
+        return made
+
+    def _prober(self, number: int, row: ProberRow, named: Named, frames: tuple[FrameRef, FrameRef]) -> Prober:
+        """Return the prober of a row of PROBER; ``frames`` are those of its first and its last probe."""
+        connection, side, peer = named
         return Prober(
             side, peer, probes=row.probes, replies=row.replies, missed=row.missed, ending=str(ENDINGS[row.ending]),
             grade=GRADE_WORDS[row.grade], payload_bytes=row.payload, first_probe_ns=row.first_ns,
             last_probe_ns=row.last_ns, survived_ns=row.survived_ns, longest_run=row.longest_run, unheard=row.unheard,
             reply_after_ns=(row.reply_least_ns, row.reply_most_ns) if row.replies else None,
             gaps_ns=(row.gap_least_ns, row.gap_most_ns) if row.probes > 1 else None,
-            connection=connection, row=number, frames=self._frames(row), lone=row.episodes - row.runs,
-            path_ns=row.path_ns, _rows=self,
+            connection=connection, row=number, frames=frames, lone=row.episodes - row.runs, path_ns=row.path_ns,
+            _rows=self,
         )  # fmt: skip
 
     def gaps(self, probers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -149,22 +159,16 @@ class Views:
         silences_ns: NDArray[np.int64] = self.gatherer.probes.rows["time_ns"][known["first"]] - known["silent_since_ns"]
         return silences_ns
 
-    def _frames(self, prober: ProberRow) -> tuple[FrameRef, FrameRef]:
-        """Return the frames of the first and the last probe of a row of PROBER."""
-        found = self.gatherer.probes.rows[[prober.first_probe, prober.last_probe]].tolist()
-        first, last = (FrameRef(probe.file, probe.frame) for probe in map(ProbeRow._make, found))
-        return first, last
-
     def end(self, number: int, ending: str) -> None:
         """Let a prober's last episode have ended in another way."""
         row = self.gatherer.probers.rows[number]
         row["ending"] = code = ENDINGS.index(Ending(ending))
         self.gatherer.episodes.rows["ending"][row["last_episode"]] = code
 
-    def segment(self, row: Any) -> SegmentRecord:
+    def segment(self, row: np.void) -> SegmentRecord:
         """Return the record of a row of DECIDED."""
         watched = self.gatherer.watched.rows[row["watched"]]
-        a, b = endpoints(watched)
+        ((a, b),) = endpoints(np.atleast_1d(watched))
         return SegmentRecord(
             FrameRef(int(row["file"]), int(row["frame"])),
             int(row["time_ns"]),
@@ -174,6 +178,25 @@ class Views:
             GRADE_WORDS[row["grade"]],
             SENTENCES[KindReason(row["why"])],
         )
+
+
+def _probe(row: ProbeRow, named: Named) -> Probe:
+    """Return the probe of a row of PROBE."""
+    number, side, peer = named
+    reply = FrameRef(row.reply_file, row.reply_frame) if row.reply_frame else None
+    return Probe(
+        number,
+        FrameRef(row.file, row.frame),
+        row.time_ns,
+        side,
+        peer,
+        GRADE_WORDS[row.grade],
+        row.payload,
+        reply,
+        row.reply_after_ns if reply else None,
+        OUTCOMES[row.outcome],
+        KIND_WORDS[row.answer] if reply else None,
+    )
 
 
 def _episode(row: EpisodeRow, probes: list[Probe]) -> Episode:
@@ -194,25 +217,21 @@ def _episode(row: EpisodeRow, probes: list[Probe]) -> Episode:
     )
 
 
-def begun(row: Any) -> Connection:
+def begun(row: np.void) -> Connection:
     """Return who a connection is and when it began, without its numbers: the view of a row of WATCHED."""
-    a, b = endpoints(row)
+    ((a, b),) = endpoints(np.atleast_1d(row))
     first_ns = int(row["first_ns"])
     return Connection(int(row["id"]), a, b, first_ns, first_ns, 0, began_in_capture=bool(row["began"]))
 
 
-def connection(row: Any) -> Connection:
-    """Return a connection without its probers: the view of a row of CONNECTION."""
-    a, b = endpoints(row)
-    return Connection(
-        int(row["id"]),
-        a,
-        b,
-        first_ns=int(row["first_ns"]),
-        last_ns=int(row["last_ns"]),
-        longest_silence_ns=int(row["longest_silence_ns"]),
-        segments=int(row["segments"]),
-        began_in_capture=bool(row["state"] & BEGAN),
-        window_probes=int(row["window_probes"]),
-        retransmissions=int(row["retransmissions"]),
-    )
+def unprobed(rows: NDArray[np.void]) -> list[Connection]:
+    """Return connections without their probers: the views of rows of CONNECTION."""
+    return [
+        Connection(
+            number, a, b, first_ns, last_ns, silence_ns, segments, began_in_capture=bool(state & BEGAN),
+            window_probes=window_probes, retransmissions=retransmissions,
+        )
+        for (a, b), (number, first_ns, last_ns, silence_ns, segments, state, window_probes, retransmissions) in zip(
+            endpoints(rows), rows[_CONNECTION].tolist(), strict=True
+        )
+    ]  # fmt: skip

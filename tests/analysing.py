@@ -42,6 +42,11 @@ def files_of(case: str) -> list[str]:
     return [name for name in files if Path(name).name != "peer.pcapng"]
 
 
+def bytes_of(case: str) -> int:
+    """How large the files of a case are."""
+    return sum(Path(name).stat().st_size for name in files_of(case))
+
+
 @cache
 def frames_of(case: str) -> FrameBatch:
     """All frames of a case in one batch that stays valid."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from compiled import kernels_are_compiled
 from hypothesis import settings
 
 # A machine may be busy, so that no case has a deadline. Each run looks at the same cases, and says of a change what it
@@ -26,12 +26,14 @@ if sys.dont_write_bytecode:
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 LONGEST = (
-    "tests/compare/test_label",
     "tests/fuzz/",
     "tests/whole/test_notebooks",
     "tests/whole/test_reference_captures.py::test_the_twin_gives_the_hand_made",
     "tests/whole/test_score",
 )
+# What measures real time on real links keeps to one worker for each of two groups, which mostly wait: two of a group at
+# once would wait for each other, and look for what the other left behind.
+ON_LINKS = {"lab": "lab", "sockets": "lab", "compare": "watches", "live": "watches"}
 # What these fixtures make takes many seconds: the tests that look at it keep to one worker.
 MADE_ONCE = {"tests/commands/test_outputs.py": "whole", "tests/whole/test_package.py": "built"}
 SHARED = ROOT.parent / "shared" / "captures"
@@ -62,31 +64,42 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(f"needs network namespaces: {reason}")
     if item.get_closest_marker("shared") and not SHARED.is_dir():
         pytest.skip(f"needs the labelled public captures in {SHARED}")
+    if not item.get_closest_marker("early"):
+        kernels_are_compiled()
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Return how many workers ``-n auto`` is: one more than processors, as that of the namespaces mostly waits.
+    """Return how many workers ``-n auto`` is: two more than processors, as the groups on links mostly wait.
 
     In the fast lane none waits, and collecting is a good part of what a worker has to do.
     """
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
-    return len(os.sched_getaffinity(0)) + ("not slow" not in config.option.markexpr)
+    return len(os.sched_getaffinity(0)) + 2 * ("not slow" not in config.option.markexpr)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, so that no worker ends long after the others.
-
-    Keep what measures real time on real links in one worker: two at once on two cores wait for each other.
-    """
+    """Begin with what need not wait for the kernels, then with what takes longest: no worker ends long after all."""
     for item in items:
+        file = item.nodeid.partition("::")[0]
         if item.get_closest_marker("namespaces"):
-            item.add_marker(pytest.mark.xdist_group("namespaces"))
             item.add_marker(pytest.mark.slow)
-        elif (made := MADE_ONCE.get(item.nodeid.partition("::")[0])) in getattr(item, "fixturenames", ()):
+            if group := ON_LINKS.get(file.split("/")[1]):
+                item.add_marker(pytest.mark.xdist_group(group))
+        elif (made := MADE_ONCE.get(file)) in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group(made))
-    items.sort(key=lambda item: not (item.get_closest_marker("xdist_group") or item.nodeid.startswith(LONGEST)))
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    """Return where a test stands among the others: the less, the earlier."""
+    if item.get_closest_marker("early"):
+        return 0
+    group = item.get_closest_marker("xdist_group")
+    if group:
+        return 1 if group.args[0] in ON_LINKS.values() else 2
+    return 2 if item.nodeid.startswith(LONGEST) else 3
 
 
 @pytest.fixture(scope="session")
@@ -99,19 +112,3 @@ def shared() -> Path:
 def captures() -> Path:
     """The directory of the captures that kacap ships."""
     return ROOT / "captures"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _compiled(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Compile the kernels that reading needs, where that is still to be done: no command under test tells of it.
-
-    One worker compiles, the others wait for its result. With bounds checks, or without the compiler, nothing is kept.
-    """
-    if os.environ.get("NUMBA_BOUNDSCHECK") or os.environ.get("NUMBA_DISABLE_JIT"):
-        return
-    with (tmp_path_factory.getbasetemp().parent / "compiling").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for capture in ("lab/up/capture.pcapng", "broken/no-frames.pcap"):  # one of each format
-            subprocess.run(
-                [sys.executable, "-m", "kacap", "read", ROOT / "captures" / capture], capture_output=True, check=False
-            )

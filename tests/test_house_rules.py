@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("house rules")  # one worker parses the package once
+pytestmark = [pytest.mark.xdist_group("house rules"), pytest.mark.early]  # one worker parses the package once
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "kacap"

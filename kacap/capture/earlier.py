@@ -76,31 +76,31 @@ def earlier_of(value: Any) -> Earlier:
         raise CaptureError("what it says of the files before is damaged; read everything again without it") from None
 
 
-def _number(value: Any, limit: int = MOST, least: int = 0) -> int:
+def _number(value: object, limit: int = MOST, least: int = 0) -> int:
     if type(value) is not int or not least <= value < limit:
         raise ValueError
     return value
 
 
-def _time(value: Any) -> int:
+def _time(value: object) -> int:
     return _number(value, BEYOND, -BEYOND)
 
 
-def _or_none(value: Any) -> int | None:
+def _or_none(value: object) -> int | None:
     return None if value is None else _number(value)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if not isinstance(value, str) or len(value) > 4096:
         raise ValueError
     return value
 
 
-def _name(value: Any) -> str:
+def _name(value: object) -> str:
     return clean(_text(value))
 
 
-def _named(value: Any, files: list[str]) -> str:
+def _named(value: object, files: list[str]) -> str:
     if value not in files:
         raise ValueError
     return str(value)

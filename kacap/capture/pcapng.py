@@ -95,7 +95,7 @@ class PcapngReader(RecordReader):
     def _lost(self, losses: NDArray[np.void]) -> None:
         """Take rows of LOSS."""
         names: dict[int, str | None] = {}
-        for interface in np.unique(losses["interface"]).tolist():
+        for interface in sorted(set(losses["interface"].tolist())):
             row = self.interfaces[interface]
             names[interface] = row["name"][: row["name_bytes"]].tobytes().decode(errors="replace") or None
         for since_ns, until_ns, frames, interface, by_packets in losses.tolist():

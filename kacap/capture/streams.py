@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from kacap.capture.blocks import StreamDamage
 from kacap.errors import CaptureError
@@ -16,10 +16,25 @@ from kacap.errors import CaptureError
 POLL_SECONDS = 0.05  # how often a file that is still growing is looked at
 
 
+class Readable(Protocol):
+    """An open binary file."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """Read some bytes; None where none are there yet."""
+        ...
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        ...
+
+    def close(self) -> None:
+        """Close it."""
+
+
 class FileStream:
     """A regular file, or a pipe."""
 
-    def __init__(self, file: Any, close: bool = True):
+    def __init__(self, file: Readable, close: bool = True):
         """Read from ``file``, an open binary file; ``close`` False leaves it open (standard input)."""
         self._file, self._close = file, close
         self.taken = 0  # bytes read so far
@@ -33,7 +48,7 @@ class FileStream:
 
     def fileno(self) -> int:
         """Return the file's descriptor."""
-        return int(self._file.fileno())
+        return self._file.fileno()
 
     def close(self) -> None:
         """Close the file."""
@@ -44,7 +59,7 @@ class FileStream:
 class GrowingStream(FileStream):
     """A file that someone else is writing: its end is waited at until ``stop`` says that it is the end."""
 
-    def __init__(self, file: Any, name: str, stop: Callable[[], bool]):
+    def __init__(self, file: Readable, name: str, stop: Callable[[], bool]):
         """Follow ``file``, called ``name``; ``stop`` is asked while waiting."""
         super().__init__(file)
         self._name, self._stop, self._at = Path(name), stop, 0
@@ -84,7 +99,8 @@ def open_stream(name: str, follow: bool, stop: Callable[[], bool]) -> FileStream
         if sys.stdin is None:
             raise CaptureError("-: standard input is closed; pipe a capture into it")
         # What Python has buffered it hands out only with what comes next: a pipe is read without a buffer.
-        return FileStream(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), close=False)
+        buffered: Any = sys.stdin.buffer
+        return FileStream(getattr(buffered, "raw", buffered), close=False)
     try:
         file = open(name, "rb", buffering=0)  # noqa: PTH123, SIM115 (the stream closes it; a Path takes longer)
     except FileNotFoundError:

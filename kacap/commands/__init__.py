@@ -12,7 +12,7 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -110,7 +110,7 @@ class Program(click.Group):
             return asked.exit_code
 
 
-def _run(program: Any) -> int:
+def _run(program: Callable[[], int | None]) -> int:
     """Call ``program`` and return the exit code; every failure becomes one line on stderr."""
     try:
         code = program()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import PurePath
-from typing import Any
 
 import click
 
@@ -16,7 +15,7 @@ from kacap.errors import EXIT_DONE, EXIT_FAILED, Damage, UsageError
 @click.argument("words", nargs=-1, metavar="A [B]")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON Lines.")
 @click.option("-v", "verbose", is_flag=True, help="A line for every frame, or for every probe.")
-def compare(words: tuple[str, ...], **options: Any) -> int:
+def compare(words: tuple[str, ...], as_json: bool, verbose: bool) -> int:
     """Say where kacap and Wireshark differ on one capture; or follow each probe from one capture to another.
 
     With one capture, tshark's labels beside kacap's: how many segments they agree on, and every one on which they
@@ -33,9 +32,10 @@ def compare(words: tuple[str, ...], **options: Any) -> int:
     """
     if not 1 <= len(words) <= 2 or "-" in words:
         raise UsageError("name one capture file, or two; a pipe cannot be read twice")
-    lines, damages = _opinions(words[0], options) if len(words) == 1 else _places(words[0], words[1], options)
+    first, *more = words
+    lines, damages = _places(first, more[0], as_json, verbose) if more else _opinions(first, as_json, verbose)
     for line in lines:
-        click.echo(line if options["as_json"] else _clean(line))
+        click.echo(line if as_json else _clean(line))
     for damage in damages:
         tell(f"kacap: {damage}")
     return EXIT_FAILED if damages else EXIT_DONE
@@ -47,7 +47,7 @@ def _clean(line: str) -> str:
     return clean(line)
 
 
-def _opinions(word: str, options: dict[str, Any]) -> tuple[Iterable[str], list[Damage]]:
+def _opinions(word: str, as_json: bool, verbose: bool) -> tuple[Iterable[str], list[Damage]]:
     """Compare kacap with tshark on one capture."""
     from kacap.capture.source import expand
     from kacap.capture.tshark.program import find
@@ -56,12 +56,12 @@ def _opinions(word: str, options: dict[str, Any]) -> tuple[Iterable[str], list[D
 
     version = find().version
     found = compare(expand([word]))
-    if options["as_json"]:
+    if as_json:
         return label_records.lines(found, version), found.analysis.damages
-    return label_text.lines(found, version, every=options["verbose"]), found.analysis.damages
+    return label_text.lines(found, version, every=verbose), found.analysis.damages
 
 
-def _places(first: str, second: str, options: dict[str, Any]) -> tuple[Iterable[str], list[Damage]]:
+def _places(first: str, second: str, as_json: bool, verbose: bool) -> tuple[Iterable[str], list[Damage]]:
     """Follow the probes between two captures."""
     from kacap.capture.source import expand
     from kacap.compare import path_records, path_text
@@ -71,9 +71,9 @@ def _places(first: str, second: str, options: dict[str, Any]) -> tuple[Iterable[
     names = _names(first, second)
     one, two = (read(expand([word]), name) for word, name in zip((first, second), names, strict=True))
     found = cross(one, two)
-    if options["as_json"]:
+    if as_json:
         return path_records.lines(found), damages(one, two)
-    return path_text.lines(found, every=options["verbose"]), damages(one, two)
+    return path_text.lines(found, every=verbose), damages(one, two)
 
 
 def _names(first: str, second: str) -> tuple[str, str]:

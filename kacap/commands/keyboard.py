@@ -8,7 +8,6 @@ import select
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
 
 # What terminals send for keys that are no letters (terminfo of xterm, and VT100).
 SEQUENCES = {
@@ -28,7 +27,7 @@ class Keyboard:
 
     def __init__(self) -> None:
         self._descriptor: int | None = None
-        self._before: list[Any] = []
+        self._before: list[int | list[bytes | int]] = []
 
     @staticmethod
     def prepare() -> None:

@@ -6,12 +6,16 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from kacap.commands.reading import together
 from kacap.errors import KacapError, UsageError
+
+if TYPE_CHECKING:
+    from kacap.lab.runner import Request
+    from kacap.sockets.keepalive import Keepalive
 
 
 @click.group()
@@ -91,7 +95,7 @@ def run(
     _play([Request(s.name, output / s.name, (idle, interval, count), family, where) for s in chosen], jobs)
 
 
-def _play(requests: list[Any], jobs: int) -> None:
+def _play(requests: list[Request], jobs: int) -> None:
     """Run the requests with progress on stderr; then say on stdout what they left behind."""
     from kacap.lab import summary
     from kacap.lab.progress import shown
@@ -180,7 +184,7 @@ def pair(address: str, port: int, idle: int, interval: int, count: int) -> None:
     _until_signalled(lambda: both(address, port, Keepalive(idle, interval, count), _say), port)
 
 
-def _wanted(idle: int | None, interval: int | None, count: int | None) -> Any:
+def _wanted(idle: int | None, interval: int | None, count: int | None) -> Keepalive | None:
     from kacap.sockets.keepalive import Keepalive
 
     wanted = Keepalive(idle, interval, count)
@@ -193,7 +197,7 @@ def _until_signalled(work: Callable[[], None], port: int) -> None:
 
     heard = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
 
-    def end(*_: Any) -> NoReturn:
+    def end(*_: object) -> NoReturn:
         for number in heard:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt

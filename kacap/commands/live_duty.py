@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -165,7 +165,7 @@ def _check_file(path: str | None, option: str, user: User | None) -> None:
 
 
 @contextlib.contextmanager
-def _extra() -> Any:
+def _extra() -> Iterator[None]:
     """Say which extra to install where prometheus_client is not."""
     try:
         yield

@@ -10,14 +10,13 @@ import numpy as np
 from kacap.clock import SECOND_NS
 from kacap.commands.live_sockets import Sockets
 from kacap.compare import proxies
-from kacap.connections import probers_of
-from kacap.facts.ended import ended_of
+from kacap.connections import made_of
+from kacap.facts.ended import EndedRow, ended_of
 from kacap.facts.legs import Joined, client_of, join
 from kacap.model import Connection
 from kacap.report.live_events import LiveTracker
 from kacap.report.live_rows import LiveEvent
 from kacap.report.records import written
-from kacap.views import connection
 
 LOOK_NS = SECOND_NS  # how often it is looked how two legs fare
 TRY_NS = 5 * SECOND_NS  # how often connections are held against each other
@@ -70,14 +69,14 @@ class Proxies:
         rows = analyzer.tracker.rest()
         rows = rows[np.isin(rows["id"], numbers)] if numbers else rows[:0]
         watched = rows["watched"][rows["watched"] >= 0].tolist()
-        ends = dict(zip(watched, analyzer.ends_of(watched), strict=True))
+        ends = dict(zip(watched, map(EndedRow._make, analyzer.ends_of(watched).tolist()), strict=True))
         found = {}
-        for row, sides in zip(rows, probers_of(rows, analyzer.views).tolist(), strict=True):
-            found[int(row["id"])] = one = connection(row)
-            one.probers = [analyzer.views.prober(side) for side in sides if side]
+        made = zip(made_of(rows, analyzer.views), rows["watched"].tolist(), strict=True)
+        for one, number in made:
+            found[one.connection] = one
             one.observed_until_ns = now_ns
-            if (end := ends.get(int(row["watched"]))) is not None:
-                one.ended = ended_of(end, one)
+            if number in ends:
+                one.ended = ended_of(ends[number], one)
         return found
 
     def _event(self, key: tuple[int, int], now_ns: int) -> LiveEvent | None:

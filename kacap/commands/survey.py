@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kacap.commands.telling import tell
 from kacap.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 @click.command(no_args_is_help=True)
@@ -69,7 +72,7 @@ class _Progress:
 
     def __init__(self) -> None:
         self._files = self._bytes = 0
-        self._bar: Any = None
+        self._bar: Progress | None = None
 
     def __enter__(self) -> _Progress:
         if sys.stderr.isatty():
@@ -94,4 +97,4 @@ class _Progress:
         """Count files and bytes that are done."""
         self._files, self._bytes = self._files + files, self._bytes + size
         if self._bar is not None:
-            self._bar.update(0, description=self.words())
+            self._bar.update(self._bar.task_ids[0], description=self.words())

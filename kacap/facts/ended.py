@@ -6,6 +6,8 @@ follows answers segments that were still on their way. Both sides' FINs before i
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,6 +32,7 @@ from kacap.findings.screening import is_its_ttl
 from kacap.findings.silences import SOON_NS
 from kacap.kernels import Row, entry, kernel
 from kacap.model import Connection, Ended, Episode, FrameRef
+from kacap.rows import I8, U1, dtype_of
 from kacap.timing.giving_up import GIVEN_UP, given_up
 
 # ENDED["how"], and ENDED["by"]: nobody, a side, a box in between, or the capture does not tell
@@ -45,17 +48,19 @@ GIVES_UP_NS = np.int64(1_950_000_000)
 # A side that is heard so long after its peer's FIN has not closed; what comes sooner was on its way, or swept up.
 HALF_OPEN_NS = np.int64(3 * SECOND_NS)
 
-ENDED = np.dtype(
-    [
-        ("time_ns", "<i8"),
-        ("frame", "<i8"),  # packed; 0: none
-        ("how", "u1"),
-        ("by", "u1"),
-        ("cause", "u1"),
-        ("named", "u1"),  # A or B: whose FIN it is, or in whose name the RST came
-    ],
-    align=True,
-)
+
+class EndedRow(NamedTuple):
+    """How a connection ended."""
+
+    time_ns: I8
+    frame: I8  # packed; 0: none
+    how: U1
+    by: U1
+    cause: U1
+    named: U1  # A or B: whose FIN it is, or in whose name the RST came
+
+
+ENDED = dtype_of(EndedRow)
 
 
 @kernel
@@ -156,7 +161,7 @@ def ends(observed: Observed) -> NDArray[np.void]:
     return found
 
 
-def ended_of(row: np.void, connection: Connection) -> Ended:
+def ended_of(row: EndedRow, connection: Connection) -> Ended:
     """Return how a connection ended: what its ENDED row says, or that one of its probers gave up."""
     for prober in connection.probers:
         episode = given_up(prober) if prober.ending in GIVEN_UP else None
@@ -164,15 +169,14 @@ def ended_of(row: np.void, connection: Connection) -> Ended:
             by = "a" if prober.side == connection.a else "b"
             at_ns = episode.probes[-1].time_ns + episode.gaps_ns[-1]
             return Ended(str(prober.ending), by, _abort_frame(row, by, episode), at_ns, named=by)
-    time_ns, frame, how, by_code, cause, named = row.item()
-    at = frame_of(frame) if frame else None
-    return Ended(HOW[how], BY[by_code], at, time_ns if how else None, cause, BY[named])
+    at = frame_of(row.frame) if row.frame else None
+    return Ended(HOW[row.how], BY[row.by], at, row.time_ns if row.how else None, row.cause, BY[row.named])
 
 
-def _abort_frame(row: np.void, by: str, episode: Episode) -> FrameRef | None:
+def _abort_frame(row: EndedRow, by: str, episode: Episode) -> FrameRef | None:
     """Return the frame of the RST with which a prober gave up: a run that ICMP errors ended names one of these."""
-    if int(row["how"]) == RESET and BY[int(row["by"])] == by:
-        return frame_of(int(row["frame"]))
+    if row.how == RESET and BY[row.by] == by:
+        return frame_of(row.frame)
     return episode.ending_frame
 
 

@@ -181,24 +181,23 @@ def _ends_of_rows(gatherer: Gatherer, pairs: NDArray[np.int64]) -> ProbingEnds:
     table = gatherer.probers.filled
     missed = table["missed"].astype(np.int64)[pairs]
     worst = np.argmin((_states_of(table)[pairs] << 40) - missed, axis=1)
-    probers = table[pairs[np.arange(len(pairs)), worst]]
-    watched, of_b = gatherer.watched.rows[probers["watched"]], probers["side"] == 1
-    hi, lo, port = (
-        np.concatenate(
-            [
-                np.where(of_b, watched[f"b_{name}"], watched[f"a_{name}"]),
-                np.where(of_b, watched[f"a_{name}"], watched[f"b_{name}"]),
-            ]
-        )
-        for name in ("hi", "lo", "port")
-    )
+    probers = pairs[np.arange(len(pairs)), worst]
+    watched, of_b = table["watched"][probers], table["side"][probers] == 1
+
+    def column(name: str) -> NDArray[np.uint64]:
+        """Return a column of the probers' ends, then of their peers'; whole rows would take ten times the memory."""
+        a, b = (gatherer.watched.rows[f"{side}_{name}"][watched] for side in ("a", "b"))
+        return np.concatenate([np.where(of_b, b, a), np.where(of_b, a, b)])
+
+    hi, lo, port = map(column, ("hi", "lo", "port"))
     hosts, host = numbered(hi, lo)
     keys, number = np.unique(host << 16 | port.astype(np.int64), return_inverse=True)
 
     def endpoint(at: int) -> Endpoint:
         return Endpoint(address_text(*hosts[int(keys[at]) >> 16]), int(keys[at]) & 0xFFFF)
 
-    pace_ns = _pace_ns(probers["probes"].astype(np.int64), probers["last_ns"] - probers["first_ns"])
+    sent, span_ns = table["probes"][probers].astype(np.int64), table["last_ns"][probers] - table["first_ns"][probers]
+    pace_ns = _pace_ns(sent, span_ns)
     return ProbingEnds(endpoint, number.reshape(2, -1).T, host.reshape(2, -1).T, pace_ns)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
-
 from kacap.classify.kinds import Ending, Grade, Kind
 from kacap.clock import SECOND_NS
 from kacap.facts.ended import (
@@ -18,6 +16,7 @@ from kacap.facts.ended import (
     REFUSED_DATA,
     UNASKED,
     UNKNOWN_CONNECTION,
+    EndedRow,
     ended_of,
     observed_until_ns,
 )
@@ -32,19 +31,20 @@ from kacap.units import counted, duration
 
 WORTH_NS = 5 * SECOND_NS  # bytes that wait for less than this say nothing of a connection
 FEW = 4  # probes at one pace: between them none is missing from the capture
+FactsOf = Callable[[Connection], ConnectionFacts | None]  # None: nothing to tell
 GRAVE = (Ending.GAVE_UP, Ending.USER_TIMEOUT, Ending.UNREACHABLE)
 # Endings of a prober, gravest first.
 ORDER = (*GRAVE, Ending.RESET, Ending.OPEN, Ending.RESUMED, Ending.CLOSED, Ending.ANSWERED)
 
 
-def conclude(connection: Connection, row: np.void, facts: ConnectionFacts | None, now_ns: int) -> None:
+def conclude(connection: Connection, row: EndedRow, facts_of: FactsOf, now_ns: int) -> None:
     """Write how a connection ended, until when it was observed, and its verdict; ``row`` is its row of ENDED.
 
-    ``facts`` is what was observed of it (None: nothing to tell), ``now_ns`` the end of the capture, or now.
+    ``facts_of`` returns what was observed of it, ``now_ns`` is the end of the capture, or now.
     """
     connection.ended = ended = ended_of(row, connection)
     connection.observed_until_ns = until_ns = observed_until_ns(ended, connection.last_ns, now_ns)
-    connection.verdict = lambda: verdict(connection, ended, facts, until_ns)
+    connection.verdict = lambda one: verdict(one, ended, facts_of(one), until_ns)  # it must not hold itself
 
 
 def verdict(connection: Connection, ended: Ended, facts: ConnectionFacts | None, until_ns: int) -> Verdict:

@@ -22,10 +22,12 @@ def nearer_answer(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """All replies come over fewer hops than all data: something in between answers the probes."""
     for from_a in (False, True):
         side = facts.side(from_a)
+        if side.more_ttls or not side.reply_n.any():
+            continue  # where one side's segments come with several TTLs, they tell nothing
         by_reply = [ttl for ttl, n in zip(side.ttl, side.reply_n, strict=True) if n]
         by_data = [ttl for ttl, n in zip(side.ttl, side.data_n, strict=True) if n]
-        if len(by_reply) != 1 or len(by_data) != 1 or side.more_ttls:
-            continue  # where one side's segments come with several TTLs, they tell nothing
+        if len(by_reply) != 1 or len(by_data) != 1:
+            continue
         near, far = int(by_reply[0]), int(by_data[0])
         nearer = hops(far) - hops(near)
         if nearer < 2:

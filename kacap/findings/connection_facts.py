@@ -139,6 +139,7 @@ class ConnectionFacts:
     connection: Connection
     observed: Observed
     row: int
+    traits: int = 0  # bits of ``screening.Trait``: which findings may hold
     death: Any = UNKNOWN  # what ``idle.death_of`` found
 
     @cached_property

@@ -24,7 +24,6 @@ class Context:
     timed_drops: list[Drop] = field(default_factory=list)  # those whose time span is known
     expected: Callable[[Connection], Expectation | None] = lambda connection: None
     limits: tuple[Limit, ...] = LIMITS
-    bracketed: frozenset[Endpoint] = frozenset()  # destinations whose idle deaths are one finding
 
     def alive(self, peer: Endpoint, side: Endpoint, low_ns: int, high_ns: int) -> bool:
         """Return whether a peer's address sent anything to others within a span when it sent nothing to ``side``."""

@@ -74,6 +74,10 @@ class Deaths:
         if death is not None:
             bracket.deaths.append(death)
 
+    def told(self, telling: Telling) -> set[int]:
+        """Return the connections whose idle deaths are part of those that tell, by their serial numbers."""
+        return {death.connection for to, _, _ in telling for death in self.by_destination[to].deaths}
+
     def _add_survived(self) -> None:
         """Widen the brackets of destinations with deaths by what all their connections survived."""
         brackets = {

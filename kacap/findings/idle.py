@@ -20,6 +20,7 @@ from kacap.findings.connection_facts import (
     met_nothing,
 )
 from kacap.findings.context import Context
+from kacap.findings.screening import Trait
 from kacap.model import Endpoint, Episode, FrameRef, Prober
 from kacap.timing.limits import Limit, matching
 from kacap.units import duration
@@ -38,6 +39,7 @@ class Death:
     ``dead`` is the end that should have answered, ``by_box`` whether the RST in its name is a box's.
     """
 
+    connection: int
     silence_ns: int
     at_ns: int
     until_ns: int
@@ -58,7 +60,7 @@ def reset_at(facts: ConnectionFacts, frame: FrameRef | None) -> Reset | None:
 def death_of(facts: ConnectionFacts) -> Death | None:
     """Return how a connection was found dead at its first use after a silence, None if it was not; worked out once."""
     if facts.death is UNKNOWN:
-        facts.death = _death_of(facts)
+        facts.death = _death_of(facts) if facts.traits & (Trait.RUNS | Trait.DEAD) else None
     found: Death | None = facts.death
     return found
 
@@ -87,28 +89,40 @@ def _death_of(facts: ConnectionFacts) -> Death | None:
     until_ns, by_box = facts.connection.last_ns, reset is not None and reset.forged
     answered = facts.heard_within(dead, killed.at_ns, until_ns + SOON_NS)
     return Death(
-        killed.silence_ns, killed.at_ns, until_ns, dead, reset is not None, by_box, frames, user, False, answered
+        facts.connection.connection,
+        killed.silence_ns,
+        killed.at_ns,
+        until_ns,
+        dead,
+        reset is not None,
+        by_box,
+        frames,
+        user,
+        False,
+        answered,
     )
 
 
 def _at_probe(facts: ConnectionFacts, prober: Prober, episode: Episode) -> Death | None:
     """Return the death that a run of probes found."""
-    gap = episode.first_gap_ns
-    if gap is None or gap < IDLE_NS or facts.survived_ns * STEADY >= gap * (STEADY - 1):
+    gap, by_reset = episode.first_gap_ns, episode.ending == Ending.RESET
+    if gap is None or gap < IDLE_NS:
         return None
-    peer_is_a = prober.peer == facts.connection.a
-    if facts.closed(peer_is_a) or stopped_probing(facts, prober, episode):
-        return None
-    if episode.ending != Ending.RESET and prober.replies == 0 and gap < TIGHT_NS:
+    if not by_reset and prober.replies == 0 and gap < TIGHT_NS:
         return None  # no probe was ever answered: no box that forgets so soon is known, one that drops probes is
-    by_reset = episode.ending == Ending.RESET
+    if facts.survived_ns * STEADY >= gap * (STEADY - 1):
+        return None
+    if facts.closed(prober.peer == facts.connection.a) or stopped_probing(facts, prober, episode):
+        return None
     reset = reset_at(facts, episode.ending_frame) if by_reset else None
     by_box = reset is not None and reset.forged
     if by_reset and not by_box and (reset is None or not reset.connection_unknown):
         return None
     times = gap, episode.probes[0].time_ns, closing_ns(episode)
     answered = facts.heard_within(prober.peer, times[1], times[2] + SOON_NS)
-    return Death(*times, prober.peer, by_reset, by_box, frames_of(episode), prober.side, True, answered)
+    return Death(
+        prober.connection, *times, prober.peer, by_reset, by_box, frames_of(episode), prober.side, True, answered
+    )
 
 
 def stopped_probing(facts: ConnectionFacts, prober: Prober, episode: Episode) -> bool:
@@ -198,7 +212,7 @@ def died_idle(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     if death is None or death.probed:
         return
     lively, survived = is_lively(death, context), facts.survived_ns
-    if not (death.by_reset or lively) or facts.connection.destination in context.bracketed:
+    if not (death.by_reset or lively):
         return
     limits = forgetting(survived, death.silence_ns, context)
     came = "an RST" if death.by_reset else "no answer"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import IntFlag
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +17,7 @@ from kacap.findings.observed import (
     BARE,
     BEYOND_RESET,
     COUNTING,
+    FIN_SEEN,
     FOREIGN_TTL,
     FORGED,
     HEAD,
@@ -38,6 +41,23 @@ UNEVEN, FEW_GAPS = 10, 5  # gaps of one timer differ by less than a tenth; fewer
 RATE_LIMIT_NS = 500_000_000  # net.ipv4.tcp_invalid_ratelimit
 _HARMLESS = [ENDINGS.index(one) for one in (Ending.ANSWERED, Ending.RESUMED, Ending.CLOSED, Ending.OPEN)]
 SMALL_BYTES = 512  # what a heartbeat carries at most
+
+
+class Trait(IntFlag):
+    """What has happened on a connection, as far as it decides which findings may hold."""
+
+    PROBES = 1  # somebody probes
+    RUNS = 2  # ... and not every probe was answered at once
+    ANSWERED = 4
+    MANY = 8  # probes of one side
+    UNHEARD = 16  # replies that did not reach their prober
+    RESET = 32
+    QUOTED = 64  # by ICMP errors
+    CLOSED = 128  # by one side, or both
+    RESENT = 256  # bytes, again and again
+    BEAT = 512  # regular data
+    DEAD = 1024  # nobody who knows it answered the use after a silence
+    EXPECTED = 2048  # settings are expected: known when findings are looked for
 
 
 @kernel
@@ -183,4 +203,38 @@ def has_more(probers: ProberRows) -> NDArray[np.bool_]:
     uneven = probers["silence_most_ns"] - probers["silence_least_ns"] > probers["silence_least_ns"] // UNEVEN
     found: NDArray[np.bool_] = (unanswered >= 2) | ((unanswered > 0) & ended) | (probers["unheard"] > 0)
     found |= (probers["probes"] > FEW_GAPS) & uneven
+    return found
+
+
+def traits(observed: Observed, probers: NDArray[np.int64], table: ProberRows) -> NDArray[np.int64]:
+    """Return what has happened on each connection, as bits of ``Trait``.
+
+    ``probers`` are the rows in ``table`` of its sides, shape (connections, 2); row 0 is nobody.
+    """
+    rows, sent = observed.rows, observed.sent
+    resent = (sent["kept"] > 0) | (sent["head_n"] >= SUSPENDED_AFTER)
+    a, b = rows["a"], rows["b"]
+    has = {
+        Trait.PROBES: (table["probes"] > 0)[probers].any(axis=1),
+        Trait.RUNS: (table["runs"] > 0)[probers].any(axis=1),
+        Trait.ANSWERED: (table["replies"] > 0)[probers].any(axis=1) | (a["reply_n"] | b["reply_n"]).any(axis=1),
+        Trait.MANY: (table["probes"] > FEW_GAPS)[probers].any(axis=1),
+        Trait.UNHEARD: (table["unheard"] > 0)[probers].any(axis=1),
+        Trait.RESET: a["resets"] | b["resets"] > 0,
+        Trait.QUOTED: rows["quotes"] > 0,
+        Trait.CLOSED: (a["known"] | b["known"]) & FIN_SEEN > 0,
+        Trait.RESENT: _marked(sent["slot"][resent], len(rows)),
+        Trait.BEAT: _marked(sent["slot"][sent["beat"]["n"] >= REGULAR_GAPS], len(rows)),
+        Trait.DEAD: (rows["killed_ns"] > 0) | (rows["trial_ns"] > 0),
+    }
+    found = np.zeros(len(rows), np.int64)
+    for trait, held in has.items():
+        found[held] |= int(trait)
+    return found
+
+
+def _marked(rows: NDArray[np.int64], number: int) -> NDArray[np.bool_]:
+    """Return a column that holds in these rows."""
+    found = np.zeros(number, np.bool_)
+    found[rows] = True
     return found

@@ -119,10 +119,12 @@ def _prediction(facts: ConnectionFacts, waits: Outstanding, context: Context) ->
 def heartbeat(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """Small data at a regular cadence keeps a connection from ever being idle: keepalive never fires."""
     connection = facts.connection
+    if connection.probers:
+        return
     expected = context.expected(connection)
     idle = expected.idle if expected is not None else None
     found = [from_a for from_a in (True, False) if _masks(facts, facts.beat(from_a), idle)]
-    if connection.probers or not found:
+    if not found:
         return
     # Of two sides the one that is answered: more messages, or the earlier.
     from_a = max(found, key=lambda one: (facts.beat(one).n, -facts.sent(one).beat_ns))

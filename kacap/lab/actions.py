@@ -16,7 +16,7 @@ class Actions:
         self._scenario = scenario
         self._network = network
 
-    def _on(self, end: str, verb: str, *words: Any, connection: int = 0) -> Any:
+    def _on(self, end: str, verb: str, *words: object, connection: int = 0) -> Any:
         return self._network.hosts[end].call(verb, f"{end}-{connection}", *words)
 
     # The way between ------------------------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ class Host:
                 else:
                     self._notice(descriptor)
 
-    def _answer(self, verb: str, words: tuple[Any, ...]) -> tuple[bool, Any]:
+    def _answer(self, verb: str, words: tuple[object, ...]) -> tuple[bool, Any]:
         try:
             return True, getattr(self, verb)(*words)
         except (OSError, KacapError) as error:

@@ -51,12 +51,12 @@ class Remote:
         self.pid, self._pipe = spawn(_host)
         self._pipe.recv()
 
-    def call(self, verb: str, *words: Any) -> Any:
+    def call(self, verb: str, *words: object) -> Any:
         """Have the host do ``verb`` and return what it answers. Raises ``KacapError`` with the host's own words."""
         self.start(verb, *words)
         return self.finish()
 
-    def start(self, verb: str, *words: Any) -> None:
+    def start(self, verb: str, *words: object) -> None:
         """Begin a call without waiting; ``finish`` takes its answer."""
         self._pipe.send((verb, words))
 

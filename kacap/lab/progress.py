@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from kacap.lab.runner import Request
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
 
 
 class Shown(Protocol):
@@ -58,13 +62,13 @@ class Lines:
 class Bars:
     """A bar for each run that is on, with the seconds left and the last event."""
 
-    def __init__(self, console: Any) -> None:
+    def __init__(self, console: Console) -> None:
         from rich.progress import BarColumn, Progress, TextColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]:>6}"))
         self._progress = Progress(*columns, TextColumn("{task.fields[what]}"), console=console, transient=True)
         self._progress.start()
-        self._tasks: dict[str, Any] = {}
+        self._tasks: dict[str, TaskID] = {}
         self._begun: dict[str, float] = {}
 
     def on_step(self, request: Request, step: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from kacap.errors import KacapError
 
@@ -107,7 +107,7 @@ def _lock(directory: Path) -> int | None:
     return descriptor
 
 
-def _stdout(process: subprocess.Popen[str]) -> Any:
+def _stdout(process: subprocess.Popen[str]) -> IO[str]:
     assert process.stdout is not None
     return process.stdout
 

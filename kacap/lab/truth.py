@@ -39,14 +39,14 @@ def _table(table: dict[str, Any], prefix: str) -> list[str]:
     return lines
 
 
-def _nested(value: Any) -> bool:
+def _nested(value: object) -> bool:
     """Tell what needs lines of its own: a list of tables, and a table that holds tables."""
     if isinstance(value, dict):
         return any(isinstance(inner, dict) for inner in value.values())
     return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_value, value))}]"
     if isinstance(value, dict):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -288,13 +288,12 @@ class Writer:
 
     def _learn_names(self, watched: WatchedRows) -> None:
         """Add the texts of endpoints that are new."""
-        for row in watched[self._known :]:
-            a, b = endpoints(row)
+        for a, b in endpoints(watched[self._known :]):
             self._names.add(f'"{a}"')
             self._names.add(f'"{b}"')
         self._known = len(watched)
 
-    def _with_files(self) -> Any:
+    def _with_files(self) -> Texts:
         """Return the texts of endpoints with those of the files behind them."""
         texts = Texts()
         texts._bytes, texts._ends = self._names._bytes.copy(), self._names._ends.copy()

@@ -283,7 +283,8 @@ class LiveTracker:
             words = f"RST from {row.prober}: gave up after {why}{silent}"
             death = self._die(row, episode.ending, time_ns, (row.prober, row.peer), words)
             timeout_ns = row.expected.user_timeout_ns if row.expected is not None else None
-            by_timeout = bool(timeout_ns) and timed_out(news.views.prober(number), timeout_ns or 0)
+            (prober,) = news.views.probers(np.array([number]))
+            by_timeout = bool(timeout_ns) and timed_out(prober, timeout_ns or 0)
             death.cause = Cause.USER_TIMEOUT if by_timeout else _OF_ENDING.get(Ending(episode.ending), Cause.GAVE_UP)
         else:
             self._outlive(row, episode, time_ns, lost)
@@ -329,7 +330,7 @@ class LiveTracker:
     @staticmethod
     def _ends(views: Views, side: int) -> EndpointPair:
         """Return (side, its peer) of a row of WATCHED_SIDE."""
-        a, b = endpoints(views.gatherer.watched.rows[side // 2])
+        ((a, b),) = endpoints(views.gatherer.watched.rows[[side // 2]])
         return (b, a) if side % 2 else (a, b)
 
     def _note_suspects(self, views: Views, now_ns: int) -> None:

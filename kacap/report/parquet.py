@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 from kacap.analysis import Analysis
 from kacap.classify.kinds import ENDINGS, GRADE_WORDS
 from kacap.classify.tables import Change
-from kacap.connections import Connections
+from kacap.connections import passing
 from kacap.errors import KacapError, UsageError
 from kacap.flows import NEVER
-from kacap.model import Connection
 from kacap.news import News
 from kacap.outputs import output
 from kacap.report.tables import CONNECTION, NAMES, PROBER, Tables, table_of
@@ -160,7 +159,7 @@ class _Columns:
         numbers, which = np.unique(probers, return_inverse=True)
         rows = views.gatherer.probers.rows[numbers]
         watched = views.gatherer.watched.rows[rows["watched"]]
-        ends = [[str(end) for end in endpoints(row)] for row in watched]
+        ends = [[str(end) for end in pair] for pair in endpoints(watched)]
         own = [end[side] for end, side in zip(ends, rows["side"].tolist(), strict=True)]
         peer = [end[1 - side] for end, side in zip(ends, rows["side"].tolist(), strict=True)]
         self.add("connection", watched["id"][which])
@@ -227,11 +226,6 @@ def _add_gaps(columns: _Columns, found: NDArray[np.void], times: NDArray[np.int6
     columns.add("shortest_gap", least, known)
     columns.add("longest_gap", most, known)
     columns.add("gave_up_after", closing, gave_up)
-
-
-def passing(connections: Sequence[Connection]) -> Iterator[Connection]:
-    """Yield connections that nobody keeps."""
-    return connections.passing() if isinstance(connections, Connections) else iter(connections)
 
 
 def final_batches(analysis: Analysis) -> Iterator[tuple[str, Batch]]:

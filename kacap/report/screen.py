@@ -6,7 +6,7 @@ Keys: s sorts, / filters, the arrows (j, k) and Page Up and Down move, Enter ope
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from kacap.model import Endpoint
@@ -195,7 +195,7 @@ class View:
 
     def _sorted(self, rows: list[ProbingConnection]) -> list[ProbingConnection]:
         """Return rows in the order that is chosen; rows that are equal in it stay as they came."""
-        keys: dict[str, Any] = {
+        keys: dict[str, Callable[[ProbingConnection], Any]] = {
             "state": lambda row: STATES.index(state_of(row)),
             "name": lambda row: (row.peer, row.prober),
             "missed": lambda row: -row.missed,

@@ -23,7 +23,7 @@ from kacap.capture.merge import EARLIEST
 from kacap.capture.records import RecordReader
 from kacap.capture.source import Captures
 from kacap.capture.state_file import pack, unpack
-from kacap.capture.streams import FileStream
+from kacap.capture.streams import FileStream, Readable
 from kacap.clock import DAY_NS
 from kacap.errors import CaptureError, KacapError
 from kacap.news import News
@@ -103,7 +103,7 @@ class Remote(Captures):
 class _RemoteStream(FileStream):
     """A file that may be far away; what goes wrong on the way is told as damage of the file."""
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: Readable) -> None:
         super().__init__(file)
         self._read = file.readinto
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,11 +24,12 @@ _Estimate = namedtuple("_Estimate", ESTIMATE.names)  # type: ignore[misc, arg-ty
 _History = namedtuple("_History", HISTORY.names)  # type: ignore[misc, arg-type]
 
 
-def settings_of(estimates: Estimates, i: int) -> tuple[Setting, Setting, Setting]:
-    """Return idle, interval and count of one prober of ``estimates``."""
-    row: Any = _Estimate._make(estimates.rows[i].item())
-    history: Any = _History._make(estimates.histories[i].item())
-    return _idle(row, history), _interval(row, history), _count(row, history)
+def settings_of(estimates: Estimates, probers: NDArray[np.int64]) -> Iterator[tuple[Setting, Setting, Setting]]:
+    """Yield idle, interval and count of some probers of ``estimates``."""
+    rows: Any = map(_Estimate._make, estimates.rows[probers].tolist())
+    histories: Any = map(_History._make, estimates.histories[probers].tolist())
+    for row, history in zip(rows, histories, strict=True):
+        yield _idle(row, history), _interval(row, history), _count(row, history)
 
 
 def _idle(row: Any, history: Any) -> Setting:
@@ -68,13 +71,22 @@ def _interval(row: Any, history: Any) -> Setting:
 
 def _list(setting: Setting, low: NDArray[np.int32], high: NDArray[np.int32], why: SettingReason) -> None:
     """Write the candidates of all timers, or why no setting is a candidate."""
-    spans = {(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True) if a}
-    if why == SettingReason.TOO_MANY or sum(b - a + 1 for a, b in spans) > MOST:
+    spans = frozenset((a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True) if a)
+    candidates = None if why == SettingReason.TOO_MANY else _union(spans)
+    if candidates is None:
         setting.assumes, setting.why = [], "so many settings would explain the gaps that only their range is shown"
-    elif spans:
-        setting.candidates = sorted(set[int]().union(*(range(a, b + 1) for a, b in spans)))
+    elif candidates:
+        setting.candidates = list(candidates)
     else:
         setting.assumes, setting.why = [], "matches no known timer; observed range only"
+
+
+@lru_cache(maxsize=64)  # the same few timers explain thousands of sockets
+def _union(spans: frozenset[tuple[int, int]]) -> tuple[int, ...] | None:
+    """Return what spans hold, in order; None: more than can be listed."""
+    if sum(b - a + 1 for a, b in spans) > MOST:
+        return None
+    return tuple(sorted(set[int]().union(*(range(a, b + 1) for a, b in spans))))
 
 
 def spelled(low: int, high: int) -> str:

@@ -172,11 +172,52 @@ def first_fragments(size: int) -> bytes:
     return strangers(size, 0x18, payload=8, fragment=0x2000)
 
 
+Step = tuple[int, bool, int, int, int, bytes]  # second, whether the client sends it, flags, seq, ack, payload
+SYN, RST, PSH, ACK = 2, 4, 8, 16
+
+
+def conversations(size: int, steps: list[Step]) -> bytes:
+    """Return a pcap of very many clients of one server, each with the same few segments."""
+    count = size // sum(70 + len(payload) for *_, payload in steps)
+    clients = (np.arange(count, dtype=np.uint32) + (10 << 24)).astype(">u4").view(np.uint8).reshape(-1, 4)
+    parts = []
+    for second, from_client, flags, seq, ack, payload in steps:
+        ends, ports = (bytes(4), bytes([11, 0, 0, 1])), (4000, 5432)
+        if not from_client:
+            ends, ports = ends[::-1], ports[::-1]
+        packet = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 40 + len(payload), 1, 0, 64, 6, 0, *ends)
+        packet += struct.pack(">HHIIBBHHH", *ports, seq, ack, 0x50, flags, 1000, 0, 0) + payload
+        frame = FRAME[:14] + packet
+        head = struct.pack("<IIII", 1_700_000_000 + second, 0, len(frame), len(frame))
+        records = np.tile(np.frombuffer(head + frame, np.uint8), (count, 1))
+        records[:, 4:8] = (np.arange(count) % 1_000_000).astype("<u4").view(np.uint8).reshape(-1, 4)
+        at = len(head) + (26 if from_client else 30)
+        records[:, at : at + 4] = clients
+        parts.append(records.tobytes())
+    return struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1) + b"".join(parts)
+
+
+def given_up(size: int) -> bytes:
+    """Connections of which each gives up after two probes that nobody answers."""
+    begun = [(0, True, PSH | ACK, 100, 501, b"x"), (1, False, ACK, 501, 101, b"")]
+    probes = [(11, True, ACK, 100, 501, b""), (13, True, ACK, 100, 501, b"")]
+    return conversations(size, [*begun, *probes, (15, True, RST | ACK, 101, 501, b"")])
+
+
+def idle_deaths(size: int) -> bytes:
+    """Connections of which each is unknown to its server at the first use after 396 s."""
+    opened = [(0, True, SYN, 100, 0, b""), (1, False, SYN | ACK, 500, 101, b""), (2, True, ACK, 101, 501, b"")]
+    used = [(3, True, PSH | ACK, 101, 501, bytes(10)), (4, False, ACK, 501, 111, b"")]
+    return conversations(
+        size, [*opened, *used, (400, True, PSH | ACK, 111, 501, bytes(10)), (401, False, RST, 501, 0, b"")]
+    )
+
+
 CAPTURES = {
     make.__name__.replace("_", "-"): make
     for make in (
         header_options, packet_options, section_options, statistics, growing_drops, interfaces, sections, unknown,
-        tiny, zipped, members, damaged, syns, resets, first_fragments,
+        tiny, zipped, members, damaged, syns, resets, first_fragments, given_up, idle_deaths,
     )
 }  # fmt: skip
 COMMANDS = {"read": ("read",), "annotate --anonymise": ("annotate", "--anonymise")}

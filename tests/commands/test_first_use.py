@@ -21,6 +21,7 @@ COMMANDS = [
     "compare captures/lab/both-ends/prober.pcapng captures/lab/both-ends/peer.pcapng",
     "read captures/crafted/77-idle-deaths/capture.pcap port 5432 --expect idle=60",
     f"live -r {CUT_OFF}",
+    "read captures/lab/population/capture.pcapng.gz",
 ]
 
 

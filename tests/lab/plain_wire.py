@@ -43,7 +43,7 @@ def segments(path: Path, distinct: bool = False) -> list[Segment]:
     """Return the TCP segments of a capture; ``distinct`` counts a segment that was captured twice once."""
     found = [_segment(packet) for packet in packets(path) if TCP in packet and (IP in packet or IPv6 in packet)]
     found = [segment for segment in found if segment is not None]
-    return list(_once(found)) if distinct else found
+    return list(once(found)) if distinct else found
 
 
 def _segment(packet) -> Segment | None:
@@ -73,7 +73,7 @@ def _name(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _once(found: list[Segment]) -> Iterator[Segment]:
+def once(found: list[Segment]) -> Iterator[Segment]:
     """Leave out a segment equal to one at most 100 ms earlier, but for its TTL; Linux waits 200 to send it again."""
     last: dict[tuple, int] = {}
     for segment in found:

@@ -12,7 +12,7 @@ from scapy.layers.inet import IP
 
 from kacap.lab.scenarios import SCENARIOS
 
-pytestmark = [pytest.mark.namespaces, pytest.mark.slow]
+pytestmark = [pytest.mark.namespaces, pytest.mark.slow, pytest.mark.early]
 
 # (client, server): what each application got. Every scenario is here; a new one must be added.
 ERRORS: dict[str, tuple[str | None, str | None]] = dict.fromkeys(SCENARIOS, (None, None)) | {
@@ -53,7 +53,7 @@ def captured(directory: Path, only: str | None = None) -> list[wire.Segment]:
     names = [only] if only else [name for capture in truth["capture"] for name in capture["files"]]
     names = names if truth["scenario"] != "both-ends" or only else names[:1]
     found = [segment for name in names for segment in wire.segments(directory / name)]
-    return list(wire._once(found)) if truth["scenario"] in TWICE else found
+    return list(wire.once(found)) if truth["scenario"] in TWICE else found
 
 
 def grew(truth: dict, counter: str) -> int:

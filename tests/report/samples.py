@@ -95,7 +95,7 @@ def connection(probers: Sequence[Prober], *, number=0, last: float = 10.0, a=A, 
     made = Connection(
         number, a, b, at(0), at(last), 3 * S, 20, began, probers=list(probers), observed_until_ns=at(last), ended=ended
     )
-    made.verdict = lambda: verdict(made, made.ended, None, made.observed_until_ns)
+    made.verdict = lambda one: verdict(one, one.ended, None, one.observed_until_ns)
     return made
 
 

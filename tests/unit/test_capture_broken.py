@@ -9,6 +9,7 @@ from pathlib import Path
 
 import make_broken
 import pytest
+from compiled import checked
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from make_broken import BEYOND, BROKEN, DAMAGED, FIRST_S, NG_TWO, NOTHING, TWO, WHOLE, Case
@@ -161,4 +162,4 @@ def test_with_bounds_checked_and_without_the_compiler_broken_captures_read_the_s
 
     expected = run()
     assert expected.count("Damage(") == len(DAMAGED) + len(BEYOND)
-    assert run(**{setting: "1"}) == expected
+    assert run(**checked(setting)) == expected

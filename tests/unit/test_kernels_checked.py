@@ -16,6 +16,7 @@ import analysing
 import numpy as np
 import pytest
 from analysing import CAPTURES, analyse_frames, frames_of
+from compiled import checked, kernels_are_compiled
 
 import kacap
 from kacap.commands.compiling import COMPLETE
@@ -28,6 +29,7 @@ TESTS = Path(__file__).resolve().parents[1]
 PACKAGE = Path(kacap.__file__).parent
 OF_BYTES = ("capture", "wire")  # whose kernels take no rows, or do with NumPy's
 ANNOUNCED = "kacap: compil"
+DIGEST_BYTES = 32  # a file of the cache begins with its SHA-256
 MISSING = b"_group"  # a kernel that every reading takes
 PAST = """
 import numpy as np
@@ -126,14 +128,16 @@ def environment(**settings: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (TESTS, TESTS.parent))), **settings}
 
 
+@pytest.mark.early
 @pytest.mark.xdist_group("bounds")
 @pytest.mark.parametrize("setting", ["NUMBA_BOUNDSCHECK", "NUMBA_DISABLE_JIT"])
 def test_with_bounds_checks_and_without_the_compiler_every_result_is_the_same(setting: str) -> None:
     interpreted = setting == "NUMBA_DISABLE_JIT"
     cases = [case for case in analysing.small_cases() if small(case)] if interpreted else analysing.small_cases()
     command = [sys.executable, __file__, *cases]
-    done = subprocess.run(command, env=environment(**{setting: "1"}), text=True, capture_output=True, check=False)
+    done = subprocess.run(command, env=environment(**checked(setting)), text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+    kernels_are_compiled()
     assert done.stdout.splitlines() == list(results(cases, BROKEN))
     assert ANNOUNCED not in done.stderr  # a library keeps quiet
 
@@ -164,14 +168,15 @@ def test_two_processes_that_start_at_once_where_a_kernel_is_missing_both_succeed
     warm = CACHE.directory()
     assert warm is not None
     for path in warm.iterdir():
-        if path.name != COMPLETE and MISSING not in path.read_bytes().split(b"\n", 2)[1]:
+        name = path.read_bytes()[DIGEST_BYTES:].split(b"\n", 2)[1:2]
+        if path.name != COMPLETE and MISSING not in b"".join(name):
             (tmp_path / warm.name).mkdir(exist_ok=True)
             shutil.copy(path, tmp_path / warm.name)
     told = [process.communicate() for process in [read(CAPTURE, tmp_path), read(CAPTURE, tmp_path)]]
     assert told[0][0] == told[1][0] and "gave up" in told[0][0]
-    for _, err in told:  # that it compiles, and how long that took
-        assert err.count("kacap: compiling") == 1, err
-        assert all(line.startswith(ANNOUNCED) for line in err.splitlines()), err
+    said = [err.splitlines() for _, err in told]  # that it compiles, and how long that took
+    assert max(map(len, said)) == 2, said  # on a busy machine one may begin when the other has it compiled
+    assert all(line.startswith(ANNOUNCED) for lines in said for line in lines), said
     third = read(CAPTURE, tmp_path)
     assert third.communicate() == (told[0][0], "")  # the cache is warm: nothing to say
     assert third.returncode == 0

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from compiled import checked
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reference_decode import Segment, decode_frame
@@ -128,7 +129,7 @@ def test_headers_without_end_are_refused_alike() -> None:
 def test_agreement_also_holds_with_bounds_checks_and_without_the_compiler(setting: str) -> None:
     if INNER_RUN:
         pytest.skip("this is the inner run")
-    environment = {**os.environ, setting: "1", "KACAP_INNER_RUN": "1"}
+    environment = {**os.environ, **checked(setting), "KACAP_INNER_RUN": "1"}
     command = [
         sys.executable,
         "-W",
@@ -137,6 +138,7 @@ def test_agreement_also_holds_with_bounds_checks_and_without_the_compiler(settin
         "pytest",
         "-q",
         "-x",
+        "-n0",
         "-p",
         "no:cacheprovider",
         __file__,

@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from kacap.errors import CaptureError
 from kacap.trusted import find_program, plain_environment
 from kacap.units import clean
 
 HOW_TO_GET = "install it: apt install tshark, dnf install wireshark-cli, brew install wireshark"
+Result = TypeVar("Result")
 OLDEST = "3.0"  # it knows every field that is asked for
 
 
@@ -51,7 +52,7 @@ def find() -> Program:
     return Program(path, str(version))
 
 
-def _without_configuration(theirs: Any, work: Callable[[], Any]) -> Any:
+def _without_configuration(theirs: Any, work: Callable[[], Result]) -> Result:
     """Return ``work()``, while pyshark reads no config.ini: that of the current directory may be anybody's."""
     before = theirs.get_config
     theirs.get_config = lambda: None
@@ -67,7 +68,7 @@ class Running:
     def __init__(self, words: Sequence[str], *, feed: bool = False) -> None:
         """Start tshark with ``words``; with ``feed`` a capture is written to it. Raises NoTsharkError, CaptureError."""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
-        source: Any = subprocess.PIPE if feed else subprocess.DEVNULL
+        source = subprocess.PIPE if feed else subprocess.DEVNULL
         try:
             self.process = subprocess.Popen(
                 [find().path, *words],

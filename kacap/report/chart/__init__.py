@@ -20,6 +20,7 @@ from kacap.report.chart.save import FORMATS, check_target, format_of, save, writ
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from kacap.model import Connection
     from kacap.report.chart.page import Page
 
 __all__ = ["FORMATS", "VIEWS", "Plot", "check_target", "draw", "format_of", "render", "save", "timeline"]
@@ -72,9 +73,9 @@ def draw(
     return page.figure(analysis, Look(width, dark))
 
 
-def _page_of(view: str) -> Callable[..., Page]:
+def _page_of(view: str) -> Callable[[Analysis, Sequence[Connection]], Page]:
     """Return what makes the page of a view."""
-    page: Callable[..., Page] = import_module(VIEWS[view]).page
+    page: Callable[[Analysis, Sequence[Connection]], Page] = import_module(VIEWS[view]).page
     return page
 
 

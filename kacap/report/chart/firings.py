@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -38,7 +36,7 @@ def firings_of(prober: Prober, terms: Terms) -> NDArray[np.void]:
     After a miss the next firing is due one interval after the last. After anything was heard it is due when idle has
     passed since then, and not before one interval after the last firing (tcp_keepalive_timer, net/ipv4/tcp_timer.c).
     """
-    rows: list[tuple[Any, ...]] = []
+    rows: list[tuple[int, ...]] = []
     before = UNKNOWN_NS
     for episode in prober.episodes:
         for row in _rows(episode, before):
@@ -50,9 +48,9 @@ def firings_of(prober: Prober, terms: Terms) -> NDArray[np.void]:
     return found
 
 
-def _rows(episode: Episode, before_ns: int) -> list[tuple[Any, ...]]:
+def _rows(episode: Episode, before_ns: int) -> list[tuple[int, ...]]:
     """Return the rows of one episode, not yet due."""
-    rows: list[tuple[Any, ...]] = []
+    rows: list[tuple[int, ...]] = []
     since = UNKNOWN_NS if episode.silent_since_ns is None else episode.silent_since_ns
     for nth, probe in enumerate(episode.probes):
         reply = UNKNOWN_NS if probe.reply_after_ns is None else probe.time_ns + probe.reply_after_ns

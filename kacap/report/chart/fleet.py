@@ -5,6 +5,7 @@ Above sixty rows those that fare well become one band, and every one that failed
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -51,7 +52,7 @@ GLYPHS: dict[int, tuple[str, float, str]] = {  # fate: marker, size in points, w
 }
 
 
-def page(analysis: Analysis, connections: Any) -> paper.Page:
+def page(analysis: Analysis, connections: Sequence[Connection]) -> paper.Page:
     """Return the fleet of a capture; ``connections`` that probe."""
     fleet = Fleet(connections, analysis.capture.last_ns or 0)
     if not len(fleet):
@@ -311,6 +312,6 @@ def _names(connections: list[Connection]) -> tuple[list[str], list[str]]:
     return shared, names
 
 
-def _margin(words: Any, size: float) -> float:
+def _margin(words: Iterable[str], size: float) -> float:
     """Return the room that words of so many points beside the rows need, inches."""
     return max((len(clean(text)) for text in words), default=0) * LETTER * size + ASIDE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +57,7 @@ def _signed(low_ns: int, high_ns: int) -> str:
 
 def groups_of(analysis: Analysis, probers: list[Prober]) -> list[Group]:
     """Return the firings of some probers by setting, the stated ones first."""
-    by: dict[tuple[Any, ...], list[NDArray[np.void]]] = {}
+    by: dict[tuple[bool, int, Term, tuple[int, ...]], list[NDArray[np.void]]] = {}
     for prober in probers:
         terms = terms_of(analysis, prober)
         found = firings_of(prober, terms)

@@ -5,6 +5,7 @@ The bracket of an idle timeout (longest survived, shortest that killed) is shade
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from kacap.addresses import address_text
 from kacap.analysis import GONE, KILLED, SURVIVED, Analysis, SilenceRows
 from kacap.facts.fleet import Fleet
-from kacap.model import Endpoint, IdleDeaths
+from kacap.model import Connection, Endpoint, IdleDeaths
 from kacap.report.chart import page as paper
 from kacap.report.chart.axis import log_ticks
 from kacap.report.chart.labels import Labels
@@ -33,7 +34,7 @@ MOST_NAMES = 0.45  # of a page, for the names left of the panel
 OTHERS = "others"
 
 
-def page(analysis: Analysis, connections: Any) -> paper.Page:
+def page(analysis: Analysis, connections: Sequence[Connection]) -> paper.Page:
     """Return every silence of a capture that ended in use, whether anybody probes (``connections``) or not."""
     rows = _rows(analysis)
     if not rows and not any(one.probers for one in connections):

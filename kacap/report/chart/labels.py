@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.transforms import Bbox
+from matplotlib.backend_bases import RendererBase
+from matplotlib.transforms import Bbox, Transform
 from numpy.typing import ArrayLike
 
 from kacap.units import clean
@@ -36,7 +37,7 @@ class _Label:
     priority: int
     room: float
     style: dict[str, Any]
-    coordinates: Any
+    coordinates: str | Transform
 
 
 @dataclass(slots=True)
@@ -116,13 +117,14 @@ class Labels:
         return False
 
 
-def _renderer(axes: Axes) -> Any:
+def _renderer(axes: Axes) -> RendererBase:
     """Return what measures words as they will be drawn."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     figure: Any = axes.figure
     canvas: Any = figure.canvas if isinstance(figure.canvas, FigureCanvasAgg) else FigureCanvasAgg(figure)
-    return canvas.get_renderer()
+    renderer: RendererBase = canvas.get_renderer()
+    return renderer
 
 
 def _overlap(one: Bbox, other: Bbox) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.offsetbox import AnnotationBbox, DrawingArea, HPacker, TextArea, VPacker
+from matplotlib.offsetbox import AnnotationBbox, DrawingArea, HPacker, OffsetBox, TextArea, VPacker
 
 from kacap.report.chart.page import short
 from kacap.report.chart.palette import Theme
@@ -47,7 +47,7 @@ def wrapped(entries: Sequence[Entry], inches: float) -> list[list[Entry]]:
     return lines
 
 
-def _entry(theme: Theme, drawn: Sequence[Artist], words: str) -> Any:
+def _entry(theme: Theme, drawn: Sequence[Artist], words: str) -> OffsetBox:
     """Return something drawn in a box of 11 points with words beside it, or a heading."""
     if not drawn:
         return _text(theme, words, weight="bold")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def page(analysis: Analysis, connections: list[Connection]) -> paper.Page:
     return paper.Page([paper.Panel(picture.draw, 2.6, title, lines, below=below, left=0.8, fit=picture.fit)], note)
 
 
-def _chosen(connections: Any) -> tuple[list[Connection], list[str]]:
+def _chosen(connections: Sequence[Connection]) -> tuple[list[Connection], list[str]]:
     """Return the connections to draw, and a note on those that are not: of many all that failed and a sample."""
     if len(connections) <= MANY:
         return list(connections), []
@@ -138,7 +139,7 @@ class Saw:
         x = np.column_stack([x, end, np.where(joined, end, gap)]).ravel()
         return x, np.column_stack([heights, down, np.where(joined, 0.0, gap)]).ravel()
 
-    def slopes(self, axis: TimeAxis, kept: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def slopes(self, axis: TimeAxis, kept: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return x and height (nanoseconds) of some teeth up to their tips, a row for each; bent at breaks."""
         starts, ends = self.starts_ns[kept, None], self.ends_ns[kept, None]
         edges = np.array([edge for span in axis.breaks for edge in span], np.int64)

@@ -5,7 +5,7 @@ A long life is a strip, and what decided it is enlarged below: from the last ans
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from kacap.analysis import Analysis
 from kacap.model import Connection
@@ -18,7 +18,7 @@ from kacap.report.chart.words import conclusion_of, lines_of
 TIMELINES = 6  # panels; of more connections the gravest is drawn
 
 
-def page(analysis: Analysis, connections: Any) -> paper.Page:
+def page(analysis: Analysis, connections: Sequence[Connection]) -> paper.Page:
     """Return the timelines of some connections, of many the gravest alone."""
     shown = connections if len(connections) <= TIMELINES else connections[:1]
     panels = [panel for one in shown for panel in _panels(analysis, one)]
