@@ -107,7 +107,8 @@ class Views:
         who = dict(zip(numbers.tolist(), named, strict=True))
         runs = iter(self._made(chains(previous, own["last_run"], own["runs"]), who))
         for place in np.flatnonzero(over).tolist():
-            made[place].runs = list(islice(runs, int(rows["runs"][place])))
+            own_runs = list(islice(runs, int(rows["runs"][place])))
+            made[place].give(own_runs, own_runs[-1] if own_runs else None)  # giving up was the last of it
         return made
 
     def _prober(self, number: int, row: ProberRow, named: Named, frames: tuple[FrameRef, FrameRef]) -> Prober:
@@ -119,7 +120,8 @@ class Views:
             last_probe_ns=row.last_ns, survived_ns=row.survived_ns, longest_run=row.longest_run, unheard=row.unheard,
             reply_after_ns=(row.reply_least_ns, row.reply_most_ns) if row.replies else None,
             gaps_ns=(row.gap_least_ns, row.gap_most_ns) if row.probes > 1 else None,
-            connection=connection, row=number, frames=frames, lone=row.episodes - row.runs, _rows=self,
+            connection=connection, row=number, frames=frames, lone=row.episodes - row.runs, path_ns=row.path_ns,
+            _rows=self,
         )  # fmt: skip
 
     def gaps(self, probers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -26,6 +26,7 @@ from kacap.capture.source import expand
 from kacap.capture.tshark.engine import decoder
 from kacap.classify.tracker import Tracked
 from kacap.errors import CaptureError, Damage, UsageError
+from kacap.facts.standing import numbers_of
 from kacap.model import FrameRef, SegmentRecord
 from kacap.news import News, Sink
 from kacap.options import Options
@@ -148,7 +149,7 @@ class Survey:
             source.close()
             decode.close()
         self.analysis = conclude(source, analyzer)
-        self.first = analyzer.firsts(c.connection for c in self.analysis.connections if c.probers)
+        self.first = analyzer.firsts(numbers_of(self.analysis.connections))
 
     @property
     def order(self) -> list[int]:

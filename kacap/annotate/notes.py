@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending, Kind
 from kacap.clock import SECOND_NS
+from kacap.connections import passing
 from kacap.facts.standing import gravest
 from kacap.facts.verdicts import of_prober, other_answer
 from kacap.model import Connection, Episode, FrameRef, Probe, Prober, SegmentRecord, Setting
@@ -41,14 +42,14 @@ def _all(
     analysis: Analysis, first: Mapping[int, FrameRef], telling: Iterable[SegmentRecord], name: Name
 ) -> Iterator[Note]:
     """Yield every note: verdicts, then probes and what came of them, other segments, findings."""
-    ends = {}
-    for connection in analysis.connections:
+    ends = set()
+    for connection in passing(analysis.connections):
         if connection.probers and connection.connection in first:
             yield first[connection.connection], _verdict(connection)
         for prober in connection.probers:
             for episode in prober.episodes:
                 yield from _episode(prober, episode, name)
-                ends[episode.ending_frame] = episode
+                ends.add(episode.ending_frame)
     for segment in telling:
         if segment.frame not in ends:
             yield segment.frame, f"{segment.kind}{_not_a_keepalive(segment)}: {segment.reason}"

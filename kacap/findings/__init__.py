@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from kacap.findings import answers, deaths, endings, idle, load, replies, resets, timers
 from kacap.findings.connection_facts import Claim, ConnectionFacts
 from kacap.findings.context import Context
 from kacap.findings.deaths import Deaths, Telling
+from kacap.findings.screening import Trait
 from kacap.model import Finding
 
 DIED_IDLE = "idle-death"
@@ -28,8 +30,8 @@ class FindingRule:
     when: str
     remedy: str
     find: Finder
+    needs: Trait  # it cannot hold on a connection without all of them
     about_keepalive: bool = False  # of use only where somebody probes, or is expected to
-    about_probes: bool = True  # holds only where somebody probes
 
 
 TABLE = (
@@ -39,7 +41,7 @@ TABLE = (
         "counter or at a higher number, or faster than that side ever answers",
         "look at the boxes on the path (firewall, load balancer, NAT) for an idle or session limit",
         resets.forged_reset,
-        about_probes=False,
+        Trait.RESET,
     ),
     FindingRule(
         "path-forgot",
@@ -47,73 +49,86 @@ TABLE = (
         "lies just above a silence that was survived",
         "set idle below the box's limit: kacap plan --beat {limit}",
         idle.path_forgot,
+        Trait.RUNS,
     ),
     FindingRule(
         "peer-gone",
         "every probe of a run went unanswered, the prober gave up, and the peer was not heard elsewhere",
         "check the peer and the path to it; timings above",
         endings.peer_gone,
+        Trait.RUNS,
     ),
     FindingRule(
         "peer-restarted",
         "a probe is answered at once by an RST without ACK that no box made: the connection is not known there",
         "look at the peer's uptime and logs at that time",
         endings.peer_restarted,
+        Trait.RUNS | Trait.RESET,
     ),
     FindingRule(
         "close-wait",
         "a side goes on probing after its peer has closed",
         "the application should close the socket once it has read the end of the stream",
         endings.probes_after_close,
+        Trait.PROBES | Trait.CLOSED,
     ),
     FindingRule(
         "unreachable",
         "ICMP errors quote probes",
         "ask whoever runs the router that sent them",
         endings.refused,
+        Trait.PROBES | Trait.QUOTED,
     ),
     FindingRule(
         "gave-up-early",
         "given up before the expected count",
         "make TCP_USER_TIMEOUT at least idle + interval x count, or count what it allows",
         endings.gave_up_early,
+        Trait.RUNS,
     ),
     FindingRule(
         "detection-time",
         "detection took less than idle + interval x count as expected, or over 1.3 times as long (timers are late)",
         "compare the expected values with kacap sockets on the prober",
         endings.late_detection,
+        Trait.RUNS | Trait.EXPECTED,
     ),
     FindingRule(
         "swallowed-probes",
         "two probes of a run or more go unanswered while the peer is heard on another connection alone",
         "look for a filter on the path, or a stack that does not answer zero-length probes",
         replies.unanswered_while_alive,
+        Trait.RUNS,
     ),
     FindingRule(
         "reply-lost",
         "replies are in the capture, but the prober went on echoing an older timestamp, or gave up as if none had come",
         "capture at the prober too, and compare: where the replies are missing they are lost",
         replies.reply_lost,
+        Trait.UNHEARD,
     ),
     FindingRule(
         "outage",
-        "two or more probes in a row went unanswered, then the peer answered again; not where several such runs are "
+        "two or more probes in a row went unanswered, then the peer answered again; the prober's timestamps, or probes "
+        "at its interval, show that it heard nothing; not where several such runs are "
         "of one length, with no probe in between answered at once (a limit on replies looks so)",
         "find what was cut at that time; idle + interval x count says how long an outage may last",
         replies.outage,
+        Trait.RUNS,
     ),
     FindingRule(
         "probe-loss",
         "probes are missed in three runs or more, with answers in between",
         "capture at the peer too, and compare: where the probes or replies are missing they are lost",
         replies.probe_loss,
+        Trait.RUNS,
     ),
     FindingRule(
         "rate-limited",
         "probes less than 0.5 s after an answered one are not answered",
         "nothing is lost: Linux answers such segments at most twice a second (tcp_invalid_ratelimit)",
         replies.rate_limited,
+        Trait.RUNS | Trait.ANSWERED,
     ),
     FindingRule(
         "regular-misses",
@@ -121,20 +136,22 @@ TABLE = (
         "and the longest time between two replies is at most half as long again as the shortest",
         "compare with the peer's net.ipv4.tcp_invalid_ratelimit and TcpExtTCPACKSkippedSeq",
         replies.regular_misses,
+        Trait.RUNS | Trait.ANSWERED,
     ),
     FindingRule(
         "not-end-to-end",
         "all replies come over two hops fewer than all data, or more",
         "the far leg needs a keepalive of its own, on the box that answers",
         answers.nearer_answer,
+        Trait.ANSWERED,
     ),
     FindingRule(
         "suspended",
         "bytes were resent three times or more, and unacknowledged for longer than idle (5 s if not known)",
         "set TCP_USER_TIMEOUT: it bounds retransmission as well as keepalive",
         timers.suspended,
+        Trait.RESENT,
         about_keepalive=True,
-        about_probes=False,
     ),
     FindingRule(
         "masked",
@@ -142,21 +159,22 @@ TABLE = (
         "over at least half of what was watched, and no probe",
         "no TCP keepalive is needed while the application's heartbeat runs on both sides",
         timers.heartbeat,
+        Trait.BEAT,
         about_keepalive=True,
-        about_probes=False,
     ),
     FindingRule(
         "never-probed",
         "silent for longer than the expected idle, and no probe",
         "set SO_KEEPALIVE on this socket, and look with kacap sockets whether it arrived",
         timers.never_probed,
-        about_probes=False,
+        Trait.EXPECTED,
     ),
     FindingRule(
         "other-side",
         "somebody probes, but not the side that was expected to",
         "set the options on the expected side's socket",
         timers.other_side_only,
+        Trait.PROBES | Trait.EXPECTED,
     ),
     FindingRule(
         "two-timers",
@@ -164,6 +182,7 @@ TABLE = (
         "makes",
         "look for a second keepalive: a proxy, a VPN client, an application's own",
         timers.two_timers,
+        Trait.MANY,
     ),
     FindingRule(
         DIED_IDLE,
@@ -171,12 +190,15 @@ TABLE = (
         "such connection sends, or nothing until resending ended",
         "switch keepalive on with an idle below the limit: kacap plan --beat {limit}",
         idle.died_idle,
-        about_probes=False,
+        Trait.DEAD,
     ),
 )
 
 
-_UNPROBED = tuple(row for row in TABLE if not row.about_probes)
+@cache
+def rules_for(traits: int) -> tuple[FindingRule, ...]:
+    """Return the rules that may hold on a connection, gravest first; ``traits`` are what it has of ``Trait``."""
+    return tuple(row for row in TABLE if row.needs & traits == row.needs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +232,9 @@ RANKS = tuple(row.id for row in (*WHOLE, *TABLE))  # gravest first, after what c
 
 def of_connection(facts: ConnectionFacts, context: Context) -> Iterator[Finding]:
     """Yield what the table's rules find on one connection, gravest first."""
-    nobody = not facts.connection.probers and context.expected(facts.connection) is None
-    for row in TABLE if facts.connection.probers else _UNPROBED:
+    expected = context.expected(facts.connection) is not None
+    nobody = not facts.connection.probers and not expected
+    for row in rules_for(facts.traits | Trait.EXPECTED if expected else facts.traits):
         for claim in row.find(facts, context):
             yield _finding(row, claim, facts.connection.connection, row.about_keepalive and nobody)
 

@@ -9,8 +9,18 @@ from itertools import groupby
 
 from kacap.classify.kinds import Ending
 from kacap.clock import SECOND_NS
-from kacap.findings.connection_facts import UNKNOWN, Claim, ConnectionFacts, Reset, closing_ns, episodes, frames_of
+from kacap.findings.connection_facts import (
+    UNKNOWN,
+    Claim,
+    ConnectionFacts,
+    Reset,
+    closing_ns,
+    episodes,
+    frames_of,
+    met_nothing,
+)
 from kacap.findings.context import Context
+from kacap.findings.screening import Trait
 from kacap.model import Endpoint, Episode, FrameRef, Prober
 from kacap.timing.limits import Limit, matching
 from kacap.units import duration
@@ -50,7 +60,7 @@ def reset_at(facts: ConnectionFacts, frame: FrameRef | None) -> Reset | None:
 def death_of(facts: ConnectionFacts) -> Death | None:
     """Return how a connection was found dead at its first use after a silence, None if it was not; worked out once."""
     if facts.death is UNKNOWN:
-        facts.death = _death_of(facts)
+        facts.death = _death_of(facts) if facts.traits & (Trait.RUNS | Trait.DEAD) else None
     found: Death | None = facts.death
     return found
 
@@ -63,7 +73,7 @@ def _death_of(facts: ConnectionFacts) -> Death | None:
     keepalive stopped: it was gone before.
     """
     for prober, episode in episodes(facts, Ending.GAVE_UP, Ending.RESET, Ending.USER_TIMEOUT, Ending.OPEN):
-        if episode.ending == Ending.OPEN and len(episode.probes) < 2:
+        if episode.ending == Ending.OPEN and (len(episode.probes) < 2 or not met_nothing(facts, prober, episode)):
             continue
         death = _at_probe(facts, prober, episode)
         if death is not None:
@@ -95,15 +105,15 @@ def _death_of(facts: ConnectionFacts) -> Death | None:
 
 def _at_probe(facts: ConnectionFacts, prober: Prober, episode: Episode) -> Death | None:
     """Return the death that a run of probes found."""
-    gap = episode.first_gap_ns
-    if gap is None or gap < IDLE_NS or facts.survived_ns * STEADY >= gap * (STEADY - 1):
+    gap, by_reset = episode.first_gap_ns, episode.ending == Ending.RESET
+    if gap is None or gap < IDLE_NS:
         return None
-    peer_is_a = prober.peer == facts.connection.a
-    if facts.closed(peer_is_a) or stopped_probing(facts, prober, episode):
-        return None
-    if episode.ending != Ending.RESET and prober.replies == 0 and gap < TIGHT_NS:
+    if not by_reset and prober.replies == 0 and gap < TIGHT_NS:
         return None  # no probe was ever answered: no box that forgets so soon is known, one that drops probes is
-    by_reset = episode.ending == Ending.RESET
+    if facts.survived_ns * STEADY >= gap * (STEADY - 1):
+        return None
+    if facts.closed(prober.peer == facts.connection.a) or stopped_probing(facts, prober, episode):
+        return None
     reset = reset_at(facts, episode.ending_frame) if by_reset else None
     by_box = reset is not None and reset.forged
     if by_reset and not by_box and (reset is None or not reset.connection_unknown):

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from kacap.connections import probers_of
 from kacap.facts.ended import ENDED
 from kacap.findings.connection_facts import ConnectionFacts
 from kacap.findings.observations import Observed, joined
+from kacap.findings.screening import traits
 from kacap.flows import CONNECTION
 from kacap.model import Connection
 from kacap.rows import Rows, newest
+from kacap.views import Views
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +25,17 @@ class Looked:
     rows: Rows  # of CONNECTION
     observed: Observed
     numbers: NDArray[np.uint32]
+    traits: NDArray[np.int64]
 
     def facts_of(self, connection: Connection) -> ConnectionFacts | None:
         """Return what was observed of a connection; None: nothing to tell."""
         row = int(np.searchsorted(self.numbers, connection.connection))
         known = row < len(self.numbers) and self.numbers[row] == connection.connection
-        return ConnectionFacts(connection, self.observed, row) if known else None
+        return self.at(connection, row) if known else None
+
+    def at(self, connection: Connection, row: int) -> ConnectionFacts:
+        """Return what was observed of the connection in a row."""
+        return ConnectionFacts(connection, self.observed, row, int(self.traits[row]))
 
 
 @dataclass(slots=True)
@@ -53,7 +61,7 @@ class Past:
             return self.rows[0], self.ends[0]
         return np.concatenate([none, *self.rows]), np.concatenate([np.zeros(0, ENDED), *self.ends])
 
-    def looked(self) -> Looked:
+    def looked(self, views: Views) -> Looked:
         """Return what findings may rest on."""
         rows, observed = np.zeros(0, CONNECTION), joined([])
         if len(self.looked_at) == 1:
@@ -64,7 +72,8 @@ class Past:
         if (np.diff(rows["id"].astype(np.int64)) < 0).any():
             order = np.argsort(rows["id"], kind="stable")
             rows, observed = rows[order], observed.picked(order)
-        return Looked(rows, observed, rows["id"].copy())
+        found = traits(observed, probers_of(rows, views), views.gatherer.probers.rows)
+        return Looked(rows, observed, rows["id"].copy(), found)
 
     def forget(self, most: int) -> None:
         """Keep the newest ``most``, once there are twice as many."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,10 +25,10 @@ class AtAddress:
     """The presences of one address, as PRESENCE rows in order of ``first_ns``."""
 
     def __init__(self, rows: NDArray[np.void]) -> None:
-        self.firsts: list[int] = rows["first_ns"].tolist()
-        self.lasts: list[int] = np.sort(rows["last_ns"]).tolist()
+        self.firsts = _numbers(rows["first_ns"])
+        self.lasts = _numbers(np.sort(rows["last_ns"]))
         # The newest ``last_ns`` of the first one, the first two, ...
-        self.newest: list[int] = np.maximum.accumulate(rows["last_ns"]).tolist()
+        self.newest = _numbers(np.maximum.accumulate(rows["last_ns"]))
         self.rows = rows
 
     @cached_property
@@ -68,6 +69,11 @@ class AtAddress:
         return before > 0 and self.newest[before - 1] >= high_ns
 
 
+def _numbers(column: NDArray[np.int64]) -> array[int]:
+    """Return a column for bisection: a list would take five times the memory, searchsorted three times as long."""
+    return array("q", column.tobytes())
+
+
 @dataclass
 class Heard:
     """Who was heard when, by address; an RST does not count, it may be anybody's."""
@@ -93,22 +99,20 @@ class Heard:
         self.parts = newest(self.parts, most)
 
     @cached_property
-    def _sorted(self) -> tuple[NDArray[np.void], dict[tuple[int, int], tuple[int, int]]]:
-        """All presences in order of address and ``first_ns``, and the span of each address among them."""
+    def _sorted(self) -> tuple[NDArray[np.void], NDArray[np.uint64], NDArray[np.uint64]]:
+        """All presences in order of address and ``first_ns``, and the two halves of their addresses."""
         rows = np.concatenate([np.zeros(0, PRESENCE), *self.parts])
         rows = rows[np.lexsort((rows["first_ns"], rows["lo"], rows["hi"]))]
-        changes = (rows["hi"][1:] != rows["hi"][:-1]) | (rows["lo"][1:] != rows["lo"][:-1])
-        starts = [0, *(np.flatnonzero(changes) + 1).tolist()] if len(rows) else []
-        ends = [*starts[1:], len(rows)]
-        keys = zip(rows["hi"][starts].tolist(), rows["lo"][starts].tolist(), strict=True) if len(rows) else ()
-        return rows, dict(zip(keys, zip(starts, ends, strict=True), strict=True))
+        return rows, rows["hi"].copy(), rows["lo"].copy()
 
     def at(self, address: str) -> AtAddress:
         """Return the presences of an address."""
         found = self._by_address.get(address)
         if found is None:
-            rows, spans = self._sorted
-            start, end = spans.get(address_halves(address), (0, 0))
+            rows, his, los = self._sorted
+            hi, lo = map(np.uint64, address_halves(address))
+            low, high = np.searchsorted(his, hi, "left"), np.searchsorted(his, hi, "right")
+            start, end = (low + np.searchsorted(los[low:high], lo, side) for side in ("left", "right"))
             found = self._by_address[address] = AtAddress(rows[start:end])
         return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import IntFlag
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +17,7 @@ from kacap.findings.observed import (
     BARE,
     BEYOND_RESET,
     COUNTING,
+    FIN_SEEN,
     FOREIGN_TTL,
     FORGED,
     HEAD,
@@ -40,6 +43,23 @@ _HARMLESS = [ENDINGS.index(one) for one in (Ending.ANSWERED, Ending.RESUMED, End
 SMALL_BYTES = 512  # what a heartbeat carries at most
 
 
+class Trait(IntFlag):
+    """What has happened on a connection, as far as it decides which findings may hold."""
+
+    PROBES = 1  # somebody probes
+    RUNS = 2  # ... and not every probe was answered at once
+    ANSWERED = 4
+    MANY = 8  # probes of one side
+    UNHEARD = 16  # replies that did not reach their prober
+    RESET = 32
+    QUOTED = 64  # by ICMP errors
+    CLOSED = 128  # by one side, or both
+    RESENT = 256  # bytes, again and again
+    BEAT = 512  # regular data
+    DEAD = 1024  # nobody who knows it answered the use after a silence
+    EXPECTED = 2048  # settings are expected: known when findings are looked for
+
+
 @kernel
 def _may_start(ttl: Row, start: Row) -> Row:
     """Return whether a packet with a TTL may have started with another: the next usual start, or one not too far."""
@@ -63,24 +83,27 @@ def apart(ttl: Row, other: Row) -> Row:
 def nearest(ttl: Row, side: Row) -> Row:
     """Return how many hops a TTL is apart from the nearest of a side's data, 0 where that says nothing.
 
-    Where the data itself takes several paths (or was captured at several points) a TTL says nothing. Without data its
-    other segments are compared, and without those its SYN,ACK.
+    Where the data itself takes several paths (or was captured at several points) a TTL says nothing; where these are
+    one hop apart, the RST may have come one further. Without data its other segments are compared, and without those
+    its SYN,ACK.
     """
     if side.more_ttls:
         return np.int64(0)
     with_data = np.int64(0)
     for i in range(TTLS):
         with_data += side.data_n[i]
-    least = np.int64(255)
+    least, spread = np.int64(255), np.int64(0)
     for i in range(TTLS):
         if side.data_n[i] or (with_data == 0 and side.reply_n[i] + side.other_n[i]):
             least = min(least, apart(ttl, side.ttl[i]))
             for j in range(i):
-                if (side.data_n[j] or with_data == 0) and apart(side.ttl[i], side.ttl[j]) > 1:
-                    return np.int64(0)
+                if side.data_n[j] or (with_data == 0 and side.reply_n[j] + side.other_n[j]):
+                    spread = max(spread, apart(side.ttl[i], side.ttl[j]))
+    if spread > 1:
+        return np.int64(0)
     if least == 255:
         least = apart(ttl, side.syn_ttl) if side.syn_ttl else np.int64(0)
-    return least
+    return least - spread
 
 
 @kernel
@@ -180,4 +203,38 @@ def has_more(probers: ProberRows) -> NDArray[np.bool_]:
     uneven = probers["silence_most_ns"] - probers["silence_least_ns"] > probers["silence_least_ns"] // UNEVEN
     found: NDArray[np.bool_] = (unanswered >= 2) | ((unanswered > 0) & ended) | (probers["unheard"] > 0)
     found |= (probers["probes"] > FEW_GAPS) & uneven
+    return found
+
+
+def traits(observed: Observed, probers: NDArray[np.int64], table: ProberRows) -> NDArray[np.int64]:
+    """Return what has happened on each connection, as bits of ``Trait``.
+
+    ``probers`` are the rows in ``table`` of its sides, shape (connections, 2); row 0 is nobody.
+    """
+    rows, sent = observed.rows, observed.sent
+    resent = (sent["kept"] > 0) | (sent["head_n"] >= SUSPENDED_AFTER)
+    a, b = rows["a"], rows["b"]
+    has = {
+        Trait.PROBES: (table["probes"] > 0)[probers].any(axis=1),
+        Trait.RUNS: (table["runs"] > 0)[probers].any(axis=1),
+        Trait.ANSWERED: (table["replies"] > 0)[probers].any(axis=1) | (a["reply_n"] | b["reply_n"]).any(axis=1),
+        Trait.MANY: (table["probes"] > FEW_GAPS)[probers].any(axis=1),
+        Trait.UNHEARD: (table["unheard"] > 0)[probers].any(axis=1),
+        Trait.RESET: a["resets"] | b["resets"] > 0,
+        Trait.QUOTED: rows["quotes"] > 0,
+        Trait.CLOSED: (a["known"] | b["known"]) & FIN_SEEN > 0,
+        Trait.RESENT: _marked(sent["slot"][resent], len(rows)),
+        Trait.BEAT: _marked(sent["slot"][sent["beat"]["n"] >= REGULAR_GAPS], len(rows)),
+        Trait.DEAD: (rows["killed_ns"] > 0) | (rows["trial_ns"] > 0),
+    }
+    found = np.zeros(len(rows), np.int64)
+    for trait, held in has.items():
+        found[held] |= int(trait)
+    return found
+
+
+def _marked(rows: NDArray[np.int64], number: int) -> NDArray[np.bool_]:
+    """Return a column that holds in these rows."""
+    found = np.zeros(number, np.bool_)
+    found[rows] = True
     return found

@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 from kacap.analysis import Analysis
 from kacap.classify.kinds import ENDINGS, GRADE_WORDS
 from kacap.classify.tables import Change
-from kacap.connections import Connections
+from kacap.connections import passing
 from kacap.errors import KacapError, UsageError
 from kacap.flows import NEVER
-from kacap.model import Connection
 from kacap.news import News
 from kacap.outputs import output
 from kacap.report.tables import CONNECTION, NAMES, PROBER, Tables, table_of
@@ -227,11 +226,6 @@ def _add_gaps(columns: _Columns, found: NDArray[np.void], times: NDArray[np.int6
     columns.add("shortest_gap", least, known)
     columns.add("longest_gap", most, known)
     columns.add("gave_up_after", closing, gave_up)
-
-
-def passing(connections: Sequence[Connection]) -> Iterator[Connection]:
-    """Yield connections that nobody keeps."""
-    return connections.passing() if isinstance(connections, Connections) else iter(connections)
 
 
 def final_batches(analysis: Analysis) -> Iterator[tuple[str, Batch]]:

@@ -10,8 +10,8 @@ from typing import Any
 
 from kacap.analysis import Analysis
 from kacap.clock import HOUR_NS
+from kacap.connections import passing
 from kacap.model import Connection, Setting
-from kacap.report.parquet import passing
 from kacap.report.sentences import break_words
 from kacap.units import clean, counted, duration, moment
 

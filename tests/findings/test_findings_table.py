@@ -6,14 +6,16 @@ import re
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 from findings_cases import PAIRS, expected, found
 
 import kacap
 from kacap.facts.probing import Probing
 from kacap.facts.runs import missed_probes
-from kacap.findings import TABLE, WHOLE, load
+from kacap.findings import TABLE, WHOLE, load, past
 from kacap.findings.context import Context
+from kacap.findings.screening import Trait
 from kacap.summary import Drop
 from kacap.timing.gathering import Gatherer
 
@@ -122,3 +124,17 @@ def test_the_page_of_findings_has_every_finding():
 def test_an_early_end_is_told_once():
     ids = [finding.id for finding in found("lab/user-timeout-short", expected(3, 2, 5))]
     assert ids == ["gave-up-early"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("expect", [None, "idle=2,interval=1,count=3"])
+def test_no_rule_holds_where_it_is_not_looked_for(expect, captures, monkeypatch):
+    def all_found():
+        files = [path for room in ("lab", "crafted", "both") for path in sorted((captures / room).rglob("*.pcap*"))]
+        return [(path, f.id, f.sentence) for path in files for f in kacap.read(str(path), expect=expect).findings]
+
+    looked_for = all_found()
+    everything = sum(Trait) - Trait.EXPECTED
+    monkeypatch.setattr(past, "traits", lambda observed, *_: np.full(len(observed.rows), everything))
+    assert all_found() == looked_for
+    assert len({name for _, name, _ in looked_for}) > len(TABLE) // 2
