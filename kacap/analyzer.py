@@ -31,7 +31,7 @@ from kacap.findings.observations import Observations, Observed
 from kacap.findings.past import Past
 from kacap.findings.presence import Heard
 from kacap.findings.screening import FEW_NS, MANY_NS, has_more, screen, worth_a_look
-from kacap.flows import A_FIN, B_FIN, FINISHED, NEVER, WAS_RESET
+from kacap.flows import A_FIN, B_FIN, CUT, FINISHED, NEVER, WAS_RESET
 from kacap.model import Connection, Endpoint, FrameRef, SegmentRecord
 from kacap.news import Made, News, Sink
 from kacap.options import DEFAULTS, Options
@@ -48,11 +48,9 @@ from kacap.views import Views, begun, unprobed
 from kacap.wire import SkipReason, decode
 
 Decode = Callable[[FrameBatch, NDArray[np.int64]], NDArray[np.void]]
-
 # From which kind on segments are reported: all but ACK and data, all, none.
 _TOLD_FROM = {"events": int(Kind.SYN), "all": int(Kind.ACK), "none": len(Kind)}
 _GAVE_UP, _ENDED = ENDINGS.index(Ending.GAVE_UP), int(Change.ENDED)
-
 
 EPISODES, FEWEST = 1 << 15, 4  # kept in all, and of each prober in any case
 FORGET_EVERY = 1 << 14  # episodes
@@ -115,6 +113,7 @@ class Analyzer:
         others = self._close(tracked.closed, tracked.watched, None)
         self.gatherer.introduce(tracked.opened)
         self.gatherer.take(tracked.events)
+        self.gatherer.close(tracked.cut, tracked.cut_ns)
         if self.keep_marks:
             self._mark(tracked)
         news = self._news(others)
@@ -220,6 +219,7 @@ class Analyzer:
         analysis.connections = connections = Connections(rows, ends_of_rows, self.views, estimates, self._complete)
         self._find(connections)
         analysis.unprobed.let_go = self.tracker.let_go
+        self.tracker.clock.tell(analysis.capture)
         analysis.capture.skipped = {SkipReason(i).text: int(count) for i, count in enumerate(self.skipped) if count}
         if self.marks:
             marks = np.concatenate(self.marks)
@@ -315,7 +315,7 @@ class Analyzer:
         if not len(rows) or not isinstance(seen, Observed):
             return []
         finished, watched = rows["state"] & FINISHED != 0, rows["watched"].astype(np.int64)
-        self.gatherer.close(watched[finished & (watched >= 0)], None)
+        self.gatherer.close(watched[finished & (rows["state"] & CUT == 0) & (watched >= 0)], None)  # cut: it is closed
         self.gatherer.close(watched[~finished & (watched >= 0)], now_ns)
         probers = probers_of(rows, self.views)
         probed = probers.any(axis=1)

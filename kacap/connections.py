@@ -8,6 +8,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from kacap.flows import CUT
 from kacap.model import Connection
 from kacap.timing.estimate import Estimates
 from kacap.timing.settings import settings_of
@@ -94,6 +95,8 @@ class Connections(Sequence[Connection]):
             prober.idle, prober.interval, prober.count = found
         known = zip(made, rows["state"].tolist(), self.ends[places].tolist(), strict=True)
         for connection, state, ended in known:
+            for prober in connection.probers:
+                prober.cut = bool(state & CUT)
             self._complete(connection, state, ended)
         return made
 

@@ -40,7 +40,8 @@ class Continued:
             analyzer.restore(State(tables, facts), len(earlier.files), self._options)
         except (StateError, CaptureError) as error:
             raise StateError(f"{self.path}: {error}") from None
-        self._until_ns = analyzer.analysis.capture.last_ns
+        last_ns, clock = analyzer.analysis.capture.last_ns, analyzer.tracker.clock
+        self._until_ns = clock.span_ns[1] - clock.shift_ns if len(clock.steps) else last_ns
         return earlier
 
     def follow(self, source: Captures) -> Iterator[FrameBatch]:

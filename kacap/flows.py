@@ -17,7 +17,7 @@ from kacap.wire.sequence import seq_diff
 NEVER = np.int64(-(2**62))  # a time that has not been
 
 # CONNECTION["state"]
-BEGAN, A_FIN, B_FIN, WAS_RESET, IS_WATCHED, FINISHED, LONE = 1, 2, 4, 8, 16, 32, 64
+BEGAN, A_FIN, B_FIN, WAS_RESET, IS_WATCHED, FINISHED, LONE, CUT = 1, 2, 4, 8, 16, 32, 64, 128
 
 # EVENT["hints"]: what a probe's timestamps and IP ID say of frames that the capture lacks, or has and its sender not.
 UNHEARD = 1  # the newest reply in the capture did not reach its sender

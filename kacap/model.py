@@ -164,6 +164,8 @@ class Prober:
     row: int = 0  # of the tables that it is a view of
     frames: tuple[FrameRef, FrameRef] | None = None  # of its first and its last probe
     lone: int = 0  # episodes that are one probe answered
+    path_ns: int = 0  # from the capture to it and back, at most; 0: not seen
+    cut: bool = False  # the capture's clock was set after it: what came then counts as another connection's
     _rows: ProbeTables | None = field(default=None, repr=False, compare=False)
     _episodes: list[Episode] | None = field(default=None, repr=False, compare=False)
     _runs: list[Episode] | None = field(default=None, repr=False, compare=False)

@@ -138,7 +138,8 @@ class Counted(Protocol):
 def conclude(source: Counted, analyzer: Analyzer) -> Analysis:
     """Finish an analysis whose source has ended: its capture says what was read; the sink gets it last."""
     analyzer.dropped = (source.dropped_kernel or 0) + (source.dropped_interface or 0)
-    analyzer.analysis.capture.drops, analyzer.analysis.capture.breaks = source.drops, source.breaks
+    analyzer.analysis.capture.drops = source.drops
+    analyzer.analysis.capture.breaks = [*source.breaks, *analyzer.tracker.clock.breaks(source.files)]
     analysis = analyzer.finish()
     summary = analysis.capture
     summary.files, summary.link_types, summary.frames = list(source.files), list(source.link_types), source.frames

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.analysis import MARK, SILENCE, UnprobedSummary
+from kacap.classify.capture_clock import CLOCK, CLOCK_STEP
 from kacap.classify.emit import EVENT
 from kacap.classify.tables import COUNTS, EPISODE, PROBE, PROBER, WATCHED, WATCHED_SIDE
 from kacap.errors import KacapError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 # The rows of a state by name; ``found_*`` are connections that have ended and that findings may rest on.
 LAYOUT: dict[str, np.dtype[Any]] = {
     "tracker": TRACKER_STATE, "connections": CONNECTION, "sides": SIDE, "recent": RECENT,
+    "clock": CLOCK, "clock_steps": CLOCK_STEP,
     "observed": OBSERVED, "notes": NOTE, "spans": SPAN, "sent": SENT,
     "counts": COUNTS, "watched": WATCHED, "watched_sides": WATCHED_SIDE, "probers": PROBER, "histories": HISTORY,
     "probes": PROBE, "episodes": EPISODE, "waiting": EVENT, "steps": STEP,
@@ -40,7 +42,7 @@ LAYOUT: dict[str, np.dtype[Any]] = {
     "heard": PRESENCE, "survived": SILENCE, "marks": MARK,
     "skipped": np.dtype("<i8"), "withheld": np.dtype("<i8"),
 }  # fmt: skip
-_OF_TRACKER = ("tracker", "connections", "sides", "recent")
+_OF_TRACKER = ("tracker", "connections", "sides", "recent", "clock", "clock_steps")
 _OF_GATHERER = ("counts", "watched", "watched_sides", "probers", "histories", "probes", "episodes", "waiting", "steps")
 
 

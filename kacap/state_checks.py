@@ -99,6 +99,7 @@ BOUNDS: dict[str, dict[str, tuple[int, Any]]] = {
     "survived": {"outcome": (0, GONE + 1)},
     "marks": {"kind": (0, _KINDS), "file": (0, FILES)},
     "withheld": {"": (1, "episodes")},
+    "clock_steps": {"file": (0, FILES)},
 }  # fmt: skip
 
 # Tables that have one row for each of another's, or so many.
@@ -110,7 +111,7 @@ SIZES: dict[str, tuple[str, int]] = {
     "kept_ends": ("kept", 1),
     "found_observed": ("found", 1),
 }
-ROWS = {"tracker": 1, "counts": 1, "recent": RECENT_ROWS, "skipped": len(SkipReason)}
+ROWS = {"tracker": 1, "counts": 1, "recent": RECENT_ROWS, "clock": 1, "skipped": len(SkipReason)}
 
 
 def check(tables: Tables, layout: Mapping[str, np.dtype[Any]], files: int) -> str:

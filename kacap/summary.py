@@ -19,10 +19,12 @@ class Drop(NamedTuple):
 
 
 class Break(NamedTuple):
-    """Two files of a capture, ``before`` and ``after``, that do not follow on one another.
+    """A place where the times of a capture do not follow on one another: mostly between its files.
 
-    ``what`` is ``overlap`` (both hold frames of the span), ``gap`` (no frame for longer than within any file) or
-    ``missing`` (``files`` between the two are not there, by their numbers).
+    ``what`` is ``overlap`` (files ``before`` and ``after`` hold frames of the span), ``gap`` (no frame for longer than
+    within any file), ``missing`` (``files`` between the two are not there, by their numbers) or ``clock``: the file's
+    times go from ``since_ns`` to ``until_ns`` before ``frame``, back or forward again, and from there on times are
+    given ``later_ns`` later than the file has them.
     """
 
     what: str
@@ -31,6 +33,8 @@ class Break(NamedTuple):
     before: str
     after: str
     files: int
+    frame: int | None = None
+    later_ns: int = 0
 
 
 @dataclass(slots=True)
@@ -59,13 +63,20 @@ class CaptureSummary:
         return self.dropped > 0 or any(each.what == "missing" for each in self.breaks)
 
     @property
+    def is_timed(self) -> bool:
+        """Whether one clock timed all of it, so that its span is known."""
+        return all(each.what != "clock" for each in self.breaks)
+
+    @property
     def dropped(self) -> int:
         """How many frames were lost while capturing, as far as the source says so."""
         return (self.dropped_kernel or 0) + (self.dropped_interface or 0)
 
     @property
     def timed_drops(self) -> list[Drop]:
-        """Drops whose time span is known."""
+        """Drops whose time span is known, as times are counted."""
+        if not self.is_timed:
+            return []
         if (first := self.first_ns) is None or (last := self.last_ns) is None:
             return []
         return [d for d in self.drops if d.until_ns < last or (d.since_ns is not None and d.since_ns > first)]

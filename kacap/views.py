@@ -120,7 +120,8 @@ class Views:
             last_probe_ns=row.last_ns, survived_ns=row.survived_ns, longest_run=row.longest_run, unheard=row.unheard,
             reply_after_ns=(row.reply_least_ns, row.reply_most_ns) if row.replies else None,
             gaps_ns=(row.gap_least_ns, row.gap_most_ns) if row.probes > 1 else None,
-            connection=connection, row=number, frames=frames, lone=row.episodes - row.runs, _rows=self,
+            connection=connection, row=number, frames=frames, lone=row.episodes - row.runs, path_ns=row.path_ns,
+            _rows=self,
         )  # fmt: skip
 
     def gaps(self, probers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

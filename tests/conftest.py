@@ -35,7 +35,11 @@ LONGEST = (
 # once would wait for each other, and look for what the other left behind.
 ON_LINKS = {"lab": "lab", "sockets": "lab", "compare": "watches", "live": "watches"}
 # What these fixtures make takes many seconds: the tests that look at it keep to one worker.
-MADE_ONCE = {"tests/commands/test_outputs.py": "whole", "tests/whole/test_package.py": "built"}
+MADE_ONCE = {
+    "tests/commands/test_outputs.py": "whole",
+    "tests/unit/test_kernel_cache.py": "warm",
+    "tests/whole/test_package.py": "built",
+}
 SHARED = ROOT.parent / "shared" / "captures"
 
 

@@ -16,11 +16,13 @@ from kacap.capture.filters import Filter
 from kacap.capture.frames import FRAME, FrameBatch
 from kacap.capture.privileges import User
 from kacap.capture.rights import SNAPLEN
+from kacap.clock import SECOND_NS
 from kacap.errors import Damage
 from kacap.summary import Break, Drop
 
 POLL_NS = 100_000_000  # a batch comes at least this often, be it empty
 FEW, GATHER_S = 2048, 0.004  # after so few frames a pause lets more gather: a thousand small batches cost more than one
+SET_BACK_NS = 2 * SECOND_NS  # frames that are newer than now by more were timed before the clock was set back
 SETTLE_NS = 5_000_000  # several interfaces: what is younger may still be overtaken by a frame of another one
 WHOLE = 262_144  # tcpdump's snapshot length for "all of it"
 
@@ -205,6 +207,9 @@ class LiveSource:
                 self._forget(interface)
         if len(self.interfaces) == 1:
             return self.interfaces[0].drain(self._room)
+        if self._kept and int(self._kept[-1].frames["time_ns"][-1]) > self.now_ns + SET_BACK_NS:
+            kept, self._kept = joined(self._kept), []
+            return kept  # what comes now is timed by a clock that was set back, and is newer all the same
         batches = (interface.drain(self._room) for interface in self.interfaces)
         drained = [copied(batch) for batch in batches if len(batch.frames)]
         whole = joined([*self._kept, *drained])

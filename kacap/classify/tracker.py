@@ -8,12 +8,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from kacap.classify.capture_clock import CaptureClock
 from kacap.classify.emit import EVENT, LABEL, EventRows, LabelRows
 from kacap.classify.kernel import classify
 from kacap.flows import (
     A_FIN,
     B_FIN,
     CONNECTION,
+    CUT,
     FINISHED,
     LINGER_NS,
     LONE,
@@ -37,7 +39,8 @@ BUFFERS = 8  # of events: more than batches are under way at once (``pipeline.AH
 @dataclass(slots=True)
 class Tracked:
     """What one batch of segments gave: rows of CONNECTION that ended before it and that are new to later stages,
-    rows of EVENT in order, and each segment with its LABEL (valid until the next batch)."""
+    rows of EVENT in order, and each segment with its LABEL (valid until the next batch); and which rows of WATCHED were
+    over at ``cut_ns``, when the clock was set."""
 
     closed: NDArray[np.void]
     watched: object  # what ``companion`` knows of the rows that ended
@@ -45,6 +48,8 @@ class Tracked:
     events: EventRows
     segments: SegmentRows
     labels: LabelRows
+    cut: NDArray[np.int64]
+    cut_ns: int
 
 
 class Companion(Protocol):
@@ -80,6 +85,7 @@ class Tracker:
         self._buffers: list[NDArray[np.void]] = [np.zeros(0, EVENT)] * BUFFERS
         self._batches = 0
         self.labels = np.zeros(0, LABEL)
+        self.clock = CaptureClock()
         self.introduced = 0  # rows of WATCHED that later stages know
         self.companion = companion
         if companion is not None:
@@ -112,29 +118,55 @@ class Tracker:
 
     def take(self, segments: SegmentRows) -> Tracked:
         """Classify SEGMENT rows that follow those taken before."""
+        segments, cuts = self.clock.take(segments)
         closed, watched = self.sweep(len(segments))
         if len(segments) > len(self.labels):
             self.labels = np.zeros(len(segments), LABEL)
-        found = self._classify(segments)
+        found = self._classify(segments, cuts)
         if self.companion is not None:
             self.companion.take(segments, self.labels)
-        return Tracked(closed, watched, self._introduce(found), found, segments, self.labels[: len(segments)])
+        labels, opened = self.labels[: len(segments)], self._introduce(found)
+        return Tracked(closed, watched, opened, found, segments, labels, *self._over(segments, cuts))
 
-    def _classify(self, segments: SegmentRows) -> EventRows:
-        """Label segments; return their EVENT rows, in memory that is used again after ``BUFFERS`` batches."""
+    def _over(self, segments: SegmentRows, cuts: list[int]) -> tuple[NDArray[np.int64], int]:
+        """Return the rows of WATCHED that were cut among these segments, and when."""
+        if not cuts:
+            return np.zeros(0, np.int64), 0
+        rows = self.rest()
+        watched = rows["watched"][(rows["state"] & CUT != 0) & (rows["watched"] >= 0)]
+        return watched.astype(np.int64), int(segments["time_ns"][cuts[0]])
+
+    def _classify(self, segments: SegmentRows, cuts: list[int]) -> EventRows:
+        """Label segments, whose clock was set before those at ``cuts``.
+
+        Return their EVENT rows, in memory that is used again after ``BUFFERS`` batches.
+        """
         buffer = self._buffers[self._batches % BUFFERS]
         if len(buffer) < len(segments) + EVENT_ROWS:
             buffer = self._buffers[self._batches % BUFFERS] = np.zeros(len(segments) + EVENT_ROWS, EVENT)
         self._batches += 1
         self.state["position"] = 0
         full: list[NDArray[np.void]] = []
+        ends = [*cuts, len(segments)]
         while True:
             self.state["events"] = 0
-            classify(segments, self.labels, (self.state, self.connections, self.sides, self.table, self.recent, buffer))
+            columns = (self.state, self.connections, self.sides, self.table, self.recent, buffer)
+            classify(segments[: ends[0]], self.labels, columns)
             events: EventRows = buffer[: int(self.state["events"][0])]
-            if int(self.state["position"][0]) >= len(segments):
-                return np.concatenate([*full, events]) if full else events
+            if int(self.state["position"][0]) >= ends[0]:
+                ends = ends[1:]
+                if not ends:
+                    return np.concatenate([*full, events]) if full else events
+                self._cut()
             full.append(events.copy())
+
+    def _cut(self) -> None:
+        """Let every connection be over for what comes: no time of before may be compared with one of after."""
+        rows = self.rest()
+        unfinished = rows["state"] & FINISHED == 0
+        rows["state"][unfinished] = (rows["state"][unfinished] & ~np.uint8(LONE)) | FINISHED | CUT
+        self.state["finished"] += int(unfinished.sum())
+        self.state["lone"] = 0
 
     def _introduce(self, events: EventRows) -> NDArray[np.void]:
         """Return the CONNECTION rows of the events' connections that no earlier batch has introduced, in order."""
@@ -199,6 +231,8 @@ class Tracker:
             "connections": self.rest(),
             "sides": self.sides[: 2 * self.used],
             "recent": self.recent,
+            "clock": self.clock.state,
+            "clock_steps": self.clock.steps,
         }
 
     def restore(self, saved: dict[str, NDArray[np.void]]) -> None:
@@ -213,6 +247,7 @@ class Tracker:
         self._connections.append(saved["connections"])
         self._sides.append(saved["sides"])
         self.recent[:] = saved["recent"]
+        self.clock.state[:], self.clock.steps = saved["clock"], saved["clock_steps"].copy()
         self.introduced = int(self.state["watched"][0])
         self._resize(None, 0)
         self.state["lone"] = int((self.connections["state"][: self.used] & LONE != 0).sum())

@@ -213,16 +213,16 @@ class Run:
             events = self.live.feed(batch, source.now_ns, source.dropped)
             events += self.proxies.look(source.now_ns)
             self.duty.take(events)
-            if self.waiting is not None and self.waiting.is_due(source.now_ns):
+            if self.waiting is not None and self.waiting.is_due(self._now_ns):
                 self.live.update_heard()
-                self.waiting.look(self._rows(), source.now_ns)
+                self.waiting.look(self._rows(), self._now_ns)
         if self.screen is not None:
             self._redraw(self.screen, events)
         elif not self.options.as_json:
             self.lines.write(events)
-            if self.lines.is_due(source.now_ns):
+            if self.lines.is_due(self._now_ns):
                 self.live.update_heard()
-                self.lines.wait(self._rows(), source.now_ns)
+                self.lines.wait(self._rows(), self._now_ns)
         if self._over():
             source.stop()
 
@@ -234,9 +234,14 @@ class Run:
             screen.view.press(key)
         if screen.view.quit:
             self.source.stop()
-        if keys or screen.is_due(self.source.now_ns):
+        if keys or screen.is_due(self._now_ns):
             self.live.update_heard()
-            screen.draw(self._rows(), self.source.now_ns, self.source.dropped or 0)
+            screen.draw(self._rows(), self._now_ns, self.source.dropped or 0)
+
+    @property
+    def _now_ns(self) -> int:
+        """What time it is as the analysis counts it, nanoseconds: the clock may have been set back."""
+        return self.analyzer.tracker.clock.now_ns(self.source.now_ns)
 
     def _over(self) -> bool:
         """Return whether one of the wished ends has come."""

@@ -31,6 +31,19 @@ class Probing:
         hi, lo = (np.where(of_b, watched[f"b_{half}"][of], watched[f"a_{half}"][of]) for half in ("hi", "lo"))
         return hi, lo
 
+    def one_each(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return some rows without those whose addresses and ports a later one of them has: their time is over."""
+        watched = self.gatherer.watched.rows[self.probers["watched"][numbers]]
+        swapped = self.probers["side"][numbers] == 1
+        columns = [
+            np.where(swapped == (end == "a"), watched[f"b_{part}"], watched[f"a_{part}"]).astype(np.uint64)
+            for end in ("a", "b")
+            for part in ("hi", "lo", "port")
+        ]
+        _, last = np.unique(np.column_stack(columns)[::-1], axis=0, return_index=True)
+        found: NDArray[np.int64] = numbers[np.sort(len(numbers) - 1 - last)]
+        return found
+
     @property
     def missed(self) -> int:
         """How many probes were missed in all."""

@@ -25,9 +25,9 @@ from kacap.findings import observed as bits
 from kacap.findings.connection_facts import ConnectionFacts, Outstanding
 from kacap.model import Connection, Ended, Endpoint, Episode, Probe, Prober, Verdict
 from kacap.timing.assumes import WORDS, Assumes
-from kacap.timing.episodes import EARLY_ABORT, HOLE_NS
-from kacap.timing.giving_up import user_timeout
-from kacap.units import between, counted, duration
+from kacap.timing.episodes import EARLY_ABORT, HOLE_NS, MOST_HOLES
+from kacap.timing.giving_up import may_be_the_application, user_timeout_words
+from kacap.units import counted, duration
 
 WORTH_NS = 5 * SECOND_NS  # bytes that wait for less than this say nothing of a connection
 FEW = 4  # probes at one pace: between them none is missing from the capture
@@ -146,12 +146,15 @@ def _own_cause(prober: Prober, after_ns: int) -> int:
     shortest_ns = SECOND_NS if prober.gaps_ns is None else prober.gaps_ns[0]
     if prober.unheard or _is_delayed(prober) or not 0 <= after_ns < EARLY_ABORT * shortest_ns:
         return OWN_RESET
+    if prober.ending == Ending.CLOSED and prober.last is not None and len(prober.last.probes) == 1:
+        return ABORT if after_ns < EARLY_ABORT * SECOND_NS else OWN_RESET  # it may have sent probes since
     whole_gaps = prober.gaps_ns is not None and bool(prober.idle.candidates) and not _may_lack_frames(prober)
     regular = whole_gaps or (prober.probes >= FEW and cadence(prober).startswith("every"))
     sure = regular or prober.ending == Ending.CLOSED or after_ns < EARLY_ABORT * SECOND_NS
     parts = max(round(shortest_ns / max(after_ns, 1)), 1)  # of a gap in which a firing may be missing
     whole = abs(shortest_ns - parts * after_ns) <= parts * HOLE_NS
-    return ABORT if sure and (regular or not whole) else OWN_RESET
+    exact = 1 < parts <= MOST_HOLES and abs(shortest_ns - parts * after_ns) <= HOLE_NS
+    return ABORT if sure and (whole_gaps or not exact) and (regular or not whole) else OWN_RESET
 
 
 def _half_closed(facts: ConnectionFacts, prober: Prober) -> str:
@@ -227,7 +230,7 @@ def _unprobed(connection: Connection, ended: Ended, facts: ConnectionFacts | Non
     if connection.probers:
         none = _doubtful(connection)
         ended = replace(ended, cause=OWN_RESET) if ended.cause == LIKELY_ABORT else ended
-    killed, waits = facts.killed if facts is not None else None, _waiting(facts)
+    killed, waits = facts.killed_by(until_ns) if facts is not None else None, _waiting(facts)
     if ended.cause == FORGERY:
         return Verdict(f"{_reset(connection, ended)}; {none}", "bad")
     if killed is not None and facts is not None and not facts.closed(not killed.from_a):
@@ -312,18 +315,19 @@ def _with_tail(tail: str) -> Callable[[Prober], Verdict]:
 def _open(prober: Prober) -> Verdict:
     if prober.replies >= prober.probes:
         return _answered(prober)
-    return Verdict(f"{_answered(prober).sentence}; {_run(prober)} when the capture ended", "doubt")
+    end = "its clock was set" if prober.cut else "the capture ended"
+    return Verdict(f"{_answered(prober).sentence}; {_run(prober)} when {end}", "doubt")
 
 
 def _gave_up(prober: Prober) -> Verdict:
     """Return that a prober gave up; where count and user timeout both explain when, both readings stay."""
-    said = f"{prober.side} gave up on {prober.peer}: {_run(prober)}{_silence(prober)}"
-    bracket = user_timeout(prober) if prober.ending == Ending.GAVE_UP else None
-    if bracket is None or prober.count.verdict == "ok":
+    either = ", or its application reset the connection" if may_be_the_application(prober) else ""
+    said = f"{prober.side} gave up on {prober.peer}{either}: {_run(prober)}{_silence(prober)}"
+    span = user_timeout_words(prober) if prober.ending == Ending.GAVE_UP else ""
+    if not span or prober.count.verdict == "ok":
         return Verdict(said, "bad")
     if _is_delayed(prober):
         return Verdict(f"{said} ({_count_read(prober)}, or a TCP_USER_TIMEOUT)", "bad")
-    span = between(*bracket) if bracket[0] else f"at most {duration(bracket[1])}"
     return Verdict(f"{said} ({_count_read(prober)}, or a TCP_USER_TIMEOUT of {span})", "bad")
 
 

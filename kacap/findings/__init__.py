@@ -109,7 +109,8 @@ TABLE = (
     ),
     FindingRule(
         "outage",
-        "two or more probes in a row went unanswered, then the peer answered again; not where several such runs are "
+        "two or more probes in a row went unanswered, then the peer answered again; the prober's timestamps, or probes "
+        "at its interval, show that it heard nothing; not where several such runs are "
         "of one length, with no probe in between answered at once (a limit on replies looks so)",
         "find what was cut at that time; idle + interval x count says how long an outage may last",
         replies.outage,

@@ -6,12 +6,14 @@ from collections import namedtuple
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from kacap.addresses import address_text
 from kacap.classify.kinds import Ending, Grade
+from kacap.clock import SECOND_NS
 from kacap.findings import observed as bits
 from kacap.findings.observations import Observed
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Prober
@@ -124,6 +126,10 @@ class Killed(NamedTuple):
 
 
 UNKNOWN = object()
+OVERDUE = 3  # times the gap before: each retransmission waits twice as long as the last (RFC 6298 5.5)
+ENDS_NS = 100 * SECOND_NS  # resending goes on for so long at least (RFC 9293 3.8.3)
+LEAST_NS = 950_000_000  # below the least interval of tcp(7), a second, and a tick: sooner, a probe may be a copy
+SOONER = 0.85  # of the silence before a run: a timer is an eighth late at most
 
 
 @dataclass
@@ -246,6 +252,21 @@ class ConnectionFacts:
             return None
         return Killed(int(row["trial_ns"]), at_ns, from_a, None)
 
+    def killed_by(self, until_ns: int) -> Killed | None:
+        """Return the silence that it had not survived by a time, unless it had survived one as long.
+
+        What is sent again when the capture ends may yet be answered: resending has to have ended.
+        """
+        killed = self.killed
+        if killed is None or self.survived_ns >= killed.silence_ns:
+            return None
+        waits = self.outstanding(killed.from_a)
+        if killed.reset is not None or waits is None or waits.how != bits.OPEN:
+            return killed
+        gap_ns = waits.last_ns - (waits.times_ns[-2] if len(waits.times_ns) > 1 else waits.first_ns)
+        ended = until_ns - waits.last_ns > OVERDUE * gap_ns or waits.last_ns - waits.first_ns >= ENDS_NS
+        return killed if ended else None
+
     def _reset_before(self, time_ns: int) -> bool:
         """Return whether an RST that its receiver takes had ended the connection before a time."""
         return any(reset.time_ns < time_ns and reset.in_window for reset in self.resets)
@@ -312,6 +333,20 @@ def episodes(facts: ConnectionFacts, *endings: str) -> Iterator[tuple[Prober, Ep
         for episode in prober.episodes if Ending.ANSWERED in endings else prober.runs:
             if episode.ending in endings:
                 yield prober, episode
+
+
+def met_nothing(facts: ConnectionFacts, prober: Prober, episode: Episode, *, from_first: bool = False) -> bool:
+    """Return whether the capture shows that a run's prober heard nothing, not only that the capture holds nothing.
+
+    What it echoes shows that (RFC 7323 4.3), or that it probes sooner than it does after an answer: by its interval
+    (tcp_keepalive_timer). Otherwise replies may have passed where this capture was not made. The silence before its
+    first run counts only ``from_first``: keepalive may have been switched on late.
+    """
+    if facts.side(prober.side == facts.connection.a).known & bits.TIMESTAMPS:
+        return True
+    after = [later.time_ns - probe.time_ns for probe, later in pairwise(episode.probes) if probe.outcome == "missed"]
+    silences_ns = prober.silences_ns if from_first else prober.silences_ns[1:]
+    return bool(after) and min(after) >= LEAST_NS and max(after) < SOONER * min(silences_ns, default=0)
 
 
 def frames_of(episode: Episode) -> list[FrameRef]:

@@ -15,7 +15,8 @@ from kacap.findings.resets import usual_ttl
 from kacap.findings.screening import FAST_NS
 from kacap.findings.silences import SOON_NS
 from kacap.model import Episode, Probe, Prober
-from kacap.units import between, counted, duration
+from kacap.timing.giving_up import may_be_the_application, user_timeout_words
+from kacap.units import counted, duration
 
 LATE = 1.3  # of the budget: timers may be late by an eighth, a capture may lack a probe
 # Names of ICMP and ICMPv6 codes: RFC 792, RFC 1812 5.2.7.1, RFC 4443 3.1 and 3.3.
@@ -49,10 +50,12 @@ def peer_gone(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
             continue
         if context.alive(prober.peer, prober.side, *span) or _is_lively(facts, context):
             continue
-        one = " (a count of 1, or TCP_USER_TIMEOUT)" if len(episode.probes) == 1 else ""
+        whole = episode.silent_since_ns is not None  # else there may have been probes before the capture
+        one = " (a count of 1, or TCP_USER_TIMEOUT)" if len(episode.probes) == 1 and whole else ""
+        either = "; or its application reset the connection" if may_be_the_application(prober) else ""
         sentence = (
             f"{prober.peer} is gone or cut off: {counted(len(episode.probes), 'probe')} unanswered, {prober.side} gave "
-            f"up{_detection(episode)}{one}; its application sees ETIMEDOUT"
+            f"up{_detection(episode)}{one}; its application sees ETIMEDOUT{either}"
         )
         yield Claim(sentence, frames_of(episode))
 
@@ -156,9 +159,7 @@ def gave_up_early(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
         if not _is_early(prober, episode):
             continue
         bracket = ""
-        if (since := episode.silent_since_ns) is not None:
-            low, high = episode.probes[-1].time_ns - since, closing_ns(episode) - since
-            span = f"at most {duration(high)}" if len(episode.probes) == 1 else between(low, high)
+        if span := user_timeout_words(prober):
             known = episode.ending == Ending.USER_TIMEOUT
             either = "" if known else f"a count of {len(episode.probes)}, or "
             bracket = f": {either}a TCP_USER_TIMEOUT of {span} overrides the count"

@@ -9,7 +9,16 @@ from itertools import groupby
 
 from kacap.classify.kinds import Ending
 from kacap.clock import SECOND_NS
-from kacap.findings.connection_facts import UNKNOWN, Claim, ConnectionFacts, Reset, closing_ns, episodes, frames_of
+from kacap.findings.connection_facts import (
+    UNKNOWN,
+    Claim,
+    ConnectionFacts,
+    Reset,
+    closing_ns,
+    episodes,
+    frames_of,
+    met_nothing,
+)
 from kacap.findings.context import Context
 from kacap.findings.screening import Trait
 from kacap.model import Endpoint, Episode, FrameRef, Prober
@@ -64,7 +73,7 @@ def _death_of(facts: ConnectionFacts) -> Death | None:
     keepalive stopped: it was gone before.
     """
     for prober, episode in episodes(facts, Ending.GAVE_UP, Ending.RESET, Ending.USER_TIMEOUT, Ending.OPEN):
-        if episode.ending == Ending.OPEN and len(episode.probes) < 2:
+        if episode.ending == Ending.OPEN and (len(episode.probes) < 2 or not met_nothing(facts, prober, episode)):
             continue
         death = _at_probe(facts, prober, episode)
         if death is not None:

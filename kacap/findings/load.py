@@ -29,7 +29,7 @@ def too_many(context: Context) -> Iterator[Claim]:
     """Senders that probe more often than any common runtime does: rate and bytes a day, over all their connections."""
     probing = context.probing
     pace = probing.pace_ns(FAST_NS)
-    busy = np.flatnonzero(pace)
+    busy = probing.one_each(np.flatnonzero(pace))
     senders, of_sender = numbered(*(half[busy] for half in probing.address(peer=False)))
     order, bounds = by_group(of_sender, len(senders))
     found = []

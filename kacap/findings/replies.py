@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from kacap.classify.kinds import Ending
-from kacap.findings.connection_facts import Claim, ConnectionFacts, closing_ns, episodes, frames_of
+from kacap.findings.connection_facts import Claim, ConnectionFacts, closing_ns, episodes, frames_of, met_nothing
 from kacap.findings.context import Context
 from kacap.findings.idle import death_of, is_lively
 from kacap.findings.screening import RATE_LIMIT_NS
@@ -29,9 +29,11 @@ def unanswered_while_alive(facts: ConnectionFacts, context: Context) -> Iterator
             continue
         never = " (none on this connection was ever answered)" if prober.replies == 0 else ""
         gave_up = f", and {prober.side} gave up" if episode.ending in (Ending.GAVE_UP, Ending.USER_TIMEOUT) else ""
+        shown = gave_up or met_nothing(facts, prober, episode)
+        unseen = "" if shown else ", or were answered in what the capture does not show"
         sentence = (
             f"{prober.peer.address} is up: it was heard on another connection while {counted(len(lost), 'probe')} of "
-            f"{prober.side} to {prober.peer} went unanswered{never}{gave_up}"
+            f"{prober.side} to {prober.peer} went unanswered{never}{gave_up}{unseen}"
         )
         yield Claim(sentence, frames_of(episode))
 
@@ -68,7 +70,8 @@ def rate_limited(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
 def outage(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """Probes went unanswered, two or more in a row, then the peer answered again: for how long nothing was heard.
 
-    Misses that a limit on replies explains are not an outage, nor is silence while the peer sends elsewhere.
+    Misses that a limit on replies explains are not an outage, nor is silence while the peer sends elsewhere, nor what
+    the capture may lack.
     """
     survived = [(prober, runs) for prober in facts.probers if prober.longest_run > 1 and (runs := _survived(prober))]
     if not survived or _limited(facts, context):
@@ -79,17 +82,22 @@ def outage(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
             lost = _lost(episode)
             if len(lost) < 2:
                 continue
+            if not met_nothing(facts, prober, episode, from_first=True):
+                continue
             since_ns = episode.silent_since_ns or lost[0].time_ns
             back_ns = _back_ns(episode)
             if not _heard_elsewhere(facts, context, prober, (lost[0].time_ns, lost[-1].time_ns)):
-                found.append((back_ns - since_ns, len(lost), frames_of(episode)))
-        alike = len({number for _, number, _ in found}) == 1 and len(found) > 1 and prober.lone <= 1
+                shown = met_nothing(facts, prober, episode)
+                least = "" if episode.silent_since_ns else "at least "
+                found.append((back_ns - since_ns, len(lost), frames_of(episode), shown, least))
+        alike = len({number for _, number, *_ in found}) == 1 and len(found) > 1 and prober.lone <= 1
         if found and not alike:  # runs of one length, one after the other, may be a limit on replies
-            lasted_ns, number, frames = max(found)
+            lasted_ns, number, frames, shown, least = max(found)
+            unseen = "" if shown else ", unless it answered in what the capture does not show"
             more = f", the longest of {len(found)} outages" if len(found) > 1 else ""
             sentence = (
-                f"nothing was heard of {prober.peer} for {duration(lasted_ns)} ({counted(number, 'probe')} of "
-                f"{prober.side} unanswered){more}, then it answered again: the connection survived"
+                f"nothing was heard of {prober.peer} for {least}{duration(lasted_ns)} ({counted(number, 'probe')} of "
+                f"{prober.side} unanswered){more}, then it answered again: the connection survived{unseen}"
             )
             yield Claim(sentence, frames)
 
@@ -124,9 +132,11 @@ def probe_loss(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
         lost = [found for found in map(_lost, runs) if found]
         number = sum(map(len, lost))
         if len(lost) >= ALIKE:
+            shown = all(met_nothing(facts, prober, episode) for episode in runs if _lost(episode))
+            where = "on the path" if shown else "on the path, or are in what the capture does not show"
             sentence = (
                 f"{number:,} of {prober.probes:,} probes of {prober.side} to {prober.peer} got no answer, in "
-                f"{len(lost):,} runs with answers in between: probes or replies are lost on the path"
+                f"{len(lost):,} runs with answers in between: probes or replies are lost {where}"
             )
             yield Claim(sentence, [probe.frame for found in lost for probe in found][:MANY])
 
@@ -147,10 +157,12 @@ def regular_misses(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
             gaps = [b - a for a, b in pairwise(replies)]
             if 2 * max(gaps) > 3 * min(gaps):  # a limit is one of time: it is met after as long each time
                 continue
+            shown = all(met_nothing(facts, prober, episode) for episode in answered)
+            unseen = "" if shown else ", or as many replies are in what the capture does not show"
             sentence = (
                 f"{prober.peer} answers one probe in {min(lengths)}, regularly ({between(min(gaps), max(gaps))} "
                 "apart): it likely limits its replies (net.ipv4.tcp_invalid_ratelimit, 500 ms unless set), or "
-                "something in between loses as many"
+                f"something in between loses as many{unseen}"
             )
             yield Claim(sentence, [frame for episode in answered[:4] for frame in frames_of(episode)])
 

@@ -83,24 +83,27 @@ def apart(ttl: Row, other: Row) -> Row:
 def nearest(ttl: Row, side: Row) -> Row:
     """Return how many hops a TTL is apart from the nearest of a side's data, 0 where that says nothing.
 
-    Where the data itself takes several paths (or was captured at several points) a TTL says nothing. Without data its
-    other segments are compared, and without those its SYN,ACK.
+    Where the data itself takes several paths (or was captured at several points) a TTL says nothing; where these are
+    one hop apart, the RST may have come one further. Without data its other segments are compared, and without those
+    its SYN,ACK.
     """
     if side.more_ttls:
         return np.int64(0)
     with_data = np.int64(0)
     for i in range(TTLS):
         with_data += side.data_n[i]
-    least = np.int64(255)
+    least, spread = np.int64(255), np.int64(0)
     for i in range(TTLS):
         if side.data_n[i] or (with_data == 0 and side.reply_n[i] + side.other_n[i]):
             least = min(least, apart(ttl, side.ttl[i]))
             for j in range(i):
-                if (side.data_n[j] or with_data == 0) and apart(side.ttl[i], side.ttl[j]) > 1:
-                    return np.int64(0)
+                if side.data_n[j] or (with_data == 0 and side.reply_n[j] + side.other_n[j]):
+                    spread = max(spread, apart(side.ttl[i], side.ttl[j]))
+    if spread > 1:
+        return np.int64(0)
     if least == 255:
         least = apart(ttl, side.syn_ttl) if side.syn_ttl else np.int64(0)
-    return least
+    return least - spread
 
 
 @kernel

@@ -77,7 +77,11 @@ class LiveTracker:
         tracked = self.analyzer.track(self.analyzer.decode(batch))
         self.messages.take(tracked.segments, tracked.labels)
         news = self.analyzer.gather(tracked)
+        now_ns = self.analyzer.tracker.clock.now_ns(now_ns)
         events = self.take(news, self.analyzer.advance(now_ns).tolist(), now_ns)
+        for watched in tracked.cut.tolist():
+            numbers = self.analyzer.gatherer.sides.rows["prober"][2 * watched : 2 * watched + 2].tolist()
+            self._forget(number for number in numbers if number in self.rows)
         if (moved := self.analyzer.forget()) is not None:
             self._renumber(moved)
         if len(self.rows) >= self._sweep_at:

@@ -25,7 +25,7 @@ from kacap.model import (
 )
 from kacap.news import News
 from kacap.report.lines import Writer
-from kacap.summary import CaptureSummary
+from kacap.summary import Break, CaptureSummary
 
 VERSION = 1
 
@@ -196,7 +196,7 @@ def _finding(record: Finding, frame_name: Name) -> dict[str, Any]:
 
 
 def _capture(record: CaptureSummary, _: Name) -> dict[str, Any]:
-    breaks = [each._asdict() | {"before": _text(each.before), "after": _text(each.after)} for each in record.breaks]
+    breaks = [_break(each) for each in record.breaks]
     return {
         "files": [_text(name) for name in record.files],
         "link_types": record.link_types,
@@ -208,6 +208,12 @@ def _capture(record: CaptureSummary, _: Name) -> dict[str, Any]:
         "last_ns": record.last_ns,
         **({"breaks": breaks} if breaks else {}),
     }
+
+
+def _break(each: Break) -> dict[str, Any]:
+    """Return a place where times do not follow on one another; ``frame`` and ``later_ns`` where the clock was set."""
+    found = each._asdict() | {"before": _text(each.before), "after": _text(each.after)}
+    return {name: value for name, value in found.items() if each.what == "clock" or name not in ("frame", "later_ns")}
 
 
 def _dropped(record: CaptureSummary) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending, Grade
 from kacap.facts.verdicts import other_answer
 from kacap.model import Connection, Prober
-from kacap.summary import Break
+from kacap.summary import Break, CaptureSummary
 from kacap.units import between, clean, counted, duration, moment
 
 
@@ -33,7 +33,7 @@ ENDINGS = {
     Ending.UNREACHABLE: EndingRow(
         "unreachable", "ICMP errors quoted the probes: the peer may be up, but no packet gets there"
     ),
-    Ending.OPEN: EndingRow("still waiting", "the capture ended before an answer or a reset"),
+    Ending.OPEN: EndingRow("still waiting", "the capture ended, or its clock was set, before an answer or a reset"),
     Ending.RESUMED: EndingRow("resumed", "the peer was heard again, by something else than a reply"),
     Ending.CLOSED: EndingRow("closed", "the connection was closed before a reply came"),
     Ending.ANSWERED: EndingRow("all answered", "last probe answered"),
@@ -79,8 +79,34 @@ def missed_word(analysis: Analysis) -> str:
     return "missed or not captured" if analysis.capture.incomplete else "missed"
 
 
+def span_words(capture: CaptureSummary) -> str | None:
+    """Return how long a capture is, in words; None: it holds no frame. How long a step of its clock took is unknown."""
+    if capture.first_ns is None or capture.last_ns is None:
+        return None
+    return f"{'' if capture.is_timed else 'at least '}{duration(capture.last_ns - capture.first_ns)}"
+
+
+def _clock_words(step: Break) -> str:
+    """Return where the times of a file go back, or forward again, and what follows from it."""
+    by_ns = step.until_ns - step.since_ns
+    way = "back" if by_ns < 0 else "forward again"
+    times = f"{moment(step.since_ns)} to {moment(step.until_ns)}"
+    why = "the clock was set, or captures were put together"
+    given = (
+        f"times are given {duration(step.later_ns)} later than the file has them"
+        if step.later_ns
+        else ("times are given as the file has them")
+    )
+    return (
+        f"times go {way} by {duration(abs(by_ns))} before frame {step.frame} of {clean(step.after)} ({times}): {why}; "
+        f"nothing is measured across it, each connection that goes on counts anew, and from there on {given}"
+    )
+
+
 def break_words(each: Break) -> str:
-    """Return where two files of a capture do not follow on one another, with its times."""
+    """Return where the times of a capture do not follow on one another."""
+    if each.what == "clock":
+        return _clock_words(each)
     span = f"{moment(each.since_ns)} to {moment(each.until_ns)}"
     before, after, length = clean(each.before), clean(each.after), duration(each.until_ns - each.since_ns)
     if each.what == "missing":

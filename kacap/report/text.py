@@ -19,7 +19,15 @@ from kacap.facts.standing import STATES, Standing, by_gravity, gravest, numbers_
 from kacap.facts.verdicts import of_prober
 from kacap.findings import RANKS
 from kacap.model import Connection, Episode, Finding, Prober
-from kacap.report.sentences import GRADES, break_words, ending_words, missed_word, observed_words, reply_words
+from kacap.report.sentences import (
+    GRADES,
+    break_words,
+    ending_words,
+    missed_word,
+    observed_words,
+    reply_words,
+    span_words,
+)
 from kacap.report.settings import setting
 from kacap.report.terminal import DOUBT, GOOD, folded
 from kacap.units import between, clean, counted, duration, moment
@@ -133,9 +141,9 @@ def _each(analysis: Analysis, probing: Standing, everything: bool, brief: bool, 
 def _nothing(analysis: Analysis) -> str:
     """Return the verdict over a capture without a probe: it always says how long was watched."""
     capture = analysis.capture
-    if capture.first_ns is None or capture.last_ns is None:
+    if (span := span_words(capture)) is None:
         return "no keepalive probe: no frame to look at" + (", the filter took none" if capture.frames else "")
-    return f"no keepalive probe seen in {duration(capture.last_ns - capture.first_ns)}"
+    return f"no keepalive probe seen in {span}"
 
 
 def _block(analysis: Analysis, connection: Connection, brief: bool, verbose: bool) -> Iterator[Line]:
@@ -300,9 +308,7 @@ def _understood(analysis: Analysis) -> Iterator[Line]:
     """Yield how much of the capture was understood."""
     capture = analysis.capture
     name = capture.files[0] if len(capture.files) == 1 else counted(len(capture.files), "file")
-    span = ""
-    if capture.first_ns is not None and capture.last_ns is not None:
-        span = f" in {duration(capture.last_ns - capture.first_ns)}"
+    span = f" in {words}" if (words := span_words(capture)) else ""
     line = f"{name}: {counted(capture.frames, 'frame')}{span}, {counted(capture.segments, 'TCP segment')}"
     if capture.quotes:
         line += f", {counted(capture.quotes, 'ICMP error that quotes', 'ICMP errors that quote')} one"
@@ -310,7 +316,7 @@ def _understood(analysis: Analysis) -> Iterator[Line]:
     for each in capture.breaks[:BREAKS_SHOWN]:
         yield break_words(each), "dim"
     if (more := len(capture.breaks) - BREAKS_SHOWN) > 0:
-        yield f"{counted(more, 'more place')} where files do not follow on one another (--json lists them)", "dim"
+        yield f"{counted(more, 'more place')} where times do not follow on one another (--json lists them)", "dim"
 
 
 def _left_out(analysis: Analysis) -> str:

@@ -24,7 +24,7 @@ from kacap.classify.tables import (
     WatchedRows,
 )
 from kacap.clock import SECOND_NS
-from kacap.flows import HEARD_UNSEEN, NEVER, UNHEARD
+from kacap.flows import HEARD_UNSEEN, NEVER, UNHEARD, UNSEEN
 from kacap.kernels import Row, inlined, kernel
 from kacap.segments import FIN, RST, SYN
 from kacap.timing.history import ABORT, HistoryRows, StepRows, take_firing, take_run_end
@@ -32,6 +32,7 @@ from kacap.timing.history import ABORT, HistoryRows, StepRows, take_firing, take
 # The least interval of tcp(7): an answer that takes longer does not belong to an earlier probe.
 ANSWER_WAIT_NS = np.int64(SECOND_NS)
 PAIRED = 4096  # replies of one run that are paired with its probes
+MOST_HOLES = 4  # whole intervals in a gap: with more of them almost any gap is a multiple
 HOLE_NS = np.int64(30_000_000)  # jitter of firings that should be whole intervals apart
 EARLIEST = 0.98  # of a second: a tick and the jitter of a capture
 EARLY_ABORT = 0.85  # of the shortest gap of a run: a reset sooner than that comes from no keepalive timer
@@ -222,12 +223,15 @@ def _take_speech(middle: Row, number: Row, event: Row) -> None:
 def _has_hole(prober: Row, gap: Row) -> Row:
     """Return whether the only gap of a run is a multiple of the shorter ``gap``: firings between were not captured."""
     times = (prober.run_gap_ns + gap // 2) // max(gap, 1)
-    return prober.run_n == 2 and abs(prober.run_gap_ns - times * gap) <= HOLE_NS
+    return prober.run_n == 2 and times <= MOST_HOLES and abs(prober.run_gap_ns - times * gap) <= HOLE_NS
 
 
 @kernel
 def _take_abort(middle: Row, number: Row, event: Row) -> None:
-    """The prober reset the connection: at its timer it gave up, in the middle of an interval its application did."""
+    """The prober reset the connection: at its timer it gave up, in the middle of an interval its application did.
+
+    Where it has sent something since its only probe that the capture lacks, that does not tell: this may be a probe.
+    """
     prober = middle.probers[number]
     if prober.run_n == 0:
         return
@@ -238,7 +242,8 @@ def _take_abort(middle: Row, number: Row, event: Row) -> None:
     gap = event.time_ns - middle.probes[prober.last_probe].time_ns
     shortest = prober.run_gap_ns if prober.run_n > 1 else ANSWER_WAIT_NS  # no interval is below a second
     early = EARLY_ABORT if prober.run_n > 1 else EARLIEST
-    if gap < early * shortest and not _has_hole(prober, gap):
+    hidden = prober.run_n == 1 and event.hints & UNSEEN and not event.hints & HEARD_UNSEEN
+    if hidden or (gap < early * shortest and not _has_hole(prober, gap)):
         end_run(middle, number, event, _CLOSED)
         return
     if not prober.run_spoken:

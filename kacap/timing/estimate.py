@@ -43,6 +43,11 @@ class Estimates:
     clocks: dict[int, set[int]]
 
 
+def farthest_ns(path_ns: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return how long a segment takes from the capture to the prober and back at most; 0: that is not known."""
+    return np.where(path_ns > 0, path_ns * 1.5 + PATH_SLACK_NS, PATH_NS)
+
+
 def estimate(
     histories: HistoryRows,
     steps: StepRows,
@@ -59,7 +64,7 @@ def estimate(
     order, firsts = by_group(steps["prober"], len(histories))
     rows = np.zeros(len(histories), ESTIMATE)
     with_bytes = np.array(possible(system), np.int64)[(payload_bytes > 0).astype(np.int64)]
-    paths = np.where(path_ns > 0, path_ns * 1.5 + PATH_SLACK_NS, PATH_NS)
+    paths = farthest_ns(path_ns)
 
     def part(start: int, end: int) -> None:
         """Estimate some of the probers; the kernel leaves the interpreter to others meanwhile."""

@@ -12,7 +12,7 @@ from kacap.timing.assumes import sentence_of
 from kacap.timing.decide import JITTER
 from kacap.timing.defaults import RUNTIMES, SYSTEM, Default
 from kacap.timing.expectations import Expectation
-from kacap.timing.giving_up import has_holes, longest_run, timed_out, user_timeout
+from kacap.timing.giving_up import has_holes, longest_run, timed_out, user_timeout, user_timeout_words
 from kacap.timing.wheel import EARLY_NS, HZ_VALUES, SLACK_NS, latest_s
 from kacap.units import duration
 
@@ -234,14 +234,12 @@ def _may_not_be_the_count(value: Setting, expectation: Expectation) -> bool:
 
 def _given_up(prober: Prober, expectation: Expectation, run: int) -> str:
     """Return why a run of ``run`` probes may have been given up before or after the count that was expected."""
-    bracket = user_timeout(prober)
+    span = user_timeout_words(prober)
     guess = looks_like("count", prober, expectation, expectation.count or 0)
-    if bracket is None or (guess and prober.count.verdict == DIFFERS):
+    if not span or (guess and prober.count.verdict == DIFFERS):
         return guess
-    low, high = bracket
-    span = f"between {duration(low)} and {duration(high)}" if low else f"of at most {duration(high)}"
     early = expectation.count is not None and run < expectation.count
-    return f"gave up {'early' if early else 'late'}, after {run}: count {run}, or TCP_USER_TIMEOUT {span}"
+    return f"gave up {'early' if early else 'late'}, after {run}: count {run}, or a TCP_USER_TIMEOUT of {span}"
 
 
 def _judge_user_timeout(prober: Prober, expectation: Expectation) -> None:

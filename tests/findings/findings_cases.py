@@ -107,7 +107,7 @@ PAIRS = {
     "probe-loss": pair(
         "crafted/84-probes-lost",
         "4 of 9 probes of 10.0.0.1:40000 to 10.0.0.2:5432 got no answer, in 3 runs with answers in between",
-        [9, 14, 17, 18], "crafted/76b-one-reply-lost", "lab/recovered", "lab/rate-limited", also="outage",
+        [9, 14, 17, 18], "crafted/76b-one-reply-lost", "lab/recovered", "lab/rate-limited",
     ),
     "rate-limited": pair(
         "crafted/76-probes-too-close", "3 probes of 10.0.0.1:40000 came within 0.5 s of an answered one and got no",

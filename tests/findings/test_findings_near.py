@@ -10,6 +10,7 @@ from timelines import parse
 
 import kacap
 from kacap.analysis import Analysis
+from kacap.timing.giving_up import user_timeout
 
 ENDS = "A 10.0.0.1:40000 isn 1000 id 100\nB 10.0.0.2:5432 isn 5000 ttl 52 id 7001\n\n"
 OPEN = """0 A > B S win 64240 <mss 1460>
@@ -50,6 +51,11 @@ PAIRS = {
         "its TTL is 60, that of its data 52",
         "0 A > B S win 64240\n+0.002 B > A R. seq 0 ttl 53\n+0.02 B > A S. win 65160\n"
         "+0.0001 A > B . win 502\n+0.1 A > B P. len 10\n+0.02 B > A P. len 100\n+0.0001 A > B .\n",
+    ),
+    "an RST two hops nearer than data that was captured at one place": (
+        "forged-reset", OPEN + "+1 B > A P. len 5\n+0.1 A > B .\n+1 B > A R. ttl 54\n",
+        "its TTL is 54, that of its data 52",
+        OPEN + "+1 B > A P. len 5\n+0.0003 again 7 ttl 51\n+0.1 A > B .\n+1 B > A R. ttl 54\n",  # at two
     ),
     "an RST after the genuine one, from another counter": (
         "forged-reset", OPEN + "+1 B > A P. len 5\n+0.01 A > B .\n+1 B > A R. \n+0.02 B > A R. ttl 244 id 46339\n",
@@ -150,6 +156,50 @@ def test_over_ipv6_which_has_no_ip_id_a_second_reset_is_told_by_its_hop_limit_an
         assert found == ids, last
 
 
+ANSWERED_TWICE = "243 A > B . seq nxt-1\n+0.02 B > A .\n304 A > B . seq nxt-1\n+0.02 B > A .\n"
+IN_DOUBT = "in what the capture does not show"
+
+
+def missed(*times: float, after: str = "") -> str:
+    """A connection that was answered every 61 s, then probes at these times, the last of them answered."""
+    return PROBES + "".join(f"{at} A > B . seq nxt-1\n" for at in times) + "+0.02 B > A .\n" + after
+
+
+@pytest.mark.parametrize(
+    ("story", "ids"),
+    [
+        (missed(182, 192, 202, after=ANSWERED_TWICE), ["outage"]),  # its interval, not its idle: it heard nothing
+        (missed(182, 243, 304), []),  # as after an answer: the capture may lack the replies
+        ("timestamps\n" + missed(182, 243, 304), ["outage"]),  # what it echoes shows that it heard nothing
+    ],
+)
+def test_an_outage_is_told_where_the_capture_shows_that_the_prober_heard_nothing(story, ids, tmp_path):
+    analysis = read(story, tmp_path)
+    assert [finding.id for finding in analysis.findings] == ids
+    assert not any(IN_DOUBT in finding.sentence for finding in analysis.findings)
+
+
+@pytest.mark.parametrize("every", [2, 3])
+@pytest.mark.parametrize("stamps", ["", "timestamps\n"])
+def test_replies_that_are_missing_regularly_leave_open_whether_the_capture_lacks_them(stamps, every, tmp_path):
+    probes = (f"{61 * n} A > B . seq nxt-1\n" + "+0.02 B > A .\n" * (n % every == 0) for n in range(1, 6 * every + 1))
+    (finding,) = read(stamps + OPEN + "".join(probes), tmp_path).findings
+    assert finding.id == "regular-misses"
+    assert (IN_DOUBT in finding.sentence) == (not stamps)
+
+
+def test_a_user_timeout_is_bracketed_by_what_a_prober_far_from_the_capture_had_heard(tmp_path):
+    """Captured at the peer, two seconds from a prober there and back, idle 60 s, interval 10 s, user timeout 61 s."""
+    handshake = "0 A > B S win 64240 <mss 1460>\n+0 B > A S. win 65160 <mss 1460>\n2 A > B .\n"
+    probes = "10 B > A P. len 9\n12 A > B .\n72 A > B . seq nxt-1\n82 A > B . seq nxt-1\n92 A > B R. \n"
+    (connection,) = read(handshake + probes, tmp_path).connections
+    low_ns, high_ns = user_timeout(connection.probers[0])
+    assert low_ns < 70 * 10**9 < 71 * 10**9 <= high_ns
+    assert "within 100 ms" not in connection.verdict.sentence
+    (connection,) = read(probes, tmp_path).connections
+    assert "if the prober is within 100 ms of the capture" in connection.verdict.sentence
+
+
 RESENT = "".join(f"{at} A > B P. len 10 seq nxt-10\n" for at in (130.3, 130.9, 132, 135, 142))
 PROBED_BACK = PROBES.replace("A > B . seq nxt-1\n+0.02 B > A .", "B > A . seq nxt-1\n+0.02 A > B .")
 
@@ -192,6 +242,29 @@ VERDICTS = {
     ),
     "the application of 10.0.0.1:40000 reset the connection; 2 probes of 10.0.0.1:40000 went unanswered before": (
         PROBES + "185 A > B . seq nxt-1\n195 A > B . seq nxt-1\n198 A > B R. \n", ("reset", "a", 13),
+    ),
+    # In the midst of a run: a single probe does not show when the next was due.
+    "10.0.0.1:40000 gave up on 10.0.0.2:5432, or its application reset the connection: 1 unanswered probe in at least "
+    "10.0 s of silence": ("182 A > B . seq nxt-1\n192 A > B R. \n", ("gave-up", "a", 2)),
+    "10.0.0.1:40000 gave up on 10.0.0.2:5432: 2 unanswered probes in at least 20.0 s of silence": (
+        "182 A > B . seq nxt-1\n192 A > B . seq nxt-1\n202 A > B R. \n", ("gave-up", "a", 3),
+    ),
+    # Where every other probe is missing, half of a gap is its timer; a third and a half of one is not.
+    "10.0.0.1:40000 itself reset the connection (its application, or a keepalive that gave up unseen); 4 probes of "
+    "10.0.0.1:40000 went unanswered before": (
+        "".join(f"{at} A > B . seq nxt-1\n" for at in (182, 202, 222, 242)) + "252 A > B R. \n", ("reset", "a", 5),
+    ),
+    "the application of 10.0.0.1:40000 reset the connection; 4 probes of 10.0.0.1:40000 went unanswered before": (
+        "".join(f"{at} A > B . seq nxt-1\n" for at in (182, 202, 222, 242)) + "250 A > B R. \n", ("reset", "a", 5),
+    ),
+    # What is sent again for a second only may yet be answered, and a shorter silence than one survived is not to blame.
+    "no keepalive probe in 101 s": (
+        OPEN + "100 A > B P. len 10\n100.3 A > B P. len 10 seq nxt-10\n101 A > B P. len 10 seq nxt-10\n",
+        ("open", None, None),
+    ),
+    "10.0.0.2:5432 does not know the connection: it answered with RST; no keepalive probe in 80.0 s": (
+        OPEN + "50 A > B P. len 9\n+0.02 B > A .\n80 A > B P. len 9\n+0.02 B > A R seq nxt ack 0\n",
+        ("reset", "b", 10),
     ),
     "10.0.0.1:40000 probes every 61.0 s, all answered": (PROBES, ("open", None, None)),
     "no keepalive probe in 140 ms": (OPEN, ("open", None, None)),

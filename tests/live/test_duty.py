@@ -373,7 +373,7 @@ kacap live -i lo --until verdict {options} port 12345 2>&1; echo exit code $?
     ("pair", "before", "options", "code"),
     [
         ("-d 2 -i 1 -c 3", "", "--timeout 60", 0),
-        ("-d 1 -i 1 -c 5", "drop", "--timeout 60", 1),
+        ("-d 1 -i 1 -c 9", "drop", "--timeout 60", 1),
         ("-d 300 -i 1 -c 3", "", "--timeout 2", 3),
     ],
 )

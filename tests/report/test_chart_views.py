@@ -338,7 +338,7 @@ def test_a_title_that_is_too_long_is_its_conclusion_and_the_rest_stands_below():
 
 def test_an_outage_that_was_outlived_is_in_the_title(captures):
     figure = kacap.read(str(captures / "crafted" / "67-peer-comes-back" / "capture.pcap"), marks=True).plot.timeline()
-    assert figure.said[0].startswith("nothing was heard of 10.0.0.2:80 for 80.5 s, then it answered again; 10.0.0.1:")
+    assert figure.said[0].startswith("nothing was heard of 10.0.0.2:80 for 80.5 s, then it answered again, unless")
 
 
 @pytest.mark.parametrize("width", [500, 900, 1300])

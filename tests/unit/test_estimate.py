@@ -33,11 +33,6 @@ def estimated(rows: np.ndarray, *, began: bool = True, system: str = "auto") -> 
     return estimate(histories, steps[: pool["used"][0]], zero, zero.astype(np.uint8), zero + 500_000, system)
 
 
-def only(found: Estimates) -> tuple[Setting, Setting, Setting]:
-    (settings,) = settings_of(found, np.array([0]))
-    return settings
-
-
 @st.composite
 def probers(draw: st.DrawFn) -> Prober:
     idle = draw(st.one_of(st.sampled_from([1, 2, 5, 15, 30, 45, 60, 75, 128, 300, 600, 7200]), st.integers(1, 7200)))
@@ -55,6 +50,12 @@ def probers(draw: st.DrawFn) -> Prober:
     )
 
 
+def settings_shown(found: Estimates) -> tuple[Setting, Setting, Setting]:
+    """Return idle, interval and count of the first prober."""
+    (three,) = settings_of(found, np.array([0]))
+    return three
+
+
 @MANY
 @given(probers(), st.booleans())
 def test_what_another_timer_was_set_to_is_in_every_set_and_no_clock_rate_is_told(prober: Prober, began: bool) -> None:
@@ -62,7 +63,7 @@ def test_what_another_timer_was_set_to_is_in_every_set_and_no_clock_rate_is_told
     if not len(rows):
         return
     found = estimated(rows, began=began)
-    idle, interval, _ = only(found)
+    idle, interval, _ = settings_shown(found)
     assert not found.clocks
     assert idle.candidates is None or prober.idle in idle.candidates
     assert interval.candidates is None or prober.interval in interval.candidates
@@ -108,7 +109,7 @@ def shown(
         rows["heard_n"][i] = int(i <= answered)
         rows["since_ns"][i] = times[i - 1] + 200_000 if i <= answered else rows["since_ns"][i - 1]
         rows["heard_ns"][i][0] = rows["since_ns"][i]
-    idle, interval, _ = only(estimated(rows, began=began))
+    idle, interval, _ = settings_shown(estimated(rows, began=began))
     return idle, interval
 
 
@@ -149,9 +150,9 @@ def test_whole_seconds_are_those_seconds_and_no_multiple_of_a_granule_near_by(ga
 
 def test_a_system_that_is_named_is_the_only_one_tried() -> None:
     rows = firings(Prober("500 ms, early", 30, 10, 5, 0, False))
-    assert 30 in (only(estimated(rows))[0].candidates or ())
-    assert only(estimated(rows, system="any"))[0].candidates is None
-    assert 30 in (only(estimated(rows, system="macos"))[0].candidates or ())
+    assert 30 in (settings_shown(estimated(rows))[0].candidates or ())
+    assert settings_shown(estimated(rows, system="any"))[0].candidates is None
+    assert 30 in (settings_shown(estimated(rows, system="macos"))[0].candidates or ())
 
 
 def test_probes_that_carry_a_byte_are_not_linux() -> None:

@@ -151,7 +151,7 @@ def test_a_run_that_ended_early_keeps_both_readings_and_its_ending():
     one.count.assumes = ["no-user-timeout"]
     judge(one, parse("idle=3,interval=2,count=5"))
     assert one.count.verdict == "not observable"
-    assert "gave up early, after 1: count 1, or TCP_USER_TIMEOUT of at most 5.02 s" in one.count.why
+    assert "gave up early, after 1: count 1, or a TCP_USER_TIMEOUT of at most 5.02 s" in one.count.why
     assert one.ending == one.episodes[-1].ending == Ending.GAVE_UP
 
 
@@ -217,7 +217,10 @@ def test_a_timer_with_jitter_may_be_late_by_a_tenth_but_not_early() -> None:
 def test_a_run_that_ended_late_is_told_with_the_bracket_but_may_be_its_count():
     one = prober(seen(2.0, could_be=[2]), seen(1.02, could_be=[1]), counted(5), run(2.0, *[1.02] * 5))
     judge(one, parse("idle=2,interval=1,count=2"))
-    assert "gave up late, after 5: count 5, or TCP_USER_TIMEOUT between 6.08 s and 7.10 s" in one.count.why
+    assert (
+        "gave up late, after 5: count 5, or a TCP_USER_TIMEOUT of 5.98 to 7.10 s (if the prober is within 100 ms"
+        in one.count.why
+    )
     assert one.ending == Ending.GAVE_UP
 
 
@@ -246,7 +249,10 @@ def test_an_expected_user_timeout_outside_the_bracket_differs(text):
 
 def test_the_bracket_of_a_user_timeout_is_open_below_after_a_single_probe():
     assert user_timeout(prober(None, None, None, run(3.0, 2.0))) == (0, 5 * S)
-    assert user_timeout(prober(None, None, None, run(3.0, 2.0, 2.0))) == (5 * S, 7 * S)
+    assert user_timeout(prober(None, None, None, run(3.0, 2.0, 2.0))) == (
+        4.9 * S,
+        7 * S,
+    )  # the prober may be 0.1 s away
     assert user_timeout(prober(None, None, None, run(3.0, 2.0, probes=2, ending=Ending.OPEN))) is None
 
 

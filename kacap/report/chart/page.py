@@ -20,6 +20,7 @@ from kacap.facts.overall import overall
 from kacap.report.chart.axis import TimeAxis
 from kacap.report.chart.palette import DARK, LIGHT, Theme
 from kacap.report.chart.style import styled
+from kacap.report.sentences import span_words
 from kacap.units import clean, counted, duration, moment
 
 MIN_WIDTH, DOTS = 3.3, 150  # inches, and dots per inch; a picture with more dots shows more things, not larger ones
@@ -272,8 +273,8 @@ def source(analysis: Analysis) -> str:
     files = capture.files
     name = clean(Path(files[0]).name) if len(files) == 1 else counted(len(files), "file")
     words = f"{name}: {counted(capture.frames, 'frame')}"
-    if capture.first_ns is not None and capture.last_ns is not None:
-        words += f" in {duration(capture.last_ns - capture.first_ns)} from {moment(capture.first_ns)}"
+    if capture.first_ns is not None:
+        words += f" in {span_words(capture)} from {moment(capture.first_ns)}"
     return f"{words}; kacap {kacap.__version__}"
 
 
@@ -290,10 +291,8 @@ def drop_note(analysis: Analysis) -> list[str]:
 
 def watched(analysis: Analysis) -> str:
     """Return for how long was watched: `` in 14.0 s``."""
-    capture = analysis.capture
-    if capture.first_ns is None or capture.last_ns is None:
-        return ""
-    return f" in {duration(capture.last_ns - capture.first_ns)}"
+    span = span_words(analysis.capture)
+    return "" if span is None else f" in {span}"
 
 
 def nothing(analysis: Analysis) -> Page:

@@ -51,7 +51,7 @@ def conclusion_of(analysis: Analysis, connections: Sequence[Connection]) -> str:
     if len(probing) != 1 or probing[0].verdict.mood == "bad":
         return said
     own = (f for f in analysis.findings if f.id == "outage" and f.connection == probing[0].connection)
-    outage = next((finding.sentence.removesuffix(": the connection survived") for finding in own), "")
+    outage = next((finding.sentence.replace(": the connection survived", "") for finding in own), "")
     return "; ".join(filter(None, [re.sub(r" \([^()]*\)", "", outage), said]))
 
 

@@ -18,7 +18,15 @@ from kacap.facts.verdicts import of_prober
 from kacap.model import Connection, Prober, Setting
 from kacap.report.html.embedded import encoded
 from kacap.report.html.wireshark import frames_filter, pair_filter
-from kacap.report.sentences import GRADES, break_words, ending_words, missed_word, observed_words, reply_words
+from kacap.report.sentences import (
+    GRADES,
+    break_words,
+    ending_words,
+    missed_word,
+    observed_words,
+    reply_words,
+    span_words,
+)
 from kacap.report.settings import setting
 from kacap.units import between, clean, counted, duration, moment
 
@@ -141,10 +149,7 @@ def _names(analysis: Analysis) -> str:
 
 def _watched(analysis: Analysis) -> str:
     """Return for how long was watched, empty without a frame."""
-    capture = analysis.capture
-    if capture.first_ns is None or capture.last_ns is None:
-        return ""
-    return duration(capture.last_ns - capture.first_ns)
+    return span_words(analysis.capture) or ""
 
 
 def _nothing(analysis: Analysis) -> str:
@@ -344,6 +349,6 @@ def _capture_facts(analysis: Analysis, made_from: Provenance) -> Iterator[tuple[
     drops = [("by the kernel", capture.dropped_kernel), ("by the interface", capture.dropped_interface)]
     yield "dropped", ", ".join(f"{n:,} {who}" for who, n in drops if n is not None) or "the capture does not say"
     for each in capture.breaks:
-        yield f"{each.what} between files", break_words(each)
+        yield "clock" if each.what == "clock" else f"{each.what} between files", break_words(each)
     yield "filter", made_from.expression or "none"
     yield "kacap", kacap.__version__
