@@ -17,6 +17,7 @@ UNHEARD, UNSEEN, EXACT, HEARD_UNSEEN = 1, 2, 4, 8  # what timestamps and IP ID o
 LEAST_IDLE_NS = 950_000_000
 ANSWER_WAIT_NS = SECOND
 HOLE_NS = 30_000_000
+MOST_HOLES = 4  # intervals in a gap
 CERTAIN = 16  # repetitions
 CEILINGS_NS = (60 * SECOND, 120 * SECOND)
 CROSSING_NS = 200_000_000
@@ -515,12 +516,13 @@ class Connection:
             self._end(side, None, None, time_ns=event.time_ns)
             return
         prober.unheard += bool(event.hints & UNHEARD)
-        if not run.gaps and gap < 0.98 * SECOND:
+        unseen = event.hints & UNSEEN and not event.hints & HEARD_UNSEEN  # it may have sent probes since
+        if not run.gaps and (unseen or gap < 0.98 * SECOND):
             self._end(side, "closed", event.frame, time_ns=event.time_ns)
             return
         if run.gaps and gap < 0.85 * min(run.gaps):
             times = (run.gaps[0] + gap // 2) // max(gap, 1)
-            if len(run.gaps) > 1 or abs(run.gaps[0] - times * gap) > HOLE_NS:
+            if len(run.gaps) > 1 or times > MOST_HOLES or abs(run.gaps[0] - times * gap) > HOLE_NS:
                 self._end(side, "closed", event.frame, time_ns=event.time_ns)
                 return
         if not run.spoken:

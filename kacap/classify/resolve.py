@@ -111,7 +111,7 @@ def _extend_run(own: Row, time_ns: Row) -> Row:
         own.holes += 1
         own.run_least_ns = own.run_most_ns = gap
     else:
-        own.run_least_ns = gap if own.run_least_ns == 0 else min(own.run_least_ns, gap)
+        own.run_least_ns = gap if own.run_n <= 1 else min(own.run_least_ns, gap)
         own.run_most_ns = max(own.run_most_ns, gap)
     own.run_last_ns, own.run_gap_ns = time_ns, gap
     own.run_n += 1

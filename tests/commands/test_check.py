@@ -71,7 +71,7 @@ def lab(captures):
             "cut-off",
             "--expect idle=2,interval=1,count=5",
             0,
-            ["count 3, or TCP_USER_TIMEOUT between 4.04 s and 5.06 s"],
+            ["count 3, or a TCP_USER_TIMEOUT of 4.03 to 5.06 s"],
         ),
         ("cut-off", "--expect count=5,user_timeout=0", 1, ["FAIL count     5 expected, 3 observed (n=1)"]),
         ("user-timeout-short", "--expect idle=3,interval=2,count=5,user_timeout=4s", 0, ["ok   user_timeout"]),

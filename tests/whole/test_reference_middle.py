@@ -21,9 +21,11 @@ from kacap.analyzer import Analyzer
 from kacap.classify.emit import EVENT
 from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import ENDINGS, GRADE_WORDS, KIND_WORDS
+from kacap.classify.resolve import CERTAIN_REPEATS
 from kacap.classify.tables import Change, Outcome
 from kacap.flows import BEGAN, CONNECTION, NEVER
 from kacap.options import Options
+from kacap.segments import ACK
 from kacap.timing.forgetting import forget
 from kacap.timing.gathering import Changes, Gatherer
 
@@ -237,6 +239,19 @@ def test_whatever_events_come_and_however_they_are_cut_kernels_and_twin_agree(
 ) -> None:
     now_ns = int(rows["time_ns"].max(initial=0)) + later_ns
     agree(gathered(rows, [cut for cut in cuts if cut < len(rows)], now_ns))
+
+
+def test_equal_acks_of_one_time_make_no_gap_that_others_are_like() -> None:
+    rows = np.zeros(CERTAIN_REPEATS, EVENT)
+    rows["time_ns"] = 10**18
+    rows["time_ns"][-1] += 10**6
+    rows["frame"], rows["id"], rows["from_a"], rows["seq"], rows["ack"] = np.arange(len(rows)) + 1, 1, 1, 1000, 1001
+    rows["heard_ns"] = rows["closed_ns"] = NEVER
+    rows["kind"], rows["grade"] = KIND_WORDS.index("probe"), GRADE_WORDS.index("patterned")
+    rows["why"], rows["flags"] = KindReason.REPEATS, ACK
+    gatherer = gathered(rows, [], 10**18 + 10**12)
+    agree(gatherer)
+    assert {grade for told_of in told(gatherer).values() for _, _, grade, _ in told_of} == {"ambiguous"}
 
 
 def kept_of(runs: list[twin.Run], kept: int) -> list[twin.Run]:
