@@ -66,6 +66,14 @@ def test_times_in_no_order_are_left_as_they_are_in_the_end() -> None:
     assert len(clock.steps) == MOST_STEPS
 
 
+def test_times_at_both_ends_of_what_64_bits_hold_are_left_as_they_are() -> None:
+    clock, segments = CaptureClock(), np.zeros(4, SEGMENT)
+    segments["time_ns"] = [2**63 - 1, 2**60, 2**63 - 1, -(2**62)]
+    rows, steps = clock.take(segments)
+    assert rows["time_ns"].tolist() == segments["time_ns"].tolist()
+    assert not steps and not len(clock.steps)
+
+
 def write(tmp_path: Path, story: str, at: int, back_s: float) -> str:
     """Write a story whose clock is set back before frame ``at``."""
     frames = [(t - round(back_s * S) * (n >= at), data) for n, (t, data) in enumerate(parse(story).frames(), 1)]
