@@ -1,8 +1,9 @@
 """Commands in processes of their own that begin with kacap imported: importing takes most of a short command's time.
 
 They are forked from one process for each test run, which this file is when Python runs it. From there on each is as
-``python -m kacap``: its own streams, directory, environment, signals and limits, and it ends as every Python does. What
-concerns the start itself is tested with ``python -m kacap``.
+``python -m kacap``: its own streams, directory, environment, signals and limits, and it ends as every Python does, but
+that nothing is taken apart, which would take longer than most commands. What concerns the start itself is tested with
+``python -m kacap``.
 
 A script gets one by ``KACAP`` in the place of ``python -m kacap`` (``forked_here.py``), in the script's own namespaces.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import gc
 import io
 import json
 import os
@@ -21,10 +23,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from threading import Thread
 from typing import NoReturn
 
 from kacap import interrupts
@@ -39,7 +41,7 @@ DOOR = "KACAP_FORKED"  # the variable that tells where ``forked_here.py`` asks
 NAMESPACES = {"user": 0x10000000, "mnt": 0x00020000, "net": 0x40000000}  # each with its flag of setns(2)
 
 
-class Pipe(Thread):
+class Pipe(threading.Thread):
     """The end of a pipe that a command writes, read to its end meanwhile."""
 
     def __init__(self) -> None:
@@ -216,7 +218,22 @@ def _become(asked: dict, descriptors: list[int]) -> NoReturn:
     sys.argv = ["kacap", *asked["words"]]
     interrupts.install()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKING)
-    program()
+    try:
+        program()
+    except SystemExit as ended:
+        if isinstance(ended.code, int):
+            _end(ended.code)
+        raise
+
+
+def _end(code: int) -> None:
+    """End after threads, what is left to do at exit, and streams; return where a stream cannot be written."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code & 0xFF)
 
 
 def _join(pid: int) -> None:
@@ -261,6 +278,8 @@ def _load() -> None:
     warm_up()
     rehearse()
     assert html
+    gc.collect()
+    gc.freeze()  # a command that ends looks for garbage of its own alone
 
 
 if __name__ == "__main__":
