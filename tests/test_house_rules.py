@@ -80,6 +80,21 @@ IMPURE_BY_NAME = {
     "units.py": "turns nanoseconds into a date in UTC; asks no clock",
 }
 
+# where a value has no type that could be written down
+UNTYPED_BY_NAME = {
+    "capture/library.py": "functions of a C library return what each one's signature says",
+    "capture/live_ring.py": "a function of a C library",
+    "capture/live_scapy.py": "a socket of scapy's, whose own types lack what is used of it",
+    "capture/records.py": "inside a kernel: an integer of whatever width the value needs",
+    "capture/state_file.py": "tables of whatever dtype the layout gives each",
+    "kernels.py": "the arguments of every kernel, and numba, which has no types",
+    "lab/actions.py": "answers of a host to a verb that is named",
+    "lab/network.py": "answers of a host to a verb that is named",
+    "report/records.py": "functions that each take another type of record, by that type",
+    "report/tables.py": "values of a column, of the kind that the column names",
+    "sockets/apart.py": "answers as JSON, of the shape that the question has",
+}
+
 FILE_LINES, FILE_MEDIAN, FUNCTION_LINES, FUNCTION_MEDIAN, KERNEL_PARAMETERS = 400, 200, 60, 10, 6
 LONGER_BY_NAME: dict[str, str] = {}
 
@@ -214,6 +229,15 @@ def test_every_module_and_public_name_has_a_docstring(path):
         if inner is not f and isinstance(inner, ast.FunctionDef)
     }
     assert not [name for name in missing if name not in nested]
+
+
+def test_any_stands_only_where_no_type_exists():
+    found = {
+        name_of(path)
+        for path in FILES
+        if any(isinstance(node, ast.Name) and node.id == "Any" for node in ast.walk(tree(path)))
+    }
+    assert found == set(UNTYPED_BY_NAME)
 
 
 def numbers_of_time(path: Path) -> Iterator[tuple[int, str, str]]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from kacap.commands.expecting import Expecting, expecting
-from kacap.commands.reading import FILE, ended, words
+from kacap.commands.reading import FILE, ended, options_of, words
 from kacap.commands.sources import sources
 from kacap.commands.telling import tell
 from kacap.errors import UsageError
@@ -44,7 +44,7 @@ class AnnotateOptions(Expecting):
     help="Other addresses: consistent, the same prefixes shared, ports kept; names and comments go.",
 )
 @expecting
-def annotate(**given: Any) -> int:
+def annotate(**given: object) -> int:
     """Write captures as pcapng with a comment on every frame of evidence, for Wireshark and for support cases.
 
     Wireshark shows the comments beside the packets (filter: frame.comment). Everything else stays byte for byte as
@@ -65,7 +65,7 @@ def annotate(**given: Any) -> int:
     from kacap.capture.source import expand
     from kacap.outputs import check, output
 
-    options = AnnotateOptions(**given)
+    options = options_of(AnnotateOptions, given)
     files, expression = sources(options.words)
     if expression is not None:
         raise UsageError(f"'{expression}': annotate copies every frame and takes no filter; --only keeps the evidence")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import click
 
 from kacap.commands.expecting import Expecting, expecting
-from kacap.commands.reading import FILE, Reading, ended, reading
+from kacap.commands.reading import FILE, Reading, ended, options_of, reading
 from kacap.commands.telling import tell
 from kacap.report.chart import VIEWS, check_target, default_view, draw, save
 from kacap.report.chart.style import import_matplotlib
@@ -46,7 +45,7 @@ class ChartOptions(Reading, Expecting):
 )
 @reading
 @expecting
-def chart(**given: Any) -> int:
+def chart(**given: object) -> int:
     """Draw what a capture shows, with what is configured in the same picture.
 
     fleet (above six connections): a row for each, by fate and time of death. timeline (up to six): what each side
@@ -64,7 +63,7 @@ def chart(**given: Any) -> int:
     """
     import kacap
 
-    options = ChartOptions(**given)
+    options = options_of(ChartOptions, given)
     files, expression = options.sources()
     check_target(options.out, files)  # before an hour of reading, not after it
     analysis = kacap.read(

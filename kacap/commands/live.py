@@ -6,13 +6,13 @@ import os
 import sys
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from kacap.clock import SECOND_NS
 from kacap.commands.live_duty import DutyOptions, duty_options
-from kacap.commands.reading import FILE, words
+from kacap.commands.reading import FILE, options_of, words
 from kacap.errors import EXIT_DONE, UsageError
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def _span_ns(option: str, text: str) -> int:
 @click.option("-n", "numeric", count=True, help="Accepted as in tcpdump: addresses are always numeric.")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
 @duty_options
-def live(**given: Any) -> int:
+def live(**given: object) -> int:
     """Show keepalives on an interface as they happen: each probe, its answer or its absence, and who gave up.
 
     Ends on Ctrl-C with a summary; a second one ends at once. SIGUSR1 shows the counters. docs/duty.md tells how to
@@ -210,7 +210,7 @@ def live(**given: Any) -> int:
     kacap live --top 'port 5432 or icmp or icmp6'
     ssh host tcpdump -U -s 128 -w - port 5432 | kacap live -r -
     """
-    options = LiveOptions(**given)
+    options = options_of(LiveOptions, given)
     if options.listing:
         return _list()
     from kacap.capture.privileges import is_privileged, whom_to_become

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, generate_latest, make_wsgi_app
@@ -14,6 +14,9 @@ from kacap.commands.telling import tell
 from kacap.errors import KacapError, UsageError
 from kacap.outputs import output
 from kacap.report.metrics import Exposition, Snapshot
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
 
 LOOPBACK, PATH = "127.0.0.1", "/metrics"
 WRITE_EVERY_S = 15.0
@@ -74,7 +77,7 @@ class Served:
         """Serve a registry, in a thread of its own."""
         metrics = make_wsgi_app(registry)
 
-        def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        def answer(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
             if environ["PATH_INFO"] == PATH:
                 return metrics(environ, start)  # type: ignore[no-any-return]
             start("404 Not Found", [("Content-Type", "text/plain")])

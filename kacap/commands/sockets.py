@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from kacap.commands.reading import options_of
 from kacap.errors import EXIT_DONE, UsageError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class SocketsOptions:
 )
 @click.option("--json", "as_json", is_flag=True, help="Write JSON Lines, one socket each.")
 @click.option("--watch", is_flag=True, help="Look every second: redrawn on a terminal, else what changes; Ctrl-C ends.")
-def sockets(**given: Any) -> int:
+def sockets(**given: object) -> int:
     """Show which TCP sockets keep alive, with what values, and who set them.
 
     Reads the options from the sockets themselves, without stopping or changing any process. Sockets of other users
@@ -63,7 +64,7 @@ def sockets(**given: Any) -> int:
     from kacap.commands.sockets_view import NOT_CONNECTED
     from kacap.sockets.reader import Reader
 
-    options = SocketsOptions(**given)
+    options = options_of(SocketsOptions, given)
     limit = _behind(options.behind)
     reader = Reader(port=options.port, pid=options.pid, netns=options.netns)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from contextlib import closing, nullcontext
+from typing import TYPE_CHECKING
 
 import click
 
@@ -43,7 +43,7 @@ def survey(urls: tuple[str, ...], results: str, sensor: str | None, scheduler: s
     from kacap.survey.run import connected
     from kacap.survey.run import survey as run
 
-    with closing(connected(scheduler, workers)) as client, closing(_cluster(client)):
+    with closing(connected(scheduler, workers)) as client, closing(client.cluster) if client.cluster else nullcontext():
         progress = _Progress()
         try:
             with progress:
@@ -56,15 +56,6 @@ def survey(urls: tuple[str, ...], results: str, sensor: str | None, scheduler: s
         tell(f"kacap: {trouble}")
     tell(f"kacap: {outcome.files:,} new or changed files; results in {results}")
     return EXIT_FAILED if outcome.troubles else EXIT_DONE
-
-
-def _cluster(client: Any) -> Any:
-    """Return what has to be closed after a client: the cluster that was made for it, if one was."""
-    if client.cluster is None:
-        from io import BytesIO
-
-        return BytesIO()
-    return client.cluster
 
 
 class _Progress:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
-from kacap.lab.runner import Request
+from kacap.lab.runner import Request, Step
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Shown(Protocol):
     """What a runner calls: ``on_step`` with each step, ``tick`` now and then, and an end."""
 
-    def on_step(self, request: Request, step: dict[str, Any]) -> None:
+    def on_step(self, request: Request, step: Step) -> None:
         """Take one step of one run."""
 
     def tick(self) -> None:
@@ -41,7 +41,7 @@ class Lines:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def on_step(self, request: Request, step: dict[str, Any]) -> None:
+    def on_step(self, request: Request, step: Step) -> None:
         """Write the step down."""
         words = {
             "building": "builds its network",
@@ -71,7 +71,7 @@ class Bars:
         self._tasks: dict[str, TaskID] = {}
         self._begun: dict[str, float] = {}
 
-    def on_step(self, request: Request, step: dict[str, Any]) -> None:
+    def on_step(self, request: Request, step: Step) -> None:
         """Start, label or finish a bar."""
         name = request.scenario
         if step["step"] == "building":

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import TextIO
 from xml.etree import ElementTree
 
 from kacap.analysis import Analysis
@@ -161,7 +161,7 @@ def as_json(outcome: Outcome, analysis: Analysis, out: TextIO) -> None:
     out.write(_line("result", result))
 
 
-def _check_fields(one: Checked, check: Check) -> dict[str, Any]:
+def _check_fields(one: Checked, check: Check) -> dict[str, object]:
     """Return the fields of a check record."""
     return {
         "connection": one.connection.connection,
@@ -176,7 +176,7 @@ def _check_fields(one: Checked, check: Check) -> dict[str, Any]:
     }
 
 
-def _line(kind: str, fields: dict[str, Any]) -> str:
+def _line(kind: str, fields: dict[str, object]) -> str:
     """Return one record as a line."""
     return written(kind, fields) + "\n"
 
