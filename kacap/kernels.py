@@ -79,7 +79,7 @@ class _Kernel:
         raise TypeError(f"{name} is a kernel that only kernels call; to call it from Python, make it an entry")
 
 
-class _Entry(_Kernel):
+class Entry(_Kernel):
     """A kernel that Python calls."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -96,11 +96,11 @@ class _Entry(_Kernel):
         if found is None:
             with _LOADING:
                 # What was given stays with its code, so that the identities in the key stay its own.
-                found = self._code(given), tuple(_types(given))
+                found = self.code(given), tuple(_types(given))
                 self._codes[tuple(key)] = found
         return found[0](values)
 
-    def _code(self, given: tuple[object, ...]) -> _Code:
+    def code(self, given: tuple[object, ...]) -> _Code:
         """Return the code for arguments of these types: what was kept, else what numba makes now."""
         function = f"{self.function.__module__}.{self.function.__qualname__}"
         words = repr((function, list(map(_spelled, given)), _processor()))
@@ -257,7 +257,7 @@ def entry(function: F) -> F:
 
     It holds that of the kernels within. It returns one number, or nothing.
     """
-    return _made(function, _Entry)
+    return _made(function, Entry)
 
 
 def _kept(name: str, function: str, kinds: list[Any]) -> _Code | None:
@@ -273,7 +273,7 @@ def rehearse() -> None:
     if _plain():
         kernel(_next)(1)
     else:
-        _Code(_next.__name__, _Entry(_next)._compiled((1,)), list(_kinds((1,))))([1])
+        _Code(_next.__name__, Entry(_next)._compiled((1,)), list(_kinds((1,))))([1])
 
 
 def _next(number: int) -> int:

@@ -19,7 +19,8 @@ pytestmark = [pytest.mark.xdist_group("house rules"), pytest.mark.early]  # one 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "kacap"
 FILES = sorted(PACKAGE.rglob("*.py"))
-TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
+OF_TESTS = sorted((ROOT / "tests").rglob("*.py"))
+TESTS = [path for path in OF_TESTS if path.name.startswith("test_")]
 
 # Imports point down this list only; modules of one row may import each other.
 LAYERS = (
@@ -297,6 +298,26 @@ def test_test_names_are_sentences(path):
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and len(node.name.split("_")) < 5
     ]
     assert not short
+
+
+# what looks private but is documented: os, ctypes, namedtuple, IPython; and what a test's own classes hold
+NOT_PRIVATE = {"_exit", "_name", "_replace", "_make", "_fields", "_asdict", "_fd"}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+def test_no_test_reaches_for_a_private_name(path):
+    used = [
+        (node.lineno, node.attr)
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute)
+        and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))
+    ]
+    used += [(node.lineno, alias.name) for node in ast.walk(tree(path)) if isinstance(node, ast.ImportFrom)
+             for alias in node.names]  # fmt: skip
+    private = re.compile(r"_(?!_|repr_)")
+    assert not [(line, name) for line, name in used if private.match(name) and name not in NOT_PRIVATE]
 
 
 def readme_command() -> str:

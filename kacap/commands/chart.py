@@ -79,5 +79,5 @@ def chart(**given: object) -> int:
     save(draw(analysis, views, options.connection, dark=options.dark, width=options.width), options.out, files)
     suits = default_view(analysis, options.connection)
     shown = {"all": f"{len(VIEWS)} views", "auto": suits}.get(options.view, options.view)
-    tell(f"kacap: {shown} written to {options.out}")
+    tell(f"kacap: {shown} chart written to {options.out}")
     return ended(analysis.damages)

@@ -67,11 +67,11 @@ class Served:
         try:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
             kind = _Server6 if family == socket.AF_INET6 else _Server
-            self._server = kind((host, port), _Request)
+            self.server = kind((host, port), _Request)
         except OSError as error:
             raise KacapError(f"--metrics {text}: cannot listen there: {error.strerror or error}") from error
         shown = f"[{host}]" if ":" in host else host
-        self.url = f"http://{shown}:{self._server.server_port}{PATH}"
+        self.url = f"http://{shown}:{self.server.server_port}{PATH}"
 
     def start(self, registry: CollectorRegistry) -> None:
         """Serve a registry, in a thread of its own."""
@@ -83,13 +83,13 @@ class Served:
             start("404 Not Found", [("Content-Type", "text/plain")])
             return [b"only /metrics is served here\n"]
 
-        self._server.set_app(answer)
-        threading.Thread(target=self._server.serve_forever, name="kacap-metrics", daemon=True).start()
+        self.server.set_app(answer)
+        threading.Thread(target=self.server.serve_forever, name="kacap-metrics", daemon=True).start()
 
     def close(self) -> None:
         """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
+        self.server.shutdown()
+        self.server.server_close()
 
 
 class Written:

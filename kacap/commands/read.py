@@ -276,4 +276,4 @@ def _draw(analysis: Analysis, chart_file: str) -> None:
 
     import_matplotlib()
     chart.save(chart.timeline(analysis), chart_file)
-    tell(f"kacap: timeline written to {chart_file}")
+    tell(f"kacap: timeline chart written to {chart_file}")

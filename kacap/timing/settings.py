@@ -104,15 +104,17 @@ def _count(row: EstimateRow, history: HistoryRow) -> Setting:
     """
     longest, n = history.longest_run, history.exhausted_n
     if not n:
-        return Setting(why=f"no run was exhausted; at least {longest}" if longest else _unanswered(history))
+        return Setting(
+            why=f"the prober was not seen to give up; count is at least {longest}" if longest else _unanswered(history)
+        )
     least, most = history.exhausted_min, history.exhausted_max
     setting = Setting(observed=(least, most), n=n)
     if row.interval_why == SettingReason.NO_TIMER or history.holes or _has_hole(history):
-        setting.why = "firings may be missing from the capture: the run may be longer than seen"
+        setting.why = "probes may be missing from the capture: the run may be longer than observed"
     elif least < most:
-        setting.why = "runs of different length were given up: something else than the count ended some"
+        setting.why = "the prober gave up after different numbers of probes: not all by the count"
     elif longest > most:
-        setting.why = "a longer run was not given up: something else than the count ended it"
+        setting.why = "the prober went on for longer in another run: it gave up by something other than the count"
     else:
         setting.candidates = [most]
         missing = 0 if n > 1 or not history.inexact else Assumes.NO_FRAME_MISSING

@@ -22,7 +22,7 @@ def format_of(path: str | Path) -> str:
     """Return ``png``, ``svg`` or ``pdf`` by the suffix of ``path``; raises UsageError for any other."""
     form = Path(path).suffix.lower().lstrip(".")
     if form not in FORMATS:
-        raise UsageError(f"{clean(str(path))}: a chart is written as {', '.join('.' + f for f in FORMATS)}")
+        raise UsageError(f"{clean(str(path))}: a chart is a .png, .svg or .pdf file")
     return form
 
 
