@@ -35,13 +35,13 @@ class AnnotateOptions(Expecting):
     "-o", "target", required=True, type=FILE, metavar="OUT.pcapng", help="Write to OUT.pcapng; - is standard output."
 )
 @click.option("--only", is_flag=True, help="Keep only the frames that carry a comment.")
-@click.option("--headers-only", is_flag=True, help="Cut every frame behind its headers; no payload is left.")
+@click.option("--headers-only", is_flag=True, help="Cut every frame after its headers; no payload is left.")
 @click.option(
     "--anonymise",
     "--anonymize",
     "anonymise",
     is_flag=True,
-    help="Other addresses: consistent, the same prefixes shared, ports kept; names and comments go.",
+    help="Replace addresses consistently (prefixes stay shared, ports stay); drop names and comments.",
 )
 @expecting
 def annotate(**given: object) -> int:
@@ -54,7 +54,7 @@ def annotate(**given: object) -> int:
     kacap annotate incident.pcap -o annotated.pcapng --idle 60 --interval 10
     kacap annotate incident.pcap -o share.pcapng --only --headers-only --anonymise
 
-    With --anonymise private addresses stay private, loopback and multicast stay; what is not TCP ends with its
+    With --anonymise private addresses stay private, loopback and multicast stay; what is not TCP is cut after its
     headers. TCP payload stays unless --headers-only cuts it.
 
     Exit code 0, or 1 when a capture was damaged (what precedes the damage is still written).

@@ -34,14 +34,14 @@ class ChartOptions(Reading, Expecting):
     help="What to draw; auto: what suits the capture; all: one below the other.",
 )
 @click.option("--connection", type=int, metavar="N", help="Only connection N, as kacap read numbers them.")
-@click.option("--dark", is_flag=True, help="On dark paper.")
+@click.option("--dark", is_flag=True, help="A dark background.")
 @click.option(
     "--width",
     type=click.IntRange(400, 10_000),
     default=1200,
     show_default=True,
     metavar="PX",
-    help="Width of a PNG in pixels; words keep their size: 500 suits a column of a paper with two.",
+    help="Width of a PNG in pixels; text keeps its size: 500 suits one of two columns of a paper.",
 )
 @reading
 @expecting

@@ -59,7 +59,7 @@ class CheckOptions(Reading, Expecting):
     default=1,
     show_default=True,
     metavar="N",
-    help="Probes of one side that it takes to call a setting as expected.",
+    help="How many probes of one side it takes to judge a setting.",
 )
 @click.option("--run", "command", is_flag=True, help="Start a command and read its sockets instead: --run -- COMMAND.")
 @click.option(

@@ -104,13 +104,13 @@ class ReadOptions(Reading, Expecting):
     "--state",
     type=FILE,
     metavar="FILE",
-    help="Go on from FILE, where an earlier run ended, and leave FILE for the next: as if all had been read at once.",
+    help="Continue from FILE of an earlier run, and update it: the result is that of one run over everything.",
 )
 @click.option(
     "--parquet", metavar="DIR", help="Write connections, probers, probes, episodes and findings as Parquet into DIR."
 )
 @click.option("--all", "everything", is_flag=True, help="Show every connection, also those without a probe.")
-@click.option("--follow", is_flag=True, help="Go on reading while the file grows; Ctrl-C ends with the report.")
+@click.option("--follow", is_flag=True, help="Keep reading while the file grows; Ctrl-C ends with the report.")
 @click.option("-q", "brief", is_flag=True, help="One line for each connection.")
 @click.option("-v", "verbose", count=True, help="All details: each connection of a group, every run and finding.")
 @click.option("-n", "numeric", count=True, help="Accepted as in tcpdump: addresses are always numeric.")

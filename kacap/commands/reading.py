@@ -60,7 +60,7 @@ reading = together(
         type=click.Choice(["auto", "kacap", "tshark"]),
         default="auto",
         show_default=True,
-        help="Who decodes: kacap, tshark, or tshark only what kacap does not know.",
+        help="Who decodes; auto: kacap, and tshark what kacap cannot.",
     ),
 )
 

@@ -44,7 +44,9 @@ class SocketsOptions:
 @click.option("--netns", metavar="NAME|PID", help="Sockets of this network namespace (ip netns), or of a process's.")
 @click.option("--all", "everything", is_flag=True, help="Show LISTEN, TIME-WAIT, SYN-RECV and closed sockets too.")
 @click.option(
-    "--behind", metavar="LIMIT", help="Warn of what an idle limit forgets: aws-nlb, azure, gcp, ipvs, seconds."
+    "--behind",
+    metavar="LIMIT",
+    help="Warn of sockets that an idle limit cuts: aws-nlb, azure, gcp, ipvs, seconds.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Write JSON Lines, one socket each.")
 @click.option("--watch", is_flag=True, help="Look every second: redrawn on a terminal, else what changes; Ctrl-C ends.")

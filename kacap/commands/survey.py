@@ -21,11 +21,14 @@ if TYPE_CHECKING:
 @click.option(
     "--sensor",
     metavar="REGEX",
-    help="What in an address names the sensor: the first group. Without it: the directory of a file.",
+    help="Regular expression whose first group names the sensor of an address (default: the file's directory).",
 )
 @click.option("--scheduler", metavar="ADDRESS", help="Use the Dask cluster at ADDRESS, such as tcp://10.0.0.1:8786.")
 @click.option(
-    "--workers", type=click.IntRange(min=1), metavar="N", help="So many processes on this machine (default: its cores)."
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Processes on this machine (default: its cores).",
 )
 def survey(urls: tuple[str, ...], results: str, sensor: str | None, scheduler: str | None, workers: int | None) -> int:
     """Survey collections of captures: every sensor's files as one capture, and one summary across all sensors.
