@@ -23,10 +23,10 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from threading import Thread
 from typing import NoReturn
 
 from kacap import interrupts
@@ -36,12 +36,13 @@ from kacap.interrupts import ASKING
 ROOT = Path(__file__).resolve().parents[1]
 WARM = ROOT / "captures" / "lab" / "mid-connection" / "capture.pcapng"
 MESSAGE_BYTES = 1 << 18
+_codes: list[int] = []  # what a command ended with
 KACAP = (sys.executable, "-IS", str(Path(__file__).with_name("forked_here.py")))
 DOOR = "KACAP_FORKED"  # the variable that tells where ``forked_here.py`` asks
 NAMESPACES = {"user": 0x10000000, "mnt": 0x00020000, "net": 0x40000000}  # each with its flag of setns(2)
 
 
-class Pipe(threading.Thread):
+class Pipe(Thread):
     """The end of a pipe that a command writes, read to its end meanwhile."""
 
     def __init__(self) -> None:
@@ -222,18 +223,17 @@ def _become(asked: dict, descriptors: list[int]) -> NoReturn:
         program()
     except SystemExit as ended:
         if isinstance(ended.code, int):
-            _end(ended.code)
+            _codes.append(ended.code)
         raise
 
 
-def _end(code: int) -> None:
-    """End after threads, what is left to do at exit, and streams; return where a stream cannot be written."""
-    threading._shutdown()
-    atexit._run_exitfuncs()
+def _end() -> None:
+    """End, after all else that is done at exit; where a stream cannot be written, Python goes on, and says so."""
     with suppress(OSError, ValueError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code & 0xFF)
+        for code in _codes:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code & 0xFF)
 
 
 def _join(pid: int) -> None:
@@ -284,5 +284,6 @@ def _load() -> None:
 
 if __name__ == "__main__":
     del sys.path[0]
+    atexit.register(_end)  # what is registered first is called last
     _load()
     _serve(*(socket.socket(fileno=int(number)) for number in sys.argv[1:]))
