@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, overload
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from kacap.flows import CUT
 from kacap.model import Connection
 from kacap.timing.estimate import Estimates
-from kacap.timing.settings import settings_of
+from kacap.timing.settings import Settings
 from kacap.views import Views, unprobed
 
 Complete = Callable[[Connection, int, tuple[int, ...]], None]
@@ -90,9 +91,9 @@ class Connections(Sequence[Connection]):
         rows = self.rows[places]
         made = made_of(rows, self.views)
         probers = [prober for connection in made for prober in connection.probers]
-        numbers = np.array([prober.row for prober in probers], np.int64)
-        for prober, found in zip(probers, settings_of(self.estimates, numbers), strict=True):
-            prober.idle, prober.interval, prober.count = found
+        settings = Settings(self.estimates, np.array([prober.row for prober in probers], np.int64))
+        for place, prober in enumerate(probers):
+            prober.estimated = partial(settings.of, place)
         known = zip(made, rows["state"].tolist(), self.ends[places].tolist(), strict=True)
         for connection, state, ended in known:
             for prober in connection.probers:

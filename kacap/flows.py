@@ -18,6 +18,7 @@ NEVER = np.int64(-(2**62))  # a time that has not been
 
 # CONNECTION["state"]
 BEGAN, A_FIN, B_FIN, WAS_RESET, IS_WATCHED, FINISHED, LONE, CUT = 1, 2, 4, 8, 16, 32, 64, 128
+LONE_ACK = 256  # its only segment may yet prove to be a probe
 
 # EVENT["hints"]: what a probe's timestamps and IP ID say of frames that the capture lacks, or has and its sender not.
 UNHEARD = 1  # the newest reply in the capture did not reach its sender
@@ -63,7 +64,7 @@ CONNECTION = on_lines(
         ("b_port", "<u2"),
         ("id", "<u4"),  # serial number, from 1, in order of the first segment
         ("watched", "<i4"),  # its row of WATCHED, -1: it gets no events
-        ("state", "u1"),
+        ("state", "<u2"),
         # The second line.
         ("segments", "<i8"),
         ("longest_silence_ns", "<i8"),
@@ -168,12 +169,16 @@ TRACKER_STATE = np.dtype(
         ("all_segments", "<i8"),  # 1: events also for connections that nobody watches
         ("lone", "<i8"),  # rows of CONNECTION that are LONE
         ("oldest", "<i8"),  # none before this row is
+        ("lone_acks", "<i8"),  # rows that are LONE_ACK
+        ("oldest_ack", "<i8"),
         ("let_go", "<i8"),  # how many were forgotten
     ],
     align=True,
 )
 
-LONE_KEPT = np.int64(1 << 16)  # connections of a single segment: a flood of them is no reason to run out of memory
+# Connections of a single segment: a flood of them is no reason to run out of memory. Of ACKs more are kept: where one
+# direction alone was captured, all that probe begin so.
+LONE_KEPT, LONE_ACKS_KEPT = np.int64(1 << 16), np.int64(1 << 17)
 LINGER_NS = np.int64(120 * SECOND_NS)  # after this a closed connection's next segment starts another
 JUMP_SILENCE_NS = np.int64(SECOND_NS)
 LONE_JUMP = np.int64(1 << 26)  # sequence distance that no loss explains after a silence
@@ -338,25 +343,37 @@ def starts_another(seg: Row, row: Row, x: Row, y: Row) -> Row:
 
 @kernel
 def leave_alone(seg: Row, row: Row, tracker: Row, connections: Row) -> None:
-    """Note that a new connection has a single segment, which is no probe; beyond LONE_KEPT the oldest is let go."""
+    """Note that a new connection has a single segment; of those that are too many the oldest is let go."""
     if seg.payload_len <= 1 and not seg.flags & (SYN | RST):
-        return
-    row.state |= LONE
-    tracker.lone += 1
-    if tracker.lone <= LONE_KEPT:
-        return
-    while not connections[tracker.oldest].state & LONE:
-        tracker.oldest += 1
-    forget(connections[tracker.oldest], tracker)
+        row.state |= LONE_ACK
+        tracker.lone_acks += 1
+        if tracker.lone_acks > LONE_ACKS_KEPT:
+            tracker.oldest_ack = _let_go(LONE_ACK, tracker.oldest_ack, tracker, connections)
+    else:
+        row.state |= LONE
+        tracker.lone += 1
+        if tracker.lone > LONE_KEPT:
+            tracker.oldest = _let_go(LONE, tracker.oldest, tracker, connections)
+
+
+@kernel
+def _let_go(alone: Row, oldest: Row, tracker: Row, connections: Row) -> Row:
+    """Forget the first connection, from row ``oldest`` on, that is alone in this way; return its row."""
+    while not connections[oldest].state & alone:
+        oldest += 1
+    forget(connections[oldest], tracker)
     tracker.let_go += 1
+    return oldest
 
 
 @kernel
 def join(row: Row, tracker: Row) -> None:
     """Note that a connection has another segment."""
     if row.state & LONE:
-        row.state &= ~np.uint8(LONE)
         tracker.lone -= 1
+    if row.state & LONE_ACK:
+        tracker.lone_acks -= 1
+    row.state &= ~np.uint16(LONE | LONE_ACK)
 
 
 @kernel
