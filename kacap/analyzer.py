@@ -28,7 +28,7 @@ from kacap.findings.connection_facts import ConnectionFacts
 from kacap.findings.context import Context
 from kacap.findings.deaths import Deaths, summed
 from kacap.findings.observations import Observations, Observed
-from kacap.findings.past import Past
+from kacap.findings.past import Looked, Past
 from kacap.findings.presence import Heard
 from kacap.findings.screening import FEW_NS, MANY_NS, has_more, screen, worth_a_look
 from kacap.flows import A_FIN, B_FIN, CUT, FINISHED, NEVER, WAS_RESET
@@ -76,7 +76,6 @@ class Analyzer:
         self.views = Views(self.gatherer)
         self.skipped = np.zeros(len(SkipReason), np.int64)
         self.past = Past()
-        self.looked = self.past.looked(self.views)
         self.deaths, self.heard = Deaths(), Heard()
         self.held: dict[FrameRef, SegmentRecord] = {}  # plain ACKs that may yet prove to be probes
         self.withheld: list[int] = []  # rows of EPISODE: given up, but what is expected may show that it timed out
@@ -214,10 +213,10 @@ class Analyzer:
         self.tracker.release()
         analysis = self.analysis
         rows, ends_of_rows = self.past.joined(self.tracker.connections[:0])
-        self.looked = self.past.looked(self.views)
-        estimates = self._estimate()
-        analysis.connections = connections = Connections(rows, ends_of_rows, self.views, estimates, self._complete)
-        self._find(connections)
+        looked = self.past.looked(self.views)
+        complete = partial(self._complete, looked)
+        analysis.connections = connections = Connections(rows, ends_of_rows, self.views, self._estimate(), complete)
+        self._find(connections, looked)
         analysis.unprobed.let_go = self.tracker.let_go
         self.tracker.clock.tell(analysis.capture)
         analysis.capture.skipped = {SkipReason(i).text: int(count) for i, count in enumerate(self.skipped) if count}
@@ -244,9 +243,9 @@ class Analyzer:
         self.analysis.clocks = {address_text(*hosts[i]): rates for i, rates in estimates.clocks.items()}
         return estimates
 
-    def _complete(self, made: Connection, state: int, ended: tuple[int, ...]) -> None:
+    def _complete(self, looked: Looked, made: Connection, state: int, ended: tuple[int, ...]) -> None:
         """Fill in what no row holds; ``state`` is that of its row, ``ended`` its row of ENDED."""
-        self._judge(made, state, EndedRow(*ended), self.looked.facts_of)
+        self._judge(made, state, EndedRow(*ended), looked.facts_of)
 
     def _judge(self, made: Connection, state: int, ended: EndedRow, facts_of: FactsOf) -> None:
         """Judge a connection, and say how it ended. One without a probe is judged until now if it stayed open."""
@@ -261,24 +260,15 @@ class Analyzer:
         """
         return made.last_ns if state & FINISHED else self.tracker.now_ns
 
-    def _find(self, connections: Connections) -> None:
+    def _find(self, connections: Connections, looked: Looked) -> None:
         """Look for findings, on each connection that may hold one and over the capture."""
         analysis = self.analysis
         context = Context(
             Probing(self.gatherer), self.heard, dropped=self.dropped, expected=self.expect, limits=self.options.limits
         )
         context.timed_drops, context.last_ns = analysis.capture.timed_drops, analysis.capture.last_ns or 0
-        analysis.findings, telling = findings(self._looked_at(connections), self.deaths, context)
+        analysis.findings, telling = findings(looked.each(connections), self.deaths, context)
         analysis.idle_deaths, analysis.silences = summed(telling), self.deaths.silences(context)
-
-    def _looked_at(self, connections: Connections) -> Iterator[ConnectionFacts]:
-        """Yield the connections that may hold a finding, in order; those without a record as well."""
-        rows, places = self.looked.rows, connections.places(self.looked.numbers)
-        for some in in_parts(range(len(rows))):
-            here = places[some]
-            recorded, others = connections.passing(here[here >= 0].tolist()), iter(unprobed(rows[some][here < 0]))
-            for row, place in zip(some, here.tolist(), strict=True):
-                yield self.looked.at(next(recorded if place >= 0 else others), row)
 
     def tell(self, records: list[object]) -> None:
         """Pass records that no row stands for to the sink."""
@@ -325,6 +315,7 @@ class Analyzer:
         self.past.take(rows[wanted], found[wanted])
 
         def records() -> Iterator[Connection]:
+            """Yield them, once somebody asks: few do."""
             for some in in_parts(np.flatnonzero(~probed).tolist()):
                 for row, one, ended in zip(some, unprobed(rows[some]), found[some].tolist(), strict=True):
                     facts_of = partial(ConnectionFacts, observed=seen, row=row)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from kacap.flows import CUT
 from kacap.model import Connection
+from kacap.rows import in_order
 from kacap.timing.estimate import Estimates
 from kacap.timing.settings import Settings
 from kacap.views import Views, unprobed
@@ -29,8 +30,7 @@ class Connections(Sequence[Connection]):
     def __init__(
         self, rows: NDArray[np.void], ends: NDArray[np.void], views: Views, estimates: Estimates, complete: Complete
     ) -> None:
-        if (np.diff(rows["id"].astype(np.int64)) < 0).any():
-            order = np.argsort(rows["id"], kind="stable")
+        if (order := in_order(rows["id"])) is not None:
             rows, ends = rows[order], ends[order]
         self.rows, self.ends = rows, ends
         self.views, self.estimates, self._complete = views, estimates, complete
