@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,11 +119,11 @@ class Analyzer:
             news.others.append(self._plain(tracked, news))
         return self._tell(news)
 
-    def save(self, options: dict[str, Any] | None = None) -> State:
+    def save(self, options: dict[str, object] | None = None) -> State:
         """Return all that is known between two batches; see ``resuming.saved``."""
         return saved(self, options or {})
 
-    def restore(self, state: State, files: int, options: dict[str, Any] | None = None) -> None:
+    def restore(self, state: State, files: int, options: dict[str, object] | None = None) -> None:
         """Go on, before the first batch, from a state of ``files`` files; see ``resuming.resume``."""
         resume(self, state, files, options or {})
 

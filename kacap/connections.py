@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +69,7 @@ class Connections(Sequence[Connection]):
             made = dict(zip(new, self._make(new), strict=True))
             yield from (self._made.get(place) or made[place] for place in some)
 
-    def places(self, numbers: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    def places(self, numbers: NDArray[np.integer]) -> NDArray[np.int64]:
         """Return where connections with these serial numbers are, -1: not here."""
         own = self.rows["id"]
         places = np.searchsorted(own, numbers)

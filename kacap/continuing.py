@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import kacap
 from kacap.analyzer import Analyzer
@@ -23,7 +22,7 @@ SLIP_NS = SECOND_NS  # frames of one capture are out of order by less
 class Continued:
     """One state file, what an analyzer is continued from and what it leaves behind."""
 
-    def __init__(self, path: str, options: dict[str, Any]) -> None:
+    def __init__(self, path: str, options: dict[str, object]) -> None:
         """``options`` decide which frames the analyzer gets: the next run has to have the same."""
         check(path)
         self.path, self._options = path, options | {"kacap": kacap.__version__}

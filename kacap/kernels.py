@@ -73,22 +73,22 @@ class _Kernel:
     def _numba_type_(self) -> Any:
         return self.dispatcher._numba_type_
 
-    def __call__(self, *_: Any) -> Any:
+    def __call__(self, *_: object) -> float | None:
         """Refuse. Raises TypeError."""
         name = self.function.__name__
         raise TypeError(f"{name} is a kernel that only kernels call; to call it from Python, make it an entry")
 
 
-class _Entry(_Kernel):
+class Entry(_Kernel):
     """A kernel that Python calls."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
-        self._codes: dict[tuple[Any, ...], tuple[_Code, tuple[Any, ...]]] = {}
+        self._codes: dict[tuple[object, ...], tuple[_Code, tuple[object, ...]]] = {}
 
-    def __call__(self, *given: Any) -> Any:
+    def __call__(self, *given: object) -> float | None:
         """Run it, without the interpreter's lock. Raises RuntimeError where the kernel does, by a division by zero."""
-        key: list[Any] = []
+        key: list[object] = []
         values: list[int | float] = []
         for value in given:
             _take(value, key, values)
@@ -96,11 +96,11 @@ class _Entry(_Kernel):
         if found is None:
             with _LOADING:
                 # What was given stays with its code, so that the identities in the key stay its own.
-                found = self._code(given), tuple(_types(given))
+                found = self.code(given), tuple(_types(given))
                 self._codes[tuple(key)] = found
         return found[0](values)
 
-    def _code(self, given: tuple[Any, ...]) -> _Code:
+    def code(self, given: tuple[object, ...]) -> _Code:
         """Return the code for arguments of these types: what was kept, else what numba makes now."""
         function = f"{self.function.__module__}.{self.function.__qualname__}"
         words = repr((function, list(map(_spelled, given)), _processor()))
@@ -116,7 +116,7 @@ class _Entry(_Kernel):
         CACHE.save(name, data)
         return _Code(function, data, kinds)
 
-    def _compiled(self, given: tuple[Any, ...]) -> bytes:
+    def _compiled(self, given: tuple[object, ...]) -> bytes:
         """Compile it: return a mark, its symbol and what it returns, each on a line, then an object file."""
         import numba
 
@@ -142,7 +142,7 @@ class _Code:
         self._engine, address = _loaded(code, symbol.decode())
         self._call = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *kinds)(address)
 
-    def __call__(self, values: list[int | float]) -> Any:
+    def __call__(self, values: list[int | float]) -> float | None:
         """Call it as numba's convention has it: where to leave what it returns and raises, then its arguments."""
         result, raised = (self._returned or ctypes.c_void_p)(), ctypes.c_void_p()
         status = self._call(ctypes.addressof(result), ctypes.addressof(raised), *values)
@@ -151,7 +151,7 @@ class _Code:
         return None if self._returned is None else result.value
 
 
-def _take(value: Any, key: list[Any], values: list[int | float]) -> None:
+def _take(value: Any, key: list[object], values: list[int | float]) -> None:
     """Add one argument to the numbers that a kernel is called with, and its type to the key of its code."""
     if isinstance(value, np.ndarray):
         flags = value.flags
@@ -170,7 +170,7 @@ def _take(value: Any, key: list[Any], values: list[int | float]) -> None:
         values.append(value.item() if isinstance(value, np.generic) else value)
 
 
-def _kinds(given: tuple[Any, ...]) -> Iterator[Any]:
+def _kinds(given: tuple[object, ...]) -> Iterator[Any]:
     """Yield the C types of the numbers that ``_take`` makes of arguments."""
     for value in given:
         if isinstance(value, np.ndarray):
@@ -184,7 +184,7 @@ def _kinds(given: tuple[Any, ...]) -> Iterator[Any]:
             yield _SCALARS[np.asarray(value).dtype.kind]
 
 
-def _types(given: tuple[Any, ...]) -> Iterator[Any]:
+def _types(given: tuple[object, ...]) -> Iterator[object]:
     """Yield the dtypes among arguments."""
     for value in given:
         if isinstance(value, tuple):
@@ -193,7 +193,7 @@ def _types(given: tuple[Any, ...]) -> Iterator[Any]:
             yield getattr(value, "dtype", None)
 
 
-def _spelled(value: Any) -> Any:
+def _spelled(value: object) -> object:
     """Return the type of an argument as it goes into the name of its code."""
     if isinstance(value, np.ndarray):
         return repr(value.dtype), value.ndim, value.flags.c_contiguous, value.flags.writeable
@@ -257,7 +257,7 @@ def entry(function: F) -> F:
 
     It holds that of the kernels within. It returns one number, or nothing.
     """
-    return _made(function, _Entry)
+    return _made(function, Entry)
 
 
 def _kept(name: str, function: str, kinds: list[Any]) -> _Code | None:
@@ -273,7 +273,7 @@ def rehearse() -> None:
     if _plain():
         kernel(_next)(1)
     else:
-        _Code(_next.__name__, _Entry(_next)._compiled((1,)), list(_kinds((1,))))([1])
+        _Code(_next.__name__, Entry(_next)._compiled((1,)), list(_kinds((1,))))([1])
 
 
 def _next(number: int) -> int:

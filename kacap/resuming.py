@@ -6,13 +6,14 @@ number in it that leads to a row is checked (``state_checks``) before a kernel f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kacap.analysis import MARK, SILENCE, UnprobedSummary
+from kacap.capture.state_file import Layout, Rows, Tables
 from kacap.classify.capture_clock import CLOCK, CLOCK_STEP
 from kacap.classify.emit import EVENT
 from kacap.classify.tables import COUNTS, EPISODE, PROBE, PROBER, WATCHED, WATCHED_SIDE
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from kacap.analyzer import Analyzer
 
 # The rows of a state by name; ``found_*`` are connections that have ended and that findings may rest on.
-LAYOUT: dict[str, np.dtype[Any]] = {
+LAYOUT: Layout = {
     "tracker": TRACKER_STATE, "connections": CONNECTION, "sides": SIDE, "recent": RECENT,
     "clock": CLOCK, "clock_steps": CLOCK_STEP,
     "observed": OBSERVED, "notes": NOTE, "spans": SPAN, "sent": SENT,
@@ -54,8 +55,8 @@ class StateError(KacapError):
 class State:
     """Rows by the names of ``LAYOUT``, and ``facts``: numbers and names as JSON has them."""
 
-    tables: dict[str, NDArray[Any]]
-    facts: dict[str, Any] = field(default_factory=dict)
+    tables: Tables
+    facts: dict[str, object] = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:
@@ -63,7 +64,7 @@ class State:
         return sum(rows.nbytes for rows in self.tables.values())
 
 
-def settings_of(analyzer: Analyzer) -> dict[str, Any]:
+def settings_of(analyzer: Analyzer) -> dict[str, object]:
     """Return what decides which rows an analyzer keeps: who continues has to want the same."""
     options = analyzer.options
     return {
@@ -75,7 +76,7 @@ def settings_of(analyzer: Analyzer) -> dict[str, Any]:
     }
 
 
-def saved(analyzer: Analyzer, options: dict[str, Any]) -> State:
+def saved(analyzer: Analyzer, options: dict[str, object]) -> State:
     """Return what an analyzer knows, as views that are valid until it is fed again or finished.
 
     ``options`` decide which frames it was given: who continues has to want the same. Raises StateError where it holds
@@ -99,7 +100,7 @@ def saved(analyzer: Analyzer, options: dict[str, Any]) -> State:
     }  # fmt: skip
     tables["sides"], tables["watched_sides"] = tracker["sides"], gatherer["sides"]
     capture, unprobed = analyzer.analysis.capture, analyzer.analysis.unprobed
-    facts = {
+    facts: dict[str, object] = {
         "settings": settings_of(analyzer) | options,
         "first_ns": capture.first_ns,
         "last_ns": capture.last_ns,
@@ -111,7 +112,7 @@ def saved(analyzer: Analyzer, options: dict[str, Any]) -> State:
     return State({name: tables[name] for name in LAYOUT}, facts)
 
 
-def resume(analyzer: Analyzer, state: State, files: int, options: dict[str, Any]) -> None:
+def resume(analyzer: Analyzer, state: State, files: int, options: dict[str, object]) -> None:
     """Let a new analyzer go on from a state of ``files`` files. Raises StateError where it does not fit."""
     wanted, given = settings_of(analyzer) | options, state.facts.get("settings")
     if given != wanted:
@@ -139,7 +140,7 @@ def resume(analyzer: Analyzer, state: State, files: int, options: dict[str, Any]
     analyzer.analysis.unprobed = _unprobed_of(facts.get("unprobed"))
 
 
-def _rows(name: str, parts: list[NDArray[Any]]) -> NDArray[Any]:
+def _rows(name: str, parts: Sequence[Rows]) -> Rows:
     """Return several arrays of rows as one; concatenating would lay out the columns anew."""
     found, at = np.zeros(sum(map(len, parts)), LAYOUT[name]), 0
     for part in parts:
@@ -148,7 +149,7 @@ def _rows(name: str, parts: list[NDArray[Any]]) -> NDArray[Any]:
     return found
 
 
-def _difference(given: object, wanted: dict[str, Any]) -> str:
+def _difference(given: object, wanted: dict[str, object]) -> str:
     """Return the first option that differs, in words."""
     for name, value in wanted.items():
         before = given.get(name) if isinstance(given, dict) else None
@@ -157,7 +158,7 @@ def _difference(given: object, wanted: dict[str, Any]) -> str:
     return "it does not say which"
 
 
-def _number(facts: dict[str, Any], name: str, may_lack: bool = False) -> int | None:
+def _number(facts: dict[str, object], name: str, may_lack: bool = False) -> int | None:
     """Return a whole number of 64 bits. Raises StateError for anything else."""
     value = facts.get(name)
     if value is None and may_lack:
@@ -167,7 +168,7 @@ def _number(facts: dict[str, Any], name: str, may_lack: bool = False) -> int | N
     return value
 
 
-def _unprobed(summary: UnprobedSummary) -> dict[str, Any]:
+def _unprobed(summary: UnprobedSummary) -> dict[str, object]:
     """Return the connections without probes as JSON has them."""
     longest = summary.longest
     numbers = {
@@ -182,7 +183,7 @@ def _unprobed(summary: UnprobedSummary) -> dict[str, Any]:
 _LONGEST = ("connection", "first_ns", "last_ns", "longest_silence_ns", "segments", "window_probes", "retransmissions")
 
 
-def _longest(made: Connection) -> dict[str, Any]:
+def _longest(made: Connection) -> dict[str, object]:
     numbers = {name: getattr(made, name) for name in _LONGEST}
     return numbers | {"a": list(made.a), "b": list(made.b), "began": made.began_in_capture}
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import mmap
 from inspect import unwrap
-from typing import Annotated, Any, NamedTuple, TypeAlias, get_type_hints
+from typing import Annotated, NamedTuple, TypeAlias, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ FEW = 16  # rows of chains: up to so many are followed sooner by Python than a k
 # A field of a row, as Python and its type checker see it, and as it lies in memory.
 I8: TypeAlias = Annotated[int, "<i8"]
 I4: TypeAlias = Annotated[int, "<i4"]
+I2: TypeAlias = Annotated[int, "<i2"]
+I1: TypeAlias = Annotated[int, "i1"]
 U8: TypeAlias = Annotated[int, "<u8"]
 U4: TypeAlias = Annotated[int, "<u4"]
 U2: TypeAlias = Annotated[int, "<u2"]
@@ -48,9 +50,7 @@ def _follow(previous: Row, lasts: Row, ends: Row, found: Row) -> None:
         first = ends[k]
 
 
-def chains(
-    previous: NDArray[np.int32], lasts: NDArray[np.integer[Any]], numbers: NDArray[np.integer[Any]]
-) -> NDArray[np.int64]:
+def chains(previous: NDArray[np.int32], lasts: NDArray[np.integer], numbers: NDArray[np.integer]) -> NDArray[np.int64]:
     """Return the last so many rows of chains, each in order and one after the other."""
     if (numbers == 1).all():  # as most are
         return lasts.astype(np.int64)
@@ -75,7 +75,7 @@ def _group(groups: Row, ends: Row, order: Row) -> None:
         ends[group] += 1
 
 
-def by_group(groups: NDArray[np.integer[Any]], number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def by_group(groups: NDArray[np.integer], number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return an order that puts members of the same group (from 0, below ``number``) together, as they come.
 
     With it come the bounds of each group in that order, one more than there are groups.
@@ -88,7 +88,7 @@ def by_group(groups: NDArray[np.integer[Any]], number: int) -> tuple[NDArray[np.
     return order, bounds
 
 
-def in_order(numbers: NDArray[np.integer[Any]]) -> NDArray[np.intp] | None:
+def in_order(numbers: NDArray[np.integer]) -> NDArray[np.intp] | None:
     """Return the order that sorts numbers, None where they are sorted, as serial numbers mostly are."""
     known = numbers.astype(np.int64)
     return np.argsort(known, kind="stable") if (np.diff(known) < 0).any() else None

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kacap.analysis import GONE
+from kacap.capture.state_file import Layout, Rows, Tables
 from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import ENDINGS, Grade, Kind
 from kacap.classify.states import State
@@ -22,11 +22,9 @@ from kacap.flows import RECENT_ROWS
 from kacap.timing.history import FIRINGS_KEPT, HEARD
 from kacap.wire import SkipReason
 
-Tables = Mapping[str, NDArray[Any]]
-
 FILES = "files"
 _KINDS, _GRADES, _REASONS = len(Kind), len(Grade), len(KindReason)
-_EVENT: dict[str, tuple[int, Any]] = {
+_EVENT: dict[str, tuple[int, int | str]] = {
     "watched": (0, "watched"),
     "next": (0, "waiting"),
     "file": (0, FILES),
@@ -35,12 +33,12 @@ _EVENT: dict[str, tuple[int, Any]] = {
     "why": (0, _REASONS),
     "from_a": (0, 2),
 }
-_CONNECTION: dict[str, tuple[int, Any]] = {"watched": (-1, "watched")}
+_CONNECTION: dict[str, tuple[int, int | str]] = {"watched": (-1, "watched")}
 
 
-def _observed(notes: str, sent: str) -> dict[str, tuple[int, Any]]:
+def _observed(notes: str, sent: str) -> dict[str, tuple[int, int | str]]:
     """Return the bounds of OBSERVED rows; rows of pools are counted from 1."""
-    found: dict[str, tuple[int, Any]] = {}
+    found: dict[str, tuple[int, int | str]] = {}
     found |= dict.fromkeys(("first_note", "last_note", "killed_note"), (0, f"{notes}+1"))
     found |= {"trial_from_a": (0, 2), "killed_from_a": (0, 2)}
     for side in ("a", "b"):
@@ -48,9 +46,9 @@ def _observed(notes: str, sent: str) -> dict[str, tuple[int, Any]]:
     return found
 
 
-def _sent(observed: str, spans: str) -> dict[str, tuple[int, Any]]:
+def _sent(observed: str, spans: str) -> dict[str, tuple[int, int | str]]:
     """Return the bounds of SENT rows."""
-    found: dict[str, tuple[int, Any]] = {
+    found: dict[str, tuple[int, int | str]] = {
         "slot": (0, observed),
         "span": (0, f"{spans}+1"),
         "kept": (0, f"{spans}+1"),
@@ -64,7 +62,7 @@ def _sent(observed: str, spans: str) -> dict[str, tuple[int, Any]]:
 
 # table: column: (least, the table whose rows it names, or the number that it stays below). ``name+1``: counted from 1.
 # ``frames``: a packed frame (file << 48 | number).
-BOUNDS: dict[str, dict[str, tuple[int, Any]]] = {
+BOUNDS: dict[str, dict[str, tuple[int, int | str]]] = {
     "connections": _CONNECTION,
     "kept": _CONNECTION,
     "found": _CONNECTION,
@@ -114,7 +112,7 @@ SIZES: dict[str, tuple[str, int]] = {
 ROWS = {"tracker": 1, "counts": 1, "recent": RECENT_ROWS, "clock": 1, "skipped": len(SkipReason)}
 
 
-def check(tables: Tables, layout: Mapping[str, np.dtype[Any]], files: int) -> str:
+def check(tables: Tables, layout: Layout, files: int) -> str:
     """Return what of a state is wrong, in few words; empty: every row that its numbers lead to is there.
 
     ``files`` is how many files its frames are of.
@@ -159,7 +157,7 @@ def _counted(tables: Tables) -> Iterator[str]:
             yield f"{name} lacks its first row"
 
 
-def _column(rows: NDArray[Any], path: str) -> NDArray[Any]:
+def _column(rows: Rows, path: str) -> Rows:
     """Return a column, or one within it: ``a.flights.frame``."""
     for name in path.split(".") if path else ():
         rows = rows[name]
@@ -178,12 +176,12 @@ def _limit(tables: Tables, most: str | int, files: int) -> int:
     return len(tables[name]) + 1 if counted_from_1 else max(len(tables[name]), 1)
 
 
-def _within(values: NDArray[Any], least: int, limit: int) -> bool:
+def _within(values: Rows, least: int, limit: int) -> bool:
     """Return whether all values are from ``least`` on and below ``limit``."""
     return not values.size or (int(values.min()) >= least and int(values.max()) < limit)
 
 
-def _places(groups: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _places(groups: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return for each row its place among those of its group, from 1, and the row of the group before it (-1: none)."""
     order = np.argsort(groups, kind="stable")
     ordered = groups[order]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import islice, pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from kacap.addresses import address_text
 from kacap.classify.kind_reasons import SENTENCES, KindReason
 from kacap.classify.kinds import ENDINGS, GRADE_WORDS, KIND_WORDS, Ending
-from kacap.classify.tables import EpisodeRow, Outcome, ProbeRow, ProberRow
+from kacap.classify.tables import EpisodeRow, EpisodeRows, Outcome, ProbeRow, ProberRow
 from kacap.flows import BEGAN, NEVER
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Probe, Prober, SegmentRecord
 from kacap.rows import chain, chains
@@ -40,7 +39,7 @@ def _sides(a_hi: int, a_lo: int, a_port: int, b_hi: int, b_lo: int, b_port: int)
     return Endpoint(address_text(a_hi, a_lo), a_port), Endpoint(address_text(b_hi, b_lo), b_port)
 
 
-def seen_ns(value: int | np.integer[Any]) -> int | None:
+def seen_ns(value: int | np.integer) -> int | None:
     """Return a time of a row, None where nothing was seen."""
     time_ns = int(value)
     return None if time_ns == _NEVER else time_ns
@@ -52,7 +51,7 @@ class Views:
     def __init__(self, gatherer: Gatherer) -> None:
         self.gatherer = gatherer
 
-    def named(self, probers: NDArray[np.integer[Any]]) -> list[Named]:
+    def named(self, probers: NDArray[np.integer]) -> list[Named]:
         """Return (serial number, side, peer) of some probers."""
         rows = self.gatherer.probers.rows[probers]
         watched = self.gatherer.watched.rows[rows["watched"]]
@@ -63,7 +62,7 @@ class Views:
         """Return (serial number, side, peer) of a prober."""
         return self.named(np.array([prober]))[0]
 
-    def _made(self, rows: NDArray[np.integer[Any]], named: dict[int, Named] | None = None) -> list[Episode]:
+    def _made(self, rows: NDArray[np.integer], named: dict[int, Named] | None = None) -> list[Episode]:
         """Return the episodes in these rows of EPISODE, in order; ``named`` are their probers, where they are known."""
         found, table = self.gatherer.episodes.rows[rows], self.gatherer.probes.rows
         if named is None:
@@ -92,7 +91,7 @@ class Views:
         row, previous = self.gatherer.probers.rows[prober], self.gatherer.episodes.rows["previous_run"]
         return self._made(chain(previous, int(row["last_run"]), int(row["runs"])))
 
-    def probers(self, numbers: NDArray[np.integer[Any]]) -> list[Prober]:
+    def probers(self, numbers: NDArray[np.integer]) -> list[Prober]:
         """Return some probers with their numbers; their settings are not estimated yet.
 
         The runs of those that gave up, without which nobody can say how their connections ended, are made with them.
@@ -153,7 +152,7 @@ class Views:
         silences_ns: list[int] = self._silences(own).tolist()
         return silences_ns
 
-    def _silences(self, episodes: NDArray[Any]) -> NDArray[np.int64]:
+    def _silences(self, episodes: EpisodeRows) -> NDArray[np.int64]:
         """Return the silences before those of some rows of EPISODE that have one."""
         known = episodes[episodes["silent_since_ns"] != NEVER]
         silences_ns: NDArray[np.int64] = self.gatherer.probes.rows["time_ns"][known["first"]] - known["silent_since_ns"]

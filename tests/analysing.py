@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -81,14 +82,21 @@ def pieces(batch: FrameBatch, cuts: Iterable[int]) -> list[FrameBatch]:
 
 def spelled(value: object) -> str:
     """A value with everything in it that counts when it is compared, whatever its own repr leaves out."""
-    if is_dataclass(value) and not isinstance(value, type):
-        parts = [f"{one.name}={spelled(getattr(value, one.name))}" for one in fields(value) if one.compare]
-        return f"{type(value).__name__}({', '.join(parts)})"
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes | FrameRef | Endpoint):
-        return f"[{', '.join(map(spelled, value))}]"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{spelled(key)}: {spelled(each)}' for key, each in value.items())}}}"
-    return repr(value)
+    return _speller(type(value))(value)
+
+
+@cache
+def _speller(kind: type) -> Callable[[Any], str]:
+    """What spells values of a type: it is looked at once, as there are millions of values."""
+    if is_dataclass(kind):
+        names = [one.name for one in fields(kind) if one.compare]
+        words = f"{kind.__name__}({', '.join(f'{name}={{}}' for name in names)})".format
+        return lambda value: words(*[spelled(getattr(value, name)) for name in names])
+    if issubclass(kind, Sequence) and not issubclass(kind, str | bytes | FrameRef | Endpoint):
+        return lambda value: f"[{', '.join(map(spelled, value))}]"
+    if issubclass(kind, dict):
+        return lambda value: f"{{{', '.join([f'{spelled(key)}: {spelled(each)}' for key, each in value.items()])}}}"
+    return repr
 
 
 @dataclass
@@ -108,8 +116,9 @@ class Heard:
         """The records of one type."""
         return [record for record in self.objects if isinstance(record, kind)]
 
+    @cached_property
     def comparable(self) -> tuple:
-        """Everything that must not depend on how the capture was fed."""
+        """Everything that must not depend on how the capture was fed, once all is told."""
         analysis = self.analysis
         return sorted(self.records), summary(analysis), analysis.marks.tolist()
 

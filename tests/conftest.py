@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -94,6 +95,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         elif (made := MADE_ONCE.get(file)) in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group(made))
     items.sort(key=_place)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what stays for the whole run out of every search for garbage, which takes a twentieth of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 def _place(item: pytest.Item) -> int:

@@ -3,11 +3,14 @@
 They are forked from one process for each test run, which this file is when Python runs it. From there on each is as
 ``python -m kacap``: its own streams, directory, environment, signals and limits, and it ends as every Python does. What
 concerns the start itself is tested with ``python -m kacap``.
+
+A script gets one by ``KACAP`` in the place of ``python -m kacap`` (``forked_here.py``), in the script's own namespaces.
 """
 
 from __future__ import annotations
 
 import atexit
+import ctypes
 import io
 import json
 import os
@@ -17,6 +20,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -30,6 +34,9 @@ from kacap.interrupts import ASKING
 ROOT = Path(__file__).resolve().parents[1]
 WARM = ROOT / "captures" / "lab" / "mid-connection" / "capture.pcapng"
 MESSAGE_BYTES = 1 << 18
+KACAP = (sys.executable, "-IS", str(Path(__file__).with_name("forked_here.py")))
+DOOR = "KACAP_FORKED"  # the variable that tells where ``forked_here.py`` asks
+NAMESPACES = {"user": 0x10000000, "mnt": 0x00020000, "net": 0x40000000}  # each with its flag of setns(2)
 
 
 class Pipe(Thread):
@@ -96,13 +103,15 @@ def start(
         "env": dict(env or os.environ),
         "umask": umask,
         "file_bytes": file_bytes,
+        "ignored": [],
+        "like": None,
     }
     pipes = [Pipe() if stdout is None else None, Pipe()]
     mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs, Path(os.devnull).open("rb") as nothing:
         streams = [nothing if stdin is None else stdin, *(pipe.writing if pipe else stdout for pipe in pipes)]
         numbers = [stream if isinstance(stream, int) else stream.fileno() for stream in streams]
-        socket.send_fds(_origin(), [json.dumps(asked).encode()], [*numbers, theirs.fileno()])
+        socket.send_fds(_origin()[0], [json.dumps(asked).encode()], [*numbers, theirs.fileno()])
     for pipe in filter(None, pipes):
         os.close(pipe.writing)
         pipe.start()
@@ -114,24 +123,36 @@ def run(*words: object, text: bool = True, timeout: float = 120, **more: object)
     return start(*words, **more).ended(text=text, timeout=timeout)
 
 
+def door() -> dict[str, str]:
+    """Return what an environment has to hold for ``KACAP`` to be run in it."""
+    return {DOOR: _origin()[1]}
+
+
 @cache
-def _origin() -> socket.socket:
-    """Return the way to the process that all are forked from, started now; it ends with this one."""
+def _origin() -> tuple[socket.socket, str]:
+    """Return the way to the process that all are forked from, and its door; started now, it ends with this one."""
     mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs:
+    directory = tempfile.TemporaryDirectory()
+    place = f"{directory.name}/door"
+    with theirs, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
+        asking.bind(place)
+        asking.listen()
         process = subprocess.Popen(
-            [sys.executable, __file__, str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
+            [sys.executable, __file__, str(theirs.fileno()), str(asking.fileno())],
+            pass_fds=[theirs.fileno(), asking.fileno()],
             cwd=ROOT,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             stdin=subprocess.DEVNULL,
         )
-    atexit.register(lambda: (mine.close(), process.wait()))
-    return mine
+    atexit.register(lambda: (mine.close(), process.wait(), directory.cleanup()))
+    return mine, place
 
 
-def _serve(control: socket.socket) -> None:
-    """Fork a command for each message, and tell on its channel its number, and how it ended. Ends with the channel."""
+def _serve(control: socket.socket, asking: socket.socket) -> None:
+    """Fork a command for each message, and tell on its channel its number, and how it ended. Ends with ``control``.
+
+    A command whose channel is closed is killed: whoever asked for it is gone.
+    """
     channels: dict[int, socket.socket] = {}
     woken, waking = os.pipe()
     os.set_blocking(waking, False)
@@ -139,23 +160,32 @@ def _serve(control: socket.socket) -> None:
     signal.set_wakeup_fd(waking)
     signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)  # a command hears of them once it can take them
     while True:
-        ready = select.select([control, woken], [], [])[0]
+        ready = select.select([control, asking, woken, *channels.values()], [], [])[0]
+        for pid in [pid for pid, channel in channels.items() if channel in ready]:
+            os.kill(pid, signal.SIGKILL)
         if woken in ready:
             os.read(woken, MESSAGE_BYTES)
-            for pid in list(channels):
-                ended, status = os.waitpid(pid, os.WNOHANG)
-                if ended:
-                    with channels.pop(pid) as channel:
-                        channel.send(str(os.waitstatus_to_exitcode(status)).encode())
-        if control in ready:
-            message, descriptors, *_ = socket.recv_fds(control, MESSAGE_BYTES, 4)
-            if not message:
+        for pid in list(channels):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                with channels.pop(pid) as channel, suppress(BrokenPipeError):
+                    channel.send(str(os.waitstatus_to_exitcode(status)).encode())
+        for each in {control, asking}.intersection(ready):
+            came = control if each is control else asking.accept()[0]
+            message, descriptors, *_ = socket.recv_fds(came, MESSAGE_BYTES, 4)
+            if not message and each is control:
                 return
+            if each is asking:
+                descriptors.append(came.detach())
+            if not message:
+                os.close(descriptors.pop())
+                continue
             pid = os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                for descriptor in (control.detach(), woken, waking, *(each.detach() for each in channels.values())):
+                others = (control, asking, *channels.values())
+                for descriptor in (woken, waking, *(each.detach() for each in others)):
                     os.close(descriptor)
                 _become(json.loads(message), descriptors)
             channels[pid] = socket.socket(fileno=descriptors.pop())
@@ -166,6 +196,8 @@ def _serve(control: socket.socket) -> None:
 
 def _become(asked: dict, descriptors: list[int]) -> NoReturn:
     """Be the command that was asked for."""
+    if asked["like"] is not None:
+        _join(asked["like"])
     for number, descriptor in enumerate(descriptors[:3]):
         os.dup2(descriptor, number)
     for descriptor in descriptors:
@@ -179,10 +211,23 @@ def _become(asked: dict, descriptors: list[int]) -> NoReturn:
         os.umask(asked["umask"])
     if asked["file_bytes"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (asked["file_bytes"],) * 2)
+    for number in asked["ignored"]:
+        signal.signal(number, signal.SIG_IGN)
     sys.argv = ["kacap", *asked["words"]]
     interrupts.install()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKING)
     program()
+
+
+def _join(pid: int) -> None:
+    """Go into the namespaces of another process. Raises OSError."""
+    theirs, flags = os.pidfd_open(pid), 0
+    for name, flag in NAMESPACES.items():
+        if Path(f"/proc/{pid}/ns/{name}").readlink() != Path(f"/proc/self/ns/{name}").readlink():
+            flags |= flag
+    if flags and ctypes.CDLL(None, use_errno=True).setns(theirs, flags):
+        raise OSError(ctypes.get_errno(), f"setns: {os.strerror(ctypes.get_errno())}")
+    os.close(theirs)
 
 
 def _stream(number: int, like: io.TextIOWrapper) -> io.TextIOWrapper:
@@ -202,6 +247,8 @@ def _load() -> None:
     import importlib
 
     import kacap
+    from kacap.commands.live_ready import warm_up
+    from kacap.kernels import rehearse
     from kacap.report import html, text
     from kacap.report.chart import render
 
@@ -211,10 +258,12 @@ def _load() -> None:
     text.render(analysis, io.StringIO())
     for form in ("svg", "png"):
         render(analysis, io.BytesIO(), format=form)
+    warm_up()
+    rehearse()
     assert html
 
 
 if __name__ == "__main__":
     del sys.path[0]
     _load()
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    _serve(*(socket.socket(fileno=int(number)) for number in sys.argv[1:]))

@@ -7,6 +7,8 @@ rule table leaves a number open, it stands here as a constant.
 from __future__ import annotations
 
 import itertools
+import math
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -96,10 +98,12 @@ class Side:
     una: int | None = None
     window: int | None = None
     tsval: int | None = None
-    seen: list[tuple[int, int]] = field(default_factory=list)
+    seen: list[tuple[int, int]] = field(default_factory=list)  # bytes sent: stretches with gaps between them, in order
+    ends: set[int] = field(default_factory=set)  # where segments ended
     sent: dict[int, tuple[int | None, int]] = field(default_factory=dict)  # position: last byte there, when last sent
     heard: int | None = None  # when it last accepted a segment of the other side
     coming: list[tuple[int, int]] = field(default_factory=list)  # bytes that it has not acknowledged: end, when sent
+    came: int = 0  # when the last of them was sent
     fin: int | None = None  # the number of its FIN
     open: Item | None = None  # its last probe, while nobody answered
     answered_by_data: bool = False
@@ -268,7 +272,7 @@ class Incarnation:
             return None
         if item.segment.timestamps and me.tsval is not None and behind(item.segment.timestamps[0], me.tsval):
             return None
-        if item.length == 1 and item.has(PSH) and item.seq in {end for _, end in me.seen}:
+        if item.length == 1 and item.has(PSH) and item.seq in me.ends:
             return "data", "proven"  # a byte that the capture had not shown: its ACK was captured before it
         if item.length == 1 and (verdict := resent(item, me)):
             return verdict
@@ -363,7 +367,8 @@ class Incarnation:
             before = me.sent.get(item.end - 1)
             me.resent_gap = item.time - before[1] if before and kind == "retransmission" else 0
             me.sent[item.end - 1] = (before[0] if before else item.segment.last_byte, item.time)
-            me.seen.append((item.seq, item.end))
+            me.ends.add(item.end)
+            cover(me.seen, item.seq, item.end)
         if item.has(ACK):
             peer.una = item.ack if peer.una is None else max(peer.una, item.ack)
             peer.nxt = peer.una if peer.nxt is None else max(peer.nxt, peer.una)
@@ -375,10 +380,11 @@ class Incarnation:
         me.fin = item.end - 1 if item.has(FIN) else me.fin
         if item.length or item.has(FIN):
             peer.coming.append((item.end, item.time))
+            peer.came = max(peer.came, item.time)
         elif kind not in ("probe", "window-probe") and item.index not in self.early:
             peer.heard = item.time
         if item.bare and kind == "ack":  # an ACK at once: what it answers has arrived
-            me.heard = max([me.heard or 0, *(when for _, when in me.coming)])
+            me.heard = max(me.heard or 0, me.came)
         if kind in ("reply", "ack") or (item.length and kind not in ("probe", "window-probe")):
             self.answer(item, kind, peer)
 
@@ -420,10 +426,16 @@ def resent(item: Item, me: Side) -> Verdict | None:
 def old(item: Item, me: Side) -> bool:
     """Whether every byte was sent before: below what the peer acknowledged, or seen."""
     at = item.seq if me.una is None else max(item.seq, me.una)
-    for start, end in sorted(me.seen):
-        if start <= at < end:
-            at = end
-    return at >= item.end
+    stretch = bisect_right(me.seen, (at, math.inf)) - 1
+    return max(at, me.seen[stretch][1] if stretch >= 0 else at) >= item.end
+
+
+def cover(seen: list[tuple[int, int]], start: int, end: int) -> None:
+    """Add a stretch, joined with those that it overlaps or touches."""
+    first = bisect_left(seen, start, key=lambda stretch: stretch[1])
+    last = bisect_right(seen, end, key=lambda stretch: stretch[0])
+    joined = seen[first:last]
+    seen[first:last] = [(min([start, *(s for s, _ in joined)]), max([end, *(e for _, e in joined)]))]
 
 
 def unheard(item: Item, peer: Side) -> bool:

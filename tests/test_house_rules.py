@@ -19,7 +19,8 @@ pytestmark = [pytest.mark.xdist_group("house rules"), pytest.mark.early]  # one 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "kacap"
 FILES = sorted(PACKAGE.rglob("*.py"))
-TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
+OF_TESTS = sorted((ROOT / "tests").rglob("*.py"))
+TESTS = [path for path in OF_TESTS if path.name.startswith("test_")]
 
 # Imports point down this list only; modules of one row may import each other.
 LAYERS = (
@@ -78,6 +79,21 @@ IMPURE_BY_NAME = {
     "rows.py": "takes memory that grows in place from the system",
     "outputs.py": "writes the files of every command",
     "units.py": "turns nanoseconds into a date in UTC; asks no clock",
+}
+
+# where a value has no type that could be written down
+UNTYPED_BY_NAME = {
+    "capture/library.py": "functions of a C library return what each one's signature says",
+    "capture/live_ring.py": "a function of a C library",
+    "capture/live_scapy.py": "a socket of scapy's, whose own types lack what is used of it",
+    "capture/records.py": "inside a kernel: an integer of whatever width the value needs",
+    "capture/state_file.py": "tables of whatever dtype the layout gives each",
+    "kernels.py": "the arguments of every kernel, and numba, which has no types",
+    "lab/actions.py": "answers of a host to a verb that is named",
+    "lab/network.py": "answers of a host to a verb that is named",
+    "report/records.py": "functions that each take another type of record, by that type",
+    "report/tables.py": "values of a column, of the kind that the column names",
+    "sockets/apart.py": "answers as JSON, of the shape that the question has",
 }
 
 FILE_LINES, FILE_MEDIAN, FUNCTION_LINES, FUNCTION_MEDIAN, KERNEL_PARAMETERS = 400, 200, 60, 10, 6
@@ -216,6 +232,15 @@ def test_every_module_and_public_name_has_a_docstring(path):
     assert not [name for name in missing if name not in nested]
 
 
+def test_any_stands_only_where_no_type_exists():
+    found = {
+        name_of(path)
+        for path in FILES
+        if any(isinstance(node, ast.Name) and node.id == "Any" for node in ast.walk(tree(path)))
+    }
+    assert found == set(UNTYPED_BY_NAME)
+
+
 def numbers_of_time(path: Path) -> Iterator[tuple[int, str, str]]:
     """Yield (line, name, annotation) of every parameter and field that is annotated as a plain number."""
     for node in ast.walk(tree(path)):
@@ -273,6 +298,26 @@ def test_test_names_are_sentences(path):
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and len(node.name.split("_")) < 5
     ]
     assert not short
+
+
+# what looks private but is documented: os, ctypes, namedtuple, IPython; and what a test's own classes hold
+NOT_PRIVATE = {"_exit", "_name", "_replace", "_make", "_fields", "_asdict", "_fd"}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+def test_no_test_reaches_for_a_private_name(path):
+    used = [
+        (node.lineno, node.attr)
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute)
+        and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))
+    ]
+    used += [(node.lineno, alias.name) for node in ast.walk(tree(path)) if isinstance(node, ast.ImportFrom)
+             for alias in node.names]  # fmt: skip
+    private = re.compile(r"_(?!_|repr_)")
+    assert not [(line, name) for line, name in used if private.match(name) and name not in NOT_PRIVATE]
 
 
 def readme_command() -> str:

@@ -84,8 +84,9 @@ def _episode(prober: Prober, episode: Episode, name: Name) -> Iterator[Note]:
             what = "reply to" if not (other := other_answer(probe)) else f"{other} that answers"
             yield probe.reply_frame, f"{what} the keepalive probe in frame {name(probe.frame)}, {after} after it"
     if episode.ending_frame is not None and episode.ending != Ending.ANSWERED:
-        meaning = ENDINGS[Ending(episode.ending)].meaning
-        yield episode.ending_frame, f"{episode.ending} after {counted(run, 'probe')}{_given_up(episode)}: {meaning}"
+        row = ENDINGS[Ending(episode.ending)]
+        words = f"{row.total} after {counted(run, 'probe')}{_given_up(episode)}: {row.meaning}"
+        yield episode.ending_frame, words
 
 
 def _answer(episode: Episode, probe: Probe, name: Name) -> str:

@@ -5,7 +5,7 @@ Its names are loaded when they are asked for: what needs no kernel (the rights, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kacap.capture.frames import FRAME, FrameBatch
@@ -16,7 +16,7 @@ __all__ = ["FRAME", "Captures", "FrameBatch", "open_captures"]
 _HOMES = {"FRAME": "frames", "FrameBatch": "frames", "Captures": "source", "open_captures": "source"}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import a public name of the package when it is first asked for."""
     if name not in _HOMES:
         raise AttributeError(f"module 'kacap.capture' has no attribute {name!r}")

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from typing import Any
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from kacap.capture.blocks import Stream, StreamDamage
+
+if TYPE_CHECKING:
+    import zstandard  # noqa: F401 (named in quotes below)
+
+Codec = TypeVar("Codec")  # what decompresses one member or frame
 
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -17,14 +22,14 @@ INPUT_BYTES = 1 << 16
 ZSTD_STEP = 1 << 12
 
 
-class Decompressor:
+class Decompressor(Generic[Codec]):
     """A stream of decompressed bytes; subclasses say how one step is decompressed."""
 
     def __init__(self, stream: Stream, head: bytes):
         """Decompress ``stream``; its first bytes ``head`` were already read."""
         self._stream, self._input = stream, head
         self._output = memoryview(b"")
-        self._codec: Any = None  # of the member or frame at hand; None between them
+        self._codec: Codec | None = None  # of the member or frame at hand; None between them
         self._failure: StreamDamage | None = None  # raised once the output before it was handed out
 
     def readinto(self, view: memoryview) -> int:
@@ -62,7 +67,7 @@ class Decompressor:
         raise NotImplementedError
 
 
-class GzipStream(Decompressor):
+class GzipStream(Decompressor["zlib._Decompress"]):
     """gzip (RFC 1952), several members one after the other."""
 
     def _step(self, wanted: int) -> bytes:
@@ -74,7 +79,7 @@ class GzipStream(Decompressor):
             self._codec = zlib.decompressobj(wbits=31)
         before = self._codec.copy()
         try:
-            output: bytes = self._codec.decompress(self._input, wanted)
+            output = self._codec.decompress(self._input, wanted)
         except zlib.error as error:
             self._failure = StreamDamage(f"the gzip data is damaged ({error})")
             return self._salvage(before, wanted)
@@ -84,7 +89,7 @@ class GzipStream(Decompressor):
             self._input = self._codec.unconsumed_tail
         return output
 
-    def _salvage(self, codec: Any, wanted: int) -> bytes:
+    def _salvage(self, codec: zlib._Decompress, wanted: int) -> bytes:
         """Return what precedes the damage in the input at hand: zlib gives back nothing of a step that fails."""
         good, bad = 0, len(self._input)  # bytes of input that decompress, and that do not
         output = b""
@@ -97,7 +102,7 @@ class GzipStream(Decompressor):
         return output
 
 
-class ZstdStream(Decompressor):
+class ZstdStream(Decompressor["zstandard.ZstdDecompressionObj"]):
     """zstd (RFC 8878), several frames one after the other."""
 
     def _step(self, wanted: int) -> bytes:
@@ -108,7 +113,7 @@ class ZstdStream(Decompressor):
             self._codec = zstandard.ZstdDecompressor().decompressobj()
         step, self._input = self._input[:ZSTD_STEP], self._input[ZSTD_STEP:]
         try:
-            output: bytes = self._codec.decompress(step)
+            output = self._codec.decompress(step)
         except zstandard.ZstdError as error:
             self._failure = StreamDamage(f"the zstd data is damaged ({error})")
             return b""

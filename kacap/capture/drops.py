@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ MOST = 256  # spans that are kept
 ROOM = 16 * MOST  # spans that wait to be joined
 
 Times: TypeAlias = NDArray[np.int64]
-Counts: TypeAlias = NDArray[Any]
+Counts: TypeAlias = NDArray[np.generic]
 Flags: TypeAlias = NDArray[np.bool_]
 Columns: TypeAlias = tuple[Times, Times, Counts, Times, Flags]
 

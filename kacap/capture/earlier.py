@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from kacap.capture.merge import Extent
 from kacap.errors import CaptureError, Damage
@@ -28,7 +27,7 @@ class Earlier:
     drops: list[Drop] = field(default_factory=list)
     damages: list[Damage] = field(default_factory=list)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Return all of it as JSON has it."""
         extents = [[index, each.first_ns, each.last_ns, each.silence_ns] for index, each in self.extents.items()]
         damages = [[each.file, each.offset, each.frame, each.what] for each in self.damages]
@@ -45,9 +44,11 @@ class Earlier:
         }
 
 
-def earlier_of(value: Any) -> Earlier:
+def earlier_of(value: object) -> Earlier:
     """Return what ``as_json`` was made of. Raises CaptureError where it is something else: anybody may have made it."""
     try:
+        if not isinstance(value, dict):
+            raise TypeError
         files = [_text(name) for name in value["files"]]
         extents = {
             _number(i, len(files)): Extent(_time(first), _time(last), _number(most))

@@ -5,11 +5,10 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
-from kacap.capture.blocks import Spares
+from kacap.capture.blocks import BLOCK_BYTES, Spares
 from kacap.capture.breaks import Span, breaks_between
 from kacap.capture.drops import shortened, total
 from kacap.capture.earlier import Earlier
@@ -262,7 +261,8 @@ class Captures:
 
     def _open(self, index: int, follow: bool, size: int | None = None) -> RecordReader:
         """Open one file and remember its reader."""
-        options: dict[str, Any] = {"spares": self._spares} if size is None else {"size": size}
-        options["convert"] = self._convert
-        self._readers[index] = open_reader(self.files[index], index, follow=follow, stop=self._stop, **options)
+        spares, room = (self._spares, BLOCK_BYTES) if size is None else (None, size)
+        self._readers[index] = open_reader(
+            self.files[index], index, size=room, follow=follow, stop=self._stop, convert=self._convert, spares=spares
+        )
         return self._readers[index]

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import zstandard
@@ -18,6 +18,10 @@ from numpy.typing import NDArray
 
 from kacap.errors import KacapError
 from kacap.outputs import output
+
+Rows: TypeAlias = NDArray[Any]  # of a dtype that the name of their table tells
+Tables: TypeAlias = Mapping[str, Rows]
+Layout: TypeAlias = Mapping[str, np.dtype[Any]]
 
 MAGIC = b"kacap state "
 VERSION = 1
@@ -36,13 +40,13 @@ def layout_digest(dtype: np.dtype[Any]) -> str:
     return hashlib.sha256(repr(np.lib.format.dtype_to_descr(dtype)).encode()).hexdigest()[:16]
 
 
-def write_state(path: str, facts: Mapping[str, Any], tables: Mapping[str, NDArray[Any]], inputs: Iterable[str]) -> None:
+def write_state(path: str, facts: Mapping[str, object], tables: Tables, inputs: Iterable[str]) -> None:
     """Write a state, whole or not at all. Raises what ``outputs.output`` raises."""
     with output(path, inputs) as out:
         pack(out, facts, tables)
 
 
-def pack(out: BinaryIO, facts: Mapping[str, Any], tables: Mapping[str, NDArray[Any]]) -> None:
+def pack(out: BinaryIO, facts: Mapping[str, object], tables: Tables) -> None:
     """Write a state to a binary file."""
     listed = [[name, layout_digest(rows.dtype), len(rows)] for name, rows in tables.items()]
     header = json.dumps({"tables": listed, "facts": facts}, separators=(",", ":")).encode()
@@ -54,7 +58,7 @@ def pack(out: BinaryIO, facts: Mapping[str, Any], tables: Mapping[str, NDArray[A
             packed.write(np.ascontiguousarray(rows).view(np.uint8).data)
 
 
-def read_state(path: str, layout: Mapping[str, np.dtype[Any]]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
+def read_state(path: str, layout: Layout) -> tuple[dict[str, object], Tables] | None:
     """Return the facts and the tables of a state file; None: there is none yet. Raises StateFileError.
 
     ``layout`` is the columns that every table has to have; an empty one asks for the facts alone.
@@ -70,9 +74,7 @@ def read_state(path: str, layout: Mapping[str, np.dtype[Any]]) -> tuple[dict[str
         raise StateFileError(f"{path}: {error}") from None
 
 
-def unpack(
-    file: BinaryIO, size: int, layout: Mapping[str, np.dtype[Any]]
-) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def unpack(file: BinaryIO, size: int, layout: Layout) -> tuple[dict[str, object], Tables]:
     """Return facts and tables of a binary file of ``size`` bytes. Raises StateFileError."""
     first = file.readline(64)
     if not first.startswith(MAGIC) or not first.endswith(b"\n"):
@@ -89,9 +91,7 @@ def unpack(
         raise StateFileError(f"is damaged: {error or 'it claims more than the memory holds'}; {ADVICE}") from None
 
 
-def _tables(
-    packed: Any, limit: int, layout: Mapping[str, np.dtype[Any]]
-) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def _tables(packed: zstandard.ZstdDecompressionReader, limit: int, layout: Layout) -> tuple[dict[str, object], Tables]:
     """Return facts and tables from the decompressed stream, at most ``limit`` bytes of them."""
     header = _header(packed)
     listed, facts = header.get("tables"), header.get("facts")
@@ -113,7 +113,7 @@ def _tables(
     return facts, tables
 
 
-def _header(packed: Any) -> dict[str, Any]:
+def _header(packed: zstandard.ZstdDecompressionReader) -> dict[str, object]:
     """Return the header of the decompressed stream."""
     size = int.from_bytes(_exactly(packed, 8), "little")
     if size > HEADER_LIMIT:
@@ -125,13 +125,13 @@ def _header(packed: Any) -> dict[str, Any]:
     return header if isinstance(header, dict) else {}
 
 
-def _exactly(packed: Any, count: int) -> bytes:
+def _exactly(packed: zstandard.ZstdDecompressionReader, count: int) -> bytes:
     rows = np.empty(count, np.uint8)
     _fill(packed, rows)
     return rows.tobytes()
 
 
-def _fill(packed: Any, rows: NDArray[Any]) -> None:
+def _fill(packed: zstandard.ZstdDecompressionReader, rows: Rows) -> None:
     """Fill rows with the next bytes of the stream. Raises StateFileError where it ends before."""
     view, at = memoryview(rows.view(np.uint8).data).cast("B"), 0
     while at < len(view):

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from kacap.capture.blocks import StreamDamage
 from kacap.errors import CaptureError
@@ -99,8 +99,8 @@ def open_stream(name: str, follow: bool, stop: Callable[[], bool]) -> FileStream
         if sys.stdin is None:
             raise CaptureError("-: standard input is closed; pipe a capture into it")
         # What Python has buffered it hands out only with what comes next: a pipe is read without a buffer.
-        buffered: Any = sys.stdin.buffer
-        return FileStream(getattr(buffered, "raw", buffered), close=False)
+        unbuffered = getattr(sys.stdin.buffer, "raw", None) or sys.stdin.buffer
+        return FileStream(unbuffered, close=False)  # type: ignore[arg-type]
     try:
         file = open(name, "rb", buffering=0)  # noqa: PTH123, SIM115 (the stream closes it; a Path takes longer)
     except FileNotFoundError:

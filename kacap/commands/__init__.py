@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 from click.shell_completion import CompletionItem, shell_complete
@@ -85,26 +85,26 @@ class Program(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, words) for name, (_, words) in COMMANDS.items()])
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> int | None:
         """Run the command; a reader of its output who goes away is not a failure (click would exit 1)."""
         try:
-            code = super().invoke(ctx)
+            code: int | None = super().invoke(ctx)
         except BrokenPipeError:
             _forget_stdout()
             return EXIT_DONE
         _is_written()
         return code
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: object) -> NoReturn:  # type: ignore[override]
         """Run the program and exit; never returns. Click's own would write an empty line when interrupted."""
         sys.exit(_run(lambda: self._called(args, prog_name or "kacap", **extra)))
 
-    def _called(self, args: Sequence[str] | None, name: str, **extra: Any) -> Any:
+    def _called(self, args: Sequence[str] | None, name: str, **extra: object) -> int | None:
         """Read the command line and run its command, or complete it; return the exit code."""
         if asked_for := os.environ.get(COMPLETION_ASKED):
             return shell_complete(self, extra, name, COMPLETION_ASKED, asked_for)
         try:
-            with self.make_context(name, list(sys.argv[1:] if args is None else args), **extra) as ctx:
+            with self.make_context(name, list(sys.argv[1:] if args is None else args), None, **extra) as ctx:
                 return self.invoke(ctx)
         except click.exceptions.Exit as asked:
             return asked.exit_code

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from kacap.commands.expecting import Expecting, expecting
-from kacap.commands.reading import FILE, ended, words
+from kacap.commands.reading import FILE, ended, options_of, words
 from kacap.commands.sources import sources
 from kacap.commands.telling import tell
 from kacap.errors import UsageError
@@ -35,16 +35,16 @@ class AnnotateOptions(Expecting):
     "-o", "target", required=True, type=FILE, metavar="OUT.pcapng", help="Write to OUT.pcapng; - is standard output."
 )
 @click.option("--only", is_flag=True, help="Keep only the frames that carry a comment.")
-@click.option("--headers-only", is_flag=True, help="Cut every frame behind its headers; no payload is left.")
+@click.option("--headers-only", is_flag=True, help="Cut every frame after its headers; no payload is left.")
 @click.option(
     "--anonymise",
     "--anonymize",
     "anonymise",
     is_flag=True,
-    help="Other addresses: consistent, the same prefixes shared, ports kept; names and comments go.",
+    help="Replace addresses consistently (prefixes stay shared, ports stay); drop names and comments.",
 )
 @expecting
-def annotate(**given: Any) -> int:
+def annotate(**given: object) -> int:
     """Write captures as pcapng with a comment on every frame of evidence, for Wireshark and for support cases.
 
     Wireshark shows the comments beside the packets (filter: frame.comment). Everything else stays byte for byte as
@@ -54,7 +54,7 @@ def annotate(**given: Any) -> int:
     kacap annotate incident.pcap -o annotated.pcapng --idle 60 --interval 10
     kacap annotate incident.pcap -o share.pcapng --only --headers-only --anonymise
 
-    With --anonymise private addresses stay private, loopback and multicast stay; what is not TCP ends with its
+    With --anonymise private addresses stay private, loopback and multicast stay; what is not TCP is cut after its
     headers. TCP payload stays unless --headers-only cuts it.
 
     Exit code 0, or 1 when a capture was damaged (what precedes the damage is still written).
@@ -65,7 +65,7 @@ def annotate(**given: Any) -> int:
     from kacap.capture.source import expand
     from kacap.outputs import check, output
 
-    options = AnnotateOptions(**given)
+    options = options_of(AnnotateOptions, given)
     files, expression = sources(options.words)
     if expression is not None:
         raise UsageError(f"'{expression}': annotate copies every frame and takes no filter; --only keeps the evidence")

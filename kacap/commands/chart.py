@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import click
 
 from kacap.commands.expecting import Expecting, expecting
-from kacap.commands.reading import FILE, Reading, ended, reading
+from kacap.commands.reading import FILE, Reading, ended, options_of, reading
 from kacap.commands.telling import tell
 from kacap.report.chart import VIEWS, check_target, default_view, draw, save
 from kacap.report.chart.style import import_matplotlib
@@ -35,18 +34,18 @@ class ChartOptions(Reading, Expecting):
     help="What to draw; auto: what suits the capture; all: one below the other.",
 )
 @click.option("--connection", type=int, metavar="N", help="Only connection N, as kacap read numbers them.")
-@click.option("--dark", is_flag=True, help="On dark paper.")
+@click.option("--dark", is_flag=True, help="A dark background.")
 @click.option(
     "--width",
     type=click.IntRange(400, 10_000),
     default=1200,
     show_default=True,
     metavar="PX",
-    help="Width of a PNG in pixels; words keep their size: 500 suits a column of a paper with two.",
+    help="Width of a PNG in pixels; text keeps its size: 500 suits one of two columns of a paper.",
 )
 @reading
 @expecting
-def chart(**given: Any) -> int:
+def chart(**given: object) -> int:
     """Draw what a capture shows, with what is configured in the same picture.
 
     fleet (above six connections): a row for each, by fate and time of death. timeline (up to six): what each side
@@ -64,7 +63,7 @@ def chart(**given: Any) -> int:
     """
     import kacap
 
-    options = ChartOptions(**given)
+    options = options_of(ChartOptions, given)
     files, expression = options.sources()
     check_target(options.out, files)  # before an hour of reading, not after it
     analysis = kacap.read(
@@ -80,5 +79,5 @@ def chart(**given: Any) -> int:
     save(draw(analysis, views, options.connection, dark=options.dark, width=options.width), options.out, files)
     suits = default_view(analysis, options.connection)
     shown = {"all": f"{len(VIEWS)} views", "auto": suits}.get(options.view, options.view)
-    tell(f"kacap: {shown} written to {options.out}")
+    tell(f"kacap: {shown} chart written to {options.out}")
     return ended(analysis.damages)

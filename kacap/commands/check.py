@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from kacap.commands.expecting import Expecting, expecting
-from kacap.commands.reading import Reading, reading
+from kacap.commands.reading import Reading, options_of, reading
 from kacap.commands.telling import tell
 from kacap.errors import EXIT_DONE, EXIT_FAILED, EXIT_NO_EVIDENCE, KacapError, UsageError
 
@@ -59,7 +59,7 @@ class CheckOptions(Reading, Expecting):
     default=1,
     show_default=True,
     metavar="N",
-    help="Probes of one side that it takes to call a setting as expected.",
+    help="How many probes of one side it takes to judge a setting.",
 )
 @click.option("--run", "command", is_flag=True, help="Start a command and read its sockets instead: --run -- COMMAND.")
 @click.option(
@@ -79,7 +79,7 @@ class CheckOptions(Reading, Expecting):
     show_default=True,
     help="For people, scripts, CI, test harnesses, monitoring.",
 )
-def check(**given: Any) -> int:
+def check(**given: object) -> int:
     """Check that a capture shows the keepalive that was configured.
 
     FILE and the filter are as in kacap read. What is expected is stated in the options or in a file of rules; the
@@ -96,7 +96,7 @@ def check(**given: Any) -> int:
     Exit code 0: met. 1: not met, or the capture is damaged. 2: usage, or --run cannot start the command. 3: not
     enough evidence. With --format nagios 0 OK, 1 WARNING (met, with probes missed), 2 CRITICAL, 3 UNKNOWN.
     """
-    options = CheckOptions(**given)
+    options = options_of(CheckOptions, given)
     try:
         outcome, analysis = _of_command(options) if options.command else _of_captures(options)
         return _tell(outcome, analysis, options.form)

@@ -28,9 +28,9 @@ def lab() -> None:
 
 
 _settings = together(
-    click.option("-d", "--idle", type=int, help="Seconds of silence before the first probe (TCP_KEEPIDLE)."),
-    click.option("-i", "--interval", type=int, help="Seconds between unanswered probes (TCP_KEEPINTVL)."),
-    click.option("-c", "--count", type=int, help="Unanswered probes before giving up (TCP_KEEPCNT)."),
+    click.option("-d", "--idle", type=int, metavar="SECONDS", help="Silence before the first probe (TCP_KEEPIDLE)."),
+    click.option("-i", "--interval", type=int, metavar="SECONDS", help="Between unanswered probes (TCP_KEEPINTVL)."),
+    click.option("-c", "--count", type=int, metavar="N", help="Unanswered probes before giving up (TCP_KEEPCNT)."),
 )
 
 
@@ -71,7 +71,9 @@ def list_() -> None:
     type=click.Choice(["prober", "peer", "any", "both"]),
     help="Capture at this site instead; both: prober.pcapng and peer.pcapng.",
 )
-@click.option("--jobs", type=click.IntRange(min=1), default=8, show_default=True, help="Runs at once, with `all`.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), metavar="N", default=8, show_default=True, help="At once, with `all`."
+)
 def run(
     scenario: str,
     idle: int | None,
@@ -125,8 +127,8 @@ def _play(requests: list[Request], jobs: int) -> None:
     show_default=True,
     help="Directory; the population gets its own inside.",
 )
-@click.option("--sockets", type=click.IntRange(1, 20_000), default=680, show_default=True)
-@click.option("--seconds", type=click.IntRange(min=10), default=640, show_default=True)
+@click.option("--sockets", type=click.IntRange(1, 20_000), metavar="N", default=680, show_default=True)
+@click.option("--seconds", type=click.IntRange(min=10), metavar="N", default=640, show_default=True)
 def population(output: Path, sockets: int, seconds: int) -> None:
     """Record many connections with settings of all sizes, to measure timers by.
 
@@ -145,7 +147,7 @@ def population(output: Path, sockets: int, seconds: int) -> None:
 @click.argument("port", type=click.IntRange(1, 65535))
 @_settings
 def server(address: str, port: int, idle: int | None, interval: int | None, count: int | None) -> None:
-    """Listen on ADDRESS PORT, set keepalive on what connects, and say nothing.
+    """Listen on ADDRESS PORT, set keepalive on what connects, and stay silent.
 
     Any of -d, -i and -c turns keepalive on. Ctrl-C ends it.
     """
@@ -158,7 +160,7 @@ def server(address: str, port: int, idle: int | None, interval: int | None, coun
 @click.argument("target", metavar="HOST:PORT")
 @_settings
 def client(target: str, idle: int | None, interval: int | None, count: int | None) -> None:
-    """Connect to HOST:PORT with keepalive set, and say nothing.
+    """Connect to HOST:PORT with keepalive set, and stay silent.
 
     Any of -d, -i and -c turns keepalive on. Ctrl-C ends it.
     """
@@ -172,10 +174,18 @@ def client(target: str, idle: int | None, interval: int | None, count: int | Non
 
 @lab.command()
 @click.argument("address", default="127.0.0.1")
-@click.option("-p", "--port", type=click.IntRange(1, 65535), default=12345, show_default=True)
-@click.option("-d", "--idle", type=int, default=1, show_default=True, help="Seconds before the first probe.")
-@click.option("-i", "--interval", type=int, default=1, show_default=True, help="Seconds between unanswered probes.")
-@click.option("-c", "--count", type=int, default=10, show_default=True, help="Probes before giving up.")
+@click.option("-p", "--port", type=click.IntRange(1, 65535), metavar="PORT", default=12345, show_default=True)
+@click.option("-d", "--idle", type=int, metavar="SECONDS", default=1, show_default=True, help="Before the first probe.")
+@click.option(
+    "-i",
+    "--interval",
+    type=int,
+    metavar="SECONDS",
+    default=1,
+    show_default=True,
+    help="Seconds between unanswered probes.",
+)
+@click.option("-c", "--count", type=int, metavar="N", default=10, show_default=True, help="Probes before giving up.")
 def pair(address: str, port: int, idle: int, interval: int, count: int) -> None:
     """Run both ends on ADDRESS: the server probes, the client answers. Ctrl-C ends them."""
     from kacap.lab.local_pair import pair as both

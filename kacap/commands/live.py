@@ -6,13 +6,13 @@ import os
 import sys
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from kacap.clock import SECOND_NS
 from kacap.commands.live_duty import DutyOptions, duty_options
-from kacap.commands.reading import FILE, words
+from kacap.commands.reading import FILE, options_of, words
 from kacap.errors import EXIT_DONE, UsageError
 
 if TYPE_CHECKING:
@@ -134,17 +134,18 @@ def _span_ns(option: str, text: str) -> int:
 )
 @click.option("-c", "packets", type=click.IntRange(min=1), metavar="N", help="End after N packets.")
 @click.option("--probes", type=click.IntRange(min=1), metavar="N", help="End when N probes were answered or missed.")
-@click.option("--duration", metavar="TIME", help="End after so long: 90, 90s, 10m, 2h, 1d.")
+@click.option("--duration", metavar="TIME", help="End after TIME: 90, 90s, 10m, 2h, 1d.")
 @click.option(
     "--until",
     type=click.Choice(["verdict"]),
     help="End when a connection died (exit code 1), or answered three probes in a row (0).",
 )
-@click.option("--timeout", metavar="TIME", help="With --until verdict: end without one after so long (exit code 3).")
+@click.option("--timeout", metavar="TIME", help="With --until verdict: end after TIME without one (exit code 3).")
 @click.option(
     "-s",
     "snaplen",
     type=click.IntRange(0, 262144),
+    metavar="BYTES",
     default=128,
     show_default=True,
     help="Bytes kept of each packet (0: all); 128 hold every header and no payload.",
@@ -165,7 +166,7 @@ def _span_ns(option: str, text: str) -> int:
     "-Z",
     "user",
     metavar="USER",
-    help="Become USER once the device is open; by default root becomes tcpdump, else nobody.",
+    help="Become USER once the device is open; by default root becomes tcpdump, or nobody where no user has that name.",
 )
 @click.option(
     "-w", "savefile", type=FILE, metavar="FILE", help="Write the packets as pcap as well (-: standard output)."
@@ -173,7 +174,7 @@ def _span_ns(option: str, text: str) -> int:
 @click.option(
     "-G", "every_s", type=click.IntRange(min=1), metavar="S", help="A new -w FILE (strftime) every S seconds."
 )
-@click.option("-C", "size", metavar="MB", help="A new -w FILE after so many millions of bytes.")
+@click.option("-C", "size", metavar="MB", help="A new -w FILE after MB million bytes.")
 @click.option("-W", "files", type=click.IntRange(min=1), metavar="N", help="Bound the number of -w files.")
 @click.option("-U", "unbuffered", is_flag=True, help="Write each packet to -w FILE at once.")
 @click.option("--micro/--nano", "micro", default=False, help="Times in -w FILE; nanoseconds by default.")
@@ -199,10 +200,10 @@ def _span_ns(option: str, text: str) -> int:
 @click.option("-n", "numeric", count=True, help="Accepted as in tcpdump: addresses are always numeric.")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
 @duty_options
-def live(**given: Any) -> int:
+def live(**given: object) -> int:
     """Show keepalives on an interface as they happen: each probe, its answer or its absence, and who gave up.
 
-    Ends on Ctrl-C with a summary; a second one ends at once. SIGUSR1 shows the counters. docs/duty.md tells how to
+    Ends on Ctrl-C with a summary; a second one ends at once. SIGUSR1 shows the counters. docs/duty.md explains how to
     watch for days.
 
     \b
@@ -210,7 +211,7 @@ def live(**given: Any) -> int:
     kacap live --top 'port 5432 or icmp or icmp6'
     ssh host tcpdump -U -s 128 -w - port 5432 | kacap live -r -
     """
-    options = LiveOptions(**given)
+    options = options_of(LiveOptions, given)
     if options.listing:
         return _list()
     from kacap.capture.privileges import is_privileged, whom_to_become

@@ -31,15 +31,15 @@ duty_options = together(
     click.option("--metrics", metavar="[ADDRESS:]PORT", help="Serve Prometheus at /metrics; the loopback by default."),
     click.option("--textfile", metavar="FILE", help="Write the same to FILE, for node_exporter, every 15 s."),
     click.option("--destinations", type=click.IntRange(min=1, max=1000), default=20, show_default=True, metavar="N",
-                 help="Destinations with series of their own: the busiest; the rest is `other`."),
+                 help="How many destinations, the busiest, have series of their own; the rest is `other`."),
     click.option("--by", type=click.Choice(["process"]), help="Add the name of the socket's process to the labels."),
     click.option("--on", "hooks", type=(click.Choice(["dead", "missing"]), str), multiple=True,
                  metavar="dead|missing COMMAND", help="Run COMMAND, the event as JSON on its stdin; no shell."),
     click.option("--log", "log_file", metavar="FILE", help="Write what goes wrong as JSON Lines; SIGHUP reopens it."),
     click.option("--log-size", type=click.IntRange(min=1), default=10, show_default=True, metavar="MB",
-                 help="Begin another --log FILE after so many millions of bytes."),
+                 help="Begin another --log FILE after MB million bytes."),
     click.option("--log-files", type=click.IntRange(min=1, max=999), default=5, show_default=True, metavar="N",
-                 help="Keep so many older ones: FILE.1 is the newest."),
+                 help="How many older ones to keep: FILE.1 is the newest."),
 )  # fmt: skip
 
 

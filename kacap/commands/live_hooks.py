@@ -45,7 +45,7 @@ class Hooks:
             if program is None:
                 raise UsageError(f"--on {what} {command}: no such program; name one that can be run, no shell is used")
             self._commands.append((what, [program, *words[1:]]))
-        self._running: list[_Running] = []
+        self.running: list[_Running] = []
         self._waiting: deque[tuple[list[str], str]] = deque()
         self._skipped = 0
 
@@ -67,7 +67,7 @@ class Hooks:
     def _look(self) -> None:
         """Kill what runs for too long, forget what has ended, start what waits."""
         now_s, running = time.monotonic(), []
-        for one in self._running:
+        for one in self.running:
             if one.process.poll() is None and now_s - one.since_s >= PATIENCE_S:
                 with suppress(ProcessLookupError):
                     os.killpg(one.process.pid, signal.SIGKILL)
@@ -77,8 +77,8 @@ class Hooks:
                 running.append(one)
             elif one.process.returncode:
                 tell(f"kacap: --on: {one.name} ended with {one.process.returncode}")
-        self._running = running
-        while self._waiting and len(self._running) < AT_ONCE:
+        self.running = running
+        while self._waiting and len(self.running) < AT_ONCE:
             command, line = self._waiting.popleft()
             self._start(command, line)
 
@@ -89,7 +89,7 @@ class Hooks:
             os.write(writing, f"{line}\n".encode())
             os.close(writing)
             process = subprocess.Popen(command, stdin=reading, stdout=2, start_new_session=True)
-            self._running.append(_Running(process, time.monotonic(), Path(command[0]).name))
+            self.running.append(_Running(process, time.monotonic(), Path(command[0]).name))
         except OSError as error:
             tell(f"kacap: --on: {command[0]}: {error.strerror}")
         finally:
@@ -98,10 +98,10 @@ class Hooks:
     def close(self) -> None:
         """Let what waits run and end; what takes too long is killed."""
         until_s = time.monotonic() + PATIENCE_S
-        while (self._running or self._waiting) and time.monotonic() < until_s:
+        while (self.running or self._waiting) and time.monotonic() < until_s:
             self._look()
             time.sleep(0.02)
-        for one in self._running:
+        for one in self.running:
             with suppress(ProcessLookupError):
                 os.killpg(one.process.pid, signal.SIGKILL)
             one.process.wait()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, generate_latest, make_wsgi_app
@@ -14,6 +14,9 @@ from kacap.commands.telling import tell
 from kacap.errors import KacapError, UsageError
 from kacap.outputs import output
 from kacap.report.metrics import Exposition, Snapshot
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
 
 LOOPBACK, PATH = "127.0.0.1", "/metrics"
 WRITE_EVERY_S = 15.0
@@ -64,29 +67,29 @@ class Served:
         try:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
             kind = _Server6 if family == socket.AF_INET6 else _Server
-            self._server = kind((host, port), _Request)
+            self.server = kind((host, port), _Request)
         except OSError as error:
             raise KacapError(f"--metrics {text}: cannot listen there: {error.strerror or error}") from error
         shown = f"[{host}]" if ":" in host else host
-        self.url = f"http://{shown}:{self._server.server_port}{PATH}"
+        self.url = f"http://{shown}:{self.server.server_port}{PATH}"
 
     def start(self, registry: CollectorRegistry) -> None:
         """Serve a registry, in a thread of its own."""
         metrics = make_wsgi_app(registry)
 
-        def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        def answer(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
             if environ["PATH_INFO"] == PATH:
                 return metrics(environ, start)  # type: ignore[no-any-return]
             start("404 Not Found", [("Content-Type", "text/plain")])
             return [b"only /metrics is served here\n"]
 
-        self._server.set_app(answer)
-        threading.Thread(target=self._server.serve_forever, name="kacap-metrics", daemon=True).start()
+        self.server.set_app(answer)
+        threading.Thread(target=self.server.serve_forever, name="kacap-metrics", daemon=True).start()
 
     def close(self) -> None:
         """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
+        self.server.shutdown()
+        self.server.server_close()
 
 
 class Written:

@@ -17,14 +17,14 @@ HZ = ("any", "100", "250", "300", "1000")
 
 @click.command(no_args_is_help=True)
 @click.option("--beat", metavar="LIMIT", help="A known box (aws-nlb; see --list), or its idle limit: 350, 6m.")
-@click.option("--detect-within", "within", metavar="TIME", help="Give a dead peer up after so long at most: 90, 2m.")
+@click.option("--detect-within", "within", metavar="TIME", help="Give a dead peer up within TIME: 90, 2m.")
 @click.option(
     "--for",
     "products",
     default="linux",
     metavar="NAMES",
     show_default=True,
-    help="Whose settings to write, with commas: linux,libpq,go,kubernetes; or all.",
+    help="Whose settings to write, separated by commas: linux,libpq,go,kubernetes; or all.",
 )
 @click.option("--hz", type=click.Choice(HZ), default="any", show_default=True, help="The kernel's CONFIG_HZ.")
 @click.option("--rtt", "rtt_ms", type=click.FloatRange(0, 600_000), default=200, show_default=True, metavar="MS",
@@ -42,7 +42,7 @@ def plan(
     listing: bool,
     as_json: bool,
 ) -> int:
-    """Choose idle, interval and count that hold at the worst, timers late and all, and write each product's settings.
+    """Choose idle, interval and count that hold even when timers are late, and write each product's settings.
 
     A probe must come before a box on the path forgets the connection (--beat), and a dead peer must be found in time
     (--detect-within); one of the two is needed.

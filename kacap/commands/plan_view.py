@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from textwrap import wrap
-from typing import Any, TextIO
+from typing import TextIO
 
 from kacap.clock import SECOND_NS
 from kacap.errors import UsageError
@@ -148,7 +148,7 @@ def _product(view: View, product: Product, width: int, out: TextIO) -> None:
     _paragraph(" " * width + "# ", note, out, again=" " * width + "# ")
 
 
-def _record(view: View, product: Product) -> dict[str, Any]:
+def _record(view: View, product: Product) -> dict[str, object]:
     """Return a product's settings as JSON has them; null where it cannot be set so."""
     own = _own_plan(view, product)
     interval, count = _pair(view, product, own)

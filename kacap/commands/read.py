@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from kacap.commands.expecting import Expecting, expecting
 from kacap.commands.progress import Progress
-from kacap.commands.reading import FILE, Reading, ended, reading
+from kacap.commands.reading import FILE, Reading, ended, options_of, reading
 from kacap.commands.telling import colored, tell
 from kacap.errors import EXIT_INTERRUPTED, UsageError
 from kacap.interrupts import ASKING, interrupt
@@ -104,18 +104,18 @@ class ReadOptions(Reading, Expecting):
     "--state",
     type=FILE,
     metavar="FILE",
-    help="Go on from FILE, where an earlier run ended, and leave FILE for the next: as if all had been read at once.",
+    help="Continue from FILE of an earlier run, and update it: the result is that of one run over everything.",
 )
 @click.option(
     "--parquet", metavar="DIR", help="Write connections, probers, probes, episodes and findings as Parquet into DIR."
 )
 @click.option("--all", "everything", is_flag=True, help="Show every connection, also those without a probe.")
-@click.option("--follow", is_flag=True, help="Go on reading while the file grows; Ctrl-C ends with the report.")
+@click.option("--follow", is_flag=True, help="Keep reading while the file grows; Ctrl-C ends with the report.")
 @click.option("-q", "brief", is_flag=True, help="One line for each connection.")
 @click.option("-v", "verbose", count=True, help="All details: each connection of a group, every run and finding.")
 @click.option("-n", "numeric", count=True, help="Accepted as in tcpdump: addresses are always numeric.")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
-def read(**given: Any) -> int:
+def read(**given: object) -> int:
     """Show every keepalive probe in capture files: who sent it, whether it was answered, how it ended.
 
     FILE is pcap or pcapng, plain, gzip or zstd; - is standard input; several files (or a quoted 'glob*') are one
@@ -130,7 +130,7 @@ def read(**given: Any) -> int:
     Exit code 0, or 1 when the capture was damaged (what precedes the damage is still reported). Ctrl-C ends with what
     was read, exit code 130.
     """
-    options = ReadOptions(**given)
+    options = options_of(ReadOptions, given)
     files, expression = options.sources()
     _check_outputs(options, files)
     analysis = _analyse(files, expression, options)
@@ -276,4 +276,4 @@ def _draw(analysis: Analysis, chart_file: str) -> None:
 
     import_matplotlib()
     chart.save(chart.timeline(analysis), chart_file)
-    tell(f"kacap: timeline written to {chart_file}")
+    tell(f"kacap: timeline chart written to {chart_file}")

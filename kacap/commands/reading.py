@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -17,7 +17,8 @@ from kacap.errors import EXIT_DONE, EXIT_FAILED, Damage
 if TYPE_CHECKING:
     from kacap.capture.tshark.engine import Engine
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Command = TypeVar("Command", bound=Callable[..., int])
+Options = TypeVar("Options")
 
 
 class FileName(StringParamType):
@@ -38,7 +39,7 @@ def words(metavar: str) -> Callable[[Command], Command]:
     return click.argument("words", nargs=-1, type=FILE, metavar=metavar)
 
 
-def together(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
+def together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
     """Return one decorator that gives a command several options, in their order."""
 
     def give(command: Command) -> Command:
@@ -59,9 +60,14 @@ reading = together(
         type=click.Choice(["auto", "kacap", "tshark"]),
         default="auto",
         show_default=True,
-        help="Who decodes: kacap, tshark, or tshark only what kacap does not know.",
+        help="Who decodes; auto: kacap, and tshark what kacap cannot.",
     ),
 )
+
+
+def options_of(made: Callable[..., Options], given: dict[str, object]) -> Options:
+    """Return the options of a command as its dataclass has them; click has seen to it that each is of its type."""
+    return made(**given)
 
 
 @dataclass(frozen=True, kw_only=True)

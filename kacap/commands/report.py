@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import click
 
 from kacap.commands.expecting import Expecting, expecting
-from kacap.commands.reading import FILE, Reading, ended, reading
+from kacap.commands.reading import FILE, Reading, ended, options_of, reading
 from kacap.commands.telling import tell
 
 
@@ -25,7 +24,7 @@ class ReportOptions(Reading, Expecting):
 )
 @reading
 @expecting
-def report(**given: Any) -> int:
+def report(**given: object) -> int:
     """Write one self-contained HTML page: verdicts, findings with filters for Wireshark, charts, connections.
 
     The page needs no network and holds no payload. It says what it was made from (SHA-256), how to repeat it and what
@@ -42,7 +41,7 @@ def report(**given: Any) -> int:
     from kacap.report.chart.style import import_matplotlib
     from kacap.report.html import provenance, render
 
-    options = ReportOptions(**given)
+    options = options_of(ReportOptions, given)
     files, expression = options.sources()
     check(options.target, files)
     analysis = kacap.read(files, expression, marks=True, expect=options.expected(), engine=options.engine)

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from kacap.commands.reading import options_of
 from kacap.errors import EXIT_DONE, UsageError
 
 if TYPE_CHECKING:
@@ -43,11 +44,13 @@ class SocketsOptions:
 @click.option("--netns", metavar="NAME|PID", help="Sockets of this network namespace (ip netns), or of a process's.")
 @click.option("--all", "everything", is_flag=True, help="Show LISTEN, TIME-WAIT, SYN-RECV and closed sockets too.")
 @click.option(
-    "--behind", metavar="LIMIT", help="Warn of what an idle limit forgets: aws-nlb, azure, gcp, ipvs, seconds."
+    "--behind",
+    metavar="LIMIT",
+    help="Warn of sockets that an idle limit cuts: aws-nlb, azure, gcp, ipvs, seconds.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Write JSON Lines, one socket each.")
 @click.option("--watch", is_flag=True, help="Look every second: redrawn on a terminal, else what changes; Ctrl-C ends.")
-def sockets(**given: Any) -> int:
+def sockets(**given: object) -> int:
     """Show which TCP sockets keep alive, with what values, and who set them.
 
     Reads the options from the sockets themselves, without stopping or changing any process. Sockets of other users
@@ -63,7 +66,7 @@ def sockets(**given: Any) -> int:
     from kacap.commands.sockets_view import NOT_CONNECTED
     from kacap.sockets.reader import Reader
 
-    options = SocketsOptions(**given)
+    options = options_of(SocketsOptions, given)
     limit = _behind(options.behind)
     reader = Reader(port=options.port, pid=options.pid, netns=options.netns)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from contextlib import closing, nullcontext
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,11 +21,14 @@ if TYPE_CHECKING:
 @click.option(
     "--sensor",
     metavar="REGEX",
-    help="What in an address names the sensor: the first group. Without it: the directory of a file.",
+    help="Regular expression whose first group names the sensor of an address (default: the file's directory).",
 )
 @click.option("--scheduler", metavar="ADDRESS", help="Use the Dask cluster at ADDRESS, such as tcp://10.0.0.1:8786.")
 @click.option(
-    "--workers", type=click.IntRange(min=1), metavar="N", help="So many processes on this machine (default: its cores)."
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Processes on this machine (default: its cores).",
 )
 def survey(urls: tuple[str, ...], results: str, sensor: str | None, scheduler: str | None, workers: int | None) -> int:
     """Survey collections of captures: every sensor's files as one capture, and one summary across all sensors.
@@ -43,7 +46,7 @@ def survey(urls: tuple[str, ...], results: str, sensor: str | None, scheduler: s
     from kacap.survey.run import connected
     from kacap.survey.run import survey as run
 
-    with closing(connected(scheduler, workers)) as client, closing(_cluster(client)):
+    with closing(connected(scheduler, workers)) as client, closing(client.cluster) if client.cluster else nullcontext():
         progress = _Progress()
         try:
             with progress:
@@ -56,15 +59,6 @@ def survey(urls: tuple[str, ...], results: str, sensor: str | None, scheduler: s
         tell(f"kacap: {trouble}")
     tell(f"kacap: {outcome.files:,} new or changed files; results in {results}")
     return EXIT_FAILED if outcome.troubles else EXIT_DONE
-
-
-def _cluster(client: Any) -> Any:
-    """Return what has to be closed after a client: the cluster that was made for it, if one was."""
-    if client.cluster is None:
-        from io import BytesIO
-
-        return BytesIO()
-    return client.cluster
 
 
 class _Progress:

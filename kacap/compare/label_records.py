@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from kacap.compare.label_differences import Difference, LabelComparison
 from kacap.report.records import segment_fields, written
@@ -26,7 +25,7 @@ def lines(comparison: LabelComparison, version: str) -> Iterator[str]:
     )
 
 
-def _difference(comparison: LabelComparison, difference: Difference) -> dict[str, Any]:
+def _difference(comparison: LabelComparison, difference: Difference) -> dict[str, object]:
     """Return one frame on which they differ: ``id`` names the reason, ``why`` says it."""
     return {
         **segment_fields(difference.record, comparison.analysis.frame_name),

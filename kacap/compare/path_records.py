@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from kacap.compare import proxies
 from kacap.compare.matching import Pair
@@ -37,7 +36,7 @@ def lines(comparison: SiteComparison) -> Iterator[str]:
     )
 
 
-def _probe_path(comparison: SiteComparison, of_prober: ProberPaths, path: ProbePath) -> dict[str, Any]:
+def _probe_path(comparison: SiteComparison, of_prober: ProberPaths, path: ProbePath) -> dict[str, object]:
     """Return one probe; ``near`` and ``far`` name the sites, ``time_ns`` is of the near clock."""
     near, far = comparison.site(of_prober.near), comparison.site(of_prober.far)
     return {
@@ -58,7 +57,7 @@ def _probe_path(comparison: SiteComparison, of_prober: ProberPaths, path: ProbeP
     }
 
 
-def _pair(comparison: SiteComparison, pair: Pair, sides: NearerSites) -> dict[str, Any]:
+def _pair(comparison: SiteComparison, pair: Pair, sides: NearerSites) -> dict[str, object]:
     """Return one connection: its sides as either site calls them, and what was added to their sequence numbers."""
     return {
         "by": pair.how,

@@ -43,7 +43,7 @@ def _nothing(comparison: SiteComparison) -> Iterator[str]:
     if any(comparison.alone):
         yield (
             f"no connection that probes is seen both at {comparison.one.name} and at {comparison.two.name} "
-            "(behind a proxy another one begins)"
+            "(behind a proxy a new one begins)"
         )
     else:
         yield f"no keepalive probe, neither at {comparison.one.name} nor at {comparison.two.name}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from kacap.compare.site import Site
 from kacap.facts.legs import Joined, client_of, join
@@ -27,7 +26,7 @@ def lines(found: list[Joined]) -> Iterator[str]:
         yield f"{'':<12}{probing_words(one)}{'; ' if death else ''}{death}"
 
 
-def records(found: list[Joined]) -> Iterator[dict[str, Any]]:
+def records(found: list[Joined]) -> Iterator[dict[str, object]]:
     """Yield the fields of a ``proxy`` record for each conversation."""
     for one in found:
         first = one.died_first

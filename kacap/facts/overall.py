@@ -19,20 +19,52 @@ GRAVE = (
     "gave-up-early", "close-wait", "swallowed-probes", "reply-lost", "suspended", "never-probed", "other-side",
 )  # fmt: skip
 # What several connections with the same finding did, for a sentence that begins with how many there are.
-SEVERAL = {
-    "forged-reset": "were reset by a box in their peer's name", "path-forgot": "were forgotten by a box on the path",
-    "peer-gone": "gave up: the peer is gone or cut off", "peer-restarted": "met a peer that no longer knew them (RST)",
-    "close-wait": "went on probing after their peer had closed", "unreachable": "met ICMP errors",
+_DID = {
+    "forged-reset": "{were} reset by a box in the name of {their} peer",
+    "path-forgot": "{were} forgotten by a box on the path",
+    "peer-gone": "gave up: the peer is gone or cut off",
+    "peer-restarted": "met a peer that no longer knew {them} (RST)",
+    "close-wait": "went on probing after {their} peer had closed",
+    "unreachable": "met ICMP errors",
     "gave-up-early": "gave up before the expected count",
     "detection-time": "took another time to notice than was configured",
-    "swallowed-probes": "sent probes that their peer, which was up, did not answer",
-    "reply-lost": "did not get replies that are in the capture", "outage": "outlived an outage",
-    "probe-loss": "lost probes or replies again and again", "rate-limited": "probed faster than Linux answers",
-    "regular-misses": "had every so many probes unanswered", "not-end-to-end": "were answered by a box in between",
-    "suspended": "had keepalive suspended by unacknowledged data", "masked": "were kept alive by application data",
-    "never-probed": "never probed, though that was expected", "other-side": "were probed from the other side only",
-    "two-timers": "were probed by two timers", "idle-death": "died while nobody used them",
-}  # fmt: skip
+    "swallowed-probes": "sent probes that {their} peer, which was up, did not answer",
+    "reply-lost": "did not get replies that are in the capture",
+    "outage": "outlived an outage",
+    "probe-loss": "lost probes or replies again and again",
+    "rate-limited": "probed faster than Linux answers",
+    "regular-misses": "had every so many probes unanswered",
+    "not-end-to-end": "{were} answered by a box in between",
+    "suspended": "had keepalive suspended by unacknowledged data",
+    "masked": "{were} kept alive by application data",
+    "never-probed": "never probed, though that was expected",
+    "other-side": "{were} probed from the other side only",
+    "two-timers": "{were} probed by two timers",
+    "idle-death": "died while nobody used {them}",
+}
+# Findings about the capture as a whole: what each is about, and what became of that.
+_WHOLE = {
+    "drops": ("capture", "lost frames"),
+    "idle-deaths": ("destination", "lost connections that nobody used"),
+    "too-many-probes": ("host", "probed more often than needed"),
+}
+_ONE = {"were": "was", "their": "its", "them": "it"}
+_MANY = {"were": "were", "their": "their", "them": "them"}
+
+
+def did(name: str, number: int) -> str:
+    """Return what so many connections with a finding did or met: ``were reset by a box in the name of their peer``."""
+    return _DID[name].format_map(_ONE if number == 1 else _MANY)
+
+
+def several(found: Sequence[Finding]) -> str:
+    """Return what findings of one kind say together: ``12 connections gave up: the peer is gone or cut off``."""
+    name = found[0].id
+    if name in _WHOLE:
+        about, what = _WHOLE[name]
+        return f"{counted(len(found), about)} {what}"
+    number = len({finding.connection for finding in found})
+    return f"{counted(number, 'connection')} {did(name, number)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +121,8 @@ def _cause(found: list[Finding], about: Endpoint | int | None, by_number: dict[i
     ended = [by_number[n].ended.time_ns for n in numbers if n in by_number]
     times = [time_ns for time_ns in ended if time_ns is not None]
     when = f", {clock_span(min(times), max(times))}" if len(times) == len(numbers) else ""
-    did = SEVERAL.get(first.id, first.id.replace("-", " "))
-    return Cause(first.id, f"{counted(len(numbers), 'connection')}{where} {did}{when}", first.remedy, found, numbers)
+    sentence = f"{counted(len(numbers), 'connection')}{where} {did(first.id, len(numbers))}{when}"
+    return Cause(first.id, sentence, first.remedy, found, numbers)
 
 
 def _by_number(connections: Sequence[Connection], wanted: set[int]) -> dict[int, Connection]:

@@ -252,8 +252,9 @@ def _doubtful(connection: Connection) -> str:
     grades = [probe.grade for prober in connection.probers for e in prober.episodes for probe in e.probes]
     doubtful = grades.count(Grade.AMBIGUOUS.word)
     rest = len(grades) - doubtful
-    certain = "and none is certain" if not rest else f"beside {counted(rest, 'certain one')}"
-    return f"{counted(doubtful, 'segment')} may be a keepalive probe or not, {certain}"
+    certain = "none is certain" if not rest else f"{counted(rest, 'more is', 'more are')} certain"
+    may_be = "may be a keepalive probe" if doubtful == 1 else "may be keepalive probes"
+    return f"{counted(doubtful, 'segment')} {may_be}, {certain}"
 
 
 def _probes(prober: Prober) -> str:

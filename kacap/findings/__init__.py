@@ -54,7 +54,7 @@ TABLE = (
     FindingRule(
         "peer-gone",
         "every probe of a run went unanswered, the prober gave up, and the peer was not heard elsewhere",
-        "check the peer and the path to it; timings above",
+        "check the peer and the path to it",
         endings.peer_gone,
         Trait.RUNS,
     ),

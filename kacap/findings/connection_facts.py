@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,8 +15,12 @@ from kacap.classify.kinds import Ending, Grade
 from kacap.clock import SECOND_NS
 from kacap.findings import observed as bits
 from kacap.findings.observations import Observed
+from kacap.findings.observed import BeatRow, NoteRow, SentRow, SideFacts, SpanRow
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Prober
 from kacap.wire.sequence import distance
+
+if TYPE_CHECKING:
+    from kacap.findings.idle import Death
 
 
 class Claim(NamedTuple):
@@ -28,12 +31,7 @@ class Claim(NamedTuple):
     limit_s: int | None = None
 
 
-# The fields of rows as Python objects: they are read far faster than those of an array's row.
-SideFacts = namedtuple("SideFacts", bits.SIDE_OBSERVED.names)  # type: ignore[misc, arg-type]
-_Sent = namedtuple("_Sent", bits.SENT.names)  # type: ignore[misc, arg-type]
-_NOTHING_SENT: Any = _Sent._make(np.zeros((), bits.SENT).item())
-_Note = namedtuple("_Note", bits.NOTE.names)  # type: ignore[misc, arg-type]
-_Span = namedtuple("_Span", bits.SPAN.names)  # type: ignore[misc, arg-type]
+_NOTHING_SENT = SentRow._make(np.zeros((), bits.SENT).item())
 
 
 def frame_of(packed: int) -> FrameRef:
@@ -101,18 +99,6 @@ class Outstanding(NamedTuple):
     times_ns: list[int]
 
 
-class Beat(NamedTuple):
-    """A side's longest run of regular data: the fields of its row."""
-
-    least_ns: int  # between messages
-    most_ns: int
-    first_frame: int  # packed
-    last_frame: int
-    n: int  # gaps
-    bytes: int  # the largest message, by its first segment
-    answer_bytes: int  # ... and the largest answer
-
-
 class Killed(NamedTuple):
     """The silence that a connection did not survive: how long, when and by whom it was ended, what the first use met.
 
@@ -125,7 +111,6 @@ class Killed(NamedTuple):
     reset: Reset | None
 
 
-UNKNOWN = object()
 OVERDUE = 3  # times the gap before: each retransmission waits twice as long as the last (RFC 6298 5.5)
 ENDS_NS = 100 * SECOND_NS  # resending goes on for so long at least (RFC 9293 3.8.3)
 LEAST_NS = 950_000_000  # below the least interval of tcp(7), a second, and a tick: sooner, a probe may be a copy
@@ -140,7 +125,7 @@ class ConnectionFacts:
     observed: Observed
     row: int
     traits: int = 0  # bits of ``screening.Trait``: which findings may hold
-    death: Any = UNKNOWN  # what ``idle.death_of`` found
+    death: tuple[Death | None] | None = None  # what ``idle.death_of`` found; None: it was not asked yet
 
     @cached_property
     def probers(self) -> list[Prober]:
@@ -152,23 +137,23 @@ class ConnectionFacts:
         return self.connection.a if from_a else self.connection.b
 
     @cached_property
-    def _sides(self) -> tuple[Any, Any]:
+    def _sides(self) -> tuple[SideFacts, SideFacts]:
         """What was observed of side b, and of side a."""
         row = self.observed.rows
         return SideFacts._make(row["b"][self.row].item()), SideFacts._make(row["a"][self.row].item())
 
-    def side(self, from_a: bool) -> Any:
+    def side(self, from_a: bool) -> SideFacts:
         """Return the fields of SIDE_OBSERVED of side a or side b."""
         return self._sides[from_a]
 
-    def beat(self, from_a: bool) -> Beat:
+    def beat(self, from_a: bool) -> BeatRow:
         """Return the longest run of regular data of a side."""
-        return Beat._make(self.sent(from_a).beat)
+        return BeatRow._make(self.sent(from_a).beat)
 
-    def sent(self, from_a: bool) -> Any:
+    def sent(self, from_a: bool) -> SentRow:
         """Return the fields of SENT of side a or side b, all zero if it has sent no data."""
         row = self.side(from_a).data
-        return _Sent._make(self.observed.sent[row - 1].item()) if row else _NOTHING_SENT
+        return SentRow._make(self.observed.sent[row - 1].item()) if row else _NOTHING_SENT
 
     def closed(self, from_a: bool) -> bool:
         """Return whether a side has sent its FIN, or may have: its numbers go on beyond what the capture shows."""
@@ -186,11 +171,12 @@ class ConnectionFacts:
         return throughout or any(low_ns <= time_ns <= high_ns for time_ns in (side.first_ns, side.last_ns))
 
     @cached_property
-    def _notes(self) -> list[Any]:
+    def _notes(self) -> list[NoteRow]:
         """The NOTE rows of the connection, in order."""
-        notes, row = [], int(self.observed.rows["first_note"][self.row])
+        notes: list[NoteRow] = []
+        row = int(self.observed.rows["first_note"][self.row])
         while row:
-            note: Any = _Note._make(self.observed.notes[row - 1].item())
+            note = NoteRow._make(self.observed.notes[row - 1].item())
             notes.append(note)
             row = note.next
         return notes
@@ -238,7 +224,7 @@ class ConnectionFacts:
         row = self.observed.rows[self.row]
         if row["killed_ns"]:
             killed_note = int(row["killed_note"])
-            reset = _reset(_Note._make(self.observed.notes[killed_note - 1].item()))
+            reset = _reset(NoteRow._make(self.observed.notes[killed_note - 1].item()))
             if self._reset_before(int(row["killed_at_ns"])):
                 return None
             return Killed(int(row["killed_ns"]), int(row["killed_at_ns"]), bool(row["killed_from_a"]), reset)
@@ -272,7 +258,7 @@ class ConnectionFacts:
         return any(reset.time_ns < time_ns and reset.in_window for reset in self.resets)
 
 
-def _reset(note: Any) -> Reset:
+def _reset(note: NoteRow) -> Reset:
     """Return what a NOTE of an RST says."""
     return Reset(
         frame_of(note.frame),
@@ -287,7 +273,7 @@ def _reset(note: Any) -> Reset:
     )
 
 
-def _unrolled(span: Any) -> tuple[list[FrameRef], list[int]]:
+def _unrolled(span: SpanRow) -> tuple[list[FrameRef], list[int]]:
     """Return the frames of a SPAN's ring, oldest first, and their times."""
     kept = min(span.n, bits.SPAN_FRAMES)
     order = [i % bits.SPAN_FRAMES for i in range(span.n - kept, span.n)]
@@ -296,7 +282,7 @@ def _unrolled(span: Any) -> tuple[list[FrameRef], list[int]]:
 
 def _outstanding(observed: Observed, row: int, from_a: bool) -> Outstanding:
     """Return what a SPAN that is over says."""
-    span: Any = _Span._make(observed.spans[row - 1].item())
+    span = SpanRow._make(observed.spans[row - 1].item())
     first = frame_of(span.first_frame) if span.first_frame else None
     return Outstanding(
         from_a,
@@ -312,9 +298,9 @@ def _outstanding(observed: Observed, row: int, from_a: bool) -> Outstanding:
     )
 
 
-def _open(observed: Observed, known: int, sent: Any, from_a: bool) -> Outstanding:
+def _open(observed: Observed, known: int, sent: SentRow, from_a: bool) -> Outstanding:
     """Return what is known of bytes that nothing has acknowledged."""
-    span = _Span._make(observed.spans[sent.span - 1].item())
+    span = SpanRow._make(observed.spans[sent.span - 1].item())
     first = frame_of(sent.head_frame) if sent.head_frame else None
     reset = known & bits.PEER_RESET
     end_ns, how = (sent.head_reset_ns, bits.RESET_BY_PEER) if reset else (sent.resent_ns, bits.OPEN)

@@ -10,7 +10,6 @@ from itertools import groupby
 from kacap.classify.kinds import Ending
 from kacap.clock import SECOND_NS
 from kacap.findings.connection_facts import (
-    UNKNOWN,
     Claim,
     ConnectionFacts,
     Reset,
@@ -60,10 +59,9 @@ def reset_at(facts: ConnectionFacts, frame: FrameRef | None) -> Reset | None:
 
 def death_of(facts: ConnectionFacts) -> Death | None:
     """Return how a connection was found dead at its first use after a silence, None if it was not; worked out once."""
-    if facts.death is UNKNOWN:
-        facts.death = _death_of(facts) if facts.traits & _MAY_HAVE_DIED else None
-    found: Death | None = facts.death
-    return found
+    if facts.death is None:
+        facts.death = (_death_of(facts) if facts.traits & _MAY_HAVE_DIED else None,)
+    return facts.death[0]
 
 
 def _death_of(facts: ConnectionFacts) -> Death | None:

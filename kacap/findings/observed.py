@@ -8,8 +8,12 @@ means no row; a frame is packed as ``file << 48 | number``.
 
 from __future__ import annotations
 
+from typing import Annotated, NamedTuple, TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
+
+from kacap.rows import I4, I8, U1, U2, U4, U8, dtype_of
 
 FLIGHTS, TTLS, SPAN_FRAMES = 3, 4, 16
 NOTES_EACH = 8  # notes kept of one connection, of each kind and side
@@ -55,86 +59,99 @@ FORGED = FOREIGN_TTL | OTHER_COUNTER | TOO_FAST | BEYOND_RESET
 # SPAN["how"]
 OPEN, ACKED, RESET_BY_SENDER, RESET_BY_PEER, WENT_ON = 0, 1, 2, 3, 4
 
-_FLIGHT = np.dtype(
-    [
-        ("time_ns", "<i8"),
-        ("frame", "<i8"),
-        ("seq", "<u4"),
-        ("end", "<u4"),
-        ("ip_id", "<u2"),  # of its first segment
-    ],
-    align=True,
-)
+_U1OfTtl: TypeAlias = Annotated[NDArray[np.uint8], ("u1", (TTLS,))]
+_U2OfTtl: TypeAlias = Annotated[NDArray[np.uint16], ("<u2", (TTLS,))]
+_I8OfFrame: TypeAlias = Annotated[NDArray[np.int64], ("<i8", (SPAN_FRAMES,))]
 
-_BEAT = np.dtype(
-    [
-        ("least_ns", "<i8"),  # between messages
-        ("most_ns", "<i8"),
-        ("first_frame", "<i8"),
-        ("last_frame", "<i8"),
-        ("n", "<u4"),  # gaps
-        ("bytes", "<u4"),  # payload of the first segment of a message: the largest
-        ("answer_bytes", "<u4"),  # ... and of the other side's answer
-    ],
-    align=True,
-)
 
-SIDE_OBSERVED = np.dtype(
-    [
-        ("known", "<u4"),
-        ("una", "<u4"),  # highest acknowledgement of the peer
-        ("end", "<u4"),  # next sequence number
-        ("sent_ack", "<u4"),  # its newest acknowledgement
-        ("last_seq", "<u4"),  # of its last segment
-        ("tsval", "<u4"),  # the timestamp of its last segment that its peer accepts: no probe
-        ("first_ns", "<i8"),  # when it was heard first, RSTs apart
-        ("last_ns", "<i8"),  # ... and last
-        ("quiet_ns", "<i8"),  # its longest pause in between
-        ("sent_ns", "<i8"),  # its last new bytes
-        ("ttl", "u1", (TTLS,)),  # of its segments, copies included, all but RSTs and SYNs
-        ("data_n", "<u2", (TTLS,)),  # how many with that TTL: with payload, replies to probes, others
-        ("reply_n", "<u2", (TTLS,)),
-        ("other_n", "<u2", (TTLS,)),
-        ("ip_id", "<u2"),
-        ("ip_steps", "u1"),  # how often its IP ID grew by little
-        ("ip_jumps", "u1"),  # ... and how often not
-        ("syn_ttl", "u1"),  # of its SYN,ACK
-        ("more_ttls", "u1"),  # 1: there are more than these
-        ("resets", "u1"),  # its RSTs, those that are noted
-        ("rtt_ns", "<i8"),  # how soon it answered, at its fastest; 0: not seen
-        ("reply_ns", "<i8"),  # the same of its replies to probes, which are never delayed; 0: none
-        ("replies", "<u4"),
-        ("fin_ns", "<i8"),
-        ("fin_frame", "<i8"),
-        ("data", "<i4"),  # its row of SENT; 0: it has sent no data
-    ],
-    align=True,
-)
+class _FlightRow(NamedTuple):
+    """A segment with data that is on its way."""
 
-# What a side that sends data is like.
-SENT = np.dtype(
-    [
-        ("slot", "<i8"),
-        ("head_ns", "<i8"),  # the bytes that were sent again: when first
-        ("resent_ns", "<i8"),  # ... and when last
-        ("head_reset_ns", "<i8"),
-        ("head_frame", "<i8"),  # 0: not known which
-        ("resent_frame", "<i8"),  # the first retransmission
-        ("head_seq", "<u4"),
-        ("head_end", "<u4"),
-        ("head_n", "<u4"),  # retransmissions
-        ("head_ip_id", "<u2"),
-        ("flight", "u1"),  # the newest of flights
-        ("flights_n", "u1"),
-        ("span", "<i4"),  # of these bytes, once they were sent again twice
-        ("kept", "<i4"),  # the longest SPAN that is over
-        ("flights", _FLIGHT, (FLIGHTS,)),
-        ("beat_ns", "<i8"),  # when its last message began
-        ("run", _BEAT),
-        ("beat", _BEAT),  # the longest run
-    ],
-    align=True,
-)
+    time_ns: I8
+    frame: I8
+    seq: U4
+    end: U4
+    ip_id: U2  # of its first segment
+
+
+_FLIGHT = dtype_of(_FlightRow)
+_Flights: TypeAlias = Annotated[NDArray[np.void], (_FLIGHT, (FLIGHTS,))]
+
+
+class BeatRow(NamedTuple):
+    """A run of regular data."""
+
+    least_ns: I8  # between messages
+    most_ns: I8
+    first_frame: I8
+    last_frame: I8
+    n: U4  # gaps
+    bytes: U4  # payload of the first segment of a message: the largest
+    answer_bytes: U4  # ... and of the other side's answer
+
+
+_BEAT = dtype_of(BeatRow)
+_Beat: TypeAlias = Annotated[tuple[int, ...], _BEAT]
+
+
+class SideFacts(NamedTuple):
+    """What is observed of one side of a connection."""
+
+    known: U4
+    una: U4  # highest acknowledgement of the peer
+    end: U4  # next sequence number
+    sent_ack: U4  # its newest acknowledgement
+    last_seq: U4  # of its last segment
+    tsval: U4  # the timestamp of its last segment that its peer accepts: no probe
+    first_ns: I8  # when it was heard first, RSTs apart
+    last_ns: I8  # ... and last
+    quiet_ns: I8  # its longest pause in between
+    sent_ns: I8  # its last new bytes
+    ttl: _U1OfTtl  # of its segments, copies included, all but RSTs and SYNs
+    data_n: _U2OfTtl  # how many with that TTL: with payload, replies to probes, others
+    reply_n: _U2OfTtl
+    other_n: _U2OfTtl
+    ip_id: U2
+    ip_steps: U1  # how often its IP ID grew by little
+    ip_jumps: U1  # ... and how often not
+    syn_ttl: U1  # of its SYN,ACK
+    more_ttls: U1  # 1: there are more than these
+    resets: U1  # its RSTs, those that are noted
+    rtt_ns: I8  # how soon it answered, at its fastest; 0: not seen
+    reply_ns: I8  # the same of its replies to probes, which are never delayed; 0: none
+    replies: U4
+    fin_ns: I8
+    fin_frame: I8
+    data: I4  # its row of SENT; 0: it has sent no data
+
+
+SIDE_OBSERVED = dtype_of(SideFacts)
+
+
+class SentRow(NamedTuple):
+    """What a side that sends data is like."""
+
+    slot: I8
+    head_ns: I8  # the bytes that were sent again: when first
+    resent_ns: I8  # ... and when last
+    head_reset_ns: I8
+    head_frame: I8  # 0: not known which
+    resent_frame: I8  # the first retransmission
+    head_seq: U4
+    head_end: U4
+    head_n: U4  # retransmissions
+    head_ip_id: U2
+    flight: U1  # the newest of flights
+    flights_n: U1
+    span: I4  # of these bytes, once they were sent again twice
+    kept: I4  # the longest SPAN that is over
+    flights: _Flights
+    beat_ns: I8  # when its last message began
+    run: _Beat
+    beat: _Beat  # the longest run
+
+
+SENT = dtype_of(SentRow)
 
 OBSERVED = np.dtype(
     [
@@ -157,49 +174,53 @@ OBSERVED = np.dtype(
 )
 ObservedRows = NDArray[np.void]  # of OBSERVED
 
-NOTE = np.dtype(
-    [
-        ("time_ns", "<i8"),
-        ("frame", "<i8"),
-        ("slot", "<i8"),
-        ("silence_ns", "<i8"),  # since the connection's last segment
-        ("after_ns", "<i8"),  # since the other side's last segment; -1: none
-        ("quoted_ns", "<i8"),  # of an ICMP error: when what it quotes was sent; 0: not its side's last segment
-        ("by_hi", "<u8"),
-        ("by_lo", "<u8"),
-        ("seq", "<u4"),
-        ("ack", "<u4"),
-        ("next", "<i4"),  # of the same connection
-        ("about", "<u2"),
-        ("ip_id", "<u2"),
-        ("usual_ip_id", "<u2"),  # of its side's segment before; 0: none, or not counted
-        ("window", "<u2"),
-        ("kind", "u1"),
-        ("from_a", "u1"),
-        ("ttl", "u1"),
-        ("icmp_type", "u1"),
-        ("icmp_code", "u1"),
-    ],
-    align=True,
-)
+
+class NoteRow(NamedTuple):
+    """An RST, or an ICMP error that quotes a segment."""
+
+    time_ns: I8
+    frame: I8
+    slot: I8
+    silence_ns: I8  # since the connection's last segment
+    after_ns: I8  # since the other side's last segment; -1: none
+    quoted_ns: I8  # of an ICMP error: when what it quotes was sent; 0: not its side's last segment
+    by_hi: U8
+    by_lo: U8
+    seq: U4
+    ack: U4
+    next: I4  # of the same connection
+    about: U2
+    ip_id: U2
+    usual_ip_id: U2  # of its side's segment before; 0: none, or not counted
+    window: U2
+    kind: U1
+    from_a: U1
+    ttl: U1
+    icmp_type: U1
+    icmp_code: U1
+
+
+NOTE = dtype_of(NoteRow)
 NoteRows = NDArray[np.void]  # of NOTE
 
-SPAN = np.dtype(
-    [
-        ("slot", "<i8"),
-        ("first_ns", "<i8"),
-        ("last_ns", "<i8"),
-        ("end_ns", "<i8"),
-        ("first_frame", "<i8"),
-        ("frames", "<i8", (SPAN_FRAMES,)),  # the last retransmissions, as a ring
-        ("times_ns", "<i8", (SPAN_FRAMES,)),
-        ("n", "<u4"),
-        ("bytes", "<u4"),
-        ("how", "u1"),
-        ("vain", "u1"),
-    ],
-    align=True,
-)
+
+class SpanRow(NamedTuple):
+    """Bytes that were sent again: from their first sending to what ended them."""
+
+    slot: I8
+    first_ns: I8
+    last_ns: I8
+    end_ns: I8
+    first_frame: I8
+    frames: _I8OfFrame  # the last retransmissions, as a ring
+    times_ns: _I8OfFrame
+    n: U4
+    bytes: U4
+    how: U1
+    vain: U1
+
+
+SPAN = dtype_of(SpanRow)
 SpanRows = NDArray[np.void]  # of SPAN
 
 POOLS = np.dtype([("position", "<i8"), ("notes", "<i8"), ("spans", "<i8"), ("sent", "<i8")], align=True)

@@ -8,9 +8,10 @@ from itertools import groupby, pairwise
 from kacap.classify.kinds import Ending
 from kacap.clock import SECOND_NS
 from kacap.findings import observed as bits
-from kacap.findings.connection_facts import Beat, Claim, ConnectionFacts, Outstanding, frame_of
+from kacap.findings.connection_facts import Claim, ConnectionFacts, Outstanding, frame_of
 from kacap.findings.context import Context
 from kacap.findings.idle import death_of, is_lively
+from kacap.findings.observed import BeatRow
 from kacap.findings.screening import SMALL_BYTES
 from kacap.model import Prober
 from kacap.timing.judging import DIFFERS, band_ns
@@ -139,7 +140,7 @@ def heartbeat(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     yield Claim(sentence, [frame_of(beat.first_frame), frame_of(beat.last_frame)])
 
 
-def _masks(facts: ConnectionFacts, beat: Beat, idle: int | None) -> bool:
+def _masks(facts: ConnectionFacts, beat: BeatRow, idle: int | None) -> bool:
     """Return whether messages are regular, small, far enough apart to matter, and most of what was watched."""
     connection = facts.connection
     if beat.n < bits.REGULAR_GAPS or max(beat.bytes, beat.answer_bytes) > SMALL_BYTES:

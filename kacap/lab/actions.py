@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kacap.lab.network import FIRST_CLIENT_PORT, PORT, Network
 from kacap.lab.scenario import Scenario
 from kacap.sockets.keepalive import Keepalive
+
+if TYPE_CHECKING:
+    from kacap.lab.forge import Segment
 
 
 class Actions:
@@ -118,14 +121,14 @@ class Actions:
 
     def probe_by_hand(self, end: str, payload: int) -> None:
         """A raw socket on the end's host sends a probe with ``payload`` null bytes in the connection's name."""
-        segment = self._segment(end) | {"payload": payload}
-        segment["seq"] = (segment["seq"] - 1) % 2**32
+        segment = self._segment(end)
+        segment["payload"], segment["seq"] = payload, (segment["seq"] - 1) % 2**32
         self._network.hosts[end].call("forge", segment)
 
     def forge_reset(self, victim: str, ttl: int) -> None:
         """The router watches for the victim's next probe and answers with a reset in the peer's name."""
         mine = self._segment(victim)
-        reset = {
+        reset: Segment = {
             "source": mine["target"],
             "target": mine["source"],
             "seq": mine["ack"],
@@ -136,7 +139,7 @@ class Actions:
         interface = "left" if victim == "client" else "right"
         self._network.hosts["router"].call("forge_after", interface, (mine["seq"] - 1) % 2**32, reset)
 
-    def _segment(self, end: str) -> dict[str, Any]:
+    def _segment(self, end: str) -> Segment:
         """Return a pure ACK as ``end`` would send it now: the kernel's own sequence numbers."""
         facts = self._network.hosts[end].call("facts")[f"{end}-0"]
         seq, ack = self._on(end, "sequence")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from typing import Any
+from typing import Required, TypedDict
 
 from kacap.errors import KacapError
 from kacap.trusted import forgo_scapys_cache
@@ -16,11 +16,23 @@ from scapy.layers.inet6 import IPv6  # noqa: E402
 from scapy.layers.l2 import Ether  # noqa: E402
 
 
+class Segment(TypedDict, total=False):
+    """What ``packet`` makes a segment of."""
+
+    source: Required[tuple[str, int]]
+    target: Required[tuple[str, int]]
+    seq: Required[int]
+    ack: Required[int]
+    flags: Required[str]
+    payload: int
+    ttl: int
+
+
 def packet(
     source: tuple[str, int], target: tuple[str, int], seq: int, ack: int, flags: str, payload: int = 0, ttl: int = 64
 ) -> bytes:
     """Return the IP packet of one segment; ``payload`` counts null bytes, ``flags`` are scapy's letters."""
-    network: Any
+    network: IP | IPv6
     if ":" in source[0]:
         network = IPv6(src=source[0], dst=target[0], hlim=ttl)
     else:
@@ -30,7 +42,7 @@ def packet(
     return bytes(network / segment / bytes(payload))
 
 
-def send(**segment: Any) -> None:
+def send(segment: Segment) -> None:
     """Send one segment, made by ``packet``, as this host's routes say."""
     send_packet(packet(**segment), segment["target"][0])
 

@@ -15,14 +15,18 @@ import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from kacap.errors import KacapError
 from kacap.lab.companion import Companion
 from kacap.lab.delay import carry
 from kacap.lab.process import CLONE_NEWNET, spawn, unshare
 from kacap.lab.record import Recording, record
+from kacap.lab.truth import SocketFacts
 from kacap.sockets.keepalive import Keepalive
+
+if TYPE_CHECKING:
+    from kacap.lab.forge import Segment
 
 _OPTIONS = {
     "so_keepalive": (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
@@ -49,7 +53,7 @@ class Host:
 
     def __init__(self) -> None:
         self._sockets: dict[str, socket.socket] = {}
-        self._facts: dict[str, dict[str, Any]] = {}
+        self._facts: dict[str, SocketFacts] = {}
         self._recorders: list[tuple[int, Connection]] = []
         self._companions: list[Companion] = []
         self._carriers: list[tuple[int, Connection]] = []
@@ -71,7 +75,7 @@ class Host:
                 else:
                     self._notice(descriptor)
 
-    def _answer(self, verb: str, words: tuple[object, ...]) -> tuple[bool, Any]:
+    def _answer(self, verb: str, words: tuple[object, ...]) -> tuple[bool, object]:
         try:
             return True, getattr(self, verb)(*words)
         except (OSError, KacapError) as error:
@@ -83,7 +87,7 @@ class Host:
         name, sock = next((n, s) for n, s in self._sockets.items() if s.fileno() == descriptor)
         number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if number:
-            self._facts[name] |= {"error": errno.errorcode[number], "error_ns": now}
+            self._facts[name]["error"], self._facts[name]["error_ns"] = errno.errorcode[number], now
             self._poller.unregister(sock)
         elif "end_of_stream_ns" not in self._facts[name]:
             self._facts[name]["end_of_stream_ns"] = now
@@ -197,11 +201,12 @@ class Host:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sockets[name] = sock
         self._poller.register(sock, select.POLLRDHUP)
-        ends = {"local": sock.getsockname()[:2], "remote": sock.getpeername()[:2]}
-        earlier = {"earlier": self._facts[name]["after"]} if name in self._facts else {}
-        self._facts[name] = ends | earlier | {"before": before, "after": options_of(sock)}
+        facts: SocketFacts = {"local": sock.getsockname()[:2], "remote": sock.getpeername()[:2]}
+        if name in self._facts:
+            facts["earlier"] = self._facts[name]["after"]
+        self._facts[name] = {**facts, "before": before, "after": options_of(sock)}
 
-    def facts(self) -> dict[str, dict[str, Any]]:
+    def facts(self) -> dict[str, SocketFacts]:
         """Return what is known of each socket, with its options as they are now."""
         for name, sock in self._sockets.items():
             if sock.fileno() >= 0:
@@ -287,13 +292,13 @@ class Host:
         """Load what forging needs, before time matters."""
         import kacap.lab.forge  # noqa: F401
 
-    def forge(self, segment: dict[str, Any]) -> None:
+    def forge(self, segment: Segment) -> None:
         """Send a segment that no socket of this host made; see ``kacap.lab.forge.segment``."""
         from kacap.lab.forge import send
 
-        send(**segment)
+        send(segment)
 
-    def forge_after(self, interface: str, seq: int, segment: dict[str, Any]) -> None:
+    def forge_after(self, interface: str, seq: int, segment: Segment) -> None:
         """Wait up to 20 s for a segment with that sequence number on ``interface``, then forge at once."""
         from kacap.lab.forge import packet, send_packet, wait_for
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import Any
 
 from kacap.lab.record import ETHERNET, PcapngWriter
+from kacap.lab.truth import CaptureFacts
 
 _FRAME = 6
 _SNAPLEN = 256
 
 
-def merge(directory: Path, captures: list[dict[str, Any]]) -> dict[str, Any]:
+def merge(directory: Path, captures: list[CaptureFacts]) -> CaptureFacts:
     """Join what ``captures`` (as in the truth) name into ``capture.pcapng``; return the truth of that one."""
     frames = []
     for number, capture in enumerate(captures):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
-from kacap.lab.runner import Request
+from kacap.lab.runner import Request, Step
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Shown(Protocol):
     """What a runner calls: ``on_step`` with each step, ``tick`` now and then, and an end."""
 
-    def on_step(self, request: Request, step: dict[str, Any]) -> None:
+    def on_step(self, request: Request, step: Step) -> None:
         """Take one step of one run."""
 
     def tick(self) -> None:
@@ -41,7 +41,7 @@ class Lines:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def on_step(self, request: Request, step: dict[str, Any]) -> None:
+    def on_step(self, request: Request, step: Step) -> None:
         """Write the step down."""
         words = {
             "building": "builds its network",
@@ -66,33 +66,33 @@ class Bars:
         from rich.progress import BarColumn, Progress, TextColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]:>6}"))
-        self._progress = Progress(*columns, TextColumn("{task.fields[what]}"), console=console, transient=True)
-        self._progress.start()
+        self.progress = Progress(*columns, TextColumn("{task.fields[what]}"), console=console, transient=True)
+        self.progress.start()
         self._tasks: dict[str, TaskID] = {}
         self._begun: dict[str, float] = {}
 
-    def on_step(self, request: Request, step: dict[str, Any]) -> None:
+    def on_step(self, request: Request, step: Step) -> None:
         """Start, label or finish a bar."""
         name = request.scenario
         if step["step"] == "building":
-            self._tasks[name] = self._progress.add_task(name, total=None, left="", what="builds its network")
+            self._tasks[name] = self.progress.add_task(name, total=None, left="", what="builds its network")
         elif step["step"] == "running":
-            self._progress.update(self._tasks[name], total=step["seconds"], what="")
+            self.progress.update(self._tasks[name], total=step["seconds"], what="")
             self._begun[name] = time.monotonic()
         elif step["step"] == "event":
-            self._progress.update(self._tasks[name], what=step["what"][:60])
+            self.progress.update(self._tasks[name], what=step["what"][:60])
         elif name in self._tasks:
-            self._progress.remove_task(self._tasks.pop(name))
+            self.progress.remove_task(self._tasks.pop(name))
             self._begun.pop(name, None)
 
     def tick(self) -> None:
         """Move every bar to where the clock is."""
         for name, begun in self._begun.items():
             spent = time.monotonic() - begun
-            task = self._progress.tasks[self._progress.task_ids.index(self._tasks[name])]
+            task = self.progress.tasks[self.progress.task_ids.index(self._tasks[name])]
             left = max(0.0, (task.total or 0.0) - spent)
-            self._progress.update(self._tasks[name], completed=spent, left=f"{left:.1f} s")
+            self.progress.update(self._tasks[name], completed=spent, left=f"{left:.1f} s")
 
     def close(self) -> None:
         """Take the bars off the terminal."""
-        self._progress.stop()
+        self.progress.stop()

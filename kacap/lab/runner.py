@@ -11,9 +11,10 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Literal, Required, TypedDict
 
 from kacap.errors import KacapError
+from kacap.lab.scenario import Site
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,30 @@ class Request:
     companion: tuple[str, ...] = ()
 
 
-Listener = Callable[[Request, dict[str, Any]], None]
+class Step(TypedDict, total=False):
+    """What a run tells: ``seconds`` that it takes, or what happens ``at`` so many seconds, or ``why`` it failed."""
+
+    step: Required[Literal["building", "running", "event", "failed", "done"]]
+    seconds: float
+    at: float
+    what: str
+    why: str
+
+
+class Asked(TypedDict):
+    """A request as it reaches the scenario's process: JSON, and the id of the process that asks."""
+
+    scenario: str
+    directory: str
+    settings: tuple[int | None, int | None, int | None]
+    family: Literal[4, 6] | None
+    where: Site | Literal["both"] | None
+    population: tuple[int, int] | None
+    companion: tuple[str, ...]
+    parent: int
+
+
+Listener = Callable[[Request, Step], None]
 _TICK_S = 0.1
 
 
@@ -44,8 +68,7 @@ def play(
 ) -> dict[str, str]:
     """Run every request, at most ``jobs`` at once; return what failed: scenario to reason.
 
-    ``tell(request, step)`` gets ``{"step": "building" | "running" | "event" | "failed" | "done", ...}``. A
-    ``tick()`` is called a few times a second. A
+    ``tell(request, step)`` gets each step of each run. A ``tick()`` is called a few times a second. A
     ``KeyboardInterrupt`` ends the runs early but properly (captures closed, truth written) and is raised again.
     Call it from a thread that outlives the runs: a scenario run ends with the thread that started it.
     """
@@ -125,7 +148,7 @@ def _pass_on(
         selector.unregister(_stdout(process))
         del running[process]
         return (request.scenario, "it ended without a word") if process.wait() > 1 or process.returncode < 0 else None
-    step = json.loads(line)
+    step: Step = json.loads(line)
     tell(request, step)
     return (request.scenario, step["why"]) if step["step"] == "failed" else None
 

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from kacap.errors import KacapError
 from kacap.lab import network as net
@@ -23,6 +22,7 @@ from kacap.lab.actions import Actions
 from kacap.lab.merge import merge
 from kacap.lab.process import die_with_parent, own_user_namespace
 from kacap.lab.record import Recording
+from kacap.lab.runner import Asked, Step
 from kacap.lab.scenario import At, Scenario, View
 from kacap.trusted import search_path
 
@@ -36,14 +36,18 @@ class ScenarioRun:
     """
 
     def __init__(
-        self, scenario: Scenario, directory: Path, tell: Callable[[dict[str, Any]], None], companion: Sequence[str] = ()
+        self,
+        scenario: Scenario,
+        directory: Path,
+        tell: Callable[[Step], None],
+        companion: Sequence[str] = (),
     ) -> None:
         self.scenario = scenario
         self.directory = directory
         self.tell = tell
         self.companion = companion
-        self.events: list[dict[str, Any]] = []
-        self.captures: list[dict[str, Any]] = []
+        self.events: list[dict[str, object]] = []
+        self.captures: list[truth.CaptureFacts] = []
         self.established_ns = 0
         self.ended_early = False
 
@@ -103,7 +107,10 @@ class ScenarioRun:
         host.call("start_recording", recording)
         if self.companion:
             host.call("start_companion", self.companion, recording)
-        capture = {"host": host.name, "interface": interface, "place": view.site, "started_ns": time.time_ns()}
+        capture: truth.CaptureFacts = {
+            "host": host.name, "interface": interface, "place": view.site, "started_ns": time.time_ns(),
+            "files": [], "frames": 0, "dropped": 0, "stopped_ns": 0,
+        }  # fmt: skip
         self.captures.append(capture)
 
     def _stop(self) -> None:
@@ -111,7 +118,8 @@ class ScenarioRun:
         for name, host in self.hosts.items():
             mine = [capture for capture in self.captures if capture["host"] == name]
             for capture, (files, frames, dropped) in zip(mine, host.call("stop_recording"), strict=True):
-                capture |= {"files": files, "frames": frames, "dropped": dropped, "stopped_ns": time.time_ns()}
+                capture["files"], capture["frames"], capture["dropped"] = files, frames, dropped
+                capture["stopped_ns"] = time.time_ns()
 
     def _connect(self) -> None:
         """Open a listener for each connection that differs, and connect them all."""
@@ -157,7 +165,7 @@ class ScenarioRun:
     def _write(self, before: dict[str, dict[str, int]], after: dict[str, dict[str, int]]) -> None:
         """Gather what the sockets and the kernel say, and write it beside the captures."""
         scenario = self.scenario
-        facts: dict[str, dict[str, Any]] = {}
+        facts: dict[str, truth.SocketFacts] = {}
         for host in self.hosts.values():
             facts |= host.call("facts")
         if scenario.merged:
@@ -174,7 +182,7 @@ class ScenarioRun:
         }
         truth.write(self.directory / "truth.toml", facts_of_run)
 
-    def _run_facts(self) -> dict[str, Any]:
+    def _run_facts(self) -> dict[str, object]:
         return {
             "scenario": self.scenario.name,
             "happens": self.scenario.happens,
@@ -190,11 +198,11 @@ class ScenarioRun:
         }
 
 
-def _tell(step: dict[str, Any]) -> None:
+def _tell(step: Step) -> None:
     print(json.dumps(step), flush=True)
 
 
-def main(request: dict[str, Any]) -> int:
+def main(request: Asked) -> int:
     """Play ``request`` (see ``kacap.lab.runner.Request``); return 0, or 1 after telling what failed."""
     from kacap.lab.population import population
     from kacap.lab.scenarios import find
@@ -205,7 +213,7 @@ def main(request: dict[str, Any]) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # taken between two events, see ScenarioRun
     os.environ["PATH"] = search_path()
     try:
-        if request.get("population"):
+        if request["population"]:
             scenario = population(*request["population"])
         else:
             scenario = find(request["scenario"]).with_settings(*request["settings"])
@@ -215,7 +223,7 @@ def main(request: dict[str, Any]) -> int:
             scenario = scenario.seen_from(request["where"])
         if own_user_namespace():
             die_with_parent(parent)  # forgotten when the credentials changed
-        ScenarioRun(scenario, Path(request["directory"]), _tell, request.get("companion", ())).play()
+        ScenarioRun(scenario, Path(request["directory"]), _tell, request["companion"]).play()
     except (KacapError, OSError) as error:
         _tell({"step": "failed", "why": str(error)})
         return 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from kacap.lab import truth
 from kacap.lab.scenario import Scenario
@@ -24,9 +23,10 @@ def lines(scenario: Scenario, directory: Path) -> list[str]:
     ]
 
 
-def _ends(truth_facts: dict[str, Any]) -> str:
+def _ends(truth_facts: truth.Truth) -> str:
     if len(truth_facts["connection"]) > 1:
-        errors = [end["error"] for pair in truth_facts["connection"] for end in pair.values() if "error" in end]
+        ends = [end for pair in truth_facts["connection"] for end in pair.values()]
+        errors = [error for end in ends if (error := end.get("error"))]
         counts = ", ".join(f"{errors.count(name)} {name}" for name in sorted(set(errors)))
         return f"{len(truth_facts['connection'])} connections: {counts or 'no error'}"
     (pair,) = truth_facts["connection"]

@@ -10,23 +10,74 @@ import gzip
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 
-def write(path: Path, truth: dict[str, Any]) -> None:
+class SocketFacts(TypedDict, total=False):
+    """What is known of a socket: its ends, its options at four moments, and how it ended."""
+
+    local: tuple[str, int]
+    remote: tuple[str, int]
+    earlier: dict[str, int]  # of a socket of the same name before it
+    before: dict[str, int]
+    after: dict[str, int]
+    end: dict[str, int]
+    error: str
+    error_ns: int
+    end_of_stream_ns: int
+
+
+class EndFacts(TypedDict, total=False):
+    """One end of a connection in the truth."""
+
+    address: str
+    keepalive: bool
+    error: str | None
+    error_ns: int | None
+    end_of_stream_ns: int | None
+    earlier: dict[str, int]
+    before: dict[str, int]
+    after: dict[str, int]
+    end: dict[str, int]
+
+
+class CaptureFacts(TypedDict):
+    """One recording in the truth."""
+
+    host: str
+    interface: str
+    place: str
+    started_ns: int
+    files: list[str]
+    frames: int
+    dropped: int
+    stopped_ns: int
+
+
+class Truth(TypedDict):
+    """What of a truth is read back."""
+
+    capture: list[CaptureFacts]
+    connection: list[dict[str, EndFacts]]
+    ended_early: bool
+
+
+def write(path: Path, truth: Mapping[str, object]) -> None:
     """Write ``truth`` as TOML; ``None`` is left out."""
     path.write_text("\n".join(_table(truth, "")) + "\n")
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> Truth:
     """Read a truth back."""
     import tomllib
 
-    return tomllib.loads(path.read_text())
+    truth: Truth = tomllib.loads(path.read_text())  # type: ignore[assignment]
+    return truth
 
 
-def _table(table: dict[str, Any], prefix: str) -> list[str]:
+def _table(table: Mapping[str, object], prefix: str) -> list[str]:
     """Return the lines of one table: plain values first, then what is nested."""
     lines = [f"{key} = {_value(value)}" for key, value in table.items() if value is not None and not _nested(value)]
     for key, value in table.items():
@@ -73,26 +124,29 @@ def hz() -> int | None:
     return None
 
 
-def connection(facts: dict[str, dict[str, Any]], number: int) -> dict[str, Any]:
+def connection(facts: dict[str, SocketFacts], number: int) -> dict[str, EndFacts]:
     """Return the truth of connection ``number``: each end's address, options (before, set, at the end) and error.
 
     ``earlier`` are those of a connection of the same addresses and ports before it."""
     return {end: _end(facts[f"{end}-{number}"]) for end in ("client", "server")}
 
 
-def _end(facts: dict[str, Any]) -> dict[str, Any]:
+def _end(facts: SocketFacts) -> EndFacts:
     host, port = facts["local"]
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    plain = {key: facts.get(key) for key in ("error", "error_ns", "end_of_stream_ns")}
-    options = {key: facts[key] for key in ("earlier", "before", "after", "end") if key in facts}
-    on = any(options[when]["so_keepalive"] for when in options if when != "before")
-    return {"address": address, "keepalive": on} | plain | options
+    on = any(facts[when]["so_keepalive"] for when in ("earlier", "after", "end") if when in facts)
+    found: EndFacts = {"address": f"[{host}]:{port}" if ":" in host else f"{host}:{port}", "keepalive": on}
+    found["error"], found["error_ns"] = facts.get("error"), facts.get("error_ns")
+    found["end_of_stream_ns"] = facts.get("end_of_stream_ns")
+    for when in ("earlier", "before", "after", "end"):
+        if when in facts:
+            found[when] = facts[when]
+    return found
 
 
 _COLUMNS = ("so_keepalive", "tcp_keepidle", "tcp_keepintvl", "tcp_keepcnt", "tcp_user_timeout")
 
 
-def write_table(path: Path, connections: list[dict[str, Any]]) -> None:
+def write_table(path: Path, connections: list[dict[str, EndFacts]]) -> None:
     """Write one line for each end of each connection: addresses, options as set, error and its time."""
     lines = [",".join(["connection", "end", "address", "peer", *_COLUMNS, "error", "error_ns"])]
     for number, pair in enumerate(connections):
@@ -104,6 +158,6 @@ def write_table(path: Path, connections: list[dict[str, Any]]) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-def host(before: dict[str, int], after: dict[str, int]) -> dict[str, Any]:
+def host(before: dict[str, int], after: dict[str, int]) -> dict[str, dict[str, int]]:
     """Return a host's TcpExt counters before the connections and after the last event, and what they grew by."""
     return {"before": before, "after": after, "grew": {name: after[name] - before[name] for name in after}}

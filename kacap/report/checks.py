@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import TextIO
 from xml.etree import ElementTree
 
 from kacap.analysis import Analysis
@@ -15,6 +15,7 @@ from kacap.clock import MILLISECOND_NS
 from kacap.facts.due import WorstRun, worst_run
 from kacap.model import Setting
 from kacap.report.records import setting_fields, written
+from kacap.report.sentences import ending_name
 from kacap.report.settings import seen
 from kacap.timing.judging import OK
 from kacap.timing.outcome import MET, NO_EVIDENCE, NOT_MET, Check, Checked, Outcome
@@ -101,7 +102,7 @@ def shortage(outcome: Outcome, analysis: Analysis) -> str:
         silence = duration(outcome.longest_quiet_ns)
         return f"no probe; {counted(outcome.quiet, 'connection')} silent for {silence} at most"
     if not analysis.capture.files:
-        return "no connected TCP socket has an expectation"
+        return "the command opened no TCP connection of which anything is expected"
     if not analysis.capture.segments:
         return "the capture holds no TCP segment" + (" that the filter takes" if analysis.capture.frames else "")
     return "no connection has an expectation"
@@ -111,8 +112,9 @@ def summary(outcome: Outcome, analysis: Analysis) -> str:
     """Return the last line: the answer, and what it rests on."""
     checks = [check for one in outcome.checked for check in one.checks]
     numbers = {answer: sum(check.answer == answer for check in checks) for answer in WORDS}
-    said = f"{numbers[MET]:,} as expected, {numbers[NOT_MET]:,} not, {numbers[NO_EVIDENCE]:,} not observable"
-    line = f"{outcome.answer}: {counted(len(outcome.checked), 'connection')} checked, settings {said}"
+    met, lacking = counted(numbers[MET], "setting"), f"{numbers[NO_EVIDENCE]:,} not observable"
+    checked = f"{counted(len(outcome.checked), 'connection')} checked"
+    line = f"{outcome.answer}: {checked}; {met} as expected, {numbers[NOT_MET]:,} not, {lacking}"
     if outcome.answer == NO_EVIDENCE:
         return f"{outcome.answer}: {shortage(outcome, analysis)}"
     if outcome.quiet:
@@ -143,7 +145,7 @@ def _heading(one: Checked) -> str:
     if not prober.probes:
         return f"{who(one)} (socket {one.connection.connection})"
     numbers = f"{counted(prober.probes, 'probe')}, {prober.replies:,} answered, {prober.missed:,} missed"
-    return f"{who(one)} (connection {one.connection.connection}): {numbers}, {prober.ending}"
+    return f"{who(one)} (connection {one.connection.connection}): {numbers}, {ending_name(prober.ending)}"
 
 
 def as_json(outcome: Outcome, analysis: Analysis, out: TextIO) -> None:
@@ -161,7 +163,7 @@ def as_json(outcome: Outcome, analysis: Analysis, out: TextIO) -> None:
     out.write(_line("result", result))
 
 
-def _check_fields(one: Checked, check: Check) -> dict[str, Any]:
+def _check_fields(one: Checked, check: Check) -> dict[str, object]:
     """Return the fields of a check record."""
     return {
         "connection": one.connection.connection,
@@ -176,7 +178,7 @@ def _check_fields(one: Checked, check: Check) -> dict[str, Any]:
     }
 
 
-def _line(kind: str, fields: dict[str, Any]) -> str:
+def _line(kind: str, fields: dict[str, object]) -> str:
     """Return one record as a line."""
     return written(kind, fields) + "\n"
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from kacap.report.live_rows import LiveEvent, ProbingConnection, What
 from kacap.report.records import written
 from kacap.units import clean
@@ -23,7 +21,7 @@ def note_line(what: str, time_ns: int, sentence: str) -> str:
     return written("event", {"event": what, "time_ns": time_ns, "sentence": clean(sentence)})
 
 
-def _row_fields(row: ProbingConnection, event: LiveEvent) -> dict[str, Any]:
+def _row_fields(row: ProbingConnection, event: LiveEvent) -> dict[str, object]:
     service = row.service or row.peer
     silent_ns = None if row.heard_ns is None else max(event.time_ns - row.heard_ns, 0)
     return {

@@ -11,7 +11,8 @@ from contextlib import ExitStack
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,26 +29,29 @@ from kacap.report.tables import CONNECTION, NAMES, PROBER, Tables, table_of
 from kacap.rows import chain
 from kacap.views import Views, endpoints
 
+if TYPE_CHECKING:
+    import pyarrow
+    from pyarrow.parquet import ParquetWriter
+
 GROUP = 1 << 16  # rows of a row group
 OBJECTS = 1 << 12  # connections that are made at a time
 _ENDED = int(Change.ENDED)
 COMPRESSION = "zstd"
 
-Batch = Any  # pyarrow.Table: the library is an extra
 
-
-def arrow() -> Any:
+def arrow() -> ModuleType:
     """Return pyarrow with its parquet part. Raises KacapError, naming the extra, where it is not installed."""
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
         raise KacapError("pyarrow is not installed: pip install 'kacap[parquet]'") from error
-    return pyarrow
+    library: ModuleType = pyarrow
+    return library
 
 
 @cache
-def schemas() -> dict[str, Any]:
+def schemas() -> dict[str, pyarrow.Schema]:
     """Return the pyarrow schema of each table, by its name."""
     empty = Tables(Analysis())
     return {name: getattr(empty, name).to_arrow().schema for name in NAMES}
@@ -64,12 +68,12 @@ class Writer:
         self._arrow, self._schemas = arrow(), schemas()
         self._directory, self._files, self._group = Path(directory), list(files), group
         self._stack = ExitStack()
-        self._pending: dict[str, list[Batch]] = {name: [] for name in NAMES}
+        self._pending: dict[str, list[pyarrow.Table]] = {name: [] for name in NAMES}
         try:
             self._directory.mkdir(exist_ok=True)
         except OSError as error:
             raise UsageError(f"{directory}: no directory to write into: {error.strerror or error}") from error
-        self._writers: dict[str, Any] = {}
+        self._writers: dict[str, ParquetWriter] = {}
 
     def __enter__(self) -> Writer:
         for name in NAMES:
@@ -78,15 +82,15 @@ class Writer:
             self._writers[name] = self._stack.enter_context(writer)
         return self
 
-    def __exit__(self, *exception: Any) -> None:
-        self._stack.__exit__(*exception)
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stack.__exit__(kind, error, at)
 
     def news(self, news: News) -> None:
         """Take the episodes that have ended, with their probes."""
         for name, batch in ended_batches(news, self._files):
             self.take(name, batch)
 
-    def take(self, name: str, batch: Batch) -> None:
+    def take(self, name: str, batch: pyarrow.Table) -> None:
         """Take rows of a table; write those that fill row groups."""
         pending = self._pending[name]
         pending.append(batch)
@@ -107,7 +111,7 @@ class Writer:
             self._write(name)
 
 
-def ended_batches(news: News, files: Sequence[str]) -> Iterator[tuple[str, Batch]]:
+def ended_batches(news: News, files: Sequence[str]) -> Iterator[tuple[str, pyarrow.Table]]:
     """Yield the episodes that have become final with some news, and their probes; ``files`` are the capture's."""
     rows = _ended_rows(news)
     if len(rows):
@@ -136,25 +140,25 @@ def _probes_of(views: Views, episodes: NDArray[np.int64]) -> NDArray[np.int64]:
 class _Columns:
     """Columns of one batch by name, made into an Arrow table of a schema."""
 
-    def __init__(self, schema: Any) -> None:
+    def __init__(self, schema: pyarrow.Schema) -> None:
         self._arrow, self._schema = arrow(), schema
-        self._columns: dict[str, Any] = {}
+        self._columns: dict[str, object] = {}
 
-    def add(self, name: str, values: NDArray[Any], known: NDArray[np.bool_] | None = None) -> None:
+    def add(self, name: str, values: NDArray[np.integer], known: NDArray[np.bool_] | None = None) -> None:
         """Add numbers or times; those that are not known are null."""
         mask = None if known is None else ~known
         made = self._arrow.array(values.astype(np.int64), self._arrow.int64(), mask=mask)
         self._columns[name] = made.cast(self._schema.field(name).type)
 
     def words(
-        self, name: str, numbers: NDArray[Any], words: Sequence[str], known: NDArray[np.bool_] | None = None
+        self, name: str, numbers: NDArray[np.integer], words: Sequence[str], known: NDArray[np.bool_] | None = None
     ) -> None:
         """Add texts: of each row the number of its word."""
         mask = None if known is None else ~known
         taken = self._arrow.array(numbers.astype(np.int64), self._arrow.int64(), mask=mask)
         self._columns[name] = self._arrow.array(words, self._arrow.string()).take(taken)
 
-    def prober(self, views: Views, probers: NDArray[Any]) -> None:
+    def prober(self, views: Views, probers: NDArray[np.integer]) -> None:
         """Add connection, prober and peer of rows of PROBER."""
         numbers, which = np.unique(probers, return_inverse=True)
         rows = views.gatherer.probers.rows[numbers]
@@ -166,13 +170,13 @@ class _Columns:
         self.words("prober", which, own)
         self.words("peer", which, peer)
 
-    def table(self) -> Batch:
+    def table(self) -> pyarrow.Table:
         """Return the columns in the order of the schema."""
         names = self._schema.names
         return self._arrow.Table.from_arrays([self._columns[name] for name in names], schema=self._schema)
 
 
-def _probe_batch(views: Views, rows: NDArray[np.int64], files: Sequence[str]) -> Batch:
+def _probe_batch(views: Views, rows: NDArray[np.int64], files: Sequence[str]) -> pyarrow.Table:
     """Return rows of PROBE as an Arrow table; ``files`` are the names of the capture's files."""
     found, columns = views.gatherer.probes.rows[rows], _Columns(schemas()["probes"])
     columns.prober(views, found["prober"])
@@ -187,7 +191,7 @@ def _probe_batch(views: Views, rows: NDArray[np.int64], files: Sequence[str]) ->
     return columns.table()
 
 
-def _episode_batch(views: Views, rows: NDArray[np.int64], files: Sequence[str]) -> Batch:
+def _episode_batch(views: Views, rows: NDArray[np.int64], files: Sequence[str]) -> pyarrow.Table:
     """Return rows of EPISODE as an Arrow table; ``files`` are the names of the capture's files."""
     found, probes = views.gatherer.episodes.rows[rows], views.gatherer.probes.rows
     own = probes[_probes_of(views, rows)]
@@ -228,7 +232,7 @@ def _add_gaps(columns: _Columns, found: NDArray[np.void], times: NDArray[np.int6
     columns.add("gave_up_after", closing, gave_up)
 
 
-def final_batches(analysis: Analysis) -> Iterator[tuple[str, Batch]]:
+def final_batches(analysis: Analysis) -> Iterator[tuple[str, pyarrow.Table]]:
     """Yield what an analysis shows at its end alone, table by table, some thousand rows at a time."""
     connections = passing(analysis.connections)
     while some := list(islice(connections, OBJECTS)):

@@ -8,7 +8,7 @@ schema
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any, TextIO
 
@@ -32,7 +32,7 @@ VERSION = 1
 Name = Callable[[FrameRef | None], int | str | None]
 
 
-def schema() -> dict[str, Any]:
+def schema() -> dict[str, object]:
     """Return the JSON Schema of one record."""
     text = resources.files(__package__).joinpath("schema.json").read_text(encoding="utf-8")
     return json.loads(text)  # type: ignore[no-any-return]
@@ -81,7 +81,7 @@ def line(record: object, frame_name: Name) -> str:
     return written(kind, fields(record, frame_name))
 
 
-def written(kind: str, fields: dict[str, Any]) -> str:
+def written(kind: str, fields: dict[str, object]) -> str:
     """Return a record of any kind, by its fields, as a line of JSON, without the newline."""
     whole = {"v": VERSION, "type": kind, **fields}
     return json.dumps(whole, separators=(",", ":"), default=int)  # int: integers that are still NumPy's
@@ -92,7 +92,7 @@ def _text(name: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
-def segment_fields(record: SegmentRecord, frame_name: Name) -> dict[str, Any]:
+def segment_fields(record: SegmentRecord, frame_name: Name) -> dict[str, object]:
     """Return what the record of a segment says."""
     return {
         "frame": frame_name(record.frame),
@@ -106,7 +106,7 @@ def segment_fields(record: SegmentRecord, frame_name: Name) -> dict[str, Any]:
     }
 
 
-def _probe(record: Probe, frame_name: Name) -> dict[str, Any]:
+def _probe(record: Probe, frame_name: Name) -> dict[str, object]:
     return {
         "connection": record.connection,
         "frame": frame_name(record.frame),
@@ -120,7 +120,7 @@ def _probe(record: Probe, frame_name: Name) -> dict[str, Any]:
     }
 
 
-def _episode(record: Episode, frame_name: Name) -> dict[str, Any]:
+def _episode(record: Episode, frame_name: Name) -> dict[str, object]:
     return {
         "connection": record.connection,
         "prober": str(record.prober),
@@ -133,7 +133,7 @@ def _episode(record: Episode, frame_name: Name) -> dict[str, Any]:
     }
 
 
-def _setting(value: Setting) -> dict[str, Any]:
+def _setting(value: Setting) -> dict[str, object]:
     return {
         "observed_ns": value.observed_ns and list(value.observed_ns),
         "n": value.n,
@@ -146,19 +146,19 @@ def _setting(value: Setting) -> dict[str, Any]:
     }
 
 
-def _count(value: Setting) -> dict[str, Any]:
+def _count(value: Setting) -> dict[str, object]:
     """Return the count setting: what was observed is a number of probes, not a time."""
     return {"observed": value.observed and list(value.observed)} | {
         key: found for key, found in _setting(value).items() if key != "observed_ns"
     }
 
 
-def setting_fields(name: str, value: Setting) -> dict[str, Any]:
+def setting_fields(name: str, value: Setting) -> dict[str, object]:
     """Return the fields of the setting ``name``, in order."""
     return _count(value) if name == "count" else _setting(value)
 
 
-def _prober(value: Prober) -> dict[str, Any]:
+def _prober(value: Prober) -> dict[str, object]:
     return {
         "side": str(value.side),
         "probes": value.probes,
@@ -170,7 +170,7 @@ def _prober(value: Prober) -> dict[str, Any]:
     }
 
 
-def _connection(record: Connection, frame_name: Name) -> dict[str, Any]:
+def _connection(record: Connection, frame_name: Name) -> dict[str, object]:
     return {
         "connection": record.connection,
         "a": str(record.a),
@@ -185,7 +185,7 @@ def _connection(record: Connection, frame_name: Name) -> dict[str, Any]:
     }
 
 
-def _finding(record: Finding, frame_name: Name) -> dict[str, Any]:
+def _finding(record: Finding, frame_name: Name) -> dict[str, object]:
     return {
         "id": record.id,
         "connection": record.connection,
@@ -195,7 +195,7 @@ def _finding(record: Finding, frame_name: Name) -> dict[str, Any]:
     }
 
 
-def _capture(record: CaptureSummary, _: Name) -> dict[str, Any]:
+def _capture(record: CaptureSummary, _: Name) -> dict[str, object]:
     breaks = [_break(each) for each in record.breaks]
     return {
         "files": [_text(name) for name in record.files],
@@ -210,20 +210,20 @@ def _capture(record: CaptureSummary, _: Name) -> dict[str, Any]:
     }
 
 
-def _break(each: Break) -> dict[str, Any]:
+def _break(each: Break) -> dict[str, object]:
     """Return a place where times do not follow on one another; ``frame`` and ``later_ns`` where the clock was set."""
     found = each._asdict() | {"before": _text(each.before), "after": _text(each.after)}
     return {name: value for name, value in found.items() if each.what == "clock" or name not in ("frame", "later_ns")}
 
 
-def _dropped(record: CaptureSummary) -> dict[str, Any]:
+def _dropped(record: CaptureSummary) -> Mapping[str, object]:
     """Return what was lost while capturing; ``when`` is left out where no moment is known."""
     counts = {"kernel": record.dropped_kernel, "interface": record.dropped_interface}
     when = [{**drop._asdict(), "interface": drop.interface and _text(drop.interface)} for drop in record.drops]
     return {**counts, "when": when} if when else counts
 
 
-_FIELDS: dict[type, tuple[str, Callable[[Any, Name], dict[str, Any]]]] = {
+_FIELDS: dict[type, tuple[str, Callable[[Any, Name], dict[str, object]]]] = {
     SegmentRecord: ("segment", segment_fields),
     Probe: ("probe", _probe),
     Episode: ("episode", _episode),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from kacap.model import Endpoint
 from kacap.report.live_rows import LiveEvent, ProbingConnection
@@ -31,7 +30,7 @@ DEAD_SHARE = 3  # the dead have this part of the rows at most, while others live
 SORTS = ("first seen", "state", "name", "missed")
 KEYS = "s sort  / filter  Enter events  q quit"
 
-Key = tuple[int, Any]
+Key = tuple[int, Endpoint]
 
 
 class Screen:
@@ -195,7 +194,7 @@ class View:
 
     def _sorted(self, rows: list[ProbingConnection]) -> list[ProbingConnection]:
         """Return rows in the order that is chosen; rows that are equal in it stay as they came."""
-        keys: dict[str, Callable[[ProbingConnection], Any]] = {
+        keys: dict[str, Callable[[ProbingConnection], int | tuple[Endpoint, Endpoint]]] = {
             "state": lambda row: STATES.index(state_of(row)),
             "name": lambda row: (row.peer, row.prober),
             "missed": lambda row: -row.missed,

@@ -34,7 +34,7 @@ ENDINGS = {
         "unreachable", "ICMP errors quoted the probes: the peer may be up, but no packet gets there"
     ),
     Ending.OPEN: EndingRow("still waiting", "the capture ended, or its clock was set, before an answer or a reset"),
-    Ending.RESUMED: EndingRow("resumed", "the peer was heard again, by something else than a reply"),
+    Ending.RESUMED: EndingRow("resumed", "the peer sent something other than a reply"),
     Ending.CLOSED: EndingRow("closed", "the connection was closed before a reply came"),
     Ending.ANSWERED: EndingRow("all answered", "last probe answered"),
 }
@@ -48,9 +48,15 @@ GRADES = {
 
 
 def ending_words(ending: str) -> str:
-    """Return an ending with what it means for the peer: ``gave-up: the peer crashed or ...``."""
-    meaning = ENDINGS[Ending(ending)].meaning
-    return meaning if ending == Ending.ANSWERED else f"{ending}: {meaning}"
+    """Return an ending with what it means for the peer: ``gave up: the peer crashed, or ...``."""
+    row = ENDINGS[Ending(ending)]
+    return row.meaning if ending == Ending.ANSWERED else f"{row.total}: {row.meaning}"
+
+
+def ending_name(ending: str) -> str:
+    """Return an ending of one prober in few words: ``gave up``, ``last probe answered``."""
+    row = ENDINGS[Ending(ending)]
+    return row.meaning if ending == Ending.ANSWERED else row.total
 
 
 def reply_words(prober: Prober) -> str | None:

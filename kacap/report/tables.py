@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from importlib import import_module
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,14 @@ from numpy.typing import NDArray
 from kacap.analysis import Analysis
 from kacap.errors import KacapError
 from kacap.facts.standing import gravest
-from kacap.model import Connection, Episode, FrameRef, Probe, Prober, Setting
+from kacap.model import Connection, Episode, Finding, FrameRef, Probe, Prober, Setting
 from kacap.units import clean, duration, moment
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+    import pyarrow
+    from nanoarrow.c_array import CArray
 
 NAMES = ("connections", "probers", "probes", "episodes", "findings")
 SHOWN = 20  # rows that a notebook shows
@@ -31,13 +38,16 @@ TEXT, NUMBER, BOOL, TIME, DURATION = "text", "number", "bool", "time", "duration
 TEXTS, NUMBERS = "texts", "numbers"  # several of them
 
 
+Value: TypeAlias = Any  # None, text, a number, a switch or several of them, as its column's kind says
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column; None is unknown. Times are nanoseconds since 1970 UTC, durations nanoseconds."""
 
     name: str
     kind: str
-    values: list[Any]
+    values: list[Value]
 
 
 class Table:
@@ -55,10 +65,10 @@ class Table:
         """Return the number of rows."""
         return len(self.columns[0].values)
 
-    def __getitem__(self, name: str) -> list[Any]:
+    def __getitem__(self, name: str) -> list[Value]:
         return next(column.values for column in self.columns if column.name == name)
 
-    def __arrow_c_stream__(self, requested_schema: object = None) -> Any:
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """Return the table as an ArrowArrayStream in a capsule (Arrow PyCapsule interface)."""
         import nanoarrow as na
         from nanoarrow.c_array_stream import CArrayStream
@@ -68,18 +78,20 @@ class Table:
         whole = na.c_array_from_buffers(schema, len(self), [None], children=children)
         return CArrayStream.from_c_arrays([whole], na.c_schema(schema)).__arrow_c_stream__(requested_schema)
 
-    def to_arrow(self) -> Any:
+    def to_arrow(self) -> pyarrow.Table:
         """Return a ``pyarrow.Table``. Raises KacapError, naming the extra, where pyarrow is not installed."""
         return _library("pyarrow").table(self)
 
-    def to_polars(self) -> Any:
+    def to_polars(self) -> polars.DataFrame:
         """Return a ``polars.DataFrame``. Raises KacapError, naming the extra, where polars is not installed."""
-        return _library("polars").DataFrame(self)
+        found: polars.DataFrame = _library("polars").DataFrame(self)
+        return found
 
-    def to_pandas(self) -> Any:
+    def to_pandas(self) -> pandas.DataFrame:
         """Return a ``pandas.DataFrame``. Raises KacapError, naming the extra, where pandas is not installed."""
-        pandas = _library("pandas")
-        return pandas.DataFrame({column.name: _pandas(pandas, column) for column in self.columns})
+        library = _library("pandas")
+        found: pandas.DataFrame = library.DataFrame({column.name: _pandas(library, column) for column in self.columns})
+        return found
 
     def __repr__(self) -> str:
         return f"<kacap table: {len(self):,} rows of {', '.join(self.names)}>"
@@ -99,7 +111,7 @@ class Table:
         return f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>{more}"
 
 
-def _library(name: str) -> Any:
+def _library(name: str) -> ModuleType:
     """Import a library that kacap does not bring along."""
     try:
         return import_module(name)
@@ -112,7 +124,7 @@ def _integers(values: Sequence[int | None], unknown: int) -> NDArray[np.int64]:
     return np.array([unknown if value is None else value for value in values], np.int64)
 
 
-def _arrow(column: Column) -> Any:
+def _arrow(column: Column) -> CArray:
     """Return a column as a nanoarrow C array."""
     import nanoarrow as na
 
@@ -136,15 +148,15 @@ def _arrow(column: Column) -> Any:
     return na.c_array_from_buffers(kind, len(column.values), [known, _integers(column.values, 0)])
 
 
-def _pandas(pandas: Any, column: Column) -> Any:
+def _pandas(library: ModuleType, column: Column) -> pandas.Series:
     """Return a column as pandas has it."""
     if column.kind in (TIME, DURATION):
         numbers = _integers(column.values, np.iinfo(np.int64).min)  # what pandas takes for "not a time"
         if column.kind == DURATION:
-            return pandas.Series(numbers.view("m8[ns]"))
-        return pandas.Series(numbers.view("M8[ns]")).dt.tz_localize("UTC")
+            return library.Series(numbers.view("m8[ns]"))
+        return library.Series(numbers.view("M8[ns]")).dt.tz_localize("UTC")
     dtypes = {TEXT: "string", NUMBER: "Int64", BOOL: "boolean", TEXTS: object, NUMBERS: object}
-    return pandas.Series(column.values, dtype=dtypes[column.kind])
+    return library.Series(column.values, dtype=dtypes[column.kind])
 
 
 def encodable(text: str) -> str:
@@ -162,18 +174,20 @@ def _listed(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers))
 
 
-def _words(kind: str, value: Any) -> str:
+def _words(kind: str, value: Value) -> str:
     """Return a value for people."""
     if value is None:
         return ""
-    words: dict[str, Callable[[Any], str]] = {TIME: moment, DURATION: duration, TEXTS: ", ".join, NUMBERS: _listed}
+    words: dict[str, Callable[[Value], str]] = {TIME: moment, DURATION: duration, TEXTS: ", ".join, NUMBERS: _listed}
     return words.get(kind, str)(value)
 
 
-Field = tuple[str, str, Callable[[Any], Any]]
+Of = TypeVar("Of")
+Side: TypeAlias = tuple[Connection, Prober]
+Field: TypeAlias = tuple[str, str, Callable[[Of], Value]]  # name, kind, and how its value is got from an object
 
 
-def table_of(rows: Iterable[Any], fields: Sequence[Field]) -> Table:
+def table_of(rows: Iterable[Of], fields: Sequence[Field[Of]]) -> Table:
     """Return the table of some objects: for each field its name, kind and how it is got from an object."""
     found = list(rows)
     columns = [Column(name, kind, [get(row) for row in found]) for name, kind, get in fields]
@@ -223,19 +237,19 @@ class Tables:
     def findings(self) -> Table:
         """One row for each finding: its frames by number, and beside each number its file."""
         files = self._analysis.capture.files
-        of_files: Field = ("files", TEXTS, lambda finding: [_file(files, frame) for frame in finding.frames])
-        frames: Field = ("frames", NUMBERS, lambda finding: [frame.number for frame in finding.frames])
+        of_files: Field[Finding] = ("files", TEXTS, lambda finding: [_file(files, frame) for frame in finding.frames])
+        frames: Field[Finding] = ("frames", NUMBERS, lambda finding: [frame.number for frame in finding.frames])
         return table_of(self._analysis.findings, [*FINDING, of_files, frames])
 
-    def _where(self, name: str, attribute: str) -> list[Field]:
+    def _where(self, name: str, attribute: str) -> list[Field[Probe | Episode]]:
         """Return the fields for a frame: its file, and its number within it."""
         files = self._analysis.capture.files
 
-        def file(row: Any) -> str | None:
+        def file(row: Probe | Episode) -> str | None:
             frame: FrameRef | None = getattr(row, attribute)
             return files[frame.file] if frame is not None and frame.file < len(files) else None
 
-        def number(row: Any) -> int | None:
+        def number(row: Probe | Episode) -> int | None:
             frame: FrameRef | None = getattr(row, attribute)
             return None if frame is None else frame.number
 
@@ -247,24 +261,24 @@ def _ending(connection: Connection) -> str | None:
     return gravest(connection)[0].ending if connection.probers else None
 
 
-def _edge(name: str, edge: int) -> Callable[[tuple[Connection, Prober]], int | None]:
+def _edge(name: str, edge: int) -> Callable[[Side], int | None]:
     """Return what gets the least (0) or the most (-1) value that a setting may have."""
 
-    def get(row: tuple[Connection, Prober]) -> int | None:
+    def get(row: Side) -> int | None:
         found: Setting = getattr(row[1], name)
         return found.candidates[edge] if found.candidates else None
 
     return get
 
 
-def _attribute(name: str, attribute: str) -> Callable[[tuple[Connection, Prober]], Any]:
+def _attribute(name: str, attribute: str) -> Callable[[Side], Value]:
     """Return what gets an attribute of a setting."""
     return lambda row: getattr(getattr(row[1], name), attribute)
 
 
-def _settings() -> list[Field]:
+def _settings() -> list[Field[Side]]:
     """Return the fields of the three settings: seconds, for count probes."""
-    fields: list[Field] = []
+    fields: list[Field[Side]] = []
     for name, unit in (("idle", "_s"), ("interval", "_s"), ("count", "")):
         fields += [(f"{name}{unit}_least", NUMBER, _edge(name, 0)), (f"{name}{unit}_most", NUMBER, _edge(name, -1))]
         fields += [(f"{name}{unit}_expected", NUMBER, _attribute(name, "expected"))]
@@ -272,7 +286,7 @@ def _settings() -> list[Field]:
     return fields
 
 
-CONNECTION: list[Field] = [
+CONNECTION: list[Field[Connection]] = [
     ("connection", NUMBER, lambda c: c.connection),
     ("a", TEXT, lambda c: str(c.a)),
     ("b", TEXT, lambda c: str(c.b)),
@@ -287,7 +301,7 @@ CONNECTION: list[Field] = [
     ("ending", TEXT, _ending),
 ]
 
-PROBER: list[Field] = [
+PROBER: list[Field[Side]] = [
     ("connection", NUMBER, lambda row: row[0].connection),
     ("prober", TEXT, lambda row: str(row[1].side)),
     ("peer", TEXT, lambda row: str(row[1].peer)),
@@ -308,7 +322,7 @@ def _reply_frame(probe: Probe) -> int | None:
     return None if probe.reply_frame is None else probe.reply_frame.number
 
 
-PROBE: list[Field] = [
+PROBE: list[Field[Probe]] = [
     ("time", TIME, lambda p: p.time_ns),
     ("connection", NUMBER, lambda p: p.connection),
     ("prober", TEXT, lambda p: str(p.prober)),
@@ -325,7 +339,7 @@ def _last_gap(episode: Episode) -> int | None:
     return episode.gaps_ns[-1] if len(episode.gaps_ns) >= len(episode.probes) else None
 
 
-EPISODE: list[Field] = [
+EPISODE: list[Field[Episode]] = [
     ("connection", NUMBER, lambda e: e.connection),
     ("prober", TEXT, lambda e: str(e.prober)),
     ("peer", TEXT, lambda e: str(e.probes[0].peer)),
@@ -342,7 +356,7 @@ EPISODE: list[Field] = [
 ]
 
 
-FINDING: list[Field] = [
+FINDING: list[Field[Finding]] = [
     ("id", TEXT, lambda f: f.id),
     ("connection", NUMBER, lambda f: f.connection),
     ("sentence", TEXT, lambda f: f.sentence),

@@ -13,7 +13,7 @@ from typing import TextIO
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending
 from kacap.facts.groups import Group, grouped
-from kacap.facts.overall import SEVERAL
+from kacap.facts.overall import did, several
 from kacap.facts.runs import gave_up_ns, unanswered, uncaptured
 from kacap.facts.standing import STATES, Standing, by_gravity, gravest, numbers_of
 from kacap.facts.verdicts import of_prober
@@ -22,6 +22,7 @@ from kacap.model import Connection, Episode, Finding, Prober
 from kacap.report.sentences import (
     GRADES,
     break_words,
+    ending_name,
     ending_words,
     missed_word,
     observed_words,
@@ -88,7 +89,7 @@ def _beside(analysis: Analysis, probing: Standing) -> str:
     """Return what probing connections suffer that their probes do not show: ``; 5 had keepalive suspended by ...``."""
     numbers = numbers_of(probing)
     hurt = Counter(f.id for f in analysis.findings if f.id in UNSHOWN and f.connection in numbers)
-    return "".join(f"; {number:,} {SEVERAL[name]}" for name, number in hurt.items())
+    return "".join(f"; {number:,} {did(name, number)}" for name, number in hurt.items())
 
 
 def _overview(analysis: Analysis, probing: Standing) -> Iterator[Line]:
@@ -118,8 +119,8 @@ def _group(probing: Standing, group: Group) -> Line:
     if len(group) == 1:
         return first.verdict.sentence, mood
     pace = "" if group.pace_ns is None else f", every {between(*group.pace_ns)}"
-    whose = " (it probes)" if group.probes_from_place else ""
-    return f"{counted(len(group), 'connection')} to {group.place}: {STATES[group.state]}{pace}{whose}", mood
+    way = "probed by" if group.probes_from_place else "to"
+    return f"{counted(len(group), 'connection')} {way} {group.place}: {STATES[group.state]}{pace}", mood
 
 
 def _each(analysis: Analysis, probing: Standing, everything: bool, brief: bool, verbose: bool) -> Iterator[Line]:
@@ -142,7 +143,7 @@ def _nothing(analysis: Analysis) -> str:
     """Return the verdict over a capture without a probe: it always says how long was watched."""
     capture = analysis.capture
     if (span := span_words(capture)) is None:
-        return "no keepalive probe: no frame to look at" + (", the filter took none" if capture.frames else "")
+        return "no keepalive probe: " + ("no frame passed the filter" if capture.frames else "no frame captured")
     return f"no keepalive probe seen in {span}"
 
 
@@ -188,9 +189,9 @@ def _numbers(analysis: Analysis, prober: Prober) -> str:
     """Return ``412 sent, 409 answered, 3 missed``; with drops a miss may be a frame that was not captured."""
     lost = prober.missed
     reset = prober.last is not None and prober.last.probes[-1].outcome == "reset"
-    more = f", {reset:,} answered with a reset" if reset and prober.ending == Ending.RESET else ""
+    more = f", {reset:,} reset" if reset and prober.ending == Ending.RESET else ""
     if unseen := uncaptured(prober):
-        more += f", {unseen:,} answered by what the capture lacks"
+        more += f", {unseen:,} answered, but not in the capture"
     return f"{prober.probes:,} sent, {prober.replies:,} answered, {lost:,} {missed_word(analysis)}{more}"
 
 
@@ -218,7 +219,7 @@ def _silence(analysis: Analysis, episode: Episode) -> str:
     opening = "first probe" if heard is None else f"last heard {moment(heard)}"
     line = f"{opening}; probes {', '.join(steps)}"
     gave_up = gave_up_ns(episode)
-    line += f"; {episode.ending}" if gave_up is None else f"; gave up +{duration(gave_up - start)}"
+    line += f"; {ending_name(episode.ending)}" if gave_up is None else f"; gave up +{duration(gave_up - start)}"
     frame = analysis.frame_name(episode.ending_frame)
     return line if frame is None else f"{line} (frame {frame})"
 
@@ -267,13 +268,14 @@ def folded_findings(analysis: Analysis) -> Iterator[Line]:
             kinds.setdefault(finding.id, []).append(finding)
     order = sorted(kinds.values(), key=lambda found: RANKS.index(found[0].id))
     for found in order[:KINDS]:
-        many = f"{len(found):,} x {found[0].id}, such as: " if len(found) > 1 else ""
-        yield f"{'finding':<{KEY}}{many}{found[0].sentence}{_evidence(analysis, found[0])}", "doubt"
+        if len(found) > 1:
+            yield f"{'finding':<{KEY}}{several(found)}", "doubt"
+        name = "example" if len(found) > 1 else "finding"
+        yield f"{name:<{KEY}}{found[0].sentence}{_evidence(analysis, found[0])}", "doubt"
         if found[0].remedy:
             yield f"{'remedy':<{KEY}}{found[0].remedy}", ""
-    rest = [f"{len(found):,} x {found[0].id}" for found in order[KINDS:]]
-    if rest:
-        yield f"more        {', '.join(rest)} (-v shows them)", "dim"
+    if rest := [several(found) for found in order[KINDS:]]:
+        yield f"{'more':<{KEY}}{'; '.join(rest)} (-v shows them)", "dim"
 
 
 def _findings_aside(analysis: Analysis, verbose: bool) -> Iterator[Line]:
@@ -289,10 +291,12 @@ def _findings_aside(analysis: Analysis, verbose: bool) -> Iterator[Line]:
         yield f"{'remedy':<{KEY}}{finding.remedy}", ""
     if not verbose and len(shown) > SHOWN:
         yield f"{len(shown) - SHOWN:,} more findings on connections without a probe (-v lists them)", "dim"
-    folded = Counter(finding.id for finding in found if finding.folded)
+    folded: dict[str, list[Finding]] = {}
+    for finding in found:
+        if finding.folded:
+            folded.setdefault(finding.id, []).append(finding)
     if folded and not verbose:
-        ids = ", ".join(f"{number:,} {name}" for name, number in folded.items())
-        yield f"where nobody probes: {ids} (-v lists them)", "dim"
+        yield f"where nobody probes: {'; '.join(map(several, folded.values()))} (-v lists them)", "dim"
 
 
 def _evidence(analysis: Analysis, finding: Finding) -> str:

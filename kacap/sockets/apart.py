@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -94,7 +94,7 @@ class Apart:
             os.waitpid(self.pid, 0)
 
 
-def _address(pair: list[Any]) -> Address:
+def _address(pair: Sequence[str | int]) -> Address:
     return str(pair[0]), int(pair[1])
 
 
@@ -151,7 +151,7 @@ def _answer_all(pipe: socket.socket, expectations: Expectations | str) -> None:
         pipe.send(json.dumps(answer).encode())
 
 
-def _answer(asked: dict[str, Any], expectations: Expectations | str) -> dict[str, object]:
+def _answer(asked: dict[str, list[str | int]], expectations: Expectations | str) -> dict[str, object]:
     if isinstance(expectations, str):
         return {"error": expectations}
     try:
@@ -160,7 +160,7 @@ def _answer(asked: dict[str, Any], expectations: Expectations | str) -> dict[str
         return {"error": str(error)}
 
 
-def _found(asked: dict[str, Any], expectations: Expectations) -> object:
+def _found(asked: dict[str, list[str | int]], expectations: Expectations) -> object:
     """Return what was asked for, as JSON has it."""
     if "due" in asked:
         return [list(asdict(due).values()) for due in expectations.due(MOST)]

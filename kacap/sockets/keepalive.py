@@ -18,7 +18,6 @@ from __future__ import annotations
 import socket
 import sys
 from dataclasses import dataclass, fields
-from typing import Any
 
 from kacap.errors import UsageError
 
@@ -122,7 +121,7 @@ class Keepalive:
         if not 0 <= self.user_timeout <= _MAX_USER_TIMEOUT:
             raise UsageError(f"user_timeout={self.user_timeout} is out of range: 0 to {_MAX_USER_TIMEOUT:.0f} s")
 
-    def _apply_windows_control(self, sock: Any) -> None:
+    def _apply_windows_control(self, sock: socket.socket) -> None:
         """Set idle and interval by SIO_KEEPALIVE_VALS, which takes both at once, in milliseconds, and no count."""
         if self.count not in (None, _WINDOWS_COUNT):
             raise UsageError(
@@ -133,7 +132,7 @@ class Keepalive:
         idle = self.idle or _WINDOWS_DEFAULT_IDLE
         interval = self.interval or _WINDOWS_DEFAULT_INTERVAL
         code = getattr(socket, "SIO_KEEPALIVE_VALS", _SIO_KEEPALIVE_VALS)
-        sock.ioctl(code, (1, idle * 1000, interval * 1000))
+        sock.ioctl(code, (1, idle * 1000, interval * 1000))  # type: ignore[attr-defined]
 
     def __str__(self) -> str:
         """Return ``idle 2 s, interval 1 s, count 3, user timeout 5.5 s``, with ``-`` for what is not known."""

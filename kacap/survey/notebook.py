@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TypeVar
 
 import kacap
 from kacap.survey.places import Entry, read_bytes, remove, safe, write_bytes
+from kacap.survey.summary import Part, part_of
 
-VERSION = 1
+VERSION = 2
+Noted = TypeVar("Noted")
 
 
 @dataclass(slots=True)
 class Chunk:
-    """Files of a sensor in order: rows of (address, size, version, sensor, time of the first frame)."""
+    """Files of a sensor in order, each with the time of its first frame."""
 
-    files: list[list[Any]]
+    files: list[tuple[Entry, int]]
     parts: list[str] = field(default_factory=list)  # what it wrote, below the results
     checkpoint: str = ""  # below the results
     last_ns: int | None = None
@@ -25,7 +27,7 @@ class Chunk:
     @property
     def first_ns(self) -> int:
         """The time of its first frame."""
-        return int(self.files[0][4])
+        return self.files[0][1]
 
 
 @dataclass(slots=True)
@@ -34,9 +36,9 @@ class Notebook:
 
     sensor: str
     chunks: list[Chunk] = field(default_factory=list)
-    others: list[list[Any]] = field(default_factory=list)  # files without frames, and why they cannot be read
+    others: list[tuple[Entry, str]] = field(default_factory=list)  # files without frames, and why they cannot be read
     last_parts: list[str] = field(default_factory=list)
-    summary: dict[str, Any] | None = None  # None: what the chunks hold has not been summed up
+    summary: Part | None = None  # None: what the chunks hold has not been summed up
 
     @property
     def path(self) -> str:
@@ -46,9 +48,9 @@ class Notebook:
     def known(self) -> dict[tuple[str, int, str], int | None]:
         """Return the time of the first frame of every file that was looked at, by its identity."""
         found: dict[tuple[str, int, str], int | None] = {
-            (row[0], row[1], row[2]): row[4] for chunk in self.chunks for row in chunk.files
+            entry.identity: first_ns for chunk in self.chunks for entry, first_ns in chunk.files
         }
-        return found | {(row[0], row[1], row[2]): None for row in self.others if not row[4]}
+        return found | {entry.identity: None for entry, failure in self.others if not failure}
 
     def keep(self, results: str) -> None:
         """Write it, whole or not at all."""
@@ -70,7 +72,7 @@ class Notebook:
         """Keep the chunks that hold just the first of the files wanted, in order; return the files after them."""
         whole, at = 0, 0
         for chunk in self.chunks:
-            own = [(tuple(row[:3]), row[4]) for row in chunk.files]
+            own = [(entry.identity, first_ns) for entry, first_ns in chunk.files]
             here = [(entry.identity, first_ns) for entry, first_ns in wanted[at : at + len(own)]]
             if own != here:
                 break
@@ -102,6 +104,13 @@ def opened(sensor: str, results: str) -> Notebook:
         whole = json.loads(data) if data is not None else {}
         if whole.pop("version", None) != VERSION or whole.pop("kacap", None) != kacap.__version__:
             return empty
-        return Notebook(**{**whole, "chunks": [Chunk(**chunk) for chunk in whole["chunks"]]})
+        chunks = [Chunk(**{**each, "files": _rows(each["files"])}) for each in whole["chunks"]]
+        summary = part_of(whole["summary"]) if whole["summary"] else None
+        return Notebook(**{**whole, "summary": summary, "chunks": chunks, "others": _rows(whole["others"])})
     except (ValueError, TypeError, KeyError):
         return empty
+
+
+def _rows(rows: list[tuple[list[str | int], Noted]]) -> list[tuple[Entry, Noted]]:
+    """Return files as JSON has them, each with what was noted of it."""
+    return [(Entry._make(entry), noted) for entry, noted in rows]

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
 
 from kacap.errors import KacapError, UsageError
+
+if TYPE_CHECKING:
+    from fsspec.spec import AbstractFileSystem
 
 SUFFIX = re.compile(r"\.(pcap|pcapng|cap|dmp)[\w.-]*$", re.IGNORECASE)
 GLOB = re.compile(r"[*?\[]")
@@ -27,16 +31,17 @@ class Entry(NamedTuple):
         return self.url, self.size, self.version
 
 
-def fsspec() -> Any:
+def fsspec() -> ModuleType:
     """Return fsspec. Raises KacapError, naming the extra, where it is not installed."""
     try:
         import fsspec as found
     except ImportError as error:
         raise KacapError("fsspec is not installed: pip install 'kacap[cluster]'") from error
-    return found
+    library: ModuleType = found
+    return library
 
 
-def filesystem(url: str) -> tuple[Any, str]:
+def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
     """Return the filesystem of an address, and the path in it. Raises KacapError if no filesystem serves it."""
     try:
         fs, path = fsspec().core.url_to_fs(url)
@@ -54,7 +59,7 @@ def listed(urls: Sequence[str], sensor: str | None = None) -> list[Entry]:
     try:
         pattern = None if sensor is None else re.compile(sensor)
     except re.error as error:
-        raise UsageError(f"--sensor {sensor}: no regular expression: {error}") from None
+        raise UsageError(f"--sensor {sensor}: not a regular expression: {error}") from None
     found: dict[str, tuple[int, str]] = {}
     for url in urls:
         more = _found(url)
@@ -85,7 +90,7 @@ def _found(url: str) -> dict[str, tuple[int, str]]:
     return {address(name): (int(info["size"] or 0), _version(info)) for name, info in files.items()}
 
 
-def _version(info: dict[str, Any]) -> str:
+def _version(info: dict[str, object]) -> str:
     """Return what of a listing tells two versions of a file apart."""
     for name in ("ETag", "etag", "md5Hash", "mtime", "LastModified", "created"):
         if info.get(name) is not None:
@@ -146,7 +151,7 @@ def write_bytes(url: str, data: bytes) -> None:
         raise KacapError(f"{url}: cannot be written: {error.strerror or error}") from error
 
 
-def is_local(fs: Any) -> bool:
+def is_local(fs: AbstractFileSystem) -> bool:
     """Return whether files of a filesystem are on this machine."""
     return "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
 

@@ -6,13 +6,13 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from typing import Protocol, TypeVar
 
 from kacap.errors import KacapError
 from kacap.survey import work
 from kacap.survey.notebook import Chunk, Notebook, opened
 from kacap.survey.places import Entry, listed, remove, safe, write_bytes
-from kacap.survey.summary import merged, page_of, text_of
+from kacap.survey.summary import Part, Summary, merged, page_of, text_of
 
 CHUNK_BYTES, CHUNK_FILES = 64 << 20, 500  # of one task; what is compressed counts as so many times its size
 COMPRESSED = 6
@@ -21,13 +21,53 @@ AHEAD = 3  # chunks of a sensor that are decoded before their turn
 RETRIES = 3  # of a task whose worker died or whose storage failed
 
 Step = Callable[[int, int], None]  # files done, bytes done
+Result = TypeVar("Result", covariant=True)
+Task = TypeVar("Task")
+
+
+# What is used of Dask, which brings no types.
+class Future(Protocol[Result]):
+    """A task on the cluster."""
+
+    key: str
+
+    def result(self) -> Result:
+        """Wait, and return what the task returned; raise what it raised."""
+
+
+class Closeable(Protocol):
+    """Something that has to be left."""
+
+    def close(self) -> None:
+        """Leave it."""
+
+
+class Steps(Protocol):
+    """Tasks under way, each yielded when it is done."""
+
+    def add(self, future: Future[object]) -> None:
+        """Take one more."""
+
+    def __iter__(self) -> Iterator[Future[work.Done]]: ...
+
+
+class Client(Protocol):
+    """What hands tasks to a cluster; ``cluster`` is what was made for it, None where there was one."""
+
+    cluster: Closeable | None
+
+    def submit(self, task: Callable[..., Task], *given: object, pure: bool, retries: int) -> Future[Task]:
+        """Hand over a task."""
+
+    def close(self) -> None:
+        """Leave it."""
 
 
 @dataclass(slots=True)
 class Outcome:
     """What a survey came to: the summary, its text, and what went wrong, one line each."""
 
-    summary: dict[str, Any]
+    summary: Summary
     text: str
     files: int  # that were new or changed
     troubles: list[str] = field(default_factory=list)
@@ -42,8 +82,8 @@ class Chain:
     first: int  # index of the first of their files among those of the sensor
     began: int  # chunks of the notebook before them
     at: int = 0  # the chunk that is classified next
-    decoded: dict[int, Any] = field(default_factory=dict)  # futures by the number of their chunk
-    busy: Any = None  # the future of the step under way
+    decoded: dict[int, Future[work.Decoded]] = field(default_factory=dict)  # by the number of their chunk
+    busy: Future[work.Done] | None = None  # the step under way
 
     @property
     def open(self) -> bool:
@@ -55,12 +95,12 @@ class Chain:
         return self.first + sum(len(each.files) for each in self.chunks[:chunk])
 
 
-def survey(client: Any, urls: Sequence[str], results: str, sensor: str | None, step: Step) -> Outcome:
+def survey(client: Client, urls: Sequence[str], results: str, sensor: str | None, step: Step) -> Outcome:
     """Survey the captures at ``urls`` with a Dask client; write below ``results``, and go on from what is there.
 
     ``step`` is told of progress. An interrupt leaves what was done; the next survey goes on from it.
     """
-    run = _Run(client, results, step)
+    run = SurveyRun(client, results, step)
     by_sensor: dict[str, list[Entry]] = {}
     for entry in listed(urls, sensor):
         by_sensor.setdefault(entry.sensor, []).append(entry)
@@ -74,10 +114,10 @@ def survey(client: Any, urls: Sequence[str], results: str, sensor: str | None, s
     return run.told(parts, files)
 
 
-class _Run:
+class SurveyRun:
     """One survey under way."""
 
-    def __init__(self, client: Any, results: str, step: Step) -> None:
+    def __init__(self, client: Client, results: str, step: Step) -> None:
         self._client, self._results, self._step = client, results.rstrip("/"), step
         self.troubles: list[str] = []
 
@@ -93,12 +133,12 @@ class _Run:
             for entry, found in zip(group, future.result(), strict=True):
                 known[entry.sensor][entry.identity] = found.first_ns
                 if found.first_ns is None:
-                    notebooks[entry.sensor].others.append([*entry, found.failure])
+                    notebooks[entry.sensor].others.append((entry, found.failure))
         for name, entries in by_sensor.items():
             here = {entry.identity for entry in entries}
-            others = [row for row in notebooks[name].others if tuple(row[:3]) in here]
+            others = [row for row in notebooks[name].others if row[0].identity in here]
             notebooks[name].others = others
-            self.troubles += [f"{row[0]}: {row[4]}" for row in others if row[4]]
+            self.troubles += [f"{entry.url}: {failure}" for entry, failure in others if failure]
         return {
             name: sorted(
                 ((each, first_ns) for each in entries if (first_ns := known[name][each.identity]) is not None),
@@ -114,7 +154,7 @@ class _Run:
 
     def work_on(self, chains: Sequence[Chain]) -> None:
         """Decode and classify all chunks; a chain that fails stops, and is reported."""
-        steps: Any = import_module("distributed").as_completed()
+        steps: Steps = import_module("distributed").as_completed()
         of: dict[str, Chain] = {}
         for chain in chains:
             self._advance(chain, steps, of)
@@ -125,14 +165,14 @@ class _Run:
             except Exception as error:  # whatever failed for good, the other sensors go on
                 self.troubles.append(f"{chain.notebook.sensor}: not finished: {error}")
                 continue
-            self._note(chain, done)
+            self.note(chain, done)
             self._advance(chain, steps, of)
 
-    def _advance(self, chain: Chain, steps: Any, of: dict[str, Chain]) -> None:
+    def _advance(self, chain: Chain, steps: Steps, of: dict[str, Chain]) -> None:
         """Let chunks of a chain be decoded ahead, and the next one classified."""
         for number in range(chain.at, min(chain.at + AHEAD, len(chain.chunks))):
             if number not in chain.decoded:
-                urls = [row[0] for row in chain.chunks[number].files]
+                urls = [entry.url for entry, _ in chain.chunks[number].files]
                 chain.decoded[number] = self._submit(work.decode_chunk, urls, chain.index(number))
         if not chain.open:
             return
@@ -155,7 +195,7 @@ class _Run:
         of[chain.busy.key] = chain
         steps.add(chain.busy)
 
-    def _note(self, chain: Chain, done: work.Done) -> None:
+    def note(self, chain: Chain, done: work.Done) -> None:
         """Remember that a chunk is done."""
         chunk = chain.chunks[chain.at]
         chunk.parts, chunk.last_ns = done.parts, done.last_ns
@@ -168,7 +208,7 @@ class _Run:
             if old.checkpoint:
                 remove(f"{self._results}/{old.checkpoint}")
                 old.checkpoint = ""
-        self._step(len(chunk.files), sum(row[1] for row in chunk.files))
+        self._step(len(chunk.files), sum(entry.size for entry, _ in chunk.files))
 
     def finish(self, notebooks: Sequence[Notebook]) -> None:
         """Sum up the sensors that have something new."""
@@ -190,7 +230,7 @@ class _Run:
                 notebook.last_parts, notebook.summary = parts, summary
                 notebook.keep(self._results)
 
-    def told(self, parts: list[dict[str, Any]], files: int) -> Outcome:
+    def told(self, parts: list[Part], files: int) -> Outcome:
         """Write the summary as text, HTML and JSON."""
         summary = merged(parts)
         text = text_of(summary)
@@ -200,17 +240,17 @@ class _Run:
         self.troubles += [damage for part in parts for damage in part["damages"]]
         return Outcome(summary, text, files, self.troubles)
 
-    def _submit(self, task: Callable[..., Any], *given: Any) -> Any:
+    def _submit(self, task: Callable[..., Task], *given: object) -> Future[Task]:
         """Hand a task to the cluster; it may be done again where a worker dies."""
         return self._client.submit(task, *given, pure=False, retries=RETRIES)
 
 
 def _chunks(files: list[tuple[Entry, int]]) -> Iterator[Chunk]:
     """Yield consecutive files by chunks of about one size."""
-    rows: list[list[Any]] = []
+    rows: list[tuple[Entry, int]] = []
     size = 0
     for entry, first_ns in files:
-        rows.append([*entry, first_ns])
+        rows.append((entry, first_ns))
         size += entry.size * (COMPRESSED if entry.url.endswith((".gz", ".zst")) else 1)
         if size >= CHUNK_BYTES or len(rows) >= CHUNK_FILES:
             yield Chunk(rows)
@@ -219,18 +259,20 @@ def _chunks(files: list[tuple[Entry, int]]) -> Iterator[Chunk]:
         yield Chunk(rows)
 
 
-def connected(scheduler: str | None, workers: int | None) -> Any:
+def connected(scheduler: str | None, workers: int | None) -> Client:
     """Return a Dask client: of the cluster at an address, or of worker processes on this machine. Raises KacapError."""
     try:
-        dask: Any = import_module("distributed")
+        dask = import_module("distributed")
     except ImportError as error:
         raise KacapError("Dask is not installed: pip install 'kacap[cluster]'") from error
     if scheduler is None:
         cluster = dask.LocalCluster(
             n_workers=workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", silence_logs=50
         )
-        return dask.Client(cluster)
+        client: Client = dask.Client(cluster)
+        return client
     try:
-        return dask.Client(scheduler, timeout="10s")
+        client = dask.Client(scheduler, timeout="10s")
+        return client
     except (OSError, ValueError, TimeoutError) as error:
         raise KacapError(f"--scheduler {scheduler}: no scheduler answers there: {error}") from error

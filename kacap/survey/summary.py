@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from importlib import resources
 from itertools import islice
-from typing import Any
+from typing import TypedDict
 
 from kacap.analysis import Analysis
 from kacap.clock import HOUR_NS
@@ -19,7 +19,46 @@ SHOWN = 50  # rows of each table of the text; the page has all
 DEATHS = ("reset", "gave-up", "user-timeout", "unreachable")
 
 
-def summed_up(analysis: Analysis, sensor: str) -> dict[str, Any]:
+class Part(TypedDict):
+    """A sensor's part of the summary: times in nanoseconds since 1970, silences in nanoseconds."""
+
+    sensor: str
+    files: int
+    frames: int
+    segments: int
+    first_ns: int | None
+    last_ns: int | None
+    connections: int
+    probing: int
+    settings: list[tuple[str, str, str, str, int]]  # destination; idle, interval and count in words; how many
+    deaths: list[tuple[str, str, int, int]]  # how, by whom, in which hour, how many
+    idle_deaths: list[tuple[str, int, int, int]]  # destination, silences survived and fatal, how many
+    findings: list[tuple[str, int]]
+    dropped: int
+    breaks: list[str]
+    damages: list[str]
+
+
+class Summary(TypedDict):
+    """All sensors, and the sums over them."""
+
+    sensors: list[Part]
+    settings: list[tuple[str, str, str, str, int]]
+    deaths: list[tuple[str, str, int, int]]
+    idle_deaths: list[tuple[str, int, int, int]]
+    findings: list[tuple[str, int]]
+
+
+def part_of(read: Part) -> Part:
+    """Return a part that was read as JSON, its rows as ``summed_up`` has them."""
+    read["settings"] = [(to, idle, interval, count, n) for to, idle, interval, count, n in read["settings"]]
+    read["deaths"] = [(how, by, hour_ns, n) for how, by, hour_ns, n in read["deaths"]]
+    read["idle_deaths"] = [(to, survived_ns, killed_ns, n) for to, survived_ns, killed_ns, n in read["idle_deaths"]]
+    read["findings"] = [(name, n) for name, n in read["findings"]]
+    return read
+
+
+def summed_up(analysis: Analysis, sensor: str) -> Part:
     """Return a sensor's part of the summary, as JSON has it."""
     settings: Counter[tuple[str, str, str, str]] = Counter()
     deaths: Counter[tuple[str, str, int]] = Counter()
@@ -39,10 +78,10 @@ def summed_up(analysis: Analysis, sensor: str) -> dict[str, Any]:
         "last_ns": capture.last_ns,
         "connections": connections + analysis.unprobed.connections,
         "probing": probing,
-        "settings": [[*key, n] for key, n in sorted(settings.items())],
-        "deaths": [[*key, n] for key, n in sorted(deaths.items())],
-        "idle_deaths": [[str(d.destination), d.survived_ns, d.killed_ns, d.deaths] for d in analysis.idle_deaths],
-        "findings": sorted(map(list, Counter(finding.id for finding in analysis.findings).items())),
+        "settings": [(*key, n) for key, n in sorted(settings.items())],
+        "deaths": [(*key, n) for key, n in sorted(deaths.items())],
+        "idle_deaths": [(str(d.destination), d.survived_ns, d.killed_ns, d.deaths) for d in analysis.idle_deaths],
+        "findings": sorted(Counter(finding.id for finding in analysis.findings).items()),
         "dropped": capture.dropped,
         "breaks": [break_words(each) for each in capture.breaks],
         "damages": [str(damage) for damage in analysis.damages],
@@ -64,38 +103,38 @@ def _death(connection: Connection) -> Iterator[tuple[str, str, int]]:
         yield ended.how, str(ended.by), ended.time_ns // HOUR_NS * HOUR_NS
 
 
-def merged(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def merged(parts: Iterable[Part]) -> Summary:
     """Return the summary over all sensors, whose parts ``summed_up`` returned."""
     sensors = sorted(parts, key=lambda part: str(part["sensor"]))
-    settings: Counter[tuple[Any, ...]] = Counter()
-    deaths: Counter[tuple[Any, ...]] = Counter()
+    settings: Counter[tuple[str, str, str, str]] = Counter()
+    deaths: Counter[tuple[str, str, int]] = Counter()
     findings: Counter[str] = Counter()
     brackets: dict[str, list[int]] = defaultdict(lambda: [0, 1 << 62, 0])
     for part in sensors:
-        settings.update({tuple(key): n for *key, n in part["settings"]})
-        deaths.update({tuple(key): n for *key, n in part["deaths"]})
+        settings.update({(to, idle, interval, count): n for to, idle, interval, count, n in part["settings"]})
+        deaths.update({(how, by, hour): n for how, by, hour, n in part["deaths"]})
         findings.update(dict(part["findings"]))
         for destination, survived_ns, killed_ns, number in part["idle_deaths"]:
             bracket = brackets[destination]
             bracket[:] = max(bracket[0], survived_ns), min(bracket[1], killed_ns), bracket[2] + number
     return {
         "sensors": sensors,
-        "settings": [[*key, n] for key, n in settings.most_common()],
-        "deaths": [[*key, n] for key, n in sorted(deaths.items(), key=lambda item: (item[0][2], item[0]))],
-        "idle_deaths": [[destination, *bracket] for destination, bracket in sorted(brackets.items())],
-        "findings": [list(pair) for pair in findings.most_common()],
+        "settings": [(*key, n) for key, n in settings.most_common()],
+        "deaths": [(*key, n) for key, n in sorted(deaths.items(), key=lambda item: (item[0][2], item[0]))],
+        "idle_deaths": [(to, survived, killed, n) for to, (survived, killed, n) in sorted(brackets.items())],
+        "findings": findings.most_common(),
     }
 
 
 Sections = list[tuple[str, list[str], list[list[str]]]]
 
 
-def sections(summary: dict[str, Any]) -> Sections:
+def sections(summary: Summary) -> Sections:
     """Return the tables of the summary: title, heads, rows."""
     sensors = summary["sensors"]
     return [
         ("Sensors", ["sensor", "files", "frames", "connections", "probing", "from", "to"],
-         [[s["sensor"], *(f"{s[name]:,}" for name in ("files", "frames", "connections", "probing")),
+         [[s["sensor"], *(f"{n:,}" for n in (s["files"], s["frames"], s["connections"], s["probing"])),
            _moment(s["first_ns"]), _moment(s["last_ns"])] for s in sensors]),
         ("Settings in use, by destination", ["destination", "idle s", "interval s", "count", "connections"],
          [[*map(str, key), f"{n:,}"] for *key, n in summary["settings"]]),
@@ -117,7 +156,7 @@ def _moment(time_ns: int | None) -> str:
     return "" if time_ns is None else moment(time_ns)[:19]
 
 
-def text_of(summary: dict[str, Any]) -> str:
+def text_of(summary: Summary) -> str:
     """Return the summary as lines of text."""
     lines: list[str] = []
     for title, heads, rows in sections(summary):
@@ -132,7 +171,7 @@ def text_of(summary: dict[str, Any]) -> str:
     return "\n".join(lines[1:]) + "\n"
 
 
-def page_of(summary: dict[str, Any]) -> str:
+def page_of(summary: Summary) -> str:
     """Return the summary as one HTML page; every value in it is escaped."""
     from jinja2 import Environment, StrictUndefined
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kacap.analysis import Analysis
 from kacap.analyzer import Analyzer
+from kacap.capture.blocks import BLOCK_BYTES
 from kacap.capture.drops import shortened, total
 from kacap.capture.earlier import Earlier, earlier_of
 from kacap.capture.formats import open_reader
@@ -22,7 +23,7 @@ from kacap.capture.frames import FrameRows
 from kacap.capture.merge import EARLIEST
 from kacap.capture.records import RecordReader
 from kacap.capture.source import Captures
-from kacap.capture.state_file import pack, unpack
+from kacap.capture.state_file import Layout, pack, unpack
 from kacap.capture.streams import FileStream, Readable
 from kacap.clock import DAY_NS
 from kacap.errors import CaptureError, KacapError
@@ -33,8 +34,11 @@ from kacap.report import parquet
 from kacap.resuming import LAYOUT, State
 from kacap.segments import SEGMENT, SegmentRows
 from kacap.survey.places import filesystem, is_local, read_bytes, write_bytes
-from kacap.survey.summary import summed_up
+from kacap.survey.summary import Part, summed_up
 from kacap.wire import decode
+
+if TYPE_CHECKING:
+    import pyarrow
 
 OPTIONS = Options(marks=False)
 READ_AHEAD = 8 << 20  # bytes that are fetched of a file at a time
@@ -66,7 +70,7 @@ class Decoded:
     keys: NDArray[np.int64]
     skipped: NDArray[np.int64]
     span_ns: tuple[int, int] | None
-    read: dict[str, Any]  # Earlier, as JSON has it
+    read: dict[str, object]  # Earlier, as JSON has it
 
 
 @dataclass(slots=True)
@@ -74,7 +78,7 @@ class Carried:
     """What goes from one chunk of a sensor to the next: the state, and segments that the next chunk's may precede."""
 
     state: bytes | None = None
-    earlier: dict[str, Any] = field(default_factory=lambda: Earlier().as_json())
+    earlier: dict[str, object] = field(default_factory=lambda: Earlier().as_json())
     segments: SegmentRows = field(default_factory=lambda: np.zeros(0, SEGMENT))
     keys: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
@@ -90,9 +94,9 @@ class Remote(Captures):
 
     def _open(self, index: int, follow: bool, size: int | None = None) -> RecordReader:
         name = self.files[index]
-        options: dict[str, Any] = {"spares": self._spares} if size is None else {"size": size}
+        spares, room = (self._spares, BLOCK_BYTES) if size is None else (None, size)
         self._readers[index] = open_reader(
-            name, index, stream=remote_stream(name, size or READ_AHEAD), convert=False, **options
+            name, index, size=room, stream=remote_stream(name, size or READ_AHEAD), convert=False, spares=spares
         )
         return self._readers[index]
 
@@ -177,14 +181,14 @@ class Sorted:
     def __init__(self, results: str, sensor: str, files: list[str]) -> None:
         """Write below ``results``; ``sensor`` is its name as part of a path, ``files`` are the names of its files."""
         self._results, self._sensor, self._files = results, sensor, files
-        self.batches: dict[tuple[str, str], list[Any]] = {}
+        self.batches: dict[tuple[str, str], list[pyarrow.Table]] = {}
 
     def news(self, news: News) -> None:
         """Take the episodes that have ended, with their probes."""
         for name, batch in parquet.ended_batches(news, self._files):
             self.take(name, batch)
 
-    def take(self, name: str, table: Any) -> None:
+    def take(self, name: str, table: pyarrow.Table) -> None:
         """Take rows of a table, by the day of the moment that they tell of; without one they are of no day."""
         for day, part in by_day(table, MOMENTS[name]):
             self.batches.setdefault((name, day), []).append(part)
@@ -201,7 +205,7 @@ class Sorted:
         return written
 
 
-def by_day(table: Any, moment: str | None) -> Iterator[tuple[str, Any]]:
+def by_day(table: pyarrow.Table, moment: str | None) -> Iterator[tuple[str, pyarrow.Table]]:
     """Yield the days (UTC) of an Arrow table's rows and their rows, ``all`` where no column tells."""
     if not table.num_rows:
         return
@@ -287,7 +291,7 @@ class _Over(Captures):
         super().__init__([], None, False, lambda: False, False, earlier)
 
 
-def finish(carried: Carried, results: str, sensor: str, name: str) -> tuple[dict[str, Any], list[str]]:
+def finish(carried: Carried, results: str, sensor: str, name: str) -> tuple[Part, list[str]]:
     """End a sensor's analysis for now: write what is open yet and what is final at the end alone.
 
     Return its part of the summary, and the files written. What was carried stays as it is.
@@ -303,7 +307,7 @@ def finish(carried: Carried, results: str, sensor: str, name: str) -> tuple[dict
     return summed_up(analysis, name), sink.write("last")
 
 
-_CHECKPOINT: dict[str, np.dtype[Any]] = {"state": np.dtype("u1"), "segments": SEGMENT, "keys": np.dtype("<i8")}
+_CHECKPOINT: Layout = {"state": np.dtype("u1"), "segments": SEGMENT, "keys": np.dtype("<i8")}
 
 
 def keep(carried: Carried, url: str) -> None:
@@ -325,7 +329,10 @@ def load(url: str | None) -> Carried:
         facts, tables = unpack(io.BytesIO(data), len(data), _CHECKPOINT)
     except KacapError as error:
         raise KacapError(f"{url}: {error}") from None
-    return Carried(tables["state"].tobytes() or None, facts.get("earlier", {}), tables["segments"], tables["keys"])
+    earlier = facts.get("earlier")
+    if not isinstance(earlier, dict):
+        raise CaptureError(f"{url}: the checkpoint is damaged; remove the results, and begin anew")
+    return Carried(tables["state"].tobytes() or None, earlier, tables["segments"], tables["keys"])
 
 
 def go_on(before: str | None, decoded: Decoded, until: Place, results: str, where: tuple[str, str, str]) -> Done:
@@ -340,7 +347,7 @@ def go_on(before: str | None, decoded: Decoded, until: Place, results: str, wher
     return Done(parts, None if decoded.span_ns is None else decoded.span_ns[1])
 
 
-def end(checkpoint: str | None, results: str, sensor: str, name: str) -> tuple[dict[str, Any], list[str]]:
+def end(checkpoint: str | None, results: str, sensor: str, name: str) -> tuple[Part, list[str]]:
     """Do what ``finish`` does, from a checkpoint."""
     return finish(load(checkpoint), results, sensor, name)
 

@@ -35,11 +35,11 @@ _SENTENCES = {
     "enabled-at-connect": "keepalive was enabled at connect",
     "interval<=idle": "interval <= idle (not observable while probes are answered)",
     "no-frame-missing": "no frame is missing from the capture",
-    "linux-timer": "the clock rate that other connections of this host show",
+    "linux-timer": "the kernel HZ that other connections of this host show",
     "no-user-timeout": "no TCP_USER_TIMEOUT",
-    "fine-timer": "clocks (the timer's, the capture's) finer than a second",
-    "steady-timer": "a timer as exact as those of known systems",
-    "near-prober": "at most 0.1 s there and back between capture and prober",
+    "fine-timer": "timer and capture clock are finer than a second",
+    "steady-timer": "the timer is as exact as those of known systems",
+    "near-prober": "the capture point is at most 0.1 s (round trip) from the prober",
     "no-frame-delayed": "no frame was delayed before it was captured (timestamps and capture times differ)",
 }
 

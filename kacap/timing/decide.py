@@ -8,12 +8,15 @@ was on since the connection opened.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Annotated, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kacap.clock import SECOND_NS
 from kacap.flows import DELAYED, NEVER
 from kacap.kernels import Row, kernel
+from kacap.rows import I4, U1, U2, dtype_of
 from kacap.timing.assumes import Assumes
 from kacap.timing.history import ABORT, EXACT
 from kacap.timing.search import DRIFT, FIRST, IDLE, INTERVAL, PER_SECOND, REVERSED, lateness
@@ -51,23 +54,27 @@ _EITHER, _GOVERNS = int(SettingReason.EITHER), int(SettingReason.GOVERNS)
 _N = len(TIMERS)
 _EXACT = TIMERS.index(OTHERS[0])
 
-# What explains one prober: the candidates of idle and interval by timer, in seconds (low 0: none).
-ESTIMATE = np.dtype(
-    [
-        ("idle_low", "<i4", (_N,)),
-        ("idle_high", "<i4", (_N,)),
-        ("interval_low", "<i4", (_N,)),
-        ("interval_high", "<i4", (_N,)),
-        ("either_low", "<i4"),
-        ("either_high", "<i4"),  # the interval, if it is that which spaces answered probes
-        ("explains", "<u2"),  # bits of TIMERS: which explain all that shows
-        ("idle_assumes", "<u2"),
-        ("interval_assumes", "<u2"),
-        ("idle_why", "u1"),
-        ("interval_why", "u1"),
-    ],
-    align=True,
-)
+_OfTimer: TypeAlias = Annotated[NDArray[np.int32], ("<i4", (_N,))]
+
+
+class EstimateRow(NamedTuple):
+    """What explains one prober: the candidates of idle and interval by timer, in seconds (low 0: none)."""
+
+    idle_low: _OfTimer
+    idle_high: _OfTimer
+    interval_low: _OfTimer
+    interval_high: _OfTimer
+    either_low: I4
+    either_high: I4  # the interval, if it is that which spaces answered probes
+    explains: U2  # bits of TIMERS: which explain all that shows
+    idle_assumes: U2
+    interval_assumes: U2
+    idle_why: U1
+    interval_why: U1
+
+
+ESTIMATE = dtype_of(EstimateRow)
+
 # What a prober's steps show. answered: how many answered gaps; least, most: their extent; first: the first gap is
 # known (first_gap, else 0); exact, exact_first, exact_interval: no frame is missing in them; normal: timers explain
 # answered gaps by idle; above: an interval above idle explains them otherwise; opened: the first gap agrees; unsure: an

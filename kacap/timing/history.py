@@ -7,11 +7,14 @@ unanswered probes.
 
 from __future__ import annotations
 
+from typing import Annotated, NamedTuple, TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
 
 from kacap.flows import NEVER
 from kacap.kernels import Row, entry, inlined
+from kacap.rows import I1, I2, I4, I8, U1, dtype_of
 
 FIRINGS_KEPT = 64  # firings; more narrow nothing that these have not
 ALIKE = 4  # of one shape in a row
@@ -53,26 +56,48 @@ STEP = np.dtype(
 StepRows = NDArray[np.void]  # of STEP
 
 POOL = np.dtype([("used", "<i8")])  # how many STEP rows are in use
-# A prober's firings in numbers. gap: between firings; idle: from what was last heard to the probe; interval: between
-# firings with nothing heard in between; timeout: a TCP_USER_TIMEOUT above the one and up to the other would have ended
-# the last run as well (0: no run was given up); run: firings since anything was heard. Lengths of runs: exhausted ones
-# ended in an abort, the longest that did not.
-HISTORY = np.dtype(
-    [
-        ("newest_ns", "<i8"), ("since_ns", "<i8"), ("newest_step", "<i8"),  # the newest firing, what it had heard
-        ("idle_min_ns", "<i8"), ("idle_max_ns", "<i8"), ("interval_min_ns", "<i8"), ("interval_max_ns", "<i8"),
-        ("gap_min_ns", "<i8"), ("gap_max_ns", "<i8"), ("timeout_min_ns", "<i8"), ("timeout_max_ns", "<i8"),
-        ("shape_ns", "<i8", (HEARD + 1,)),  # of the newest firing: its time and what was heard, from the one before
-        ("idle_n", "<i4"), ("interval_n", "<i4"), ("firings", "<i4"), ("alike", "<i4"), ("run", "<i4"), ("kept", "<i2"),
-        ("shape_n", "i1"),  # how many moments were heard in it, -1: not known
-        ("began", "u1"),  # the capture shows the connection's SYN
-        ("flags", "u1"),
-        ("holes", "u1"),  # 1: probes of a run that was given up may be missing, as IP IDs or timestamps show
-        ("exhausted_n", "<i4"), ("exhausted_min", "<i4"), ("exhausted_max", "<i4"), ("longest_run", "<i4"),
-        ("inexact", "<i4"),  # firings whose prober may have heard something that is not in the capture
-    ],
-    align=True,
-)  # fmt: skip
+_Moments: TypeAlias = Annotated[NDArray[np.int64], ("<i8", (HEARD + 1,))]
+
+
+class HistoryRow(NamedTuple):
+    """A prober's firings in numbers.
+
+    Gap: between firings; idle: from what was last heard to the probe; interval: between firings with nothing heard
+    in between; timeout: a TCP_USER_TIMEOUT above the one and up to the other would have ended the last run as well
+    (0: no run was given up); run: firings since anything was heard. Lengths of runs: exhausted ones ended in an
+    abort, the longest that did not.
+    """
+
+    newest_ns: I8  # the newest firing
+    since_ns: I8  # what it had heard
+    newest_step: I8
+    idle_min_ns: I8
+    idle_max_ns: I8
+    interval_min_ns: I8
+    interval_max_ns: I8
+    gap_min_ns: I8
+    gap_max_ns: I8
+    timeout_min_ns: I8
+    timeout_max_ns: I8
+    shape_ns: _Moments  # of the newest firing: its time and what was heard, from the one before
+    idle_n: I4
+    interval_n: I4
+    firings: I4
+    alike: I4
+    run: I4
+    kept: I2
+    shape_n: I1  # how many moments were heard in it, -1: not known
+    began: U1  # the capture shows the connection's SYN
+    flags: U1
+    holes: U1  # 1: probes of a run that was given up may be missing, as IP IDs or timestamps show
+    exhausted_n: I4
+    exhausted_min: I4
+    exhausted_max: I4
+    longest_run: I4
+    inexact: I4  # firings whose prober may have heard something that is not in the capture
+
+
+HISTORY = dtype_of(HistoryRow)
 HistoryRows = NDArray[np.void]  # of HISTORY
 
 

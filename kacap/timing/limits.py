@@ -18,7 +18,6 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from typing import Any
 
 from kacap.clock import SECOND_NS
 from kacap.errors import UsageError
@@ -182,7 +181,7 @@ def parse_limits(text: str, name: str) -> tuple[Limit, ...]:
     return tuple(table.values())
 
 
-def _row(row: dict[str, Any], origin: str, name: str) -> Limit:
+def _row(row: dict[str, object], origin: str, name: str) -> Limit:
     """Return one row of a user's file."""
     names = [field.name for field in fields(Limit)]
     for key, value in row.items():
@@ -196,9 +195,10 @@ def _row(row: dict[str, Any], origin: str, name: str) -> Limit:
     for key in ("id", "seconds"):
         if key not in row:
             raise UsageError(f"{origin}: {key} is missing")
-    if not 1 <= row["seconds"] <= MOST_SECONDS:
-        raise UsageError(f"{origin}: seconds={row['seconds']} is out of range: 1 to {MOST_SECONDS:,}")
-    if not re.fullmatch(r"[a-z][a-z0-9-]*", row["id"]):
-        raise UsageError(f"{origin}: id '{row['id']}' must be small letters, digits and '-', a letter first")
     given = {"what": row["id"], "range": "", "refreshed": True, "after": "", "source": name, "date": "", **row}
-    return Limit(**given)
+    limit = Limit(**given)  # type: ignore[arg-type]
+    if not 1 <= limit.seconds <= MOST_SECONDS:
+        raise UsageError(f"{origin}: seconds={limit.seconds} is out of range: 1 to {MOST_SECONDS:,}")
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", limit.id):
+        raise UsageError(f"{origin}: id '{limit.id}' must be small letters, digits and '-', a letter first")
+    return limit

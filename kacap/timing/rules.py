@@ -16,7 +16,6 @@ import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from kacap.errors import KacapError, UsageError
 from kacap.model import Connection, Endpoint
@@ -80,7 +79,7 @@ def _syntax(name: str, message: str) -> str:
     return f"{name}:{found[2]}: not valid TOML: {found[1]} (column {found[3]})"
 
 
-def _rule(table: dict[str, Any], origin: str, compiled: Callable[[str], Matches]) -> Rule:
+def _rule(table: dict[str, object], origin: str, compiled: Callable[[str], Matches]) -> Rule:
     """Return one rule."""
     values = [Stated(key, value, f"{origin}.{key}") for key, value in table.items() if key not in ("filter", "from")]
     side = parse_side(_text(table, "from", origin), f"{origin}.from") if "from" in table else None
@@ -96,7 +95,7 @@ def _rule(table: dict[str, Any], origin: str, compiled: Callable[[str], Matches]
         raise UsageError(f"{origin}.filter: {error}") from None
 
 
-def _text(table: dict[str, Any], key: str, origin: str) -> str:
+def _text(table: dict[str, object], key: str, origin: str) -> str:
     """Return a value that must be a text; ``from = 5432`` is a port."""
     value = table[key]
     if key == "from" and isinstance(value, int) and not isinstance(value, bool):

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kacap.model import Setting
 from kacap.timing.assumes import Assumes, words_of
-from kacap.timing.decide import ESTIMATE, SettingReason
+from kacap.timing.decide import EstimateRow, SettingReason
 from kacap.timing.estimate import Estimates
-from kacap.timing.history import HISTORY
+from kacap.timing.history import HistoryRow
 from kacap.units import between, duration
 
 MOST = 10_000  # candidates that are listed
-
-# The fields of rows as Python objects: they are read far faster than those of an array's row.
-_Estimate = namedtuple("_Estimate", ESTIMATE.names)  # type: ignore[misc, arg-type]
-_History = namedtuple("_History", HISTORY.names)  # type: ignore[misc, arg-type]
 
 
 class Settings:
@@ -40,13 +34,13 @@ class Settings:
 
 def settings_of(estimates: Estimates, probers: NDArray[np.int64]) -> Iterator[tuple[Setting, Setting, Setting]]:
     """Yield idle, interval and count of some probers of ``estimates``."""
-    rows: Any = map(_Estimate._make, estimates.rows[probers].tolist())
-    histories: Any = map(_History._make, estimates.histories[probers].tolist())
+    rows = map(EstimateRow._make, estimates.rows[probers].tolist())
+    histories = map(HistoryRow._make, estimates.histories[probers].tolist())
     for row, history in zip(rows, histories, strict=True):
         yield _idle(row, history), _interval(row, history), _count(row, history)
 
 
-def _idle(row: Any, history: Any) -> Setting:
+def _idle(row: EstimateRow, history: HistoryRow) -> Setting:
     """Return idle as the gaps after something was heard show it."""
     why = SettingReason(row.idle_why)
     if why == SettingReason.NO_GAP:
@@ -67,7 +61,7 @@ def _idle(row: Any, history: Any) -> Setting:
     return setting
 
 
-def _interval(row: Any, history: Any) -> Setting:
+def _interval(row: EstimateRow, history: HistoryRow) -> Setting:
     """Return the interval as gaps in unanswered runs show it, or the answered ones where it exceeds idle."""
     why = SettingReason(row.interval_why)
     if why == SettingReason.NO_GAP or (why == SettingReason.NOTHING and not history.interval_n):
@@ -108,7 +102,7 @@ def spelled(low: int, high: int) -> str:
     return f"{low} s" if low == high else f"{low} to {high} s"
 
 
-def _unanswered(history: Any) -> str:
+def _unanswered(history: HistoryRow) -> str:
     """Return why interval and count do not show."""
     if not history.longest_run and not history.exhausted_n:
         return "no probe went unanswered"
@@ -117,22 +111,24 @@ def _unanswered(history: Any) -> str:
     return "only one probe of a run went unanswered"
 
 
-def _count(row: Any, history: Any) -> Setting:
+def _count(row: EstimateRow, history: HistoryRow) -> Setting:
     """Return the count as exhausted runs show it; other runs only say what it is not below.
 
     tcp_keepalive_timer gives up at the count or, where TCP_USER_TIMEOUT is set, by that alone.
     """
     longest, n = history.longest_run, history.exhausted_n
     if not n:
-        return Setting(why=f"no run was exhausted; at least {longest}" if longest else _unanswered(history))
+        return Setting(
+            why=f"the prober was not seen to give up; count is at least {longest}" if longest else _unanswered(history)
+        )
     least, most = history.exhausted_min, history.exhausted_max
     setting = Setting(observed=(least, most), n=n)
     if row.interval_why == SettingReason.NO_TIMER or history.holes or _has_hole(history):
-        setting.why = "firings may be missing from the capture: the run may be longer than seen"
+        setting.why = "probes may be missing from the capture: the run may be longer than observed"
     elif least < most:
-        setting.why = "runs of different length were given up: something else than the count ended some"
+        setting.why = "the prober gave up after different numbers of probes: not all by the count"
     elif longest > most:
-        setting.why = "a longer run was not given up: something else than the count ended it"
+        setting.why = "the prober went on for longer in another run: it gave up by something other than the count"
     else:
         setting.candidates = [most]
         missing = 0 if n > 1 or not history.inexact else Assumes.NO_FRAME_MISSING
@@ -153,6 +149,6 @@ def _readings(count: int, above_ns: int, up_to_ns: int) -> str:
     return f"count {count}, or TCP_USER_TIMEOUT {span}"
 
 
-def _has_hole(history: Any) -> bool:
+def _has_hole(history: HistoryRow) -> bool:
     """Return whether a gap of the interval is so much longer than another that firings are missing in it."""
     return bool(history.interval_n and history.interval_max_ns > 1.5 * history.interval_min_ns)

@@ -6,13 +6,11 @@ that mixing unsigned kinds never yields a float.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from kacap.kernels import kernel
 
-Int = int | np.integer[Any]  # what kernels pass around, compiled or not
+Int = int | np.integer  # what kernels pass around, compiled or not
 
 MASK = 0xFFFFFFFF
 SIGN = 0x80000000

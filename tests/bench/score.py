@@ -28,6 +28,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,6 +87,7 @@ def read_truth(directory: Path) -> Truth:
     return truth
 
 
+@cache
 def by_tshark(directory: Path, name: str) -> tuple[dict[int, int], dict[str, set[Frame]]]:
     """Return each frame's stream, and the frames that bear each of tshark's labels."""
     labels = [label for _, _, label in WANTED.values()]

@@ -50,11 +50,11 @@ def test_a_connection_without_a_probe_can_be_drawn_by_its_number(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["-o", "x.gif"], "x.gif: a chart is written as .png, .svg, .pdf"),
-        (["-o", "x"], "x: a chart is written as .png, .svg, .pdf"),
+        (["-o", "x.gif"], "x.gif: a chart is a .png, .svg or .pdf file"),
+        (["-o", "x"], "x: a chart is a .png, .svg or .pdf file"),
         (["-o", "none/x.png"], "none/x.png: cannot be written: No such file or directory"),
         (["-o", "x.png", "--view", "pie"], "'pie' is not one of"),
-        (["-o", "x.png", "--connection", "99"], "connection 99: no connection of that number; there are 1 to 1"),
+        (["-o", "x.png", "--connection", "99"], "connection 99: not in this capture; the only one is 1"),
         (["-o", "x.png", "--width", "3"], "3 is not in the range"),
         ([], "Missing option '-o'"),
     ],

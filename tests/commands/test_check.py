@@ -79,7 +79,7 @@ def lab(captures):
         ("user-timeout-long", "--expect count=2,user_timeout=7000ms", 0, ["it overrides the count"]),
         ("heartbeat", "--idle 3", 3, ["no probe; 1 connection silent for 1.50 s at most"]),
         ("heartbeat", "--idle 1", 1, ["FAIL idle      1 s expected: never probed although silent for 1.50 s"]),
-        ("output-drop", "--expect idle=2,count=4", 0, ["firings may be missing from the capture"]),
+        ("output-drop", "--expect idle=2,count=4", 0, ["probes may be missing from the capture"]),
         ("sysctl-changed", "--idle 4", 1, ["2.00 s is sooner than 4 s"]),
     ],
 )
@@ -276,7 +276,7 @@ def test_run_tells_a_keepalive_that_is_off_from_one_that_is_set_differently(tmp_
 @pytest.mark.parametrize(
     ("command", "code", "says"),
     [
-        (["true"], 3, "no connected TCP socket"),
+        (["true"], 3, "opened no TCP connection"),
         (["./missing"], 2, "kacap: --run: cannot start ./missing: No such file or directory"),
         ([], 2, "--run reads sockets, not captures: --run -- COMMAND"),
     ],

@@ -74,7 +74,7 @@ def test_damage_is_named_on_stderr_after_a_whole_report_and_exits_1(damaged):
         (["read", "missing.pcap"], 1, "kacap: missing.pcap: no such file"),
         (["read", "{capture}", "--bogus"], 2, "No such option"),
         (["read", "{capture}", "port"], 2, "filter 'port' is refused"),
-        (["read", "{capture}", "--chart", "x.gif"], 2, "x.gif: a chart is written as .png, .svg, .pdf"),
+        (["read", "{capture}", "--chart", "x.gif"], 2, "x.gif: a chart is a .png, .svg or .pdf file"),
         (["probe"], 2, "No such command 'probe'"),
         (["explain", "{capture}", "--frame", "0"], 2, "frames are numbered from 1"),
         (["explain", "{capture}", "--frame", "99999"], 2, "has only"),
@@ -162,7 +162,7 @@ def test_the_chart_is_written_beside_the_text(capture, tmp_path, suffix, magic):
     assert done.returncode == 0
     assert target.read_bytes().startswith(magic)
     assert done.stdout == run("read", capture).stdout
-    assert f"timeline written to {target}" in done.stderr
+    assert f"timeline chart written to {target}" in done.stderr
 
 
 def test_colour_is_asked_for_or_absent(capture):

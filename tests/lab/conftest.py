@@ -12,13 +12,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 
 from kacap.lab.runner import Request, play
 from kacap.lab.scenarios import SCENARIOS
 
 JOBS = 14
-LIVE = (sys.executable, "-m", "kacap", "live", "--json", "--segments", "all", "--engine", "ring", "-i", "{interface}")
+LIVE = (*forked.KACAP, "live", "--json", "--segments", "all", "--engine", "ring", "-i", "{interface}")
 # Recorder and watcher of mid-connection begin in its midst: its first probe leaves the watcher time to start.
 AS_WRITTEN = (None, None, None)
 SLOWED = {"mid-connection": (10, 1, 3)}
@@ -51,6 +52,7 @@ def lab_runs(namespaces: None, tmp_path_factory: pytest.TempPathFactory) -> dict
 def watched_runs(namespaces: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Return scenario -> directory of a run that `kacap live` watched; what it told is in ``capture.out``."""
     base = _shared(tmp_path_factory) / "watched"
+    os.environ.update(forked.door())
     subprocess.run([*LIVE[:-1], "no-such"], capture_output=True, check=False)  # its kernels are compiled now
     told = {name: scenario.with_settings(*SLOWED.get(name, AS_WRITTEN)) for name, scenario in SCENARIOS.items()}
     longest_first = sorted(told, key=lambda name: -told[name].seconds)

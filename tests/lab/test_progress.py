@@ -44,12 +44,12 @@ def test_a_bar_counts_down_and_leaves_the_terminal_as_it_was() -> None:
         view.on_step(RUN, step)
     time.sleep(0.2)
     view.tick()
-    view._progress.refresh()
+    view.progress.refresh()
     drawn = stream.getvalue()
     assert "7.8 s" in drawn or "7.7 s" in drawn
     assert "cut" in drawn
     view.on_step(RUN, {"step": "done"})
-    assert not view._progress.tasks
+    assert not view.progress.tasks
     view.tick()
     view.close()
     assert stream.getvalue().endswith("\x1b[?25h") or "\x1b[?25h" in stream.getvalue()[len(drawn) :]

@@ -226,7 +226,7 @@ def test_a_port_that_is_taken_is_one_line():
     port = first.url.split(":")[2].split("/")[0]
     with pytest.raises(KacapError, match=f"--metrics {port}: cannot listen there: Address already in use"):
         Served(port)
-    first._server.server_close()
+    first.server.server_close()
 
 
 def events_of(path: Path) -> list[str]:
@@ -268,7 +268,7 @@ def test_programs_are_bounded_in_number_and_what_was_passed_over_is_counted(tmp_
     hooks, row = Hooks([("dead", str(script))]), row_of(5432)
     for number in range(200):
         hooks.take([event(row, What.DEAD, run=number)])
-    assert len(hooks._running) == AT_ONCE
+    assert len(hooks.running) == AT_ONCE
     gate.touch()
     hooks.close()
     told = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
@@ -281,7 +281,7 @@ def test_a_program_that_does_not_end_is_killed(monkeypatch, capsys):
     monkeypatch.setattr("kacap.commands.live_hooks.PATIENCE_S", 0.3)
     hooks = Hooks([("dead", "sleep 60")])
     hooks.take([event(row_of(1), What.DEAD)])
-    (running,) = hooks._running
+    (running,) = hooks.running
     wait_for(lambda: hooks.take([]) or running.process.returncode == -signal.SIGKILL)
     assert "sleep did not end within 0.3 s: killed" in capsys.readouterr().err
 

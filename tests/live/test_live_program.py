@@ -259,9 +259,9 @@ def test_nothing_is_compiled_once_frames_arrive(monkeypatch):
 
     warm_up()
     asked = []
-    code = kernels._Entry._code
+    code = kernels.Entry.code
     watched = lambda self, *given: asked.append(self.__module__) or code(self, *given)  # noqa: E731
-    monkeypatch.setattr(kernels._Entry, "_code", watched)
+    monkeypatch.setattr(kernels.Entry, "code", watched)
     for case in ("cut-off", "zero-window", "both-probe", "unreachable", "population"):
         analyzer = Analyzer(Options(segments="events"))
         for batch in open_captures(files_of(f"lab/{case}")):

@@ -6,7 +6,7 @@ import io
 import re
 
 import pytest
-from namespaced import KACAP, inside
+from namespaced import STARTED, inside
 
 from kacap.commands.keyboard import named
 from kacap.model import Endpoint
@@ -212,7 +212,7 @@ for n in $(seq 100); do pane has-session 2>/dev/null || break; sleep 0.1; done
 @pytest.mark.tool("tmux")
 def test_peers_die_on_the_screen_of_a_terminal(tmp_path):
     """A terminal of 80 columns is read back while a peer is cut off: first it is up, then missing, then dead."""
-    script = WATCH.format(home=tmp_path, kacap=KACAP, tries=250)
+    script = WATCH.format(home=tmp_path, kacap=STARTED, tries=250)
     done = inside(script, pair="-d 1 -i 1 -c 3")
     up, miss, gone, events, *_ = done.stdout.split("====\n")
     said = done.stdout + done.stderr + (tmp_path / "log").read_text()

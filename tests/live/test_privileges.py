@@ -9,7 +9,7 @@ import sys
 
 import analysing
 import pytest
-from namespaced import KACAP, inside
+from namespaced import STARTED, inside
 
 from kacap.capture.privileges import FOR_SOCKETS, NOBODIES, User, whom_to_become
 from kacap.capture.rights import CAPABILITIES
@@ -149,7 +149,7 @@ kill -INT $live; wait $live
 @pytest.mark.tool("pgrep")
 @pytest.mark.parametrize("words", ["", "-Z nobody", "-Z root", "--engine scapy", "--engine dumpcap", "--top -w x"])
 def test_what_parses_packets_has_no_rights_and_what_reads_sockets_has_what_it_needs(words, tmp_path):
-    done = inside(PEOPLE.format(kacap=KACAP, words=words.replace(" x", f" {tmp_path}/x"), out=tmp_path))
+    done = inside(PEOPLE.format(kacap=STARTED, words=words.replace(" x", f" {tmp_path}/x"), out=tmp_path))
     assert done.returncode == 0, done.stderr + (tmp_path / "err").read_text()
     nothing = {"CapInh:": 0, "CapPrm:": 0, "CapEff:": 0, "CapBnd:": 0, "CapAmb:": 0, "NoNewPrivs:": 1}
     kept = sum(1 << CAPABILITIES[name] for name in FOR_SOCKETS)

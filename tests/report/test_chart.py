@@ -122,7 +122,7 @@ def test_above_six_connections_the_fleet_is_drawn_and_the_timeline_is_of_the_gra
 
 def test_one_connection_can_be_asked_for_by_number():
     assert len(chart.timeline(samples.many(), 29).axes) == 1
-    with pytest.raises(UsageError, match="connection 99: no connection of that number; there are 0 to 29"):
+    with pytest.raises(UsageError, match="connection 99: not in this capture; they are numbered 0 to 29"):
         chart.timeline(samples.many(), 99)
 
 
@@ -294,7 +294,7 @@ def test_all_views_stand_one_below_the_other_on_one_page():
 
 
 def test_an_unknown_suffix_lists_the_known_ones(tmp_path):
-    with pytest.raises(UsageError, match=r"\.png, \.svg, \.pdf"):
+    with pytest.raises(UsageError, match=r"a \.png, \.svg or \.pdf file"):
         chart.save(chart.timeline(samples.quiet()), tmp_path / "x.gif")
 
 

@@ -202,21 +202,21 @@ def test_the_chart_brackets_idle_deaths_where_the_finding_does(case, bracket, ca
     assert " ".join(told) in figure.said[1]
 
 
-def year_of_probes(count=500_000):
-    """Return a year in which a probe comes every 63 s, three of them missed and one much later than the others."""
-    lost, late = {0, 250_000, count - 1}, 123_457
+def year_of_probes(count=50_000):
+    """Return a year in which a probe comes every 630 s, three of them missed and one much later than the others."""
+    lost, late = {0, 25_000, count - 1}, 12_347
     side, peer = Endpoint("10.0.0.5", 5432), Endpoint("10.0.1.2", 40000)
     episodes = []
     for n in range(count):
-        sent = samples.START + 63 * S * n + (30 * S if n == late else n * 37 % 1_000_000_000)
+        sent = samples.START + 630 * S * n + (30 * S if n == late else n * 370 % 1_000_000_000)
         reply = None if n in lost else FrameRef(0, 2 * n + 2)
         one = Probe(0, FrameRef(0, 2 * n + 1), sent, side, peer, "proven", 0, reply, None if n in lost else 400_000)
         one.outcome = "missed" if n in lost else "answered"
-        since = sent - 60 * S - (30 * S if n == late else n * 37 % 1_000_000_000)
+        since = sent - 600 * S - (30 * S if n == late else n * 370 % 1_000_000_000)
         ending = "resumed" if n in lost else "answered"
         episodes.append(Episode(0, side, [one], since, sent - since, [], ending, reply))
-    prober = samples.prober(episodes, idle=Setting(expected=60, source="--expect"))
-    days = 63 * count
+    prober = samples.prober(episodes, idle=Setting(expected=600, source="--expect"))
+    days = 630 * count
     return samples.analysis(samples.connection([prober], last=days, a=peer, b=side), last=days)
 
 
@@ -226,18 +226,18 @@ def test_a_year_of_probes_is_drawn_in_seconds_without_losing_a_miss_an_extreme_o
     figures = {view: chart.draw(analysis, [view]) for view in chart.VIEWS}
     sizes = {view: len(charts.drawn(figure)) for view, figure in figures.items()}
     assert max(sizes.values()) < 500_000
-    assert {"500,000 probes, too close to draw", "3 not answered"} <= set(charts.captions(figures["timeline"]))
+    assert {"50,000 probes, too close to draw", "3 not answered"} <= set(charts.captions(figures["timeline"]))
     life = figures["timeline"].axes[0]
     (band,) = [line.get_xdata() for line in life.lines if line.get_linewidth() == 9]
-    assert list(band) == pytest.approx([0, 63 * 499_999 * S], rel=1e-6)
+    assert list(band) == pytest.approx([0, 630 * 49_999 * S], rel=1e-6)
     lost = [line.get_xdata()[0] for line in life.lines if line.get_color() == ORANGE]
-    assert sorted(lost) == pytest.approx([0, 63 * 250_000 * S, 63 * 499_999 * S], rel=1e-6)
+    assert sorted(lost) == pytest.approx([0, 630 * 25_000 * S, 630 * 49_999 * S], rel=1e-6)
     residuals = figures["residuals"].axes[0]
     dots = max((line for line in residuals.lines if line.get_marker() == "o"), key=lambda line: len(line.get_xdata()))
     assert max(dots.get_ydata()) == 30 * S
     assert len(charts.points(figures["residuals"], "x")) == 3
     teeth = max(figures["silence"].axes[0].lines, key=lambda line: len(line.get_xdata()))
-    assert np.nanmax(teeth.get_ydata()) >= 90 * S
+    assert np.nanmax(teeth.get_ydata()) >= 630 * S
 
 
 def test_a_stated_setting_wins_over_what_the_gaps_suggest():

@@ -166,7 +166,7 @@ def test_no_payload_byte_reaches_the_page(captures):
 def test_a_quiet_capture_gives_a_page_that_says_so(captures):
     name = captures / "lab" / "heartbeat" / "capture.pcapng"
     text = page(kacap.read(str(name), "port 1", marks=True))
-    assert "</span> No frame to look at</h1>" in text or "</span> No keepalive probe seen" in text
+    assert "</span> No frame captured</h1>" in text or "</span> No keepalive probe seen" in text
     assert "No connection with a keepalive probe." in text
 
 

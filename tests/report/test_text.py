@@ -44,7 +44,7 @@ def line_of(lines: list[str], key: str) -> str:
         ("both_ends", "10.9.0.1:42952 probes after 2.00 s of silence, 2 of 3 answered"),
         ("many", "30 connections probe: 1 gave up, 1 reset, 28 all answered"),
         ("quiet", "no keepalive probe seen in 14.0 s"),
-        ("empty", "no keepalive probe: no frame to look at"),
+        ("empty", "no keepalive probe: no frame captured"),
         ("dense", "10.9.0.1:42952 probes every 1.02 s, 1,997 of 2,000 answered"),
     ],
 )
@@ -64,7 +64,7 @@ def test_a_dead_peer_is_told_as_a_timeline_from_its_last_sign_of_life():
 
 def test_a_reset_is_not_called_a_miss():
     words = line_of(rendered(samples.reset()), "probes")
-    assert "0 missed, 1 answered with a reset" in words
+    assert "0 missed, 1 reset" in words
 
 
 def test_settings_that_nobody_looked_at_are_left_out():
@@ -86,8 +86,7 @@ def test_a_large_capture_is_told_on_one_screen():
     lines = rendered(samples.many(), width=80)
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
-    assert any(line.startswith("28 connections to 10.0.0.5:5432: all answered, every ") for line in lines)
-    assert any(line.endswith("every 60.9 s (it probes)") for line in lines)
+    assert "28 connections probed by 10.0.0.5:5432: all answered, every 60.9 s" in lines
 
 
 def test_folded_lines_hold_the_same_words_and_end_between_them():
@@ -148,7 +147,7 @@ def test_an_ambiguous_prober_is_never_stated_as_a_fact():
     prober.grade = "ambiguous"
     for probe in (probe for episode in prober.episodes for probe in episode.probes):
         probe.grade = "ambiguous"
-    assert rendered(analysis)[0] == "10 segments may be a keepalive probe or not, and none is certain"
+    assert rendered(analysis)[0] == "10 segments may be keepalive probes, none is certain"
 
 
 @pytest.mark.parametrize("ending", list(Ending))

@@ -288,8 +288,8 @@ def test_the_command_tells_the_summary_and_an_interrupt_leaves_what_a_later_run_
     paths = parts_of("lab/cut-off", 12, tmp_path / "lake")
     places = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     program = (
-        "import time; from kacap.survey import run; run.CHUNK_FILES = 1; note = run._Run._note\n"
-        "run._Run._note = lambda *given: (note(*given), time.sleep(0.4))\n"
+        "import time; from kacap.survey import run; run.CHUNK_FILES = 1; note = run.SurveyRun.note\n"
+        "run.SurveyRun.note = lambda *given: (note(*given), time.sleep(0.4))\n"
         "from kacap.__main__ import program; program()"
     )
     command = [sys.executable, "-c", program, "survey", str(tmp_path / "lake"), "-o", str(tmp_path / "results"),

@@ -107,6 +107,7 @@ def test_the_librarys_watch_tells_the_same_whatever_it_forgot(monkeypatch):
     monkeypatch.setattr(tracker, "FIRST_ROWS", 256)
     batches = [bench_soak.batch_of(columns) for second in range(400) for columns in bench_soak.come_and_go(4, second)]
     whole = [as_told(one) for one in Watch(Source(batches), Options())]
-    watch = Watch(Source(batches), Options(keep_episodes=10))
-    assert [as_told(one) for one in watch] == whole
-    assert watch._analyzer.past.forgotten > 500
+    forget, asked = analyzer.Analyzer.forget, []
+    monkeypatch.setattr(analyzer.Analyzer, "forget", lambda self: asked.append(self) or forget(self))
+    assert [as_told(one) for one in Watch(Source(batches), Options(keep_episodes=10))] == whole
+    assert asked[-1].past.forgotten > 500

@@ -51,7 +51,7 @@ def small(case: str) -> bool:
 def results(cases: list[str], broken: list[str]) -> Iterator[str]:
     """A line for each capture: its name and a digest of everything that kacap makes of it."""
     for case in cases:
-        yield f"{case} {digest(repr(analyse_frames([frames_of(case)]).comparable()))}"
+        yield f"{case} {digest(repr(analyse_frames([frames_of(case)]).comparable))}"
     for path in broken:
         records: list[object] = []
         try:

@@ -240,7 +240,7 @@ def test_a_user_without_a_home_gets_his_chart_and_one_line(tmp_path: Path) -> No
     capture = analysing.files_of("lab/up")[0]
     homeless = {"HOME": os.devnull, "XDG_CONFIG_HOME": os.devnull, "XDG_CACHE_HOME": os.devnull, "MPLCONFIGDIR": ""}
     done = kacap_in(tmp_path, "chart", str(capture), "-o", "x.svg", **homeless)
-    assert (done.returncode, done.stderr) == (0, "kacap: timeline written to x.svg\n")
+    assert (done.returncode, done.stderr) == (0, "kacap: timeline chart written to x.svg\n")
 
 
 def test_a_chart_in_a_users_own_process_takes_nothing_from_his_settings_and_leaves_them(tmp_path: Path) -> None:

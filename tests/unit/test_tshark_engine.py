@@ -244,8 +244,8 @@ def test_a_capture_that_kacap_decodes_loads_no_pyshark() -> None:
 def test_a_tshark_that_dies_ends_in_one_clear_error() -> None:
     ours, batch = Decoder(), analysing.frames_of(CUT_OFF)
     ours(batch, np.zeros(len(SkipReason), np.int64))
-    (channel,) = ours._channels.values()
-    channel._running.process.kill()
+    (channel,) = ours.channels.values()
+    channel.running.process.kill()
     with pytest.raises(CaptureError, match=r"tshark gave up on link type 1"):
         for _ in range(3):
             ours(batch, np.zeros(len(SkipReason), np.int64))

@@ -41,8 +41,8 @@ def at_random(batch: FrameBatch, seed: int, cuts: int) -> list[FrameBatch]:
 
 def agree(found: Heard, expected: Heard) -> None:
     """Compare set by set, so that a difference shows as the records that differ."""
-    records, analysis, marks = found.comparable()
-    expected_records, expected_analysis, expected_marks = expected.comparable()
+    records, analysis, marks = found.comparable
+    expected_records, expected_analysis, expected_marks = expected.comparable
     assert records == expected_records
     assert analysis == expected_analysis
     assert marks == expected_marks
@@ -193,7 +193,7 @@ def analyse_rows(rows: np.ndarray, cuts: list[int]) -> tuple:
     for piece in np.split(rows, cuts):
         analyzer.gather(analyzer.track(piece.copy()))
     heard.analysis = analyzer.finish()
-    return heard.comparable()
+    return heard.comparable
 
 
 @settings(max_examples=200, deadline=None)

@@ -51,7 +51,9 @@ def candidates(words: str) -> tuple[int, int] | None:
 
 def ending(words: str) -> str:
     """Return the name of an ending from its words."""
-    return "answered" if words == "last probe answered" else words.partition(":")[0]
+    name = words.partition(":")[0]
+    return {"last probe answered": "answered", "gave up": "gave-up", "gave up early": "user-timeout",
+            "still waiting": "open"}.get(name, name)  # fmt: skip
 
 
 def from_named(named: dict[str, str]) -> dict[str, Any]:
@@ -238,14 +240,14 @@ def of_check(files: list[str]) -> Facts:
     out = io.StringIO()
     checks.text(outcome, analysis, out)
     heading = re.compile(
-        r"^\S+ -> (\S+) \(connection (\d+)\): ([\d,]+) probes?, ([\d,]+) answered, ([\d,]+) missed, (\S+)$", re.M
+        r"^\S+ -> (\S+) \(connection (\d+)\): ([\d,]+) probes?, ([\d,]+) answered, ([\d,]+) missed, (.+)$", re.M
     )
     return {
         (int(connection), peer): {
             "probes": number(sent),
             "answered": number(answered),
             "missed": number(missed),
-            "ending": how,
+            "ending": ending(how),
         }
         for peer, connection, sent, answered, missed, how in heading.findall(out.getvalue())
     }

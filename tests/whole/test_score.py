@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from bench.score import score
 
-pytestmark = [pytest.mark.tool("tshark"), pytest.mark.shared, pytest.mark.slow]
+pytestmark = [pytest.mark.tool("tshark"), pytest.mark.shared, pytest.mark.slow, pytest.mark.xdist_group("score")]
 
 
 @pytest.mark.parametrize("engine", ["kacap", "tshark"])

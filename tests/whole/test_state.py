@@ -60,7 +60,7 @@ def tenth(case: str) -> list[int]:
 
 
 def agree(found: Heard, expected: Heard) -> None:
-    for one, other in zip(found.comparable(), expected.comparable(), strict=True):
+    for one, other in zip(found.comparable, expected.comparable, strict=True):
         assert one == other
 
 

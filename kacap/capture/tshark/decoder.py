@@ -41,7 +41,7 @@ class Decoder:
     """
 
     def __init__(self) -> None:
-        self._channels: dict[int, Channel] = {}
+        self.channels: dict[int, Channel] = {}
         self._progress = Progress()
 
     def __call__(self, batch: FrameBatch, skipped: NDArray[np.int64]) -> SegmentRows:
@@ -60,19 +60,19 @@ class Decoder:
 
     def _of(self, link_type: int, batch: FrameBatch, indices: NDArray[np.intp]) -> Iterator[Values | SkipReason]:
         """Yield what tshark makes of the frames at ``indices``, all of one link type."""
-        channel = self._channels.get(link_type)
+        channel = self.channels.get(link_type)
         if channel is not None and channel.written > FRAMES_PER_PROCESS:
             channel.close()
             channel = None
         if channel is None:
-            channel = self._channels[link_type] = Channel(link_type)
+            channel = self.channels[link_type] = Channel(link_type)
         return channel.dissect(batch, batch.frames[indices])
 
     def close(self) -> None:
         """End every tshark, and clear the line that shows progress."""
-        for channel in self._channels.values():
+        for channel in self.channels.values():
             channel.close()
-        self._channels.clear()
+        self.channels.clear()
         self._progress.close()
 
 
@@ -84,7 +84,7 @@ class Channel:
         self.refused = ""  # why tshark does not know the link type
         self._begun = False
         self._link_type = link_type
-        self._running = Running(command(), feed=True)
+        self.running = Running(command(), feed=True)
         self._head: bytes = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 1 << 18, link_type)
 
     def dissect(self, batch: FrameBatch, frames: FrameRows) -> Iterator[Values | SkipReason]:
@@ -111,15 +111,15 @@ class Channel:
         Nothing where tshark has refused the link type.
         """
         while not self.refused:
-            words = self._running.stdout.readline().decode(errors="replace").rstrip("\n").split("\t")
+            words = self.running.stdout.readline().decode(errors="replace").rstrip("\n").split("\t")
             if len(words) == len(FIELDS):
                 self._begun = True
                 if int(words[0]) == wanted:
                     return words
             elif self._begun:
-                raise CaptureError(f"tshark gave up on link type {self._link_type}: {self._running.failure()}")
+                raise CaptureError(f"tshark gave up on link type {self._link_type}: {self.running.failure()}")
             else:
-                self.refused = self._running.failure() or "it described no frame"
+                self.refused = self.running.failure() or "it described no frame"
                 tell(f"nor does tshark: {self.refused}")
         return []
 
@@ -128,11 +128,11 @@ class Channel:
         filler = struct.pack("<IIII", 0, 0, FILLER_BYTES, FILLER_BYTES) + bytes(FILLER_BYTES)
         patience = PATIENCE_SECONDS
         try:
-            self._running.stdin.write(self._head + b"".join(data))
+            self.running.stdin.write(self._head + b"".join(data))
             self._head = b""
             while not done.is_set():
-                self._running.stdin.write(filler)
-                self._running.stdin.flush()
+                self.running.stdin.write(filler)
+                self.running.stdin.flush()
                 self.written += 1
                 done.wait(patience)
                 patience = min(2 * patience, 1.0)
@@ -141,7 +141,7 @@ class Channel:
 
     def close(self) -> None:
         """End tshark."""
-        self._running.close()
+        self.running.close()
 
 
 def packed(batch: FrameBatch, frames: FrameRows) -> list[bytes]:

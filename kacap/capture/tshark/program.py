@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from typing import IO, Any, TypeVar
+from typing import IO, Protocol, TypeVar
 
 from kacap.errors import CaptureError
 from kacap.trusted import find_program, plain_environment
@@ -52,7 +52,13 @@ def find() -> Program:
     return Program(path, str(version))
 
 
-def _without_configuration(theirs: Any, work: Callable[[], Result]) -> Result:
+class _Configurable(Protocol):
+    """pyshark's module that starts tshark."""
+
+    get_config: Callable[[], object]
+
+
+def _without_configuration(theirs: _Configurable, work: Callable[[], Result]) -> Result:
     """Return ``work()``, while pyshark reads no config.ini: that of the current directory may be anybody's."""
     before = theirs.get_config
     theirs.get_config = lambda: None

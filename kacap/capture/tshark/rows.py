@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any
 
 import numpy as np
 
@@ -47,7 +46,7 @@ ZERO = dict.fromkeys(SEGMENT.names or (), 0)
     )
 )  # fmt: skip
 
-Values = tuple[Any, ...]
+Values = tuple[int, ...]
 
 
 def row_of(words: list[str], time_ns: int, frame: int, file: int) -> Values | SkipReason:
@@ -204,7 +203,7 @@ def _gre(words: list[str], at: int) -> tuple[int, int]:
 @lru_cache(1 << 12)
 def encapsulation(steps: tuple[tuple[int, int], ...]) -> int:
     """Return the encapsulation of headers entered one after the other, by the decoder's own rule."""
-    mix: Any = getattr(c.enter, "__wrapped__", c.enter)
+    mix = getattr(c.enter, "__wrapped__", c.enter)
     cursor = np.zeros(1, c.CURSOR)[0]
     for header, number in steps:
         mix(cursor, header, number)

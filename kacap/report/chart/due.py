@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,6 +19,9 @@ from kacap.report.chart.labels import Labels
 from kacap.report.chart.palette import VERMILLION, Theme
 from kacap.timing.wheel import EARLY_NS
 from kacap.units import duration
+
+if TYPE_CHECKING:
+    from matplotlib.typing import LineStyleType
 
 BANDS = 700
 UNANSWERED = (Ending.OPEN, Ending.UNREACHABLE, Ending.GAVE_UP, Ending.USER_TIMEOUT)
@@ -117,7 +120,7 @@ class Due:
         left = axis.x(starts)
         kept = thinned(left, BANDS)
         left = left[kept]
-        colour: Any = {"color": theme.soft if not term.stated else theme.probe}
+        colour = theme.soft if not term.stated else theme.probe
         low, high = height - HALF, height + HALF
         if term.stated and self.terms.late_ns(term):
             right = np.minimum(axis.x(starts[kept] + self.terms.late_ns(term)), axis.width * 1.015)
@@ -125,7 +128,7 @@ class Due:
             axes.broken_barh(spans, (low, high - low), facecolor=theme.band, edgecolor="none", zorder=0.6)
         style = "-" if term.stated else (0, (1, 1.5))
         if len(starts) <= BANDS // 3:
-            axes.vlines(left, low, high, linewidth=0.7, linestyle=style, **colour, zorder=0.7)
+            axes.vlines(left, low, high, linewidth=0.7, linestyle=style, color=colour, zorder=0.7)
 
     def _label(
         self, axis: TimeAxis, theme: Theme, labels: Labels, start_ns: int, name: str, term: Term, height: float
@@ -147,7 +150,7 @@ class Due:
                 continue
             x = float(axis.x(time_ns))
             colour = VERMILLION if stated else theme.soft
-            style: Any = ("--" if words.startswith("deadline") else "-.") if stated else (0, (1, 1.5))
+            style: LineStyleType = ("--" if words.startswith("deadline") else "-.") if stated else (0, (1, 1.5))
             axes.plot([x, x], [-0.3, 1.3], color=colour, linestyle=style, linewidth=1.0, zorder=0.9)
             if words not in named:
                 named.add(words)

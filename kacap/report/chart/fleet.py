@@ -6,15 +6,14 @@ Above sixty rows those that fare well become one band, and every one that failed
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from kacap.analysis import Analysis
 from kacap.facts.fleet import CLOSED, GAVE_UP, RESET, UNREACHABLE, Fleet
@@ -29,6 +28,7 @@ from kacap.report.chart.labels import Labels
 from kacap.report.chart.legend import Entry, legend, wrapped
 from kacap.report.chart.losses import Losses
 from kacap.report.chart.palette import LIGHT, ORANGE, VERMILLION, Theme
+from kacap.report.chart.style import MarkStyle
 from kacap.report.chart.words import population
 from kacap.units import clean
 
@@ -135,8 +135,8 @@ class Rows:
         self._limits(axes)
         times = self.fleet.died_ns[self.fleet.died_ns != NEVER]
         numbers, edges = np.histogram(self.axis.x(times), BINS, (0, self.axis.width))
-        style: Any = {"align": "edge", "color": VERMILLION, "edgecolor": theme.paper, "linewidth": 0.5}
-        axes.bar(edges[:-1], numbers, np.diff(edges), **style)
+        wide = np.diff(edges)
+        axes.bar(edges[:-1], numbers, wide, align="edge", color=VERMILLION, edgecolor=theme.paper, linewidth=0.5)
         most = int(numbers.max(initial=1))
         axes.set_ylim(0, most * 1.1)
         axes.set_yticks([0, most] if most > 1 else [0, 1])
@@ -243,12 +243,13 @@ class Rows:
         """Write the endpoint left of a row, its settings and misses right."""
         heights = self._y(np.array(self.named)) / self.height
         for row, height in zip(self.named, heights.tolist(), strict=True):
-            style: Any = {"size": self.size, "va": "center", "transform": axes.transAxes, "parse_math": False}
-            axes.text(-0.008, 1 - height, self.names[row], ha="right", color=theme.ink, **style)
+            write = partial(axes.text, size=self.size, va="center", transform=axes.transAxes, parse_math=False)
+            write(-0.008, 1 - height, self.names[row], ha="right", color=theme.ink)
             if self.wide:
-                beside: Any = {"xycoords": axes.transAxes, "textcoords": "offset points", "ha": "left", "va": "center"}
-                look: Any = {"size": self.size, "color": theme.soft, "parse_math": False, "annotation_clip": False}
-                axes.annotate(self.settings[row], (1, 1 - height), (GLYPH, 0), **beside, **look)
+                axes.annotate(
+                    self.settings[row], (1, 1 - height), (GLYPH, 0), axes.transAxes, "offset points", ha="left",
+                    va="center", size=self.size, color=theme.soft, parse_math=False, annotation_clip=False,
+                )  # fmt: skip
 
     def _band(self, axes: Axes, theme: Theme, times: NDArray[np.int64], missed: NDArray[np.bool_]) -> None:
         """Draw those that fare well as a band: how many there are at each time, and where probes were missed."""
@@ -262,11 +263,11 @@ class Rows:
             column = np.unique((self.axis.x(times[missed]) / self.axis.width * COLUMNS).astype(np.int64))
             xs = column / COLUMNS * self.axis.width
             axes.vlines(xs, top + 0.02, top + 0.09, color=ORANGE, linewidth=0.9, zorder=3)
-        style: Any = {"size": 6.5, "va": "center", "transform": axes.transAxes, "parse_math": False}
+        write = partial(axes.text, size=6.5, va="center", transform=axes.transAxes, parse_math=False)
         middle = 1 - (floor - BAND * 0.36) / self.height
-        axes.text(-0.008, middle, f"{self.banded:,} others", ha="right", color=theme.ink, **style)
+        write(-0.008, middle, f"{self.banded:,} others", ha="right", color=theme.ink)
         lost = f"{int(missed.sum()):,} missed" if missed.any() else "all answered"
-        axes.text(1.008, middle, lost, ha="left", color=theme.soft, **style)
+        write(1.008, middle, lost, ha="left", color=theme.soft)
 
     def _entries(self, theme: Theme) -> list[Entry]:
         """Return what the shapes are."""
@@ -285,18 +286,18 @@ class Rows:
         return entries
 
 
-def _glyph(fate: int, theme: Theme) -> dict[str, Any]:
+def _glyph(fate: int, theme: Theme) -> MarkStyle:
     """Return matplotlib's keywords for the end of a life."""
     marker, size, _ = GLYPHS[fate]
     colour = theme.ink if fate == CLOSED else VERMILLION
     return {"linestyle": "none", "marker": marker, "markersize": size, "markeredgewidth": 1.2, "color": colour}
 
 
-def _lines(axes: Axes, x0: Any, x1: Any, y: Any, **style: Any) -> None:
+def _lines(axes: Axes, x0: ArrayLike, x1: ArrayLike, y: ArrayLike, color: str, linewidth: float, zorder: float) -> None:
     """Draw horizontal lines."""
     spans = np.stack([np.column_stack([x0, y]), np.column_stack([x1, y])], 1)
-    width, colour = style.pop("linewidth"), style.pop("color")
-    axes.add_collection(LineCollection(list(spans), colors=colour, linewidths=width, capstyle="butt", **style))
+    lines = LineCollection(list(spans), colors=color, linewidths=linewidth, capstyle="butt", zorder=zorder)
+    axes.add_collection(lines)
 
 
 def _names(connections: list[Connection]) -> tuple[list[str], list[str]]:

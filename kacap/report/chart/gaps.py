@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,8 +18,12 @@ from kacap.report.chart.firings import thinned
 from kacap.report.chart.labels import Labels
 from kacap.report.chart.limits import within
 from kacap.report.chart.palette import ORANGE, VERMILLION, Theme
+from kacap.report.chart.style import MarkStyle, WordStyle
 from kacap.report.chart.words import headline, population, probers_of
 from kacap.units import between, duration
+
+if TYPE_CHECKING:
+    from matplotlib.typing import LineStyleType
 
 COLUMNS = 1_000
 BARS = 3  # brackets drawn, of the destinations with most deaths
@@ -110,7 +114,7 @@ class Gaps:
 
     def _curve(self, axes: Axes, theme: Theme, labels: Labels, nth: int, name: str, gaps: NDArray[np.int64]) -> None:
         """Draw one curve, its name and n beside it; of a few gaps a strip of dots."""
-        colour: Any = (theme.probe, ORANGE)[nth if len(self.curves) > 1 else int("miss" in name)]
+        colour = (theme.probe, ORANGE)[nth if len(self.curves) > 1 else int("miss" in name)]
         height = 0.6 if nth == 0 else 0.4
         if len(gaps) < FEW:
             axes.axhline(height, color=theme.rule, linewidth=0.6, zorder=0.5)
@@ -124,19 +128,19 @@ class Gaps:
             kept = thinned(share, COLUMNS)
             x = np.concatenate([[gaps[0]], gaps[kept], [self.high]])
             y = np.concatenate([[0.0], share[kept], [1.0]])
-            style: Any = "-" if nth == 0 else (0, (6, 1.5))
+            style: LineStyleType = "-" if nth == 0 else (0, (6, 1.5))
             axes.step(x, y, where="post", color=colour, linewidth=1.7, linestyle=style, zorder=3)
             at = float(gaps[min(int(np.searchsorted(share, height)), len(gaps) - 1)])
         left = np.log(at / self.low) > 0.55 * np.log(self.high / self.low)
         sides = ((-7, "right"), (7, "left")) if left else ((7, "left"), (-7, "right"))
         spots = tuple((dx, dy, ha, "center") for dy in (0, 11, -11) for dx, ha in sides)
-        look: Any = {"size": 7.5, "color": theme.ink, "zorder": 5, "bbox": paper.halo(theme)}
+        look: WordStyle = {"size": 7.5, "color": theme.ink, "zorder": 5, "bbox": paper.halo(theme)}
         labels.add(f"{name}, n={len(gaps):,}", (at, height), spots, 9, **look)
 
     def _lines(self, axes: Axes, theme: Theme, labels: Labels) -> None:
         """Draw configured values and known limits as vertical lines, named above the panel."""
-        dotted: Any = (0, (1, 1.5))
-        lines: list[tuple[int, str, str, Any]] = [
+        dotted: LineStyleType = (0, (1, 1.5))
+        lines: list[tuple[int, str, str, LineStyleType]] = [
             (t.ns, f"{name} {t}", theme.probe if t.stated else theme.soft, "-" if t.stated else dotted)
             for name, t in self.terms
         ]
@@ -147,7 +151,7 @@ class Gaps:
             axes.axvline(ns, color=colour, linewidth=0.8, linestyle=style, zorder=1)
             sides = ((0, "center"), (-3, "left"), (3, "right"))
             spots = [(dx, 2 + 10 * row, ha, "bottom") for row in range(ROWS) for dx, ha in sides]
-            where: Any = {"coordinates": axes.get_xaxis_transform(), "size": 7, "color": colour}
+            where: WordStyle = {"coordinates": axes.get_xaxis_transform(), "size": 7, "color": colour}
             labels.add(words, (ns, 1.0), spots, 8 if nth < len(self.terms) else 2, **where)
 
     def _bracket(self, axes: Axes, theme: Theme, labels: Labels, height: float, bracket: IdleDeaths) -> None:
@@ -155,7 +159,7 @@ class Gaps:
         low, high = max(bracket.survived_ns, self.low), bracket.killed_ns
         axes.plot([low, high], [height] * 2, color=VERMILLION, linewidth=3, solid_capstyle="butt", zorder=4)
         if bracket.survived_ns:
-            hollow: Any = {"marker": "o", "markersize": 6, "markerfacecolor": theme.paper}
+            hollow: MarkStyle = {"marker": "o", "markersize": 6, "markerfacecolor": theme.paper}
             axes.plot([low], [height], color=VERMILLION, zorder=5, **hollow)
         axes.plot([high], [height], marker="x", markersize=7, markeredgewidth=2, color=VERMILLION, zorder=5)
         begin = duration(bracket.survived_ns) if bracket.survived_ns else "up"
@@ -163,5 +167,5 @@ class Gaps:
         words = f"timeout to {bracket.destination}: {span}, {bracket.deaths:,} died"
         left = np.log(low / self.low) < 0.5 * np.log(self.high / self.low)
         spots = tuple((0, 6 + 10 * row, "left" if left else "right", "bottom") for row in range(3))
-        look: Any = {"size": 7.5, "color": VERMILLION, "zorder": 5, "bbox": paper.halo(theme)}
+        look: WordStyle = {"size": 7.5, "color": VERMILLION, "zorder": 5, "bbox": paper.halo(theme)}
         labels.add((words, span), (low if left else high, height), spots, 10, **look)

@@ -6,7 +6,6 @@ The bracket of an idle timeout (longest survived, shortest that killed) is shade
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,6 +23,7 @@ from kacap.report.chart.labels import Labels
 from kacap.report.chart.legend import LETTER, Entry, legend, wrapped
 from kacap.report.chart.limits import within
 from kacap.report.chart.palette import LIGHT, ORANGE, VERMILLION, Theme
+from kacap.report.chart.style import MarkStyle, PatchStyle, WordStyle
 from kacap.units import counted, duration
 
 MOST = 12  # destinations with a row of their own: those with deaths first
@@ -131,12 +131,12 @@ class Silences:
         if found is None or found.survived_ns >= found.killed_ns:
             return
         low = max(found.survived_ns, self.low)
-        shade: Any = {"facecolor": VERMILLION, "alpha": 0.22, "zorder": 0.8}
+        shade: PatchStyle = {"facecolor": VERMILLION, "alpha": 0.22, "zorder": 0.8}
         axes.add_patch(Rectangle((low, row - 0.36), found.killed_ns - low, 0.72, **shade))
         axes.vlines([low, found.killed_ns], row - 0.36, row + 0.36, color=VERMILLION, linewidth=0.8, zorder=0.9)
         begin = duration(found.survived_ns) if found.survived_ns else "up"
         words = f"timeout: {begin} to {duration(found.killed_ns)}"
-        style: Any = {"size": 7.5, "color": VERMILLION, "bbox": paper.halo(theme), "zorder": 6}
+        style: WordStyle = {"size": 7.5, "color": VERMILLION, "bbox": paper.halo(theme), "zorder": 6}
         spots = [(dx, 0.0, "left", "center") for dx in (9, 20, 35, 55)]
         labels.add(words, (found.killed_ns, row), [*spots, (0, 9, "center", "bottom")], 9, **style)
 
@@ -151,7 +151,7 @@ class Silences:
             _, first, number = np.unique(column.astype(np.int64), return_index=True, return_counts=True)
             for at, several in zip(first.tolist(), number.tolist(), strict=True):
                 drawn = np.linspace(-0.22, 0.22, min(several, 7)) if several > 1 else np.zeros(1)
-                axes.plot(values[at : at + len(drawn)], row + drawn, **style, linestyle="none", zorder=4)
+                axes.plot(values[at : at + len(drawn)], row + drawn, **style, zorder=4)
 
     def _limits(self, axes: Axes, theme: Theme, labels: Labels) -> None:
         """Draw the known limits as lines, each named above it."""
@@ -168,7 +168,7 @@ class Silences:
         entries: list[Entry] = []
         for outcome, style in _styles(theme).items():
             if number := int((outcomes == outcome).sum()):
-                entries.append(([Line2D([5.5], [3.2], linestyle="none", **style)], f"{number:,} {words[outcome]}"))
+                entries.append(([Line2D([5.5], [3.2], **style)], f"{number:,} {words[outcome]}"))
         if self.brackets:
             entries.append(([Rectangle((0, 0), 11, 6.4, facecolor=VERMILLION, alpha=0.22)], "the timeout lies here"))
         return entries
@@ -179,10 +179,11 @@ def _margin(names: list[str]) -> float:
     return max(map(len, names)) * LETTER + 0.25
 
 
-def _styles(theme: Theme) -> dict[int, dict[str, Any]]:
+def _styles(theme: Theme) -> dict[int, MarkStyle]:
     """Return matplotlib's keywords for each outcome: the shape says which."""
+    hollow: MarkStyle = {"linestyle": "none", "markersize": 4.5, "markerfacecolor": theme.paper}
     return {
-        SURVIVED: {"marker": "o", "markersize": 4.5, "color": theme.probe, "markerfacecolor": theme.paper},
-        KILLED: {"marker": "x", "markersize": 5.5, "markeredgewidth": 1.7, "color": VERMILLION},
-        GONE: {"marker": "s", "markersize": 4.5, "color": ORANGE, "markerfacecolor": theme.paper},
+        SURVIVED: {**hollow, "marker": "o", "color": theme.probe},
+        KILLED: {"linestyle": "none", "marker": "x", "markersize": 5.5, "markeredgewidth": 1.7, "color": VERMILLION},
+        GONE: {**hollow, "marker": "s", "color": ORANGE},
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -14,6 +14,7 @@ from matplotlib.backend_bases import RendererBase
 from matplotlib.transforms import Bbox, Transform
 from numpy.typing import ArrayLike
 
+from kacap.report.chart.style import WordStyle
 from kacap.units import clean
 
 Spot = tuple[float, float, str, str]  # offset in points from where it belongs, horizontal and vertical alignment
@@ -36,7 +37,7 @@ class _Label:
     spots: Sequence[Spot]
     priority: int
     room: float
-    style: dict[str, Any]
+    style: WordStyle
     coordinates: str | Transform
 
 
@@ -60,7 +61,7 @@ class Labels:
         spots: Sequence[Spot] = AROUND,
         priority: int = 0,
         room: float = np.inf,
-        **style: Any,
+        **style: Unpack[WordStyle],
     ) -> None:
         """Let words stand at one of some spots around ``at``, in the coordinates of the data.
 
@@ -121,9 +122,10 @@ def _renderer(axes: Axes) -> RendererBase:
     """Return what measures words as they will be drawn."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    figure: Any = axes.figure
-    canvas: Any = figure.canvas if isinstance(figure.canvas, FigureCanvasAgg) else FigureCanvasAgg(figure)
-    renderer: RendererBase = canvas.get_renderer()
+    canvas = axes.figure.canvas
+    if not isinstance(canvas, FigureCanvasAgg):
+        canvas = FigureCanvasAgg(axes.figure)  # type: ignore[arg-type]
+    renderer: RendererBase = canvas.get_renderer()  # type: ignore[no-untyped-call]
     return renderer
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -29,6 +28,7 @@ from kacap.report.chart.losses import Losses
 from kacap.report.chart.marked import Marked
 from kacap.report.chart.palette import BY_KIND, GREEN, LIGHT, SHAPES, VERMILLION, Theme, sample
 from kacap.report.chart.strip import ENDS, Window
+from kacap.report.chart.style import MarkStyle, PatchStyle, WordStyle
 from kacap.units import counted, duration
 
 COLUMNS = 700  # more events of a shape than this are thinned, one or two per column; misses never are
@@ -40,7 +40,7 @@ OUTWARD, NEAR = 0.34, 14  # a mark that would hide a probe stands so much beyond
 RING = 1.75  # of a reply's size, where both sides probe
 BRACKETED = 40  # runs at most, the newest: of more the brackets would be a pattern
 NEAR_START = 40  # a capture that begins within this part of the axis before it is its start
-SLASH: Any = {"marker": [(-0.4, -1), (0.4, 1)], "markersize": 9, "linestyle": "none"}
+SLASH = [(-0.4, -1), (0.4, 1)]
 OVER = (Ending.GAVE_UP, Ending.USER_TIMEOUT, Ending.RESET, Ending.CLOSED)
 ENDING_WORDS = ((Kind.ABORT, "gave up: RST"), (Kind.RESET, "reset"), (Kind.RST, "RST"))
 
@@ -226,7 +226,7 @@ class Lanes:
         for left, right in spans:
             paper.hatch(self.axes, self.theme, left, right, *map(self._share, (-0.3, 1.3)))
             if right - left > 0.12 * self.axis.width:
-                style: Any = {"size": 7.5, "color": self.theme.soft, "bbox": paper.halo(self.theme)}
+                style: WordStyle = {"size": 7.5, "color": self.theme.soft, "bbox": paper.halo(self.theme)}
                 self.labels.add("not captured", ((left + right) / 2, 0.5), ((0, 0, "center", "center"),), 3, **style)
 
     def _probes(self, due: Due) -> None:
@@ -281,14 +281,16 @@ class Lanes:
         left, right = map(float, self.axis.x([start_ns, end_ns]))
         if (right - left) * pixels < 12:
             return
-        style: Any = {"arrowstyle": "|-|,widthA=2,widthB=2", "linewidth": 0.7, "color": self.theme.soft}
         ends = (left + 1.5 / pixels, height), (right - 1.5 / pixels, height)
-        self.axes.add_patch(FancyArrowPatch(*ends, **style, shrinkA=0, shrinkB=0, zorder=1.2))
+        bar = "|-|,widthA=2,widthB=2"
+        colour = self.theme.soft
+        arrow = FancyArrowPatch(*ends, arrowstyle=bar, shrinkA=0, shrinkB=0, linewidth=0.7, color=colour, zorder=1.2)
+        self.axes.add_patch(arrow)
         if any(start_ns < stop and begin < end_ns for begin, stop in self.axis.breaks):
             return
         length = duration(end_ns - start_ns)
         words = (f"{length}, {name}", f"{length}\n{name}", length) if name else (length,)
-        text: Any = {"size": 7, "color": self.theme.soft, "bbox": paper.halo(self.theme), "zorder": 1.5}
+        text: WordStyle = {"size": 7, "color": self.theme.soft, "bbox": paper.halo(self.theme), "zorder": 1.5}
         spots: tuple[Spot, ...] = tuple((dx, 0, "center", "center") for dx in (0, -22, 22))
         self.labels.add(words, ((left + right) / 2, height), spots, 5, (right - left) * pixels - 8, **text)
 
@@ -313,7 +315,7 @@ class Lanes:
             x = float(self.axis.x(one.time_ns))
             (line,) = self.axes.plot([x, x], [1.28, 1.58], color=self.theme.ink, linewidth=0.8, zorder=2)
             self.labels.keep_clear_of(line)
-            box: Any = {"facecolor": self.theme.paper, "edgecolor": self.theme.ink, "linewidth": 0.7, "pad": 1.4}
+            box: PatchStyle = {"facecolor": self.theme.paper, "edgecolor": self.theme.ink, "linewidth": 0.7, "pad": 1.4}
             spots = tuple((dx, 2, ha, "bottom") for dx, ha in ((0, "center"), (8, "right"), (-8, "left")))
             words = f"{one.number}: {one.name}", f"{one.number}"
             self.labels.add(words, (x, 1.58), spots, 9, size=7, color=self.theme.ink, bbox=box, zorder=6)
@@ -325,9 +327,10 @@ class Lanes:
             edges = np.array([left, right]) + np.array([0.18, -0.18]) * (right - left)
             for height in (TOP, BOTTOM, self.floor):
                 self.axes.plot(edges, [height] * 2, color=self.theme.paper, linewidth=3, zorder=3, clip_on=False)
-                self.axes.plot(edges, [height] * 2, **SLASH, color=self.theme.soft, zorder=4, clip_on=False)
+                look: MarkStyle = {"linestyle": "none", "markersize": 9, "color": self.theme.soft}
+                self.axes.plot(edges, [height] * 2, marker=SLASH, **look, zorder=4, clip_on=False)
             words = f"{duration(end - start)}\nsilence"
-            style: Any = {"size": 7.5, "color": self.theme.soft, "zorder": 3, "bbox": paper.halo(self.theme)}
+            style: WordStyle = {"size": 7.5, "color": self.theme.soft, "zorder": 3, "bbox": paper.halo(self.theme)}
             spots = tuple((0.0, dy, "center", "center") for dy in (0, -8, 8))
             self.labels.add(words, ((left + right) / 2, 0.5), spots, 8, **style)
 

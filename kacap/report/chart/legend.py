@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Unpack
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -11,6 +11,7 @@ from matplotlib.offsetbox import AnnotationBbox, DrawingArea, HPacker, OffsetBox
 
 from kacap.report.chart.page import short
 from kacap.report.chart.palette import Theme
+from kacap.report.chart.style import WordStyle
 
 SIZE, LETTER = 7.5, 0.0655  # points, and inches of a letter of that size
 SHAPE, APART = 0.21, 0.125  # inches: a drawn sample with its space, and the space between two entries
@@ -21,12 +22,14 @@ Entry = tuple[Sequence[Artist], str]  # what is drawn (none: a heading), and its
 def legend(axes: Axes, theme: Theme, entries: Sequence[Entry], height: float = 1.0, *, below: bool = False) -> Artist:
     """Draw entries above (or below) a height, a share of the panel, the first on top; return what was drawn."""
     lines = wrapped(entries, axes.get_window_extent().width / axes.figure.dpi)
-    rows: list[Any] = [
+    rows: list[OffsetBox] = [
         HPacker(children=[_entry(theme, *entry) for entry in line], pad=0, sep=9, align="center") for line in lines
     ]
-    packed = rows[0] if len(rows) == 1 else VPacker(children=rows, pad=0, sep=2, align="left")
-    where: Any = {"xycoords": "axes fraction", "box_alignment": (0, int(below)), "annotation_clip": False}
-    box = AnnotationBbox(packed, (0, height), frameon=False, pad=0, **where)
+    packed = rows[0] if len(rows) == 1 else VPacker(children=[*rows], pad=0, sep=2, align="left")
+    corner = 0.0, float(below)
+    box = AnnotationBbox(
+        packed, (0, height), xycoords="axes fraction", box_alignment=corner, frameon=False, pad=0, annotation_clip=False
+    )
     axes.add_artist(box)
     return box
 
@@ -57,6 +60,6 @@ def _entry(theme: Theme, drawn: Sequence[Artist], words: str) -> OffsetBox:
     return HPacker(children=[drawing, _text(theme, words)], pad=0, sep=4, align="center")
 
 
-def _text(theme: Theme, words: str, **style: Any) -> TextArea:
+def _text(theme: Theme, words: str, **style: Unpack[WordStyle]) -> TextArea:
     """Return a piece of text."""
     return TextArea(words, textprops={"size": SIZE, "color": theme.soft, "parse_math": False, **style})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
@@ -11,14 +9,15 @@ from kacap.report.chart import page as paper
 from kacap.report.chart.axis import TimeAxis
 from kacap.report.chart.labels import Labels
 from kacap.report.chart.palette import YELLOW, Theme
+from kacap.report.chart.style import PatchStyle, WordStyle
 from kacap.summary import CaptureSummary, Drop
 
 NARROW = 0.007  # of the axis: a moment is drawn at least so wide
 
 
-def styles(theme: Theme) -> list[dict[str, Any]]:
+def styles(theme: Theme) -> list[PatchStyle]:
     """Return matplotlib's keywords for the two patches of a span: in SVG a fill that is transparent pales its hatch."""
-    pale = {"facecolor": YELLOW, "alpha": 0.25, "linewidth": 0}
+    pale: PatchStyle = {"facecolor": YELLOW, "alpha": 0.25, "linewidth": 0}
     return [pale, {"facecolor": "none", "edgecolor": theme.lost, "hatch": "xxx", "linewidth": 0.8}]
 
 
@@ -62,7 +61,8 @@ class Losses:
         for left, right, frames in self._spans():
             for style in styles(theme):
                 axes.axvspan(left, right, low, high, zorder=0.55, **style)
-            where: Any = {"coordinates": axes.get_xaxis_transform(), "bbox": paper.halo(theme), "zorder": 6}
+            look: WordStyle = {"size": 7, "color": theme.ink, "bbox": paper.halo(theme), "zorder": 6}
+            look["coordinates"] = axes.get_xaxis_transform()
             middle = float(min(max((left + right) / 2, axes.get_xlim()[0]), axes.get_xlim()[1]))
             spots = tuple((dx, 0.0, "center", "center") for dx in (0, 14, -14))
-            labels.add(f"{frames:,} lost", (middle, words_at), spots, 4, size=7, color=theme.ink, **where)
+            labels.add(f"{frames:,} lost", (middle, words_at), spots, 4, **look)

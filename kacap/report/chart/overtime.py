@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Any
 
 from matplotlib.axes import Axes
 
@@ -17,6 +16,7 @@ from kacap.report.chart.groups import MARKERS, Group
 from kacap.report.chart.labels import Labels
 from kacap.report.chart.losses import Losses
 from kacap.report.chart.palette import ORANGE, VERMILLION, Theme
+from kacap.report.chart.style import WordStyle
 from kacap.timing.wheel import latest_s
 from kacap.units import duration
 
@@ -96,8 +96,9 @@ class OverTime:
         for late, rates in sorted(steps.items(), reverse=True):
             axes.axhline(late, color=theme.probe, linewidth=0.7, linestyle=(0, (4, 2)), zorder=1)
             words = f"up to {duration(late)} ({late / group.term.ns * 100:.1f} %) at {hz_words(rates)}"
-            options: Any = {"coordinates": axes.get_yaxis_transform(), "bbox": paper.halo(theme), "zorder": 3.5}
-            labels.add(words, (1, late), ((0, 1, "right", "bottom"),), 2, size=7, color=theme.probe, **options)
+            look: WordStyle = {"size": 7, "color": theme.probe, "bbox": paper.halo(theme), "zorder": 3.5}
+            look["coordinates"] = axes.get_yaxis_transform()
+            labels.add(words, (1, late), ((0, 1, "right", "bottom"),), 2, **look)
 
     def _points(self, axes: Axes, theme: Theme) -> None:
         """Draw one mark for each firing, and a cross over each that was not answered."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,7 +19,7 @@ from kacap.analysis import Analysis
 from kacap.facts.overall import overall
 from kacap.report.chart.axis import TimeAxis
 from kacap.report.chart.palette import DARK, LIGHT, Theme
-from kacap.report.chart.style import styled
+from kacap.report.chart.style import PatchStyle, WordStyle, styled
 from kacap.report.sentences import span_words
 from kacap.units import clean, counted, duration, moment
 
@@ -119,7 +119,7 @@ class _Cursor:
     height: float
     at: float = TOP
 
-    def text(self, words: str, step: float, **style: Any) -> None:
+    def text(self, words: str, step: float, **style: Unpack[WordStyle]) -> None:
         """Write one line and step below it."""
         self.at += step
         corner = (SIDE / self.width, 1 - self.at / self.height)
@@ -218,11 +218,11 @@ def _plain(axes: Axes, theme: Theme) -> None:
 
 def hatch(axes: Axes, theme: Theme, left: float, right: float, low: float = 0.0, high: float = 1.0) -> None:
     """Hatch what lies outside the capture, between two shares of the height: nothing is known of it."""
-    style: Any = {"facecolor": "none", "edgecolor": theme.hatch, "hatch": "////", "linewidth": 0, "zorder": 0.5}
+    style: PatchStyle = {"facecolor": "none", "edgecolor": theme.hatch, "hatch": "////", "linewidth": 0, "zorder": 0.5}
     axes.axvspan(left, right, low, high, **style)
 
 
-def halo(theme: Theme) -> dict[str, Any]:
+def halo(theme: Theme) -> PatchStyle:
     """Return the box that keeps a label readable on top of lines."""
     return {"facecolor": theme.paper, "edgecolor": "none", "pad": 0.8, "alpha": 0.9}
 

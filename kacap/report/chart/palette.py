@@ -6,12 +6,14 @@ So greyscale and colour-blind eyes lose nothing. matplotlib is imported by what 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kacap.classify.kinds import Kind
 
 if TYPE_CHECKING:
     from matplotlib.lines import Line2D
+
+    from kacap.report.chart.style import MarkStyle
 
 ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE = "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
 YELLOW = "#F0E442"
@@ -63,7 +65,7 @@ class Shape:
     edge: float = 1.0
     single: str = ""  # what one is called, where not by the shape's name
 
-    def style(self, name: str, theme: Theme, marker: str | None = None, scale: float = 1.0) -> dict[str, Any]:
+    def style(self, name: str, theme: Theme, marker: str | None = None, scale: float = 1.0) -> MarkStyle:
         """Return matplotlib's keywords for it."""
         colour = theme.colour(name)
         return {

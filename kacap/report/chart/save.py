@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from kacap.errors import UsageError
 from kacap.outputs import check, output
@@ -22,7 +22,7 @@ def format_of(path: str | Path) -> str:
     """Return ``png``, ``svg`` or ``pdf`` by the suffix of ``path``; raises UsageError for any other."""
     form = Path(path).suffix.lower().lstrip(".")
     if form not in FORMATS:
-        raise UsageError(f"{clean(str(path))}: a chart is written as {', '.join('.' + f for f in FORMATS)}")
+        raise UsageError(f"{clean(str(path))}: a chart is a .png, .svg or .pdf file")
     return form
 
 
@@ -46,12 +46,12 @@ def write(figure: Figure, out: BinaryIO, form: str) -> None:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     title, words = getattr(figure, "said", ("", ""))
-    metadata: Any = {
+    metadata = {
         "png": {"Title": title, "Description": words, "Software": "kacap"},
         "svg": {"Title": title, "Description": words, "Creator": "kacap", "Date": None},
         "pdf": {"Title": title, "Subject": words, "Creator": "kacap", "Producer": "kacap", "CreationDate": None},
     }[form]
-    canvases: dict[str, Any] = {"png": FigureCanvasAgg, "svg": FigureCanvasSVG, "pdf": FigureCanvasPdf}
+    canvases = {"png": FigureCanvasAgg, "svg": FigureCanvasSVG, "pdf": FigureCanvasPdf}
     with styled(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a file name in a script that no font here has
         getattr(canvases[form](figure), f"print_{form}")(out, metadata=metadata)

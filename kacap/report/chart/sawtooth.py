@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -26,9 +26,13 @@ from kacap.report.chart.legend import Entry, legend, wrapped
 from kacap.report.chart.limits import near, steps
 from kacap.report.chart.losses import Losses
 from kacap.report.chart.palette import LIGHT, PURPLE, SHAPES, VERMILLION, Theme, sample
+from kacap.report.chart.style import WordStyle
 from kacap.report.chart.words import conclusion_of, population
 from kacap.report.sentences import ENDINGS
 from kacap.units import duration
+
+if TYPE_CHECKING:
+    from matplotlib.typing import LineStyleType
 
 MANY, SAMPLE = 20, 200  # connections: above so many percentiles are drawn, of so many that fare well
 WAITS = STATES.index("still waiting")
@@ -244,8 +248,8 @@ class Silence:
 
     def _levels(self, axes: Axes, theme: Theme, labels: Labels) -> None:
         """Draw the configured silences and the known limits as labelled lines."""
-        dotted: Any = (0, (1, 1.5))
-        levels: list[tuple[int, Any, str, str]] = [
+        dotted: LineStyleType = (0, (1, 1.5))
+        levels: list[tuple[int, LineStyleType, str, str]] = [
             (ns, "-" if sure else dotted, words, theme.probe if sure else theme.soft) for ns, sure, words in self.lines
         ]
         levels += [(ns, (0, (5, 3)), words, theme.soft) for ns, words in near(self.most_ns)]
@@ -253,8 +257,9 @@ class Silence:
             if 0 < ns < self.top_ns:
                 axes.axhline(ns, color=colour, linewidth=0.9, linestyle=style, zorder=1)
                 spots = tuple((dx, dy, "left", va) for dy, va in ((1, "bottom"), (-1, "top")) for dx in (0, 90, 180))
-                look: Any = {"size": 7, "color": colour, "bbox": paper.halo(theme), "zorder": 7}
-                labels.add(words, (0.004, ns), spots, 20 - nth, coordinates=axes.get_yaxis_transform(), **look)
+                look: WordStyle = {"size": 7, "color": colour, "bbox": paper.halo(theme), "zorder": 7}
+                look["coordinates"] = axes.get_yaxis_transform()
+                labels.add(words, (0.004, ns), spots, 20 - nth, **look)
 
     def _side(self, saw: Saw) -> int:
         """Return 1 for the second side of a connection that probes, else 0."""
@@ -330,7 +335,7 @@ class Silence:
         if not self.percentiles:
             sides = sorted({(self._side(saw), "" if self.many else str(saw.prober.side)) for saw in self.saws})
             for second, name in sides:
-                style: Any = (0, (4, 1.5)) if second else "-"
+                style: LineStyleType = (0, (4, 1.5)) if second else "-"
                 colour = PURPLE if second else theme.probe
                 words = f"seen by {name}" if name else "the second side to probe" if second else "seen by a prober"
                 entries.append(([Line2D([0, 11], [3.2, 3.2], color=colour, linestyle=style, linewidth=1.3)], words))
@@ -358,7 +363,7 @@ class Silence:
             number = f"{len(places):,} " if len(places) > 1 else ""
             down = -8 if places[0][1] > self.top_ns / 5 else 14  # below the axis are the times
             spots = ((-6, 2, "right", "bottom"), (6, 2, "left", "bottom"), (-6, down, "right", "top"))
-            look: Any = {"size": 7.5, "color": VERMILLION, "zorder": 6, "bbox": paper.halo(theme)}
+            look: WordStyle = {"size": 7.5, "color": VERMILLION, "zorder": 6, "bbox": paper.halo(theme)}
             labels.add(number + words, places[0], spots, 9 - nth, **look)
 
     def _breaks(self, axes: Axes, theme: Theme, labels: Labels) -> None:
@@ -366,7 +371,7 @@ class Silence:
         for start, end in self.axis.breaks:
             left, right = self.axis.x([start, end])
             axes.axvspan(left, right, facecolor=theme.rule, alpha=0.25, linewidth=0, zorder=0.3)
-            look: Any = {"size": 7, "color": theme.soft, "coordinates": axes.get_xaxis_transform()}
+            look: WordStyle = {"size": 7, "color": theme.soft, "coordinates": axes.get_xaxis_transform()}
             words, spots = f"{duration(end - start)}\nnot to scale", ((0, 0, "center", "top"),)
             labels.add(words, ((left + right) / 2, 0.9), spots, 8, **look)
 

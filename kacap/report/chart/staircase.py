@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,7 +16,11 @@ from kacap.report.chart.firings import IDLE, INTERVAL, thinned
 from kacap.report.chart.groups import MARKERS, Group
 from kacap.report.chart.labels import Labels
 from kacap.report.chart.palette import ORANGE, VERMILLION, Theme
+from kacap.report.chart.style import MarkStyle
 from kacap.timing.wheel import latest_s
+
+if TYPE_CHECKING:
+    from matplotlib.typing import LineStyleType
 
 PERCENT = (-100, 0, 5, 10, 15, 50, 100, 1_000, 10_000, 100_000)  # ticks
 
@@ -60,7 +64,7 @@ class OverSettings:
     def _staircase(self, axes: Axes, theme: Theme, labels: Labels) -> None:
         """Draw for each clock rate how late a timer may be, in percent, over all delays of the panel."""
         delays = np.geomspace(self.low, self.high, 900)
-        styles: dict[int, Any] = {100: (0, (1, 1.5)), 250: "-", 300: (0, (5, 2)), 1000: (0, (5, 1.5, 1, 1.5))}
+        styles: dict[int, LineStyleType] = {100: (0, (1, 1.5)), 250: "-", 300: (0, (5, 2)), 1000: (0, (5, 1.5, 1, 1.5))}
         most = np.zeros(len(delays))
         for hz in self.hz:
             share = np.array([latest_s(float(delay), hz) / delay * 100 for delay in delays])
@@ -96,8 +100,8 @@ class OverSettings:
         for group in self.groups:
             late = group.late_ns[group.missed] / group.term.ns * 100
             kept = np.sort(late)[thinned(np.sort(late), 50)]
-            style: Any = {"linestyle": "none", "marker": "x", "markersize": 4, "markeredgewidth": 1, "zorder": 4}
-            axes.plot(np.full(len(kept), group.term.value), kept, color=VERMILLION, **style)
+            style: MarkStyle = {"linestyle": "none", "marker": "x", "markersize": 4, "markeredgewidth": 1}
+            axes.plot(np.full(len(kept), group.term.value), kept, color=VERMILLION, zorder=4, **style)
 
     def _scales(self, axes: Axes, theme: Theme) -> None:
         """Write both axes."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -21,6 +19,7 @@ from kacap.report.chart.labels import Labels
 from kacap.report.chart.legend import Entry, legend, wrapped
 from kacap.report.chart.losses import Losses
 from kacap.report.chart.palette import LIGHT, ORANGE, VERMILLION, Theme
+from kacap.report.chart.style import PatchStyle
 from kacap.units import counted, duration
 
 LONG = 6  # a life so many times longer than what decided it is a strip
@@ -98,8 +97,8 @@ class Strip:
         axes.plot([left, right], [0, 0], color=theme.rule, linewidth=3, solid_capstyle="butt", zorder=1)
         numbers = self._probes(axes, theme)
         low, high = np.clip(self.axis.x(self.window), 0, self.axis.width)
-        frame: Any = {"facecolor": "none", "edgecolor": theme.ink, "linewidth": 1.1, "zorder": 6, "clip_on": False}
-        axes.add_patch(Rectangle((low, -0.5), max(high - low, self.axis.width * 0.004), 1.0, **frame))
+        frame: PatchStyle = {"facecolor": "none", "edgecolor": theme.ink, "linewidth": 1.1, "zorder": 6}
+        axes.add_patch(Rectangle((low, -0.5), max(high - low, self.axis.width * 0.004), 1.0, clip_on=False, **frame))
         ends = self.rows["time_ns"][np.isin(self.rows["kind"], ENDS)]
         if len(ends):
             axes.plot(self.axis.x(ends), np.zeros(len(ends)), marker="|", markersize=13, markeredgewidth=3,

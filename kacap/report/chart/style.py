@@ -11,9 +11,48 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Literal, TypedDict
 
-STYLE: Any = {
+if TYPE_CHECKING:
+    from matplotlib.transforms import Transform
+
+
+# What artists are drawn with, by the names of matplotlib's keywords.
+class MarkStyle(TypedDict, total=False):
+    """Marks."""
+
+    linestyle: Literal["none"]
+    marker: str
+    markersize: float
+    markeredgewidth: float
+    markerfacecolor: str
+    color: str
+
+
+class PatchStyle(TypedDict, total=False):
+    """Filled shapes, and the boxes around words."""
+
+    facecolor: str
+    edgecolor: str
+    hatch: str
+    linewidth: float
+    alpha: float
+    zorder: float
+    pad: float
+
+
+class WordStyle(TypedDict, total=False):
+    """Words; ``coordinates`` are those of the place that they belong to."""
+
+    size: float
+    color: str
+    weight: str
+    bbox: PatchStyle
+    zorder: float
+    coordinates: Transform
+
+
+STYLE = {
     "font.family": ["DejaVu Sans", "sans-serif"],
     "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
     "font.size": 9,
@@ -33,7 +72,7 @@ def styled() -> Iterator[None]:
 
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(STYLE)
+        mpl.rcParams.update(STYLE)  # type: ignore[arg-type]
         yield
 
 

@@ -24,8 +24,9 @@ def chosen(analysis: Analysis, connection: int | None) -> Sequence[Connection]:
     found = [c for c in analysis.connections if c.connection == connection]
     if not found:
         numbers = sorted(c.connection for c in analysis.connections)
-        known = f"there are {numbers[0]} to {numbers[-1]}" if numbers else "nobody probes in this capture"
-        raise UsageError(f"connection {connection}: no connection of that number; {known}")
+        last = f"they are numbered {numbers[0]} to {numbers[-1]}" if numbers else "nobody probes in it"
+        known = f"the only one is {numbers[0]}" if len(numbers) == 1 else last
+        raise UsageError(f"connection {connection}: not in this capture; {known}")
     return found
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from kacap.analysis import Analysis
 from kacap.report.html.svg import dark_rules
@@ -99,7 +99,7 @@ def _environment() -> Environment:
     )
 
 
-def _fill(template: str, style: str, script: str = "", **names: Any) -> bytes:
+def _fill(template: str, style: str, script: str = "", **names: object) -> bytes:
     """Return a template filled in; what cannot be encoded becomes ``?``. Style and script are the package's own."""
     from markupsafe import Markup
 

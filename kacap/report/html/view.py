@@ -155,7 +155,7 @@ def _watched(analysis: Analysis) -> str:
 def _nothing(analysis: Analysis) -> str:
     """Return what is said of a capture where nobody probes and nothing was found."""
     watched = _watched(analysis)
-    return f"No keepalive probe seen in {watched}" if watched else "No frame to look at"
+    return f"No keepalive probe seen in {watched}" if watched else "No frame captured"
 
 
 def _summary(analysis: Analysis, probing: Standing) -> list[tuple[str, str]]:
@@ -163,7 +163,7 @@ def _summary(analysis: Analysis, probing: Standing) -> list[tuple[str, str]]:
     totals = probing.totals
     return [
         (f"{len(probing):,}", "probing connection" + ("s" if len(probing) != 1 else "")),
-        (f"{totals.probes:,}", "probes"),
+        (f"{totals.probes:,}", "probe" + ("s" if totals.probes != 1 else "")),
         (f"{totals.replies:,}", "answered"),
         (f"{totals.missed:,}", missed_word(analysis)),
         (f"{len(analysis.findings):,}", "finding" + ("s" if len(analysis.findings) != 1 else "")),
