@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.addresses import address_text
-from kacap.analysis import MARK, Analysis
+from kacap.analysis import MARK, Analysis, MarkRows
 from kacap.capture.frames import FrameBatch
 from kacap.classify.kind_reasons import SENTENCES, KindReason
 from kacap.classify.kinds import ENDINGS, GRADE_WORDS, KIND_WORDS, Ending, Kind
 from kacap.classify.tables import Change
 from kacap.classify.tracker import Tracked, Tracker
 from kacap.connections import Connections, in_parts, probers_of
-from kacap.facts.ended import ENDED, EndedRow, ends
+from kacap.facts.ended import ENDED, EndedRow, EndedRows, ends
 from kacap.facts.probing import Probing
 from kacap.facts.verdicts import FactsOf, conclude
 from kacap.findings import findings
@@ -30,7 +30,7 @@ from kacap.findings.observations import Observations, Observed
 from kacap.findings.past import Looked, Past
 from kacap.findings.presence import Heard
 from kacap.findings.screening import FEW_NS, MANY_NS, has_more, screen, worth_a_look
-from kacap.flows import A_FIN, B_FIN, CUT, FINISHED, NEVER, WAS_RESET
+from kacap.flows import A_FIN, B_FIN, CUT, FINISHED, NEVER, WAS_RESET, ConnectionRows
 from kacap.model import Connection, Endpoint, FrameRef, SegmentRecord
 from kacap.news import Made, News, Sink
 from kacap.options import DEFAULTS, Options
@@ -46,7 +46,7 @@ from kacap.timing.judging import judge_connection, may_have_timed_out
 from kacap.views import Views, begun, unprobed
 from kacap.wire import SkipReason, decode
 
-Decode = Callable[[FrameBatch, NDArray[np.int64]], NDArray[np.void]]
+Decode = Callable[[FrameBatch, NDArray[np.int64]], SegmentRows]
 # From which kind on segments are reported: all but ACK and data, all, none.
 _TOLD_FROM = {"events": int(Kind.SYN), "all": int(Kind.ACK), "none": len(Kind)}
 _GAVE_UP, _ENDED = ENDINGS.index(Ending.GAVE_UP), int(Change.ENDED)
@@ -79,7 +79,7 @@ class Analyzer:
         self.held: dict[FrameRef, SegmentRecord] = {}  # plain ACKs that may yet prove to be probes
         self.withheld: list[int] = []  # rows of EPISODE: given up, but what is expected may show that it timed out
         self.dropped = 0  # frames that the capture lost, where the source says so
-        self.marks: list[NDArray[np.void]] = []
+        self.marks: list[MarkRows] = []
         self.analysis = Analysis()
 
     def feed(self, batch: FrameBatch) -> News:
@@ -190,7 +190,7 @@ class Analyzer:
         found: NDArray[np.bool_] = held[self.gatherer.probers.filled["watched"]]
         return found
 
-    def ends_of(self, watched: list[int]) -> NDArray[np.void]:
+    def ends_of(self, watched: list[int]) -> EndedRows:
         """Return how connections, by their rows of WATCHED, have ended by now, as rows of ENDED.
 
         One that is no longer held ended before, and reads as open.
@@ -296,7 +296,7 @@ class Analyzer:
         watched = self.gatherer.watched.rows[self.gatherer.probers.rows["watched"][episode["prober"]]]
         return may_have_timed_out(self.expect(begun(watched)))
 
-    def _close(self, rows: NDArray[np.void], seen: object, now_ns: int | None) -> list[Iterable[object]]:
+    def _close(self, rows: ConnectionRows, seen: object, now_ns: int | None) -> list[Iterable[object]]:
         """Close connections, those that are open at ``now_ns``; return the records of those on which nobody probes.
 
         ``seen`` is what was observed of them (``Observed``).
@@ -323,7 +323,7 @@ class Analyzer:
 
         return [] if self.sink is None else [Made(records)]
 
-    def _look(self, rows: NDArray[np.void], seen: Observed, probers: NDArray[np.int64]) -> NDArray[np.void]:
+    def _look(self, rows: ConnectionRows, seen: Observed, probers: NDArray[np.int64]) -> EndedRows:
         """Keep what findings may rest on of connections that have ended; ``probers`` are their rows of PROBER.
 
         Return their rows of ENDED.
@@ -340,7 +340,7 @@ class Analyzer:
             self.past.looked_at.append((rows[chosen], seen.picked(chosen)))
         return found
 
-    def _count_unprobed(self, rows: NDArray[np.void]) -> None:
+    def _count_unprobed(self, rows: ConnectionRows) -> None:
         """Add connections without probes to their summary."""
         if not len(rows):
             return
