@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.addresses import address_text
-from kacap.analysis import MARK, Analysis
+from kacap.analysis import MARK, Analysis, MarkRows
 from kacap.capture.frames import FrameBatch
 from kacap.classify.kind_reasons import SENTENCES, KindReason
 from kacap.classify.kinds import ENDINGS, GRADE_WORDS, KIND_WORDS, Ending, Kind
 from kacap.classify.tables import Change
 from kacap.classify.tracker import Tracked, Tracker
 from kacap.connections import Connections, in_parts, probers_of
-from kacap.facts.ended import ENDED, EndedRow, ends
+from kacap.facts.ended import ENDED, EndedRow, EndedRows, ends
 from kacap.facts.probing import Probing
 from kacap.facts.verdicts import FactsOf, conclude
 from kacap.findings import findings
@@ -27,10 +27,10 @@ from kacap.findings.connection_facts import ConnectionFacts
 from kacap.findings.context import Context
 from kacap.findings.deaths import Deaths, summed
 from kacap.findings.observations import Observations, Observed
-from kacap.findings.past import Past
+from kacap.findings.past import Looked, Past
 from kacap.findings.presence import Heard
 from kacap.findings.screening import FEW_NS, MANY_NS, has_more, screen, worth_a_look
-from kacap.flows import A_FIN, B_FIN, CUT, FINISHED, NEVER, WAS_RESET
+from kacap.flows import A_FIN, B_FIN, CUT, FINISHED, NEVER, WAS_RESET, ConnectionRows
 from kacap.model import Connection, Endpoint, FrameRef, SegmentRecord
 from kacap.news import Made, News, Sink
 from kacap.options import DEFAULTS, Options
@@ -46,7 +46,7 @@ from kacap.timing.judging import judge_connection, may_have_timed_out
 from kacap.views import Views, begun, unprobed
 from kacap.wire import SkipReason, decode
 
-Decode = Callable[[FrameBatch, NDArray[np.int64]], NDArray[np.void]]
+Decode = Callable[[FrameBatch, NDArray[np.int64]], SegmentRows]
 # From which kind on segments are reported: all but ACK and data, all, none.
 _TOLD_FROM = {"events": int(Kind.SYN), "all": int(Kind.ACK), "none": len(Kind)}
 _GAVE_UP, _ENDED = ENDINGS.index(Ending.GAVE_UP), int(Change.ENDED)
@@ -75,12 +75,11 @@ class Analyzer:
         self.views = Views(self.gatherer)
         self.skipped = np.zeros(len(SkipReason), np.int64)
         self.past = Past()
-        self.looked = self.past.looked(self.views)
         self.deaths, self.heard = Deaths(), Heard()
         self.held: dict[FrameRef, SegmentRecord] = {}  # plain ACKs that may yet prove to be probes
         self.withheld: list[int] = []  # rows of EPISODE: given up, but what is expected may show that it timed out
         self.dropped = 0  # frames that the capture lost, where the source says so
-        self.marks: list[NDArray[np.void]] = []
+        self.marks: list[MarkRows] = []
         self.analysis = Analysis()
 
     def feed(self, batch: FrameBatch) -> News:
@@ -191,7 +190,7 @@ class Analyzer:
         found: NDArray[np.bool_] = held[self.gatherer.probers.filled["watched"]]
         return found
 
-    def ends_of(self, watched: list[int]) -> NDArray[np.void]:
+    def ends_of(self, watched: list[int]) -> EndedRows:
         """Return how connections, by their rows of WATCHED, have ended by now, as rows of ENDED.
 
         One that is no longer held ended before, and reads as open.
@@ -213,10 +212,10 @@ class Analyzer:
         self.tracker.release()
         analysis = self.analysis
         rows, ends_of_rows = self.past.joined(self.tracker.connections[:0])
-        self.looked = self.past.looked(self.views)
-        estimates = self._estimate()
-        analysis.connections = connections = Connections(rows, ends_of_rows, self.views, estimates, self._complete)
-        self._find(connections)
+        looked = self.past.looked(self.views)
+        complete = partial(self._complete, looked)
+        analysis.connections = connections = Connections(rows, ends_of_rows, self.views, self._estimate(), complete)
+        self._find(connections, looked)
         analysis.unprobed.let_go = self.tracker.let_go
         self.tracker.clock.tell(analysis.capture)
         analysis.capture.skipped = {SkipReason(i).text: int(count) for i, count in enumerate(self.skipped) if count}
@@ -243,9 +242,9 @@ class Analyzer:
         self.analysis.clocks = {address_text(*hosts[i]): rates for i, rates in estimates.clocks.items()}
         return estimates
 
-    def _complete(self, made: Connection, state: int, ended: tuple[int, ...]) -> None:
+    def _complete(self, looked: Looked, made: Connection, state: int, ended: tuple[int, ...]) -> None:
         """Fill in what no row holds; ``state`` is that of its row, ``ended`` its row of ENDED."""
-        self._judge(made, state, EndedRow(*ended), self.looked.facts_of)
+        self._judge(made, state, EndedRow(*ended), looked.facts_of)
 
     def _judge(self, made: Connection, state: int, ended: EndedRow, facts_of: FactsOf) -> None:
         """Judge a connection, and say how it ended. One without a probe is judged until now if it stayed open."""
@@ -260,24 +259,15 @@ class Analyzer:
         """
         return made.last_ns if state & FINISHED else self.tracker.now_ns
 
-    def _find(self, connections: Connections) -> None:
+    def _find(self, connections: Connections, looked: Looked) -> None:
         """Look for findings, on each connection that may hold one and over the capture."""
         analysis = self.analysis
         context = Context(
             Probing(self.gatherer), self.heard, dropped=self.dropped, expected=self.expect, limits=self.options.limits
         )
         context.timed_drops, context.last_ns = analysis.capture.timed_drops, analysis.capture.last_ns or 0
-        analysis.findings, telling = findings(self._looked_at(connections), self.deaths, context)
+        analysis.findings, telling = findings(looked.each(connections), self.deaths, context)
         analysis.idle_deaths, analysis.silences = summed(telling), self.deaths.silences(context)
-
-    def _looked_at(self, connections: Connections) -> Iterator[ConnectionFacts]:
-        """Yield the connections that may hold a finding, in order; those without a record as well."""
-        rows, places = self.looked.rows, connections.places(self.looked.numbers)
-        for some in in_parts(range(len(rows))):
-            here = places[some]
-            recorded, others = connections.passing(here[here >= 0].tolist()), iter(unprobed(rows[some][here < 0]))
-            for row, place in zip(some, here.tolist(), strict=True):
-                yield self.looked.at(next(recorded if place >= 0 else others), row)
 
     def tell(self, records: list[object]) -> None:
         """Pass records that no row stands for to the sink."""
@@ -306,7 +296,7 @@ class Analyzer:
         watched = self.gatherer.watched.rows[self.gatherer.probers.rows["watched"][episode["prober"]]]
         return may_have_timed_out(self.expect(begun(watched)))
 
-    def _close(self, rows: NDArray[np.void], seen: object, now_ns: int | None) -> list[Iterable[object]]:
+    def _close(self, rows: ConnectionRows, seen: object, now_ns: int | None) -> list[Iterable[object]]:
         """Close connections, those that are open at ``now_ns``; return the records of those on which nobody probes.
 
         ``seen`` is what was observed of them (``Observed``).
@@ -324,6 +314,7 @@ class Analyzer:
         self.past.take(rows[wanted], found[wanted])
 
         def records() -> Iterator[Connection]:
+            """Yield them, once somebody asks: few do."""
             for some in in_parts(np.flatnonzero(~probed).tolist()):
                 for row, one, ended in zip(some, unprobed(rows[some]), found[some].tolist(), strict=True):
                     facts_of = partial(ConnectionFacts, observed=seen, row=row)
@@ -332,7 +323,7 @@ class Analyzer:
 
         return [] if self.sink is None else [Made(records)]
 
-    def _look(self, rows: NDArray[np.void], seen: Observed, probers: NDArray[np.int64]) -> NDArray[np.void]:
+    def _look(self, rows: ConnectionRows, seen: Observed, probers: NDArray[np.int64]) -> EndedRows:
         """Keep what findings may rest on of connections that have ended; ``probers`` are their rows of PROBER.
 
         Return their rows of ENDED.
@@ -349,7 +340,7 @@ class Analyzer:
             self.past.looked_at.append((rows[chosen], seen.picked(chosen)))
         return found
 
-    def _count_unprobed(self, rows: NDArray[np.void]) -> None:
+    def _count_unprobed(self, rows: ConnectionRows) -> None:
         """Add connections without probes to their summary."""
         if not len(rows):
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import overload
 
 import numpy as np
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 
 from kacap.flows import CUT
 from kacap.model import Connection
+from kacap.rows import in_order
 from kacap.timing.estimate import Estimates
-from kacap.timing.settings import settings_of
+from kacap.timing.settings import Settings
 from kacap.views import Views, unprobed
 
 Complete = Callable[[Connection, int, tuple[int, ...]], None]
@@ -28,8 +30,7 @@ class Connections(Sequence[Connection]):
     def __init__(
         self, rows: NDArray[np.void], ends: NDArray[np.void], views: Views, estimates: Estimates, complete: Complete
     ) -> None:
-        if (np.diff(rows["id"].astype(np.int64)) < 0).any():
-            order = np.argsort(rows["id"], kind="stable")
+        if (order := in_order(rows["id"])) is not None:
             rows, ends = rows[order], ends[order]
         self.rows, self.ends = rows, ends
         self.views, self.estimates, self._complete = views, estimates, complete
@@ -90,9 +91,9 @@ class Connections(Sequence[Connection]):
         rows = self.rows[places]
         made = made_of(rows, self.views)
         probers = [prober for connection in made for prober in connection.probers]
-        numbers = np.array([prober.row for prober in probers], np.int64)
-        for prober, found in zip(probers, settings_of(self.estimates, numbers), strict=True):
-            prober.idle, prober.interval, prober.count = found
+        settings = Settings(self.estimates, np.array([prober.row for prober in probers], np.int64))
+        for place, prober in enumerate(probers):
+            prober.estimated = partial(settings.of, place)
         known = zip(made, rows["state"].tolist(), self.ends[places].tolist(), strict=True)
         for connection, state, ended in known:
             for prober in connection.probers:

@@ -18,6 +18,7 @@ NEVER = np.int64(-(2**62))  # a time that has not been
 
 # CONNECTION["state"]
 BEGAN, A_FIN, B_FIN, WAS_RESET, IS_WATCHED, FINISHED, LONE, CUT = 1, 2, 4, 8, 16, 32, 64, 128
+LONE_ACK = 256  # its only segment may yet prove to be a probe
 
 # EVENT["hints"]: what a probe's timestamps and IP ID say of frames that the capture lacks, or has and its sender not.
 UNHEARD = 1  # the newest reply in the capture did not reach its sender
@@ -63,7 +64,7 @@ CONNECTION = on_lines(
         ("b_port", "<u2"),
         ("id", "<u4"),  # serial number, from 1, in order of the first segment
         ("watched", "<i4"),  # its row of WATCHED, -1: it gets no events
-        ("state", "u1"),
+        ("state", "<u2"),
         # The second line.
         ("segments", "<i8"),
         ("longest_silence_ns", "<i8"),
@@ -168,12 +169,13 @@ TRACKER_STATE = np.dtype(
         ("all_segments", "<i8"),  # 1: events also for connections that nobody watches
         ("lone", "<i8"),  # rows of CONNECTION that are LONE
         ("oldest", "<i8"),  # none before this row is
+        ("lone_acks", "<i8"),  # rows that are LONE_ACK
+        ("oldest_ack", "<i8"),
         ("let_go", "<i8"),  # how many were forgotten
     ],
     align=True,
 )
 
-LONE_KEPT = np.int64(1 << 16)  # connections of a single segment: a flood of them is no reason to run out of memory
 LINGER_NS = np.int64(120 * SECOND_NS)  # after this a closed connection's next segment starts another
 JUMP_SILENCE_NS = np.int64(SECOND_NS)
 LONE_JUMP = np.int64(1 << 26)  # sequence distance that no loss explains after a silence
@@ -334,37 +336,6 @@ def starts_another(seg: Row, row: Row, x: Row, y: Row) -> Row:
     forward = _distance(x.known & NXT, seg.seq, x.nxt)
     backward = _distance(y.known & NXT and seg.flags & ACK, seg.ack, y.nxt)
     return forward > LONE_JUMP or (forward > PAIRED_JUMP and backward > PAIRED_JUMP)
-
-
-@kernel
-def leave_alone(seg: Row, row: Row, tracker: Row, connections: Row) -> None:
-    """Note that a new connection has a single segment, which is no probe; beyond LONE_KEPT the oldest is let go."""
-    if seg.payload_len <= 1 and not seg.flags & (SYN | RST):
-        return
-    row.state |= LONE
-    tracker.lone += 1
-    if tracker.lone <= LONE_KEPT:
-        return
-    while not connections[tracker.oldest].state & LONE:
-        tracker.oldest += 1
-    forget(connections[tracker.oldest], tracker)
-    tracker.let_go += 1
-
-
-@kernel
-def join(row: Row, tracker: Row) -> None:
-    """Note that a connection has another segment."""
-    if row.state & LONE:
-        row.state &= ~np.uint8(LONE)
-        tracker.lone -= 1
-
-
-@kernel
-def forget(row: Row, tracker: Row) -> None:
-    """Let a connection be over: it only waits to be collected, and its next segment starts another."""
-    join(row, tracker)
-    row.state |= FINISHED
-    tracker.finished += 1
 
 
 @kernel

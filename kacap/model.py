@@ -5,7 +5,7 @@ A frame is written ``FrameRef(file, number)``; kinds and grades are the values o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -109,6 +109,9 @@ class Setting:
     observed: tuple[int, int] | None = None
 
 
+SETTINGS = ("idle", "interval", "count", "user_timeout")  # of a prober
+
+
 class ProbeTables(Protocol):
     """The tables that hold what a prober sent; a prober is named by its row there."""
 
@@ -146,10 +149,10 @@ class Prober:
     probes: int = 0
     replies: int = 0
     missed: int = 0
-    idle: Setting = field(default_factory=Setting)
-    interval: Setting = field(default_factory=Setting)
-    count: Setting = field(default_factory=Setting)
-    user_timeout: Setting = field(default_factory=Setting)  # expected in ms, observed a bracket; in no record
+    idle: Setting = field(init=False)  # these four: made when they are first asked for
+    interval: Setting = field(init=False)
+    count: Setting = field(init=False)
+    user_timeout: Setting = field(init=False)  # expected in ms, observed a bracket; in no record
     ending: str = "open"
     grade: str = "proven"  # the weakest grade among its probes
     payload_bytes: int = 0
@@ -166,10 +169,21 @@ class Prober:
     lone: int = 0  # episodes that are one probe answered
     path_ns: int = 0  # from the capture to it and back, at most; 0: not seen
     cut: bool = False  # the capture's clock was set after it: what came then counts as another connection's
+    estimated: Callable[[], Sequence[Setting]] | None = field(default=None, repr=False, compare=False)
     _rows: ProbeTables | None = field(default=None, repr=False, compare=False)
     _episodes: list[Episode] | None = field(default=None, repr=False, compare=False)
     _runs: list[Episode] | None = field(default=None, repr=False, compare=False)
     _last: Episode | None = field(default=None, repr=False, compare=False)
+
+    def __getattr__(self, name: str) -> Setting:
+        """Return a setting that was not asked for before: of most probers that gave up nobody asks for any."""
+        if name not in SETTINGS:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        known = self.estimated() if self.estimated is not None else ()
+        place = SETTINGS.index(name)
+        setting = known[place] if place < len(known) else Setting()
+        setattr(self, name, setting)
+        return setting
 
     def __repr__(self) -> str:
         """Return it in one line: who probes whom, how often, and how that ended."""

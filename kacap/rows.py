@@ -88,6 +88,12 @@ def by_group(groups: NDArray[np.integer], number: int) -> tuple[NDArray[np.int64
     return order, bounds
 
 
+def in_order(numbers: NDArray[np.integer]) -> NDArray[np.intp] | None:
+    """Return the order that sorts numbers, None where they are sorted, as serial numbers mostly are."""
+    known = numbers.astype(np.int64)
+    return np.argsort(known, kind="stable") if (np.diff(known) < 0).any() else None
+
+
 def numbered(hi: NDArray[np.uint64], lo: NDArray[np.uint64]) -> tuple[list[tuple[int, int]], NDArray[np.int64]]:
     """Return the distinct addresses (halves) in order, and the number of each one given among them, from 0."""
     lows, of_low = np.unique(lo, return_inverse=True)

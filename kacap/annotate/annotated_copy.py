@@ -19,7 +19,7 @@ from kacap.annotate.anonymise import Anonymiser
 from kacap.annotate.notes import TELLING, Name, notes
 from kacap.capture import open_captures
 from kacap.capture.formats import open_reader
-from kacap.capture.frames import FrameBatch
+from kacap.capture.frames import FrameBatch, FrameRows
 from kacap.capture.records import RecordReader
 from kacap.capture.rewrite import PLAN, Piece, PlanRows, Rewriter, pieces
 from kacap.capture.source import expand
@@ -209,7 +209,7 @@ class Comments:
         """Return the number that a frame has in the copy."""
         return str(self._ranks.get(frame) or self._base[frame.file] + frame.number)
 
-    def plans(self, rows: NDArray[np.void], file: int, changes: Changes) -> NDArray[np.void]:
+    def plans(self, rows: FrameRows, file: int, changes: Changes) -> PlanRows:
         """Return the plan (PLAN) for some consecutive frames of a file, lengths as captured."""
         plans = np.zeros(len(rows), PLAN)
         plans["captured"], plans["keep"] = rows["captured_len"], not changes.only

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from kacap.classify.alone import forget, join, leave_alone
 from kacap.classify.emit import EVENTS_PER_SEGMENT, emit, emit_held, emit_quoted
 from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import Grade, Kind
@@ -42,10 +43,7 @@ from kacap.flows import (
     UNSEEN,
     WINDOW,
     find,
-    forget,
     is_copy,
-    join,
-    leave_alone,
     open_connection,
     segment_digest,
     starts_another,

@@ -279,6 +279,6 @@ def advance_row(seg: Row, row: Row, label: Row) -> None:
         if label.why != _W_OUT_RST:
             row.state |= WAS_RESET
     else:
-        row.state &= ~np.uint8(WAS_RESET)
+        row.state &= ~np.uint16(WAS_RESET)
     if seg.flags & FIN:
         row.state |= A_FIN if label.from_a else B_FIN

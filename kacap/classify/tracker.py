@@ -19,6 +19,7 @@ from kacap.flows import (
     FINISHED,
     LINGER_NS,
     LONE,
+    LONE_ACK,
     NEVER,
     RECENT,
     RECENT_ROWS,
@@ -32,6 +33,7 @@ from kacap.rows import Table, keep
 from kacap.segments import SegmentRows
 
 FIRST_ROWS = 4096
+COLLECTED = 1 << 16  # rows of connections that have ended are collected once they are so many, and an eighth of all
 EVENT_ROWS = 64  # more than segments: one may bring several events
 BUFFERS = 8  # of events: more than batches are under way at once (``pipeline.AHEAD``)
 
@@ -164,9 +166,9 @@ class Tracker:
         """Let every connection be over for what comes: no time of before may be compared with one of after."""
         rows = self.rest()
         unfinished = rows["state"] & FINISHED == 0
-        rows["state"][unfinished] = (rows["state"][unfinished] & ~np.uint8(LONE)) | FINISHED | CUT
+        rows["state"][unfinished] = (rows["state"][unfinished] & ~np.uint16(LONE | LONE_ACK)) | FINISHED | CUT
         self.state["finished"] += int(unfinished.sum())
-        self.state["lone"] = 0
+        self.state["lone"] = self.state["lone_acks"] = 0
 
     def _introduce(self, events: EventRows) -> NDArray[np.void]:
         """Return the CONNECTION rows of the events' connections that no earlier batch has introduced, in order."""
@@ -181,7 +183,8 @@ class Tracker:
 
         An ended connection's next segment would start another, so forgetting it changes no result.
         """
-        if self.used + room <= len(self.connections):
+        waiting = int(self.state["finished"][0]) >= max(COLLECTED, self.used // 8)
+        if self.used + room <= len(self.connections) and not waiting:
             return self.connections[:0], None
         rows = self.connections[: self.used]
         self._finish_closed(rows)
@@ -212,7 +215,8 @@ class Tracker:
         while size < 2 * len(self.connections):
             size *= 2
         self.table = np.full(size, -1, np.int32)
-        self.state["used"], self.state["finished"], self.state["oldest"] = used, 0, 0
+        self.state["used"] = used
+        self.state["finished"] = self.state["oldest"] = self.state["oldest_ack"] = 0
         rebuild(self.table, self.connections, self.state)
         if self.companion is not None:
             self.companion.move(kept, used, len(self.connections))
@@ -250,7 +254,8 @@ class Tracker:
         self.clock.state[:], self.clock.steps = saved["clock"], saved["clock_steps"].copy()
         self.introduced = int(self.state["watched"][0])
         self._resize(None, 0)
-        self.state["lone"] = int((self.connections["state"][: self.used] & LONE != 0).sum())
+        for name, alone in (("lone", LONE), ("lone_acks", LONE_ACK)):
+            self.state[name] = int(np.count_nonzero(self.rest()["state"] & alone))
 
     def release(self) -> None:
         """Give memory back: nothing is to be taken any more."""

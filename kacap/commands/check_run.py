@@ -78,8 +78,7 @@ def _connection(number: int, state: SocketState) -> Connection:
     if state.keepalive is not False:
         timeout = None if state.user_timeout_ns is None else state.user_timeout_ns // MILLISECOND_NS
         values = [_setting(value, state) for value in (state.idle, state.interval, state.count, timeout)]
-        prober = Prober(a, b, idle=values[0], interval=values[1], count=values[2], user_timeout=values[3])
-        connection.probers.append(prober)
+        connection.probers.append(Prober(a, b, estimated=lambda: values))
     return connection
 
 

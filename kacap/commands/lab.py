@@ -175,7 +175,9 @@ def client(target: str, idle: int | None, interval: int | None, count: int | Non
 @lab.command()
 @click.argument("address", default="127.0.0.1")
 @click.option("-p", "--port", type=click.IntRange(1, 65535), metavar="PORT", default=12345, show_default=True)
-@click.option("-d", "--idle", type=int, metavar="SECONDS", default=1, show_default=True, help="Before the first probe.")
+@click.option(
+    "-d", "--idle", type=int, metavar="SECONDS", default=1, show_default=True, help="Silence before the first probe."
+)
 @click.option(
     "-i",
     "--interval",
@@ -183,7 +185,7 @@ def client(target: str, idle: int | None, interval: int | None, count: int | Non
     metavar="SECONDS",
     default=1,
     show_default=True,
-    help="Seconds between unanswered probes.",
+    help="Between unanswered probes.",
 )
 @click.option("-c", "--count", type=int, metavar="N", default=10, show_default=True, help="Probes before giving up.")
 def pair(address: str, port: int, idle: int, interval: int, count: int) -> None:

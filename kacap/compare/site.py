@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kacap.addresses import address_text
 from kacap.analysis import Analysis
@@ -28,7 +27,7 @@ class Site:
 
     name: str
     analysis: Analysis = field(default_factory=Analysis)
-    rows: NDArray[np.void] = field(default_factory=lambda: np.empty(0, SEGMENT))
+    rows: SegmentRows = field(default_factory=lambda: np.empty(0, SEGMENT))
     labels: LabelRows = field(default_factory=lambda: np.empty(0, LABEL))
     connections: dict[int, Connection] = field(default_factory=dict)
     of: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))  # connection to its rows
@@ -80,8 +79,8 @@ class Collector:
 
     def __init__(self) -> None:
         self._data: dict[int, int] = defaultdict(int)
-        self._rows: list[NDArray[np.void]] = []
-        self._labels: list[NDArray[np.void]] = []
+        self._rows: list[SegmentRows] = []
+        self._labels: list[LabelRows] = []
 
     def take(self, segments: SegmentRows, labels: LabelRows) -> None:
         """Keep what has at most one byte or a flag that counts, and the first ``ENOUGH`` with data of a connection."""

@@ -61,6 +61,7 @@ class EndedRow(NamedTuple):
 
 
 ENDED = dtype_of(EndedRow)
+EndedRows = NDArray[np.void]  # of ENDED
 
 
 @kernel
@@ -154,7 +155,7 @@ def _ends(observed: Row, notes: Row, ends: Row) -> None:
         ended.time_ns, ended.frame = note.time_ns, note.frame
 
 
-def ends(observed: Observed) -> NDArray[np.void]:
+def ends(observed: Observed) -> EndedRows:
     """Return a row of ENDED for each connection that was watched; ``screen`` has marked the forged RSTs."""
     found = np.zeros(len(observed.rows), ENDED)
     _ends(observed.rows, observed.notes, found)

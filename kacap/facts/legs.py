@@ -16,10 +16,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kacap.classify.emit import LabelRows
 from kacap.classify.kinds import Kind
 from kacap.clock import MILLISECOND_NS, MINUTE_NS
 from kacap.facts.ended import observed_until_ns
 from kacap.model import Connection, Endpoint, Prober
+from kacap.segments import SegmentRows
 
 PASSED_ON_NS = 50 * MILLISECOND_NS  # a proxy that only passes on takes less
 FEWEST, SHARE = 3, 0.8  # messages that were passed on: so many, and of all of them this share
@@ -65,7 +67,7 @@ class Messages:
         self._times: dict[int, tuple[deque[int], deque[int]]] = {}  # from a, from b; who spoke last comes last
         self._vain: set[int] = set()
 
-    def take(self, segments: NDArray[np.void], labels: NDArray[np.void]) -> None:
+    def take(self, segments: SegmentRows, labels: LabelRows) -> None:
         """Take consecutive SEGMENT rows with their rows of LABEL."""
         rows = np.flatnonzero((labels["kind"] == _DATA) & (labels["id"] > 0))
         if self._most is not None and len(rows):

@@ -24,9 +24,10 @@ SENT = np.dtype(
         ("missed", "?"),
     ]
 )
+SentRows = NDArray[np.void]  # of SENT
 
 
-def sent_by(connections: Sequence[Connection], probers: Sequence[Prober], most: int) -> NDArray[np.void]:
+def sent_by(connections: Sequence[Connection], probers: Sequence[Prober], most: int) -> SentRows:
     """Return the probes (SENT) of some probers of a capture, by prober and then by time.
 
     Of more than ``most`` every prober keeps its newest, as many as there is room for, and every probe that was missed.
@@ -54,7 +55,7 @@ def _chosen(
     return order[kept]
 
 
-def _from_tables(connections: Connections, probers: Sequence[Prober], most: int) -> NDArray[np.void]:
+def _from_tables(connections: Connections, probers: Sequence[Prober], most: int) -> SentRows:
     """Return the rows of probers that are kept, from the tables that these are views of."""
     gatherer = connections.views.gatherer
     asked = np.full(gatherer.probers.used, -1, np.int32)
@@ -79,7 +80,7 @@ def _from_tables(connections: Connections, probers: Sequence[Prober], most: int)
     return found
 
 
-def _from_objects(probers: Sequence[Prober]) -> NDArray[np.void]:
+def _from_objects(probers: Sequence[Prober]) -> SentRows:
     """Return the rows of probers, from their episodes."""
     rows = []
     for number, prober in enumerate(probers):

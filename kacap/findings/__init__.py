@@ -41,7 +41,7 @@ TABLE = (
         "counter or at a higher number, or faster than that side ever answers",
         "look at the boxes on the path (firewall, load balancer, NAT) for an idle or session limit",
         resets.forged_reset,
-        Trait.RESET,
+        Trait.FORGED,
     ),
     FindingRule(
         "path-forgot",
@@ -234,7 +234,9 @@ def of_connection(facts: ConnectionFacts, context: Context) -> Iterator[Finding]
     """Yield what the table's rules find on one connection, gravest first."""
     expected = context.expected(facts.connection) is not None
     nobody = not facts.connection.probers and not expected
-    for row in rules_for(facts.traits | Trait.EXPECTED if expected else facts.traits):
+    if expected:
+        facts.traits |= int(Trait.EXPECTED)
+    for row in rules_for(facts.traits):
         for claim in row.find(facts, context):
             yield _finding(row, claim, facts.connection.connection, row.about_keepalive and nobody)
 

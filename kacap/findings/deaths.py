@@ -46,7 +46,7 @@ class Deaths:
 
     def __init__(self) -> None:
         self.by_destination: dict[Endpoint, Bracket] = {}
-        self.survived: list[NDArray[np.void]] = []
+        self.survived: list[SilenceRows] = []
 
     def take_rows(self, connections: ConnectionRows, survived_ns: NDArray[np.int64]) -> None:
         """Take the longest silence that each of some connections (CONNECTION rows) survived, nanoseconds."""

@@ -12,7 +12,7 @@ from kacap.findings.context import Context
 from kacap.findings.idle import death_of, is_lively, reset_at
 from kacap.findings.observed import FIN_SEEN
 from kacap.findings.resets import usual_ttl
-from kacap.findings.screening import FAST_NS
+from kacap.findings.screening import FAST_NS, Trait
 from kacap.findings.silences import SOON_NS
 from kacap.model import Episode, Probe, Prober
 from kacap.timing.giving_up import may_be_the_application, user_timeout_words
@@ -39,6 +39,7 @@ UNREACHABLE_V6 = {
     6: "route rejected",
 }
 NAMES = {(4, 3): UNREACHABLE_V4, (6, 1): UNREACHABLE_V6}
+_EXPECTED = int(Trait.EXPECTED)
 EXCEEDED = {(4, 11), (6, 3)}
 
 
@@ -46,7 +47,7 @@ def peer_gone(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """Every probe of a run went unanswered, the prober reset the connection, and the peer sent nothing since."""
     for prober, episode in episodes(facts, Ending.GAVE_UP):
         span = episode.probes[0].time_ns, closing_ns(episode)
-        if _is_early(prober, episode) or facts.heard_within(prober.peer, *span):
+        if _is_early(facts, prober, episode) or facts.heard_within(prober.peer, *span):
             continue
         if context.alive(prober.peer, prober.side, *span) or _is_lively(facts, context):
             continue
@@ -156,7 +157,7 @@ def _kind(refusal: Refusal) -> str:
 def gave_up_early(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
     """Given up before the expected count: TCP_USER_TIMEOUT, bracketed by the two last firings."""
     for prober, episode in episodes(facts, Ending.GAVE_UP, Ending.USER_TIMEOUT):
-        if not _is_early(prober, episode):
+        if not _is_early(facts, prober, episode):
             continue
         bracket = ""
         if span := user_timeout_words(prober):
@@ -167,11 +168,11 @@ def gave_up_early(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
         yield Claim(f"{prober.side} gave up after {len(episode.probes)}{expected} probes{bracket}", frames_of(episode))
 
 
-def _is_early(prober: Prober, episode: Episode) -> bool:
+def _is_early(facts: ConnectionFacts, prober: Prober, episode: Episode) -> bool:
     """Return whether a prober gave up before its expected count."""
-    expected = prober.count.expected
     if episode.ending == Ending.USER_TIMEOUT:
         return True
+    expected = prober.count.expected if facts.traits & _EXPECTED else None
     return expected is not None and episode.ending == Ending.GAVE_UP and len(episode.probes) < expected
 
 
@@ -181,7 +182,7 @@ def late_detection(facts: ConnectionFacts, context: Context) -> Iterator[Claim]:
         budget = _budget_s(prober)
         if episode.silent_since_ns is None or budget is None or len(episode.gaps_ns) < len(episode.probes):
             continue
-        if _is_early(prober, episode):
+        if _is_early(facts, prober, episode):
             continue
         took = closing_ns(episode) - episode.silent_since_ns
         if not budget * SECOND_NS <= took <= LATE * budget * SECOND_NS:

@@ -28,6 +28,7 @@ IDLE_NS = 3 * SECOND_NS  # a shorter silence may be one between retransmissions
 SOON_NS = 60 * SECOND_NS  # who finds a connection dead opens another by then
 STEADY = 20  # a silence counts as longer than one survived if it is longer by a twentieth
 TIGHT_NS = 30 * SECOND_NS  # the shortest default of a known box: what is survived below that brackets none
+_MAY_HAVE_DIED = int(Trait.RUNS | Trait.DEAD)
 LATE = 1.25  # of a prober's own period: its timer may be late by an eighth, and the capture may begin in between
 
 
@@ -59,7 +60,7 @@ def reset_at(facts: ConnectionFacts, frame: FrameRef | None) -> Reset | None:
 def death_of(facts: ConnectionFacts) -> Death | None:
     """Return how a connection was found dead at its first use after a silence, None if it was not; worked out once."""
     if facts.death is None:
-        facts.death = (_death_of(facts) if facts.traits & (Trait.RUNS | Trait.DEAD) else None,)
+        facts.death = (_death_of(facts) if facts.traits & _MAY_HAVE_DIED else None,)
     return facts.death[0]
 
 
@@ -76,8 +77,8 @@ def _death_of(facts: ConnectionFacts) -> Death | None:
         death = _at_probe(facts, prober, episode)
         if death is not None:
             return death
-    killed = facts.killed
-    if killed is None or facts.connection.probers:
+    killed = None if facts.connection.probers else facts.killed
+    if killed is None:
         return None
     if facts.survived_ns >= killed.silence_ns or facts.closed(not killed.from_a):
         return None

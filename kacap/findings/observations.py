@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.classify.emit import LabelRows
-from kacap.findings.observed import NOTE, OBSERVED, POOLS, SENT, SPAN, NoteRows, ObservedRows, SpanRows
+from kacap.findings.observed import NOTE, OBSERVED, POOLS, SENT, SPAN, NoteRows, ObservedRows, SentRows, SpanRows
 from kacap.findings.observing import ROOM, observe
 from kacap.rows import Table, keep
 from kacap.segments import SegmentRows
@@ -21,10 +21,10 @@ FIRST_ROWS = 1024  # of a pool
 class Observed:
     """OBSERVED rows of some connections, in their order, with the pools that these refer to."""
 
-    rows: NDArray[np.void]
+    rows: ObservedRows
     notes: NoteRows
     spans: SpanRows
-    sent: NDArray[np.void]
+    sent: SentRows
 
     def picked(self, slots: NDArray[np.intp]) -> Observed:
         """Return the rows of some of them, with their part of the pools."""

@@ -152,6 +152,7 @@ class SentRow(NamedTuple):
 
 
 SENT = dtype_of(SentRow)
+SentRows = NDArray[np.void]  # of SENT
 
 OBSERVED = np.dtype(
     [

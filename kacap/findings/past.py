@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.connections import probers_of
+from kacap.connections import Connections, in_parts, probers_of
 from kacap.facts.ended import ENDED
 from kacap.findings.connection_facts import ConnectionFacts
 from kacap.findings.observations import Observed, joined
 from kacap.findings.screening import traits
 from kacap.flows import CONNECTION
 from kacap.model import Connection
-from kacap.rows import Rows, newest
-from kacap.views import Views
+from kacap.rows import Rows, in_order, newest
+from kacap.views import Views, unprobed
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,15 @@ class Looked:
     def at(self, connection: Connection, row: int) -> ConnectionFacts:
         """Return what was observed of the connection in a row."""
         return ConnectionFacts(connection, self.observed, row, int(self.traits[row]))
+
+    def each(self, connections: Connections) -> Iterator[ConnectionFacts]:
+        """Yield all, in order, with their ``connections``; those without a record there as well."""
+        places = connections.places(self.numbers)
+        for some in in_parts(range(len(places))):
+            here = places[some]
+            recorded, others = connections.passing(here[here >= 0].tolist()), iter(unprobed(self.rows[some][here < 0]))
+            for row, place in zip(some, here.tolist(), strict=True):
+                yield self.at(next(recorded if place >= 0 else others), row)
 
 
 @dataclass(slots=True)
@@ -69,8 +79,7 @@ class Past:
         elif self.looked_at:
             rows = np.concatenate([rows for rows, _ in self.looked_at])
             observed = joined([observed for _, observed in self.looked_at])
-        if (np.diff(rows["id"].astype(np.int64)) < 0).any():
-            order = np.argsort(rows["id"], kind="stable")
+        if (order := in_order(rows["id"])) is not None:
             rows, observed = rows[order], observed.picked(order)
         found = traits(observed, probers_of(rows, views), views.gatherer.probers.rows)
         return Looked(rows, observed, rows["id"].copy(), found)

@@ -18,13 +18,14 @@ from kacap.rows import newest
 PRESENCE = np.dtype(
     [("hi", "<u8"), ("lo", "<u8"), ("first_ns", "<i8"), ("last_ns", "<i8"), ("quiet_ns", "<i8")], align=True
 )
+PresenceRows = NDArray[np.void]  # of PRESENCE
 BLOCK = 1024  # presences that are searched together
 
 
 class AtAddress:
     """The presences of one address, as PRESENCE rows in order of ``first_ns``."""
 
-    def __init__(self, rows: NDArray[np.void]) -> None:
+    def __init__(self, rows: PresenceRows) -> None:
         self.firsts = _numbers(rows["first_ns"])
         self.lasts = _numbers(np.sort(rows["last_ns"]))
         # The newest ``last_ns`` of the first one, the first two, ...
@@ -78,7 +79,7 @@ def _numbers(column: NDArray[np.int64]) -> array[int]:
 class Heard:
     """Who was heard when, by address; an RST does not count, it may be anybody's."""
 
-    parts: list[NDArray[np.void]] = field(default_factory=list)
+    parts: list[PresenceRows] = field(default_factory=list)
     _by_address: dict[str, AtAddress] = field(default_factory=dict)
 
     def take(self, connections: ConnectionRows, observed: ObservedRows) -> None:
@@ -99,7 +100,7 @@ class Heard:
         self.parts = newest(self.parts, most)
 
     @cached_property
-    def _sorted(self) -> tuple[NDArray[np.void], NDArray[np.uint64], NDArray[np.uint64]]:
+    def _sorted(self) -> tuple[PresenceRows, NDArray[np.uint64], NDArray[np.uint64]]:
         """All presences in order of address and ``first_ns``, and the two halves of their addresses."""
         rows = np.concatenate([np.zeros(0, PRESENCE), *self.parts])
         rows = rows[np.lexsort((rows["first_ns"], rows["lo"], rows["hi"]))]

@@ -58,6 +58,7 @@ class Trait(IntFlag):
     BEAT = 512  # regular data
     DEAD = 1024  # nobody who knows it answered the use after a silence
     EXPECTED = 2048  # settings are expected: known when findings are looked for
+    FORGED = 4096  # by a box in between: an RST
 
 
 @kernel
@@ -213,6 +214,7 @@ def traits(observed: Observed, probers: NDArray[np.int64], table: ProberRows) ->
     """
     rows, sent = observed.rows, observed.sent
     resent = (sent["kept"] > 0) | (sent["head_n"] >= SUSPENDED_AFTER)
+    forged = observed.notes["about"] & FORGED != 0
     a, b = rows["a"], rows["b"]
     has = {
         Trait.PROBES: (table["probes"] > 0)[probers].any(axis=1),
@@ -225,6 +227,7 @@ def traits(observed: Observed, probers: NDArray[np.int64], table: ProberRows) ->
         Trait.CLOSED: (a["known"] | b["known"]) & FIN_SEEN > 0,
         Trait.RESENT: _marked(sent["slot"][resent], len(rows)),
         Trait.BEAT: _marked(sent["slot"][sent["beat"]["n"] >= REGULAR_GAPS], len(rows)),
+        Trait.FORGED: _marked(observed.notes["slot"][forged], len(rows)),
         Trait.DEAD: (rows["killed_ns"] > 0) | (rows["trial_ns"] > 0),
     }
     found = np.zeros(len(rows), np.int64)

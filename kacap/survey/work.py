@@ -164,7 +164,7 @@ def _decode(urls: Sequence[str], first: int) -> Decoded:
     return Decoded(np.concatenate(segments), np.concatenate(keys), analyzer.skipped, span_ns, read.as_json())
 
 
-def _keys(frames: FrameRows, rows: NDArray[np.void], latest: NDArray[np.int64]) -> NDArray[np.int64]:
+def _keys(frames: FrameRows, rows: SegmentRows, latest: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return for each SEGMENT row the newest time of its file up to its frame; ``latest`` is that of each file."""
     keys = np.zeros(len(rows), np.int64)
     for file in np.unique(frames["file"]).tolist():

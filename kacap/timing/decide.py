@@ -74,6 +74,7 @@ class EstimateRow(NamedTuple):
 
 
 ESTIMATE = dtype_of(EstimateRow)
+EstimateRows = NDArray[np.void]  # of ESTIMATE
 
 # What a prober's steps show. answered: how many answered gaps; least, most: their extent; first: the first gap is
 # known (first_gap, else 0); exact, exact_first, exact_interval: no frame is missing in them; normal: timers explain

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kacap.classify.emit import EventRows
 from kacap.classify.kind_reasons import KindReason
 from kacap.classify.kinds import ENDINGS, Ending, Kind
 from kacap.classify.resolve import change
@@ -63,7 +64,7 @@ class Middle(NamedTuple):
     counts: NDArray[np.void]
     watched: WatchedRows
     sides: NDArray[np.void]  # WATCHED_SIDE
-    waiting: NDArray[np.void]  # EVENT rows; row 0 is not used
+    waiting: EventRows  # row 0 is not used
     probers: ProberRows  # row 0 is not used
     histories: HistoryRows  # HISTORY, beside probers
     probes: ProbeRows

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kacap.kernels import Row, entry, kernel
 from kacap.rows import by_group
 from kacap.timing.assumes import Assumes
-from kacap.timing.decide import BELOW, ESTIMATE, SHOWN, SettingReason, decide, fit_below, look
+from kacap.timing.decide import BELOW, ESTIMATE, SHOWN, EstimateRows, SettingReason, decide, fit_below, look
 from kacap.timing.history import FIRINGS_KEPT, STEP, HistoryRows, StepRows
 from kacap.timing.search import FIT, GAP, IDLE, PIECES, REVERSED, WALK, search
 from kacap.timing.systems import LINUX, LINUX_BITS, ROWS, TIMERS, possible
@@ -39,7 +39,7 @@ class Estimates:
     """The estimates of some probers; ``clocks`` holds the jiffies per second that each host's sockets show, by host."""
 
     histories: HistoryRows
-    rows: NDArray[np.void]
+    rows: EstimateRows
     clocks: dict[int, set[int]]
 
 
@@ -129,7 +129,7 @@ def _estimate(rows: Row, histories: Row, kept: Row, about: Row, timers: Row, scr
 
 
 def _clocks(
-    rows: NDArray[np.void], names: NDArray[np.int64], of_host: NDArray[np.intp], sure: NDArray[np.bool_]
+    rows: EstimateRows, names: NDArray[np.int64], of_host: NDArray[np.intp], sure: NDArray[np.bool_]
 ) -> dict[int, set[int]]:
     """Return the clock rates of the hosts that run Linux: where no other timer explains a socket, and it explains all.
 
@@ -151,7 +151,7 @@ def _clocks(
 
 
 def _narrow(
-    rows: NDArray[np.void], names: NDArray[np.int64], of_host: NDArray[np.intp], clocks: dict[int, set[int]]
+    rows: EstimateRows, names: NDArray[np.int64], of_host: NDArray[np.intp], clocks: dict[int, set[int]]
 ) -> None:
     """Leave those candidates that the clock rate of a prober's host explains, where it explains that prober."""
     agreed = {host: sum(1 << m for m in _LINUX if LINUX[m].hz in rates) for host, rates in clocks.items()}

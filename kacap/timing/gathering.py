@@ -10,7 +10,18 @@ from numpy.typing import NDArray
 from kacap.classify.emit import EVENT, EventRows
 from kacap.classify.kinds import Kind
 from kacap.classify.states import State
-from kacap.classify.tables import CHANGE, COUNTS, DECIDED, EPISODE, PROBE, PROBER, WATCHED, WATCHED_SIDE, DecidedRows
+from kacap.classify.tables import (
+    CHANGE,
+    COUNTS,
+    DECIDED,
+    EPISODE,
+    PROBE,
+    PROBER,
+    WATCHED,
+    WATCHED_SIDE,
+    ChangeRows,
+    DecidedRows,
+)
 from kacap.flows import BEGAN, NEVER, ConnectionRows
 from kacap.rows import Table
 from kacap.timing.episodes import Middle
@@ -25,7 +36,7 @@ _COUNTED = ("probers", "probes", "episodes", "waiting", "decided", "changes")
 class Changes:
     """What one batch changed: CHANGE rows in order, and the DECIDED rows that they name."""
 
-    rows: NDArray[np.void]
+    rows: ChangeRows
     decided: DecidedRows
 
 

@@ -18,6 +18,20 @@ from kacap.units import between, duration
 MOST = 10_000  # candidates that are listed
 
 
+class Settings:
+    """The settings of some probers of ``estimates``: all are made when those of one are first asked for."""
+
+    def __init__(self, estimates: Estimates, probers: NDArray[np.int64]) -> None:
+        self._estimates, self._probers = estimates, probers
+        self._made: list[tuple[Setting, Setting, Setting]] = []
+
+    def of(self, place: int) -> tuple[Setting, Setting, Setting]:
+        """Return idle, interval and count of one of them."""
+        if not self._made:
+            self._made = list(settings_of(self._estimates, self._probers))
+        return self._made[place]
+
+
 def settings_of(estimates: Estimates, probers: NDArray[np.int64]) -> Iterator[tuple[Setting, Setting, Setting]]:
     """Yield idle, interval and count of some probers of ``estimates``."""
     rows = map(EstimateRow._make, estimates.rows[probers].tolist())

@@ -167,6 +167,11 @@ def resets(size: int) -> bytes:
     return strangers(size, 4)
 
 
+def acks(size: int) -> bytes:
+    """An ACK of each of very many senders: each may yet prove to be a probe."""
+    return strangers(size, ACK)
+
+
 def first_fragments(size: int) -> bytes:
     """The first fragment of data of each of very many senders."""
     return strangers(size, 0x18, payload=8, fragment=0x2000)
@@ -217,7 +222,7 @@ CAPTURES = {
     make.__name__.replace("_", "-"): make
     for make in (
         header_options, packet_options, section_options, statistics, growing_drops, interfaces, sections, unknown,
-        tiny, zipped, members, damaged, syns, resets, first_fragments, given_up, idle_deaths,
+        tiny, zipped, members, damaged, syns, resets, acks, first_fragments, given_up, idle_deaths,
     )
 }  # fmt: skip
 COMMANDS = {"read": ("read",), "annotate --anonymise": ("annotate", "--anonymise")}

@@ -79,13 +79,16 @@ def prober(episodes: Sequence[Episode], **settings: Setting) -> Prober:
     times = [p.time_ns for p in probes]
     gaps = [later - earlier for earlier, later in pairwise(times)]
     replies = [p.reply_after_ns for p in probes if p.reply_after_ns is not None]
-    return Prober(
+    made = Prober(
         side=probes[0].prober, peer=probes[0].peer, probes=len(probes), replies=len(replies),
         missed=sum(one.outcome == "missed" for one in probes), ending=episodes[-1].ending, grade=probes[-1].grade,
         payload_bytes=probes[0].payload_bytes, first_probe_ns=times[0], last_probe_ns=times[-1],
         reply_after_ns=(min(replies), max(replies)) if replies else None,
-        gaps_ns=(min(gaps), max(gaps)) if gaps else None, _episodes=list(episodes), **settings,
+        gaps_ns=(min(gaps), max(gaps)) if gaps else None, _episodes=list(episodes),
     )  # fmt: skip
+    for name, setting in settings.items():
+        setattr(made, name, setting)
+    return made
 
 
 def connection(probers: Sequence[Prober], *, number=0, last: float = 10.0, a=A, b=B, began=True) -> Connection:

@@ -16,7 +16,7 @@ from bench_reader import CAPTURES, COMMANDS, MB, run
 
 pytestmark = pytest.mark.slow
 SIZES_MB = (2, 8)
-SECONDS_A_MB = {"given-up": 0.4}  # else 0.2: each of its 3,200 connections a MB has a sentence of its own
+SECONDS_A_MB = 0.2
 ALL_TOLD = "given-up", "annotate --anonymise"  # four of five frames get sentences of their own: no bound by size
 SPARE_S = 0.5  # what differs from run to run
 BASE_MB = 200
@@ -39,7 +39,7 @@ def test_reading_costs_no_more_than_its_bound_whatever_the_blocks_say(
         path = tmp_path / f"{name}-{size}"
         path.write_bytes(CAPTURES[name](size * MB))
         megabytes = max(size, path.stat().st_size / MB)
-        limit = nothing.cpu + (SPARE_S + SECONDS_A_MB.get(name, 0.2) * passes * megabytes) * machine
+        limit = nothing.cpu + (SPARE_S + SECONDS_A_MB * passes * megabytes) * machine
         taken = run(COMMANDS[command], path)
         if taken.cpu > limit:
             taken = run(COMMANDS[command], path)

@@ -14,7 +14,7 @@ from kacap.facts.runs import gave_up_ns
 from kacap.model import Episode, Prober
 from kacap.report.chart.axis import TimeAxis
 from kacap.report.chart.expected import Term, Terms
-from kacap.report.chart.firings import INTERVAL, TIMERS, UNKNOWN_NS, thinned
+from kacap.report.chart.firings import INTERVAL, TIMERS, UNKNOWN_NS, FiringRows, thinned
 from kacap.report.chart.labels import Labels
 from kacap.report.chart.palette import VERMILLION, Theme
 from kacap.timing.wheel import EARLY_NS
@@ -35,7 +35,7 @@ class Due:
 
     prober: Prober
     terms: Terms
-    firings: NDArray[np.void]
+    firings: FiringRows
 
     def times(self, last_ns: int) -> list[int]:
         """Return the times up to ``last_ns`` that the axis must show beside what happened."""

@@ -28,9 +28,10 @@ FIRING = np.dtype(
         ("uncaptured", "?"),  # answered by what the capture lacks
     ]
 )
+FiringRows = NDArray[np.void]  # of FIRING
 
 
-def firings_of(prober: Prober, terms: Terms) -> NDArray[np.void]:
+def firings_of(prober: Prober, terms: Terms) -> FiringRows:
     """Return a FIRING row for each probe of a prober, and for each time it gave up, in time order.
 
     After a miss the next firing is due one interval after the last. After anything was heard it is due when idle has
@@ -77,7 +78,7 @@ def _rows(episode: Episode, before_ns: int) -> list[tuple[int, ...]]:
     return rows
 
 
-def _fill_due(found: NDArray[np.void], terms: Terms) -> None:
+def _fill_due(found: FiringRows, terms: Terms) -> None:
     """Write when each firing was due at the earliest, and which timer governs the first of a run."""
     first = found["timer"] == IDLE
     idle, interval = terms.idle, terms.interval
@@ -96,7 +97,7 @@ def _fill_due(found: NDArray[np.void], terms: Terms) -> None:
     found["timer"][later] = INTERVAL
 
 
-def _drop_contradicted(found: NDArray[np.void], terms: Terms) -> None:
+def _drop_contradicted(found: FiringRows, terms: Terms) -> None:
     """Take the due time from firings that came before it by a guess: a timer is never early, so the guess is off.
 
     It may still be right of the other firings: the timer may have been started before the peer was last heard.

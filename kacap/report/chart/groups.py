@@ -11,7 +11,7 @@ from kacap.analysis import Analysis
 from kacap.clock import SECOND_NS
 from kacap.model import Prober
 from kacap.report.chart.expected import Term, terms_of
-from kacap.report.chart.firings import IDLE, INTERVAL, TIMERS, UNKNOWN_NS, firings_of
+from kacap.report.chart.firings import IDLE, INTERVAL, TIMERS, UNKNOWN_NS, FiringRows, firings_of
 from kacap.timing.wheel import EARLY_NS, latest_s
 from kacap.units import between, duration
 
@@ -57,7 +57,7 @@ def _signed(low_ns: int, high_ns: int) -> str:
 
 def groups_of(analysis: Analysis, probers: list[Prober]) -> list[Group]:
     """Return the firings of some probers by setting, the stated ones first."""
-    by: dict[tuple[bool, int, Term, tuple[int, ...]], list[NDArray[np.void]]] = {}
+    by: dict[tuple[bool, int, Term, tuple[int, ...]], list[FiringRows]] = {}
     for prober in probers:
         terms = terms_of(analysis, prober)
         found = firings_of(prober, terms)
@@ -69,7 +69,7 @@ def groups_of(analysis: Analysis, probers: list[Prober]) -> list[Group]:
     return [_group(key[1], key[2], key[3], by[key]) for key in keys]
 
 
-def _group(timer: int, term: Term, hz: tuple[int, ...], parts: list[NDArray[np.void]]) -> Group:
+def _group(timer: int, term: Term, hz: tuple[int, ...], parts: list[FiringRows]) -> Group:
     """Return one group from the rows of each of its probers."""
     rows = np.concatenate(parts)
     term = term if len(parts) == 1 else replace(term, span="")

@@ -11,7 +11,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from numpy.typing import NDArray
 
 from kacap.addresses import address_text
 from kacap.analysis import GONE, KILLED, SURVIVED, Analysis, SilenceRows
@@ -54,7 +53,7 @@ def page(analysis: Analysis, connections: Sequence[Connection]) -> paper.Page:
     return paper.Page([panel])
 
 
-def _rows(analysis: Analysis) -> list[tuple[str, NDArray[np.void]]]:
+def _rows(analysis: Analysis) -> list[tuple[str, SilenceRows]]:
     """Return (destination, its silences), those with most deaths first; what has no row of its own is the last."""
     by: dict[tuple[int, int, int], list[int]] = {}
     found = analysis.silences
@@ -84,7 +83,7 @@ def _conclusion(silences: SilenceRows) -> str:
 class Silences:
     """The panel: a row for each destination."""
 
-    def __init__(self, rows: list[tuple[str, NDArray[np.void]]], brackets: list[IdleDeaths]) -> None:
+    def __init__(self, rows: list[tuple[str, SilenceRows]], brackets: list[IdleDeaths]) -> None:
         self.rows = rows
         self.brackets = {str(one.destination): one for one in brackets}
         values = np.concatenate([found["silence_ns"] for _, found in rows])
@@ -140,7 +139,7 @@ class Silences:
         spots = [(dx, 0.0, "left", "center") for dx in (9, 20, 35, 55)]
         labels.add(words, (found.killed_ns, row), [*spots, (0, 9, "center", "bottom")], 9, **style)
 
-    def _dots(self, axes: Axes, theme: Theme, labels: Labels, row: int, found: NDArray[np.void]) -> None:
+    def _dots(self, axes: Axes, theme: Theme, labels: Labels, row: int, found: SilenceRows) -> None:
         """Draw a destination's silences; those that would lie over each other stand side by side."""
         for outcome, style in _styles(theme).items():
             values = np.sort(found["silence_ns"][found["outcome"] == outcome]).astype(np.float64)

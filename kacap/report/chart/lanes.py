@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch
 from numpy.typing import NDArray
 
-from kacap.analysis import Analysis
+from kacap.analysis import Analysis, MarkRows
 from kacap.classify.kinds import Ending, Kind
 from kacap.facts.runs import gave_up_ns, over_ns
 from kacap.facts.standing import gravest
@@ -56,7 +56,7 @@ class Lanes:
         self,
         analysis: Analysis,
         connection: Connection,
-        rows: NDArray[np.void],
+        rows: MarkRows,
         told: Sequence[Marked] = (),
         window: Window | None = None,
     ) -> None:
@@ -75,7 +75,7 @@ class Lanes:
         self.restarts_ns = self._restarts()
         self.floor, self.ceiling = -0.62 - LINE, CEILING + TOLD * any(one.time_ns is not None for one in told)
 
-    def _within(self, rows: NDArray[np.void]) -> NDArray[np.void]:
+    def _within(self, rows: MarkRows) -> MarkRows:
         """Return the rows of the window."""
         if self.window is None:
             return rows

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from kacap.analysis import Analysis
+from kacap.analysis import Analysis, MarkRows
 from kacap.model import Connection, FrameRef
 
 MOST = 5
@@ -23,7 +20,7 @@ class Marked:
     sentence: str
 
 
-def marked(analysis: Analysis, connection: Connection, rows: NDArray[np.void]) -> list[Marked]:
+def marked(analysis: Analysis, connection: Connection, rows: MarkRows) -> list[Marked]:
     """Return the gravest findings of a connection; ``rows`` are its marks."""
     own = [f for f in analysis.findings if f.connection == connection.connection and not f.folded][:MOST]
     if not own:

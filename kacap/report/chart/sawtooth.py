@@ -20,7 +20,7 @@ from kacap.model import Connection, Episode, Prober
 from kacap.report.chart import page as paper
 from kacap.report.chart.axis import TimeAxis, long_silences, span_ticks
 from kacap.report.chart.expected import Terms, terms_of
-from kacap.report.chart.firings import UNKNOWN_NS, firings_of, thinned
+from kacap.report.chart.firings import UNKNOWN_NS, FiringRows, firings_of, thinned
 from kacap.report.chart.labels import Labels
 from kacap.report.chart.legend import Entry, legend, wrapped
 from kacap.report.chart.limits import near, steps
@@ -304,7 +304,7 @@ class Silence:
             if not self.many:
                 labels.keep_clear_of_marks(xs[shown], heights[shown], 9, 9)
 
-    def _shows(self, sent: NDArray[np.void]) -> bool:
+    def _shows(self, sent: FiringRows) -> bool:
         """Return whether the probes that met no miss are drawn each: those of few connections, of each a few."""
         return not self.many and len(sent) <= 60 and not sent["missed"].all()
 

@@ -6,9 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from numpy.typing import NDArray
 
-from kacap.analysis import Analysis
+from kacap.analysis import Analysis, MarkRows
 from kacap.classify.kinds import Ending, Kind
 from kacap.facts.runs import gave_up_ns, missed_probes, over_ns, unanswered
 from kacap.facts.standing import gravest
@@ -31,7 +30,7 @@ ENDS = (Kind.ABORT, Kind.RESET, Kind.RST)
 Window = tuple[int, int]
 
 
-def focus_of(connection: Connection, rows: NDArray[np.void]) -> Window | None:
+def focus_of(connection: Connection, rows: MarkRows) -> Window | None:
     """Return what decided a life, from the last answer to the end, nanoseconds; None where a timeline shows it all.
 
     Where nothing was fatal it is the longest run of misses, or the last probes of very many.
@@ -73,7 +72,7 @@ def _span(run: Episode) -> Window:
 class Strip:
     """The panel: the life in grey, probes as ticks, what was not answered in orange, the window framed."""
 
-    def __init__(self, analysis: Analysis, connection: Connection, rows: NDArray[np.void], window: Window) -> None:
+    def __init__(self, analysis: Analysis, connection: Connection, rows: MarkRows, window: Window) -> None:
         self.analysis, self.connection, self.rows, self.window = analysis, connection, rows, window
         first, last = connection.first_ns, max(connection.observed_until_ns, connection.last_ns)
         begin = analysis.capture.first_ns

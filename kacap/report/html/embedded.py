@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.clock import MICROSECOND_NS
+from kacap.facts.sent import SentRows
 from kacap.flows import NEVER
 
 FILE = 1 << 32  # of a frame's number in one of several files
 
 
-def encoded(sent: NDArray[np.void], rows: int, start_ns: int) -> tuple[str, list[int]]:
+def encoded(sent: SentRows, rows: int, start_ns: int) -> tuple[str, list[int]]:
     """Return probes (SENT, by prober and time) as base64, and where the bytes of each row begin, and the last end."""
     values = np.zeros((len(sent), 4), np.uint64)
     micros = (sent["time_ns"] - start_ns) // MICROSECOND_NS
