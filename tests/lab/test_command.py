@@ -13,6 +13,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -365,7 +366,7 @@ def without_nft(scenario: str, directory: Path) -> subprocess.CompletedProcess[s
         "shutil.which = lambda name, **more: None if name == 'nft' else real(name, **more)\n"
         "sys.exit(scenario_run.main(json.loads(sys.argv[1]) | {'parent': os.getppid()}))"
     )
-    request = {"scenario": scenario, "settings": [None] * 3, "family": None, "where": None, "directory": str(directory)}
+    request = asdict(Request(scenario, directory)) | {"directory": str(directory)}
     return subprocess.run(
         [sys.executable, "-c", script, json.dumps(request)], capture_output=True, text=True, check=False
     )
