@@ -160,7 +160,7 @@ WHOLE = {
     "version-543.0.pcap": Case(pcap_header(version=(543, 0)) + record(0, 1500), [0], None, ""),
 }
 
-# A frame whose time 64 bits of nanoseconds cannot hold: it is read, and has the time of the frame before it.
+# A frame of a time that no clock has: it is read, and has the time of the frame before it.
 BEYOND = {
     "pcapng-time-beyond.pcapng": Case(
         NG_TWO + packet(2, micros=0xFFFFFFFFFFFFFFFF) + packet(3), [0, 1, 1, 3], len(NG_TWO), "the time of frame 3 is"

@@ -91,6 +91,6 @@ def joined(seconds: Number, offset_s: Number, fraction_ns: Number) -> Number:
     if seconds > np.uint64(OFFSET_LIMIT_S):
         return np.int64(BEYOND)
     whole = np.int64(seconds) + offset_s
-    if whole > SECONDS_LIMIT or whole < -SECONDS_LIMIT:
+    if whole > SECONDS_LIMIT or whole < 0:
         return np.int64(BEYOND)
     return whole * np.int64(SECOND_NS) + np.int64(fraction_ns)

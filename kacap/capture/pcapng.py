@@ -123,13 +123,13 @@ class PcapngReader(RecordReader):
 
     @property
     def damages(self) -> list[Damage]:
-        """What of the file makes no sense: times that 64 bits of nanoseconds cannot hold, and where reading ended."""
+        """What of the file makes no sense: times that no clock has, and where reading ended."""
         at_hand = self.cursor[0]
         if not at_hand["beyond"]:
             return super().damages
         frame, frames = int(at_hand["beyond_frame"]), int(at_hand["beyond"])
         what = (
-            f"the time of frame {frame} is beyond the years 1677 to 2262, which 64 bits of nanoseconds can hold"
+            f"the time of frame {frame} is beyond the years 1970 to 2106, all that a pcap file could say"
             f"{f'; so are {frames - 1:,} more' if frames > 1 else ''}: each has the time of the frame before it"
         )
         return [Damage(self.name, int(at_hand["beyond_offset"]), frame - 1, what), *super().damages]

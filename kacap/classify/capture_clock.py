@@ -19,7 +19,7 @@ from kacap.summary import Break, CaptureSummary
 OUT_OF_ORDER_NS = 2 * SECOND_NS  # what waited in a buffer is late by less
 MOST_STEPS = 1000  # times that go back more often are in no order at all, and stay as they are
 NEVER_LATE_NS = np.iinfo(np.int64).max  # no two times are further apart
-MOST_NS = 1 << 62  # times beyond, and longer ways back, are not counted on
+MOST_NS = SECOND_NS << 32  # no file's times are later (2106), or go back by more; nor are these counted on by more
 
 CLOCK = np.dtype(
     [
@@ -120,7 +120,7 @@ class CaptureClock:
         if back_ns < 0:
             state["late_ns"] = max(int(state["late_ns"]), int(state["back_ns"]) + OUT_OF_ORDER_NS)
             back_ns = -int(state["back_ns"])
-        if len(self.steps) == MOST_STEPS or shift_ns + back_ns >= MOST_NS // 2:
+        if len(self.steps) == MOST_STEPS or shift_ns + back_ns > MOST_NS:
             state["late_ns"], state["back_ns"] = NEVER_LATE_NS, 0
             return False
         state["shift_ns"], state["newest_ns"], state["back_ns"] = shift_ns + back_ns, before_ns, max(back_ns, 0)
