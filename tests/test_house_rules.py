@@ -209,6 +209,19 @@ def test_no_function_is_longer_than_it_should_be():
     assert statistics.median(lengths.values()) < FUNCTION_MEDIAN
 
 
+def test_a_kernel_names_a_field_of_a_row_in_one_way():
+    kernels = [(path, f) for path in FILES for f in functions(path) if is_kernel(f)]
+    by_key = [
+        f"{name_of(path)}:{node.lineno}"
+        for path, f in kernels
+        for node in ast.walk(f)
+        if isinstance(node, ast.Subscript)
+        and isinstance(node.slice, ast.Constant)
+        and isinstance(node.slice.value, str)
+    ]
+    assert kernels and not by_key  # row.field
+
+
 def test_a_kernel_takes_at_most_six_parameters():
     kernels = [(path, f) for path in FILES for f in functions(path) if is_kernel(f)]
     assert kernels, "no kernel found: is the decorator still called kernel?"

@@ -18,15 +18,15 @@ MICROSECONDS = 1_000_000  # a second
 def set_clock(interface: Row, resolution: Number, offset_s: Number) -> None:
     """Fill the clock's fields of an INTERFACES row from the value of if_tsresol and if_tsoffset in seconds."""
     exponent, binary = resolution & 0x7F, resolution > 0x7F
-    interface["per_second"] = interface["ns_per_unit"] = interface["units_per_ns"] = np.uint64(0)
+    interface.per_second = interface.ns_per_unit = interface.units_per_ns = np.uint64(0)
     if not binary and exponent <= 19:
-        interface["per_second"] = power_of_ten(exponent)
+        interface.per_second = power_of_ten(exponent)
     if not binary and exponent <= 9:
-        interface["ns_per_unit"] = power_of_ten(9 - exponent)
+        interface.ns_per_unit = power_of_ten(9 - exponent)
     if not binary and 9 < exponent <= 28:
-        interface["units_per_ns"] = power_of_ten(exponent - 9)
-    interface["binary"], interface["exponent"] = binary, np.uint64(exponent)
-    interface["offset_s"] = max(-OFFSET_LIMIT_S, min(OFFSET_LIMIT_S, offset_s))
+        interface.units_per_ns = power_of_ten(exponent - 9)
+    interface.binary, interface.exponent = binary, np.uint64(exponent)
+    interface.offset_s = max(-OFFSET_LIMIT_S, min(OFFSET_LIMIT_S, offset_s))
 
 
 @kernel
@@ -60,21 +60,21 @@ def binary_fraction(rest: Number, exponent: Number) -> Number:
 def to_ns(ticks: Number, clock: Row) -> Number:
     """Return the time of ``ticks`` (uint64) of an interface's clock in nanoseconds, rounded down; or BEYOND."""
     seconds, rest = np.uint64(0), ticks
-    if clock["binary"]:
-        exponent = clock["exponent"]
+    if clock.binary:
+        exponent = clock.exponent
         if exponent < np.uint64(64):
             seconds = ticks >> exponent
             rest = ticks - (seconds << exponent)
         fraction = binary_fraction(rest, exponent)
     else:
-        if clock["per_second"] > np.uint64(0):
-            seconds = ticks // clock["per_second"]
-            rest = ticks - seconds * clock["per_second"]
-        if clock["ns_per_unit"] > np.uint64(0):
-            fraction = rest * clock["ns_per_unit"]
+        if clock.per_second > np.uint64(0):
+            seconds = ticks // clock.per_second
+            rest = ticks - seconds * clock.per_second
+        if clock.ns_per_unit > np.uint64(0):
+            fraction = rest * clock.ns_per_unit
         else:
-            fraction = rest // clock["units_per_ns"] if clock["units_per_ns"] > np.uint64(0) else np.uint64(0)
-    return joined(seconds, clock["offset_s"], fraction)
+            fraction = rest // clock.units_per_ns if clock.units_per_ns > np.uint64(0) else np.uint64(0)
+    return joined(seconds, clock.offset_s, fraction)
 
 
 @kernel

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.capture.frames import FrameBatch, FrameRows
+from kacap.capture.frames import FrameBatch
 from kacap.capture.library import compile_on, function
 from kacap.errors import FilterError
 from kacap.kernels import Row, entry
@@ -60,9 +60,9 @@ def _open(link_type: int, snaplen: int) -> int:
 @entry
 def _match(
     bpf_filter: Row,
-    program: InstructionRows,
+    program: Row,
     data: NDArray[np.uint8],
-    frames: FrameRows,
+    frames: Row,
     link_type: int,
     kept: NDArray[np.bool_],
 ) -> None:
@@ -70,9 +70,9 @@ def _match(
     instructions, start = np.uintp(program.ctypes.data), np.uintp(data.ctypes.data)
     for i in range(len(frames)):
         frame = frames[i]
-        if frame["link_type"] == link_type:
-            packet = start + np.uintp(frame["offset"])
-            kept[i] = bpf_filter(instructions, packet, frame["wire_len"], frame["captured_len"]) != 0
+        if frame.link_type == link_type:
+            packet = start + np.uintp(frame.offset)
+            kept[i] = bpf_filter(instructions, packet, frame.wire_len, frame.captured_len) != 0
 
 
 def match_frames(program: InstructionRows, batch: FrameBatch, link_type: int, kept: NDArray[np.bool_]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.capture.frames import FRAME, FrameBatch, FrameRows
+from kacap.capture.frames import FRAME, FrameBatch
 from kacap.capture.library import Statistics, compile_on, function, last_error, load_libpcap
 from kacap.capture.live_source import CaptureOptions
 from kacap.capture.rights import CannotCaptureError, no_rights
@@ -57,26 +57,26 @@ STAMP_BYTES = _Ring.wire.offset + 4 - STAMP_AT
 
 
 @entry
-def drain(next_ex: Row, copy: Row, rings: NDArray[np.void], frames: FrameRows, buffer: NDArray[np.uint8]) -> int:
+def drain(next_ex: Row, copy: Row, rings: Row, frames: Row, buffer: NDArray[np.uint8]) -> int:
     """Fill ``frames`` (FRAME) and ``buffer`` with what waits in ``rings[0]`` (RING); return how many there are."""
     ring, here, there = rings[0], np.uintp(rings.ctypes.data), np.uintp(buffer.ctypes.data)
     at, count = np.int64(0), 0
-    while count < len(frames) and at + ring["snaplen"] <= len(buffer):
-        ring["status"] = next_ex(ring["handle"], here + np.uintp(HEADER_AT), here + np.uintp(PACKET_AT))
-        if ring["status"] != 1:
+    while count < len(frames) and at + ring.snaplen <= len(buffer):
+        ring.status = next_ex(ring.handle, here + np.uintp(HEADER_AT), here + np.uintp(PACKET_AT))
+        if ring.status != 1:
             break
-        copy(here + np.uintp(STAMP_AT), ring["header"], np.uintp(STAMP_BYTES))
-        copy(there + np.uintp(at), ring["packet"], np.uintp(ring["captured"]))
-        ring["frame"] += 1
+        copy(here + np.uintp(STAMP_AT), ring.header, np.uintp(STAMP_BYTES))
+        copy(there + np.uintp(at), ring.packet, np.uintp(ring.captured))
+        ring.frame += 1
         row = frames[count]
-        row["offset"] = at
-        row["time_ns"] = np.int64(ring["seconds"]) * SECOND_NS + np.int64(ring["fraction"]) * ring["fraction_ns"]
-        row["frame"] = ring["frame"]
-        row["captured_len"] = ring["captured"]
-        row["wire_len"] = ring["wire"]
-        row["link_type"] = ring["link_type"]
-        row["file"] = ring["file"]
-        at, count = at + np.int64(ring["captured"]), count + 1
+        row.offset = at
+        row.time_ns = np.int64(ring.seconds) * SECOND_NS + np.int64(ring.fraction) * ring.fraction_ns
+        row.frame = ring.frame
+        row.captured_len = ring.captured
+        row.wire_len = ring.wire
+        row.link_type = ring.link_type
+        row.file = ring.file
+        at, count = at + np.int64(ring.captured), count + 1
     return count
 
 

@@ -15,7 +15,7 @@ from kacap.capture.blocks import Window
 from kacap.capture.records import FRAME_LIMIT, RecordReader, u32
 from kacap.clock import SECOND_NS
 from kacap.errors import CaptureError
-from kacap.kernels import entry
+from kacap.kernels import Row, entry
 
 # Magic as read little-endian: (nanoseconds per unit of the fraction, bytes of a record header).
 MAGICS = {0xA1B2C3D4: (1000, 16), 0xA1B23C4D: (1, 16), 0xA1B2CD34: (1000, 24)}
@@ -50,14 +50,14 @@ TOO_LONG = 1
 def walk_pcap(
     data: NDArray[np.uint8],
     end: int,
-    rows: NDArray[np.void],
-    layout: NDArray[np.void],
-    cursor: NDArray[np.void],
+    rows: Row,
+    layout: Row,
+    cursor: Row,
 ) -> int:
     """Fill ``rows`` (FRAME) with the whole records of ``data[position:end]``; return how many; move ``cursor``."""
     fixed, state = layout[0], cursor[0]
-    big, header, fraction_ns, order = fixed["big_endian"], fixed["header"], fixed["fraction_ns"], fixed["lengths"]
-    at, frame, count, need = state["position"], state["frame"], 0, np.int64(0)
+    big, header, fraction_ns, order = fixed.big_endian, fixed.header, fixed.fraction_ns, fixed.lengths
+    at, frame, count, need = state.position, state.frame, 0, np.int64(0)
     while count < len(rows):
         need = header
         if end - at < need:
@@ -65,22 +65,22 @@ def walk_pcap(
         captured, wire = u32(data, at + 8, big), u32(data, at + 12, big)
         if order == WIRE_FIRST or (order == EITHER_FIRST and captured > wire):
             captured, wire = wire, captured
-        if captured > fixed["limit"]:
-            state["stop"] = TOO_LONG
+        if captured > fixed.limit:
+            state.stop = TOO_LONG
             break
         need = header + captured
         if end - at < need:
             break
         row = rows[count]
-        row["offset"] = at + header
-        row["time_ns"] = u32(data, at, big) * SECOND_NS + u32(data, at + 4, big) * fraction_ns
-        row["frame"] = frame + 1
-        row["captured_len"] = captured
-        row["wire_len"] = wire
-        row["link_type"] = fixed["link_type"]
-        row["file"] = fixed["file"]
+        row.offset = at + header
+        row.time_ns = u32(data, at, big) * SECOND_NS + u32(data, at + 4, big) * fraction_ns
+        row.frame = frame + 1
+        row.captured_len = captured
+        row.wire_len = wire
+        row.link_type = fixed.link_type
+        row.file = fixed.file
         at, frame, count, need = at + need, frame + 1, count + 1, np.int64(0)
-    state["position"], state["frame"], state["need"] = at, frame, need
+    state.position, state.frame, state.need = at, frame, need
     return count
 
 

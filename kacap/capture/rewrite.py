@@ -146,42 +146,42 @@ def padded(size: Number) -> Number:
 @entry
 def copy_blocks(
     data: NDArray[np.uint8],
-    rows: NDArray[np.void],
-    plans: PlanRows,
+    rows: Row,
+    plans: Row,
     texts: NDArray[np.uint8],
     out: NDArray[np.uint8],
-    jobs: JobRows,
+    jobs: Row,
 ) -> None:
     """Copy the blocks of ``data``, the packets among them as their plans say."""
     job, i = jobs[0], 0
-    while job["at"] < job["end"]:
-        at, to = np.int64(job["at"]), np.int64(job["to"])
-        kind = u32(data, at, job["big_endian"])
+    while job.at < job.end:
+        at, to = np.int64(job.at), np.int64(job.to)
+        kind = u32(data, at, job.big_endian)
         if kind == SECTION_HEADER:
             read_byte_order(data, at, job)
-        total = u32(data, at + 4, job["big_endian"])
+        total = u32(data, at + 4, job.big_endian)
         if kind in (SECTION_HEADER, INTERFACE_DESCRIPTION, INTERFACE_STATISTICS):
             copy_header(data, kind, out, job)
         elif kind not in (ENHANCED_PACKET, SIMPLE_PACKET, OBSOLETE_PACKET):
-            if not job["private"]:
+            if not job.private:
                 put(out, to, data, at, total)
-                job["to"] = to + total
+                job.to = to + total
         else:
-            plan, was = plans[i], np.int64(rows[i]["captured_len"])
+            plan, was = plans[i], np.int64(rows[i].captured_len)
             i += 1
-            if not plan["keep"]:
+            if not plan.keep:
                 pass
             elif kind == SIMPLE_PACKET:
                 put(out, to, data, at, total)
-                for rest in range(to + SIMPLE_HEADER + np.int64(plan["captured"]), to + SIMPLE_HEADER + was):
+                for rest in range(to + SIMPLE_HEADER + np.int64(plan.captured), to + SIMPLE_HEADER + was):
                     out[rest] = 0  # it cannot be shortened
-                job["to"] = to + total
-            elif plan["captured"] == was and plan["text_len"] == 0 and not job["private"]:
+                job.to = to + total
+            elif plan.captured == was and plan.text_len == 0 and not job.private:
                 put(out, to, data, at, total)
-                job["to"] = to + total
+                job.to = to + total
             else:
                 edit_block(data, was, plan, texts, out, job)
-        job["at"] = at + total
+        job.at = at + total
 
 
 @kernel
@@ -200,36 +200,36 @@ def copy_options(
 ) -> None:
     """Copy the options of a block in ``data[at:end]`` without their end, in private those alone that name nobody."""
     while True:
-        code, size = option(data, at, end, job["big_endian"])
+        code, size = option(data, at, end, job.big_endian)
         if code <= 0:
             return
         after = following(at, size)
-        if not job["private"] or names_nobody(kind, code):
-            put(out, job["to"], data, at, after - at)
-            job["to"] += after - at
+        if not job.private or names_nobody(kind, code):
+            put(out, job.to, data, at, after - at)
+            job.to += after - at
         at = after
 
 
 @kernel
 def copy_header(data: NDArray[np.uint8], kind: Number, out: NDArray[np.uint8], job: Row) -> None:
     """Copy the section header, interface description or statistics at hand; in private without names and comments."""
-    at, start, big = np.int64(job["at"]), np.int64(job["to"]), job["big_endian"]
+    at, start, big = np.int64(job.at), np.int64(job.to), job.big_endian
     total = u32(data, at + 4, big)
-    if not job["private"]:
+    if not job.private:
         put(out, start, data, at, total)
-        job["to"] = start + total
+        job.to = start + total
     else:
         fixed = SECTION_FIXED if kind == SECTION_HEADER else INTERFACE_FIXED
         fixed = STATISTICS_FIXED if kind == INTERFACE_STATISTICS else fixed
         put(out, start, data, at, fixed)
-        job["to"] = start + fixed
+        job.to = start + fixed
         copy_options(data, at + fixed, at + total - 4, kind, out, job)
-        to = np.int64(job["to"])
+        to = np.int64(job.to)
         if to > start + fixed:
             to += 4  # opt_endofopt is zeros
         put32(out, start + 4, to + 4 - start, big)
         put32(out, to, to + 4 - start, big)
-        job["to"] = to + 4
+        job.to = to + 4
     if kind == SECTION_HEADER:
         for i in range(8):
             out[start + 16 + i] = 0xFF  # the section's length: unknown from here on
@@ -240,14 +240,14 @@ def edit_block(
     data: NDArray[np.uint8], was: Number, plan: Row, texts: NDArray[np.uint8], out: NDArray[np.uint8], job: Row
 ) -> None:
     """Copy the packet block at hand with its plan's length and comment, and the options it had (section 4.3)."""
-    big, at, start = job["big_endian"], np.int64(job["at"]), np.int64(job["to"])
-    kind, captured = u32(data, at, big), np.int64(plan["captured"])
+    big, at, start = job.big_endian, np.int64(job.at), np.int64(job.to)
+    kind, captured = u32(data, at, big), np.int64(plan.captured)
     put(out, start, data, at, PACKET_HEADER + captured)
     put32(out, start + 20, captured, big)
-    job["to"] = start + PACKET_HEADER + padded(captured)
-    bare = job["to"]
+    job.to = start + PACKET_HEADER + padded(captured)
+    bare = job.to
     copy_options(data, at + PACKET_HEADER + padded(was), at + u32(data, at + 4, big) - 4, kind, out, job)
-    finish_block(plan, texts, out, job, start, job["to"] > bare)
+    finish_block(plan, texts, out, job, start, job.to > bare)
 
 
 @kernel
@@ -255,42 +255,42 @@ def finish_block(
     plan: Row, texts: NDArray[np.uint8], out: NDArray[np.uint8], job: Row, start: Number, has_options: Number
 ) -> None:
     """Write the comment, the end of the options and both lengths of the packet block that began at ``start``."""
-    to, big, size = np.int64(job["to"]), job["big_endian"], np.int64(plan["text_len"])
+    to, big, size = np.int64(job.to), job.big_endian, np.int64(plan.text_len)
     if size:
         out[to + (1 if big else 0)] = OPTION_COMMENT
         out[to + (2 if big else 3)], out[to + (3 if big else 2)] = size >> 8, size & 0xFF
-        put(out, to + 4, texts, plan["text"], size)
+        put(out, to + 4, texts, plan.text, size)
         to += 4 + padded(size)
     if size or has_options:
         to += 4  # opt_endofopt is zeros
     put32(out, start + 4, to + 4 - start, big)
     put32(out, to, to + 4 - start, big)
-    job["to"] = to + 4
+    job.to = to + 4
 
 
 @entry
 def write_records(
     data: NDArray[np.uint8],
-    rows: NDArray[np.void],
-    plans: PlanRows,
+    rows: Row,
+    plans: Row,
     texts: NDArray[np.uint8],
     out: NDArray[np.uint8],
-    jobs: JobRows,
+    jobs: Row,
 ) -> None:
     """Write each frame of a pcap as a little-endian Enhanced Packet Block of interface 0."""
     job = jobs[0]
     for i in range(len(rows)):
         row, plan = rows[i], plans[i]
-        if not plan["keep"]:
+        if not plan.keep:
             continue
-        start, captured = np.int64(job["to"]), np.int64(plan["captured"])
-        ticks = np.int64(row["time_ns"]) // np.int64(job["tick_ns"])
+        start, captured = np.int64(job.to), np.int64(plan.captured)
+        ticks = np.int64(row.time_ns) // np.int64(job.tick_ns)
         put32(out, start, ENHANCED_PACKET, False)
         put32(out, start + 12, ticks >> 32, False)
         put32(out, start + 16, ticks & 0xFFFFFFFF, False)
         put32(out, start + 20, captured, False)
-        put32(out, start + 24, np.int64(row["wire_len"]), False)
-        offset = np.int64(row["offset"])
+        put32(out, start + 24, np.int64(row.wire_len), False)
+        offset = np.int64(row.offset)
         put(out, start + PACKET_HEADER, data, offset, captured)
-        job["to"] = start + PACKET_HEADER + padded(captured)
+        job.to = start + PACKET_HEADER + padded(captured)
         finish_block(plan, texts, out, job, start, False)

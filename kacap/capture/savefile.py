@@ -26,14 +26,14 @@ RECORD_BYTES = 16
 
 
 @entry
-def pack(buffer: NDArray[np.uint8], frames: FrameRows, heads: NDArray[np.uint8], out: NDArray[np.uint8]) -> Row:
+def pack(buffer: NDArray[np.uint8], frames: Row, heads: NDArray[np.uint8], out: NDArray[np.uint8]) -> Row:
     """Copy each frame (FRAME) behind its 16-byte head in ``heads`` to ``out``; return the bytes written."""
     at: Row = np.int64(0)
     for i in range(len(frames)):
         for j in range(RECORD_BYTES):
             out[at + j] = heads[i * RECORD_BYTES + j]
         at += RECORD_BYTES
-        start, length = frames[i]["offset"], np.int64(frames[i]["captured_len"])
+        start, length = frames[i].offset, np.int64(frames[i].captured_len)
         for j in range(length):
             out[at + j] = buffer[start + j]
         at += length

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.kernels import kernel
+from kacap.kernels import Row, kernel
 from kacap.wire.sequence import Int
 
 Bytes = NDArray[np.uint8]
@@ -67,24 +67,24 @@ def u64(data: Bytes, pos: Int) -> np.uint64:
 
 
 @kernel
-def left(cursor: np.void) -> Int:
+def left(cursor: Row) -> Int:
     """Return how many captured bytes the current packet still has."""
-    return np.int64(cursor["end"]) - np.int64(cursor["pos"])
+    return np.int64(cursor.end) - np.int64(cursor.pos)
 
 
 @kernel
-def advance(cursor: np.void, length: Int) -> None:
+def advance(cursor: Row, length: Int) -> None:
     """Move past ``length`` bytes."""
-    cursor["pos"] = np.int64(cursor["pos"]) + length
+    cursor.pos = np.int64(cursor.pos) + length
 
 
 @kernel
-def enter(cursor: np.void, header: int, number: Int) -> None:
+def enter(cursor: Row, header: int, number: Int) -> None:
     """Mix an identifier of an enclosing ``header`` (``number`` below 2^32) into the encapsulation.
 
     Products stay below 2^64 and nothing overflows, compiled or not.
     """
-    encapsulation = np.uint64(cursor["encapsulation"])
+    encapsulation = np.uint64(cursor.encapsulation)
     encapsulation = encapsulation << np.uint64(29) | encapsulation >> np.uint64(35)
     encapsulation ^= np.uint64(number + 1) * np.uint64(0x9E3779B1)
-    cursor["encapsulation"] = encapsulation ^ encapsulation >> np.uint64(32) ^ np.uint64(header) << np.uint64(56)
+    cursor.encapsulation = encapsulation ^ encapsulation >> np.uint64(32) ^ np.uint64(header) << np.uint64(56)

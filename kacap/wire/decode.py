@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.capture.frames import FrameRows
-from kacap.kernels import entry, kernel
+from kacap.kernels import Row, entry, kernel
 from kacap.segments import SEGMENT, SegmentRows
 from kacap.wire import cursor as c
 from kacap.wire.cursor import CURSOR, Bytes
@@ -47,12 +46,10 @@ def constant(array: NDArray[T]) -> NDArray[T]:
 
 
 @entry
-def decode_frames(
-    data: Bytes, frames: FrameRows, out: NDArray[np.void], skipped: NDArray[np.int64], cursors: NDArray[np.void]
-) -> Int:
+def decode_frames(data: Bytes, frames: Row, out: Row, skipped: NDArray[np.int64], cursors: Row) -> Int:
     """Fill ``out`` from its start and return how many segments there are; ``cursors`` is one row to work in."""
     count = 0
-    for i in range(frames.size):
+    for i in range(len(frames)):
         state = walk(data, frames[i], cursors[0], out[count])
         if state == c.SEGMENT_DONE:
             count += 1
@@ -62,38 +59,38 @@ def decode_frames(
 
 
 @kernel
-def walk(data: Bytes, frame: np.void, cursor: np.void, row: np.void) -> Int:
+def walk(data: Bytes, frame: Row, cursor: Row, row: Row) -> Int:
     """Go from header to header until ``row`` holds a segment or a reason says why not."""
     begin(data, frame, cursor, row)
-    state = first_layer(data, cursor, np.int64(frame["link_type"]))
+    state = first_layer(data, cursor, np.int64(frame.link_type))
     while state > c.SEGMENT_DONE:
         if state >= c.FIRST_HEADER:
-            cursor["headers"] += 1
-            if cursor["headers"] > c.MAX_HEADERS:
+            cursor.headers += 1
+            if cursor.headers > c.MAX_HEADERS:
                 return SkipReason.TOO_DEEP
         state = step(data, cursor, row, state)
-    if cursor["quote"] and (state == SkipReason.NOT_TCP or state == SkipReason.NOT_IP):
+    if cursor.quote and (state == SkipReason.NOT_TCP or state == SkipReason.NOT_IP):
         return SkipReason.OTHER_ICMP
     return state
 
 
 @kernel
-def begin(data: Bytes, frame: np.void, cursor: np.void, row: np.void) -> None:
+def begin(data: Bytes, frame: Row, cursor: Row, row: Row) -> None:
     """Put the cursor on the frame's first byte and clear the row."""
     size = np.int64(data.size)
-    start = min(max(np.int64(frame["offset"]), np.int64(0)), size)
-    cursor["pos"] = start
-    cursor["end"] = min(start + np.int64(frame["captured_len"]), size)
-    cursor["limit"] = start + np.int64(frame["wire_len"])
-    cursor["next"], cursor["headers"], cursor["quote"], cursor["encapsulation"] = 0, 0, 0, np.uint64(0)
-    row["time_ns"], row["frame"], row["file"] = frame["time_ns"], frame["frame"], frame["file"]
-    row["by_hi"], row["by_lo"] = np.uint64(0), np.uint64(0)
-    row["ack"], row["tsval"], row["tsecr"], row["sack_left"], row["sack_right"] = 0, 0, 0, 0, 0
-    row["window"], row["flags"], row["has"], row["last_byte"], row["icmp_type"], row["icmp_code"] = 0, 0, 0, 0, 0, 0
+    start = min(max(np.int64(frame.offset), np.int64(0)), size)
+    cursor.pos = start
+    cursor.end = min(start + np.int64(frame.captured_len), size)
+    cursor.limit = start + np.int64(frame.wire_len)
+    cursor.next, cursor.headers, cursor.quote, cursor.encapsulation = 0, 0, 0, np.uint64(0)
+    row.time_ns, row.frame, row.file = frame.time_ns, frame.frame, frame.file
+    row.by_hi, row.by_lo = np.uint64(0), np.uint64(0)
+    row.ack, row.tsval, row.tsecr, row.sack_left, row.sack_right = 0, 0, 0, 0, 0
+    row.window, row.flags, row.has, row.last_byte, row.icmp_type, row.icmp_code = 0, 0, 0, 0, 0, 0
 
 
 @kernel
-def step(data: Bytes, cursor: np.void, row: np.void, state: Int) -> Int:
+def step(data: Bytes, cursor: Row, row: Row, state: Int) -> Int:
     """Take one step; the commonest come first."""
     if state == c.ETHERNET:
         return ethernet(data, cursor, row)
@@ -123,7 +120,7 @@ def step(data: Bytes, cursor: np.void, row: np.void, state: Int) -> Int:
 
 
 @kernel
-def tunnel_step(data: Bytes, cursor: np.void, row: np.void, state: Int) -> Int:
+def tunnel_step(data: Bytes, cursor: Row, row: Row, state: Int) -> Int:
     """Read one header of a tunnel, of UDP in search of one, or of what is not a wire."""
     if state == c.UDP:
         return udp(data, cursor, row)

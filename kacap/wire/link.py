@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from kacap.kernels import kernel
+from kacap.kernels import Row, kernel
 from kacap.wire import cursor as c
 from kacap.wire import fields as f
 from kacap.wire.cursor import (
@@ -34,7 +32,7 @@ from kacap.wire.skip_reasons import SkipReason
 
 
 @kernel
-def first_layer(data: Bytes, cursor: np.void, link_type: Int) -> Int:
+def first_layer(data: Bytes, cursor: Row, link_type: Int) -> Int:
     """Return the first layer of a frame of ``link_type``; moves past headers that name only the next."""
     if link_type == f.LINK_ETHERNET:
         return ETHERNET
@@ -62,31 +60,31 @@ def first_layer(data: Bytes, cursor: np.void, link_type: Int) -> Int:
 
 
 @kernel
-def ethernet(data: Bytes, cursor: np.void, row: np.void) -> Int:
+def ethernet(data: Bytes, cursor: Row, row: Row) -> Int:
     """Ethernet II or 802.3 with LLC: the type field decides (IEEE 802.3 section 3.2.6)."""
     if left(cursor) < f.ETHERNET_LEN:
         return SkipReason.CUT_LINK
-    cursor["next"] = u16(data, cursor["pos"] + f.ETHERNET_TYPE)
+    cursor.next = u16(data, cursor.pos + f.ETHERNET_TYPE)
     advance(cursor, f.ETHERNET_LEN)
-    return LLC if cursor["next"] < f.FIRST_ETHERTYPE else ETHERTYPE
+    return LLC if cursor.next < f.FIRST_ETHERTYPE else ETHERTYPE
 
 
 @kernel
-def cooked(data: Bytes, cursor: np.void, protocol: int, length: int) -> Int:
+def cooked(data: Bytes, cursor: Row, protocol: int, length: int) -> Int:
     """LINUX_SLL and LINUX_SLL2: a header of ``length`` bytes with an EtherType at ``protocol``."""
     if left(cursor) < length:
         return SkipReason.CUT_LINK
-    cursor["next"] = u16(data, cursor["pos"] + protocol)
+    cursor.next = u16(data, cursor.pos + protocol)
     advance(cursor, length)
-    return LLC if cursor["next"] == f.SLL_LLC else ETHERTYPE
+    return LLC if cursor.next == f.SLL_LLC else ETHERTYPE
 
 
 @kernel
-def family(data: Bytes, cursor: np.void) -> Int:
+def family(data: Bytes, cursor: Row) -> Int:
     """NULL and LOOP: an address family in either byte order; IPv6 has five numbers, one per system."""
     if left(cursor) < f.FAMILY_LEN:
         return SkipReason.CUT_LINK
-    number = u32(data, cursor["pos"])
+    number = u32(data, cursor.pos)
     if number > 0xFFFF:
         number = number >> 24 | number >> 8 & 0xFF00 | number << 8 & 0xFF0000 | number << 24 & 0xFF000000
     advance(cursor, f.FAMILY_LEN)
@@ -98,23 +96,23 @@ def family(data: Bytes, cursor: np.void) -> Int:
 
 
 @kernel
-def llc(data: Bytes, cursor: np.void, row: np.void) -> Int:
+def llc(data: Bytes, cursor: Row, row: Row) -> Int:
     """LLC with SNAP in front of an EtherType (RFC 1042)."""
     if left(cursor) < f.LLC_LEN:
         return SkipReason.CUT_LINK
-    pos = cursor["pos"]
+    pos = cursor.pos
     oui = u32(data, pos + f.LLC_OUI) >> 8
     if u32(data, pos) >> 8 != f.LLC_SNAP or (oui != 0 and oui != f.LLC_OUI_BRIDGED):
         return SkipReason.NOT_IP
-    cursor["next"] = u16(data, pos + f.LLC_TYPE)
+    cursor.next = u16(data, pos + f.LLC_TYPE)
     advance(cursor, f.LLC_LEN)
     return ETHERTYPE
 
 
 @kernel
-def ethertype(data: Bytes, cursor: np.void, row: np.void) -> Int:
+def ethertype(data: Bytes, cursor: Row, row: Row) -> Int:
     """Read on by EtherType: IP, or one more header in between."""
-    number = cursor["next"]
+    number = cursor.next
     if number == f.TYPE_IPV4:
         return IPV4
     if number == f.TYPE_IPV6:
@@ -131,24 +129,24 @@ def ethertype(data: Bytes, cursor: np.void, row: np.void) -> Int:
 
 
 @kernel
-def vlan(data: Bytes, cursor: np.void, row: np.void) -> Int:
+def vlan(data: Bytes, cursor: Row, row: Row) -> Int:
     """One tag of 802.1Q or 802.1ad. Its VLAN goes into the encapsulation; 0 is a priority tag, the same as none."""
     if left(cursor) < f.VLAN_LEN:
         return SkipReason.CUT_LINK
-    number = u16(data, cursor["pos"] + f.VLAN_TAG) & f.VLAN_ID_MASK
+    number = u16(data, cursor.pos + f.VLAN_TAG) & f.VLAN_ID_MASK
     if number:
         enter(cursor, c.VLAN_LANE, number)
-    cursor["next"] = u16(data, cursor["pos"] + f.VLAN_TYPE)
+    cursor.next = u16(data, cursor.pos + f.VLAN_TYPE)
     advance(cursor, f.VLAN_LEN)
-    return LLC if cursor["next"] < f.FIRST_ETHERTYPE else ETHERTYPE
+    return LLC if cursor.next < f.FIRST_ETHERTYPE else ETHERTYPE
 
 
 @kernel
-def ip(data: Bytes, cursor: np.void, row: np.void) -> Int:
+def ip(data: Bytes, cursor: Row, row: Row) -> Int:
     """IP that nothing announces: the version is the first four bits."""
     if left(cursor) < 1:
         return SkipReason.CUT_IP
-    version = u8(data, cursor["pos"]) >> 4
+    version = u8(data, cursor.pos) >> 4
     if version == 4:
         return IPV4
     return IPV6 if version == 6 else SkipReason.BAD_IP_VERSION

@@ -82,40 +82,40 @@ WORK = np.dtype([("count", "<i8"), ("cover", "<i8"), ("end", "<i8"), ("cover_udp
 
 
 @entry
-def find_addresses(data: Bytes, frames: FrameRows, edits: EditRows, traces: Row, work: Row) -> Int:
+def find_addresses(data: Bytes, frames: Row, edits: Row, traces: Row, work: Row) -> Int:
     """Append the addresses of the frames to ``edits``; return how many frames there was room for."""
     traced, state = traces[0], work[0]
     for i in range(len(frames)):
-        if state["count"] + MOST_EDITS > len(edits):
+        if state.count + MOST_EDITS > len(edits):
             return i
-        traced["count"] = trace(data, frames[i], traced)
-        start = np.int64(frames[i]["offset"])
-        state["end"], state["cover"] = start + np.int64(frames[i]["captured_len"]), 0
+        traced.count = trace(data, frames[i], traced)
+        start = np.int64(frames[i].offset)
+        state.end, state.cover = start + np.int64(frames[i].captured_len), 0
         link_addresses(data, frames[i], edits, state)
-        for j in range(traced["count"]):
+        for j in range(traced.count):
             addresses_of(data, traced, j, edits, state)
-        last = traced["headers"][traced["count"]]
-        if last["state"] == SkipReason.NOT_IP and traced["cursor"]["next"] == f.TYPE_ARP:
-            arp_addresses(data, np.int64(last["pos"]), edits, state)
+        last = traced.headers[traced.count]
+        if last.state == SkipReason.NOT_IP and traced.cursor.next == f.TYPE_ARP:
+            arp_addresses(data, np.int64(last.pos), edits, state)
     return len(frames)
 
 
 @kernel
-def link_addresses(data: Bytes, frame: np.void, edits: EditRows, work: np.void) -> None:
+def link_addresses(data: Bytes, frame: Row, edits: Row, work: Row) -> None:
     """The sender's address in LINUX_SLL and LINUX_SLL2, where it is a MAC."""
-    start, link_type, pos = np.int64(frame["offset"]), frame["link_type"], np.int64(0)
-    if link_type == f.LINK_SLL and start + f.SLL_LEN <= work["end"]:
+    start, link_type, pos = np.int64(frame.offset), frame.link_type, np.int64(0)
+    if link_type == f.LINK_SLL and start + f.SLL_LEN <= work.end:
         pos = start + f.SLL_ADDRESS if u16(data, start + f.SLL_ADDRESS_LENGTH) == MAC else pos
-    elif link_type == f.LINK_SLL2 and start + f.SLL2_LEN <= work["end"]:
+    elif link_type == f.LINK_SLL2 and start + f.SLL2_LEN <= work.end:
         pos = start + f.SLL2_ADDRESS if u8(data, start + f.SLL2_ADDRESS_LENGTH) == MAC else pos
     if pos:
         add(data, pos, MAC, edits, work)
 
 
 @kernel
-def arp_addresses(data: Bytes, pos: Int, edits: EditRows, work: np.void) -> None:
+def arp_addresses(data: Bytes, pos: Int, edits: Row, work: Row) -> None:
     """The four addresses of ARP over Ethernet (RFC 826)."""
-    if pos + f.ARP_LEN <= work["end"] and u16(data, pos + f.ARP_LENGTHS) == f.ARP_ETHERNET_IPV4:
+    if pos + f.ARP_LEN <= work.end and u16(data, pos + f.ARP_LENGTHS) == f.ARP_ETHERNET_IPV4:
         add(data, pos + f.ARP_SENDER_MAC, MAC, edits, work)
         add(data, pos + f.ARP_SENDER, IPV4, edits, work)
         add(data, pos + f.ARP_TARGET_MAC, MAC, edits, work)
@@ -123,51 +123,51 @@ def arp_addresses(data: Bytes, pos: Int, edits: EditRows, work: np.void) -> None
 
 
 @kernel
-def addresses_of(data: Bytes, traced: np.void, j: Int, edits: EditRows, work: np.void) -> None:
+def addresses_of(data: Bytes, traced: Row, j: Int, edits: Row, work: Row) -> None:
     """The addresses of header ``j`` of a traced frame; or, of UDP and ICMP, that it covers what follows."""
-    header = traced["headers"][j]
-    state, pos = np.int64(header["state"]), np.int64(header["pos"])
-    if state == c.ETHERNET and pos + f.ETHERNET_LEN <= work["end"]:
+    header = traced.headers[j]
+    state, pos = np.int64(header.state), np.int64(header.pos)
+    if state == c.ETHERNET and pos + f.ETHERNET_LEN <= work.end:
         add(data, pos + f.ETHERNET_DESTINATION, MAC, edits, work)
         add(data, pos + f.ETHERNET_SOURCE, MAC, edits, work)
-    elif state == c.IPV4 and pos + f.IPV4_LEN <= work["end"]:
-        first = work["count"]
+    elif state == c.IPV4 and pos + f.IPV4_LEN <= work.end:
+        first = work.count
         add(data, pos + f.IPV4_SOURCE, IPV4, edits, work)
         add(data, pos + f.IPV4_DESTINATION, IPV4, edits, work)
-        checksums(traced, j, edits[first : work["count"]], pos + f.IPV4_CHECKSUM, work)
-        end = min(pos + (u8(data, pos) & 0x0F) * 4, np.int64(work["end"]))
+        checksums(traced, j, edits[first : work.count], pos + f.IPV4_CHECKSUM, work)
+        end = min(pos + (u8(data, pos) & 0x0F) * 4, np.int64(work.end))
         add_option(data, pos + f.IPV4_LEN, end, pos + f.IPV4_CHECKSUM, edits, work)
-    elif state == c.TCP and pos + f.TCP_LEN <= work["end"]:
+    elif state == c.TCP and pos + f.TCP_LEN <= work.end:
         tcp_options(data, pos, edits, work)
-    elif state == c.IPV6 and pos + f.IPV6_LEN <= work["end"]:
-        first = work["count"]
+    elif state == c.IPV6 and pos + f.IPV6_LEN <= work.end:
+        first = work.count
         add(data, pos + f.IPV6_SOURCE, IPV6, edits, work)
         add(data, pos + f.IPV6_DESTINATION, IPV6, edits, work)
-        checksums(traced, j, edits[first : work["count"]], np.int64(0), work)
+        checksums(traced, j, edits[first : work.count], np.int64(0), work)
     elif state == c.WIFI:
         wifi_addresses(data, pos, edits, work)
-    elif (state == c.ICMP or state == c.ICMPV6) and pos + f.ICMP_LEN <= work["end"]:
-        work["cover"], work["cover_udp"] = pos + f.ICMP_CHECKSUM, False
-    elif state == c.UDP and pos + f.UDP_LEN <= work["end"]:
-        work["cover"], work["cover_udp"] = pos + f.UDP_CHECKSUM, True
+    elif (state == c.ICMP or state == c.ICMPV6) and pos + f.ICMP_LEN <= work.end:
+        work.cover, work.cover_udp = pos + f.ICMP_CHECKSUM, False
+    elif state == c.UDP and pos + f.UDP_LEN <= work.end:
+        work.cover, work.cover_udp = pos + f.UDP_CHECKSUM, True
 
 
 @kernel
-def wifi_addresses(data: Bytes, pos: Int, edits: EditRows, work: np.void) -> None:
+def wifi_addresses(data: Bytes, pos: Int, edits: Row, work: Row) -> None:
     """The three or four addresses of an 802.11 data frame (IEEE 802.11-2020 section 9.3.2.1)."""
-    if pos + f.WIFI_LEN > work["end"]:
+    if pos + f.WIFI_LEN > work.end:
         return
     for at in f.WIFI_ADDRESSES:
         add(data, pos + at, MAC, edits, work)
     both = u8(data, pos + f.WIFI_CONTROL_FLAGS) & f.WIFI_TO_AND_FROM_DS == f.WIFI_TO_AND_FROM_DS
-    if both and pos + f.WIFI_ADDRESS_4 + MAC <= work["end"]:
+    if both and pos + f.WIFI_ADDRESS_4 + MAC <= work.end:
         add(data, pos + f.WIFI_ADDRESS_4, MAC, edits, work)
 
 
 @kernel
-def tcp_options(data: Bytes, pos: Int, edits: EditRows, work: np.void) -> None:
+def tcp_options(data: Bytes, pos: Int, edits: Row, work: Row) -> None:
     """The TCP options that are not known to hold no address, MPTCP's and vendors' among them."""
-    end = min(pos + (u8(data, pos + f.TCP_DATA_OFFSET) >> 4) * 4, np.int64(work["end"]))
+    end = min(pos + (u8(data, pos + f.TCP_DATA_OFFSET) >> 4) * 4, np.int64(work.end))
     at = pos + f.TCP_OPTIONS
     while at < end:
         kind = u8(data, at)
@@ -182,75 +182,75 @@ def tcp_options(data: Bytes, pos: Int, edits: EditRows, work: np.void) -> None:
 
 
 @kernel
-def add_option(data: Bytes, start: Int, end: Int, checksum: Int, edits: EditRows, work: np.void) -> None:
+def add_option(data: Bytes, start: Int, end: Int, checksum: Int, edits: Row, work: Row) -> None:
     """Append the bytes of an option that the checksum at ``checksum`` covers."""
     for at in range(start, end):
         add(data, at, OPTION, edits, work)
-        edits[work["count"] - 1]["header_sum"] = checksum
+        edits[work.count - 1].header_sum = checksum
 
 
 @kernel
-def checksums(traced: np.void, j: Int, edits: EditRows, header_sum: Int, work: np.void) -> None:
+def checksums(traced: Row, j: Int, edits: Row, header_sum: Int, work: Row) -> None:
     """Note the checksums of IP header ``j``: its own (0: IPv6 has none), and that of what it carries."""
     following = j + 1
-    while following < traced["count"] and traced["headers"][following]["state"] == c.EXTENSION:
+    while following < traced.count and traced.headers[following].state == c.EXTENSION:
         following += 1
-    below = traced["headers"][following]
-    state, checksum_at = np.int64(below["state"]), np.int64(0)
+    below = traced.headers[following]
+    state, checksum_at = np.int64(below.state), np.int64(0)
     if state == c.TCP or state == c.SEGMENT_DONE:
-        checksum_at = np.int64(below["pos"]) + f.TCP_CHECKSUM
+        checksum_at = np.int64(below.pos) + f.TCP_CHECKSUM
     elif state == c.UDP:
-        checksum_at = np.int64(below["pos"]) + f.UDP_CHECKSUM
+        checksum_at = np.int64(below.pos) + f.UDP_CHECKSUM
     elif state == c.ICMPV6:
-        checksum_at = np.int64(below["pos"]) + f.ICMP_CHECKSUM
+        checksum_at = np.int64(below.pos) + f.ICMP_CHECKSUM
     for k in range(len(edits)):
-        edits[k]["header_sum"] = header_sum
-        edits[k]["payload_sum"] = checksum_at if checksum_at + 2 <= work["end"] else 0
-        edits[k]["udp"] = state == c.UDP
+        edits[k].header_sum = header_sum
+        edits[k].payload_sum = checksum_at if checksum_at + 2 <= work.end else 0
+        edits[k].udp = state == c.UDP
 
 
 @kernel
-def add(data: Bytes, pos: Int, size: int, edits: EditRows, work: np.void) -> None:
+def add(data: Bytes, pos: Int, size: int, edits: Row, work: Row) -> None:
     """Append the address of ``size`` bytes at ``pos``; enclosing checksums that were captured come along."""
-    edit = edits[work["count"]]
+    edit = edits[work.count]
     hi, lo = np.uint64(0), np.uint64(0)
     for i in range(size):
         hi = hi << np.uint64(8) | lo >> np.uint64(56)
         lo = lo << np.uint64(8) | np.uint64(data[pos + i])
-    edit["pos"], edit["size"], edit["hi"], edit["lo"] = pos, size, hi, lo
-    edit["header_sum"], edit["payload_sum"], edit["udp"] = 0, 0, False
-    edit["cover"], edit["cover_udp"] = work["cover"], work["cover_udp"]
-    work["count"] += 1
+    edit.pos, edit.size, edit.hi, edit.lo = pos, size, hi, lo
+    edit.header_sum, edit.payload_sum, edit.udp = 0, 0, False
+    edit.cover, edit.cover_udp = work.cover, work.cover_udp
+    work.count += 1
 
 
 @entry
-def write_addresses(data: Bytes, edits: EditRows) -> None:
+def write_addresses(data: Bytes, edits: Row) -> None:
     """Write each new address and carry the change into the checksums that cover it."""
     for i in range(len(edits)):
         edit = edits[i]
-        pos, cover = np.int64(edit["pos"]), np.int64(edit["cover"])
+        pos, cover = np.int64(edit.pos), np.int64(edit.cover)
         change = write(data, edit)
         inside = aligned(change, pos - cover)
-        at = np.int64(edit["header_sum"])
+        at = np.int64(edit.header_sum)
         if at:
             inside += aligned(adjust(data, at, aligned(change, pos - at), False), at - cover)
-        at = np.int64(edit["payload_sum"])
+        at = np.int64(edit.payload_sum)
         if at:
-            inside += aligned(adjust(data, at, aligned(change, pos - at), edit["udp"]), at - cover)
+            inside += aligned(adjust(data, at, aligned(change, pos - at), edit.udp), at - cover)
         if cover:
-            adjust(data, cover, inside, edit["cover_udp"])
+            adjust(data, cover, inside, edit.cover_udp)
 
 
 @kernel
-def write(data: Bytes, edit: np.void) -> Int:
+def write(data: Bytes, edit: Row) -> Int:
     """Write one address; return what it adds to a one's complement sum in which its first byte is a high one."""
-    pos, size, total = np.int64(edit["pos"]), np.int64(edit["size"]), np.int64(0)
+    pos, size, total = np.int64(edit.pos), np.int64(edit.size), np.int64(0)
     if size == OPTION:
-        total = ((np.int64(data[pos]) << 8) ^ 0xFFFF) + (np.int64(edit["lo"]) << 8)
-        data[pos] = edit["lo"]
+        total = ((np.int64(data[pos]) << 8) ^ 0xFFFF) + (np.int64(edit.lo) << 8)
+        data[pos] = edit.lo
     for at in range(0, size - 1, 2):
         shift = np.uint64(8 * (size - 2 - at))
-        word = edit["hi"] >> (shift - np.uint64(64)) if shift >= np.uint64(64) else edit["lo"] >> shift
+        word = edit.hi >> (shift - np.uint64(64)) if shift >= np.uint64(64) else edit.lo >> shift
         total += change16(data, pos + at, np.int64(word & np.uint64(0xFFFF)))
     return total
 

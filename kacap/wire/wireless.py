@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kacap.kernels import kernel
+from kacap.kernels import Row, kernel
 from kacap.wire import fields as f
 from kacap.wire.cursor import IP, LLC, WIFI, Bytes, advance, left, u8, u16
 from kacap.wire.sequence import Int
@@ -18,9 +18,9 @@ def swapped16(data: Bytes, pos: Int) -> Int:
 
 
 @kernel
-def radiotap(data: Bytes, cursor: np.void, row: np.void) -> Int:
+def radiotap(data: Bytes, cursor: Row, row: Row) -> Int:
     """Radiotap's length, and whether the 802.11 header after it is padded (left in ``cursor["next"]``)."""
-    pos = np.int64(cursor["pos"])
+    pos = np.int64(cursor.pos)
     if left(cursor) < f.RADIOTAP_LEN:
         return SkipReason.CUT_LINK
     length = swapped16(data, pos + f.RADIOTAP_LENGTH)
@@ -36,15 +36,15 @@ def radiotap(data: Bytes, cursor: np.void, row: np.void) -> Int:
     if present & f.RADIOTAP_HAS_TSFT:
         at = (at + 7) // 8 * 8 + f.RADIOTAP_TSFT_LEN
     if present & f.RADIOTAP_HAS_FLAGS and at < length:
-        cursor["next"] = u8(data, pos + at) & f.RADIOTAP_DATA_PAD
+        cursor.next = u8(data, pos + at) & f.RADIOTAP_DATA_PAD
     advance(cursor, length)
     return WIFI
 
 
 @kernel
-def wifi(data: Bytes, cursor: np.void, row: np.void) -> Int:
+def wifi(data: Bytes, cursor: Row, row: Row) -> Int:
     """An 802.11 data frame (IEEE 802.11-2020 section 9.3.2.1), then LLC."""
-    pos = cursor["pos"]
+    pos = cursor.pos
     if left(cursor) < f.WIFI_LEN:
         return SkipReason.CUT_LINK
     control, flags = u8(data, pos + f.WIFI_CONTROL), u8(data, pos + f.WIFI_CONTROL_FLAGS)
@@ -63,18 +63,18 @@ def wifi(data: Bytes, cursor: np.void, row: np.void) -> Int:
         if u8(data, pos + length) & f.WIFI_QOS_AMSDU:
             return SkipReason.AGGREGATED
         length += f.WIFI_QOS_LEN + (f.WIFI_HT_LEN if flags & f.WIFI_ORDER else 0)
-    if cursor["next"]:
+    if cursor.next:
         length = (length + 3) // 4 * 4
     advance(cursor, length)
     return LLC
 
 
 @kernel
-def nflog(data: Bytes, cursor: np.void, row: np.void) -> Int:
+def nflog(data: Bytes, cursor: Row, row: Row) -> Int:
     """NFLOG's attributes up to the packet. Types are below 256, so the place of their zero byte tells the order."""
     advance(cursor, f.NFLOG_LEN)
     while left(cursor) >= f.NFLOG_ATTRIBUTE_LEN:
-        pos = cursor["pos"]
+        pos = cursor.pos
         number, length = swapped16(data, pos + f.NFLOG_TYPE) & f.NFLOG_TYPE_MASK, swapped16(data, pos)
         if number > 0xFF:
             number, length = u16(data, pos + f.NFLOG_TYPE) & f.NFLOG_TYPE_MASK, u16(data, pos)

@@ -59,7 +59,7 @@ def pytest_configure() -> None:
         for path in sorted((ROOT / "kacap").rglob("*.py")):
             if "@entry\n" in path.read_text(encoding="utf-8"):
                 importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
-        from test_kernels_checked import with_rows_as_compiled
+        from plain_rows import with_rows_as_compiled
 
         np.seterr(over="ignore")  # numbers wrap as they do in compiled kernels
         with_rows_as_compiled()

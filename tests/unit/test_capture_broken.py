@@ -17,6 +17,8 @@ from make_broken import BEYOND, BROKEN, DAMAGED, FIRST_S, NG_TWO, NOTHING, TWO, 
 from kacap.capture import open_captures
 from kacap.errors import CaptureError, Damage
 
+TESTS = Path(__file__).resolve().parents[1]
+
 
 def read(path: Path | str) -> tuple[list[int], list[Damage]]:
     """Return the frames' times in seconds after the first, and the damages."""
@@ -130,9 +132,13 @@ def test_any_mutation_yields_frames_damage_or_a_refusal_and_nothing_else(data: b
 
 
 EVERY_FILE = """
-import sys
+import os, sys
+import kacap.capture.pcap, kacap.capture.pcapng, kacap.capture.filters
 from kacap.capture import open_captures
 from kacap.errors import CaptureError
+if os.environ.get("NUMBA_DISABLE_JIT"):
+    from plain_rows import with_rows_as_compiled
+    with_rows_as_compiled()
 for name in sys.argv[1:]:
     try:
         captures = open_captures([name], filter="len >= 0 and not tcp[2000] = 1 or ip[0] & 15 > 7")
@@ -149,7 +155,7 @@ def test_with_bounds_checked_and_without_the_compiler_broken_captures_read_the_s
     names = [str(BROKEN / name) for name in sorted(make_broken.FILES) if "unknown-link" not in name]
 
     def run(**extra: str) -> str:
-        environment = {**os.environ, **extra}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS.parent))), **extra}
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", EVERY_FILE, *names],
             env=environment,

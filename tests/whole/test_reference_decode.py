@@ -11,6 +11,7 @@ import pytest
 from compiled import checked
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from plain_rows import with_rows_as_compiled
 from reference_decode import Segment, decode_frame
 from strategies import frames, link
 
@@ -31,6 +32,10 @@ pytestmark = pytest.mark.slow
 Frame = tuple[bytes, int, int]
 INNER_RUN = bool(os.environ.get("KACAP_INNER_RUN"))  # slow, and the same bytes again: fewer of them reach all lines
 RELAXED = settings(max_examples=40 if INNER_RUN else 300, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+if os.environ.get("NUMBA_DISABLE_JIT"):
+    with_rows_as_compiled()
 
 
 def batch_of(given_frames: list[Frame]) -> FrameBatch:

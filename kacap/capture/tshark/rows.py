@@ -204,10 +204,10 @@ def _gre(words: list[str], at: int) -> tuple[int, int]:
 def encapsulation(steps: tuple[tuple[int, int], ...]) -> int:
     """Return the encapsulation of headers entered one after the other, by the decoder's own rule."""
     mix = getattr(c.enter, "__wrapped__", c.enter)
-    cursor = np.zeros(1, c.CURSOR)[0]
+    cursor = np.zeros(1, c.CURSOR).view(np.recarray)[0]  # whose fields are attributes, as they are where it is compiled
     for header, number in steps:
         mix(cursor, header, number)
-    return int(cursor["encapsulation"])
+    return int(cursor.encapsulation)
 
 
 def _nth(words: list[str], name: int, at: int) -> str:
