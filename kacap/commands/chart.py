@@ -78,6 +78,6 @@ def chart(**given: object) -> int:
     views = {"all": tuple(VIEWS), "auto": ()}.get(options.view, (options.view,))
     save(draw(analysis, views, options.connection, dark=options.dark, width=options.width), options.out, files)
     suits = default_view(analysis, options.connection)
-    shown = {"all": f"{len(VIEWS)} views", "auto": suits}.get(options.view, options.view)
-    tell(f"kacap: {shown} chart written to {options.out}")
+    shown = {"all": f"{len(VIEWS)} charts", "auto": f"{suits} chart"}.get(options.view, f"{options.view} chart")
+    tell(f"kacap: {shown} written to {options.out}")
     return ended(analysis.damages)

@@ -75,6 +75,12 @@ def test_a_file_that_cannot_be_replaced_is_one_line_and_exit_2(tmp_path):
     assert "is a directory" in done.stderr
 
 
+@pytest.mark.parametrize(("view", "what"), [("all", "6 charts"), ("auto", "timeline chart"), ("ecdf", "ecdf chart")])
+def test_what_was_drawn_is_said(tmp_path, view, what):
+    target = tmp_path / "x.svg"
+    assert run(CUT_OFF, "-o", target, "--view", view).stderr == f"kacap: {what} written to {target}\n"
+
+
 @pytest.mark.slow
 def test_the_same_capture_gives_the_same_bytes(tmp_path):
     for name in ("a.svg", "b.svg"):
