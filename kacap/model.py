@@ -109,7 +109,7 @@ class Setting:
     observed: tuple[int, int] | None = None
 
 
-SETTINGS = ("idle", "interval", "count", "user_timeout")  # of a prober
+SETTINGS = ("idle", "interval", "count", "user_timeout")  # of a prober, or expected of it
 
 
 class ProbeTables(Protocol):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kacap.commands.expecting import Expecting, expecting
+from kacap.commands.expecting import SINGLE, Expecting, expecting
 from kacap.commands.reading import Reading, options_of, reading
 from kacap.commands.telling import tell
 from kacap.errors import EXIT_DONE, EXIT_FAILED, EXIT_NO_EVIDENCE, KacapError, UsageError
@@ -50,7 +50,7 @@ class CheckOptions(Reading, Expecting):
 @click.option(
     "--require",
     multiple=True,
-    type=click.Choice(["idle", "interval", "count", "user_timeout"]),
+    type=click.Choice(SINGLE),
     help="Fail when this setting is not observable; may be given several times.",
 )
 @click.option(

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from kacap.timing.expectations import Expectation, Stated
     from kacap.timing.rules import Rule, Rules
 
-_SINGLE = ("idle", "interval", "count", "user_timeout")
+# model.SETTINGS, once more: no command imports the model to declare its options.
+SINGLE = ("idle", "interval", "count", "user_timeout")
 
 # The options; ``Expecting`` holds what a command gets of them.
 expecting = together(
@@ -77,7 +78,7 @@ class Expecting:
         from kacap.timing.sides import parse_side
 
         values: list[Stated] = [value for text in self.expect for value in stated(text, "--expect")]
-        for name in _SINGLE:
+        for name in SINGLE:
             if (value := getattr(self, name)) is not None:
                 values.append(Stated(name, value, f"--{name.replace('_', '-')}"))
         side = None if self.side is None else parse_side(self.side)

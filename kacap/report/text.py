@@ -18,7 +18,7 @@ from kacap.facts.runs import gave_up_ns, unanswered, uncaptured
 from kacap.facts.standing import STATES, Standing, by_gravity, gravest, numbers_of
 from kacap.facts.verdicts import of_prober
 from kacap.findings import RANKS
-from kacap.model import Connection, Episode, Finding, Prober
+from kacap.model import SETTINGS, Connection, Episode, Finding, Prober
 from kacap.report.sentences import (
     GRADES,
     break_words,
@@ -176,7 +176,7 @@ def _facts(analysis: Analysis, prober: Prober, verbose: bool) -> Iterator[tuple[
         yield "silence", _silence(analysis, episode)
     yield "ending", ending_words(prober.ending)
     yield "confidence", GRADES.get(prober.grade, prober.grade)
-    for name in ("idle", "interval", "count", "user_timeout"):
+    for name in SETTINGS:
         if (words := setting(name, getattr(prober, name))) is not None:
             yield name.removeprefix("user_"), words
     clock = analysis.clocks.get(prober.side.address, set())

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from kacap.clock import SECOND_NS
 from kacap.errors import UsageError
-from kacap.model import Connection, Endpoint
+from kacap.model import SETTINGS, Connection, Endpoint
 from kacap.timing.sides import Side
 
 MOST_SECONDS = 32_767  # MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL, include/net/tcp.h
@@ -23,7 +23,6 @@ MOST_SYSCTL_SECONDS = 2_147_483  # proc_dointvec_jiffies: an int of jiffies, at 
 MOST_PROBES = 127  # MAX_TCP_KEEPCNT
 MOST_USER_TIMEOUT_NS = 2_147_483_647 * 1_000_000  # an int of milliseconds
 
-NAMES = ("idle", "interval", "count", "user_timeout")
 OTHER_NAMES = {  # as tcp(7), the sysctls, libpq, PostgreSQL, nginx, Envoy and the socket modules write them
     "idle": "keepidle tcp_keepidle tcp_keepalive_time keepalive_time keepalives_idle tcp_keepalives_idle",
     "interval": "intvl keepintvl tcp_keepintvl tcp_keepalive_intvl keepalive_interval keepalives_interval "
@@ -76,7 +75,7 @@ class Expectation:
 
     def __post_init__(self) -> None:
         """Read texts as the numbers they mean. Raises UsageError for what is neither."""
-        for field, name in zip(("idle", "interval", "count", "user_timeout_ns"), NAMES, strict=True):
+        for field, name in zip(("idle", "interval", "count", "user_timeout_ns"), SETTINGS, strict=True):
             value: object = getattr(self, field)
             if isinstance(value, bool) or not (value is None or isinstance(value, int)):
                 object.__setattr__(self, field, _number(Stated(name, value, "Expectation")))
@@ -131,7 +130,7 @@ def combine(values: Iterable[Stated], source: str, side: Side | None = None) -> 
             first = found[name][1]
             raise UsageError(f"{name} is given twice: {first.value} ({first.origin}) and {one.value} ({one.origin})")
         found[name] = value, one
-    number = {name: found[name][0] if name in found else None for name in NAMES}
+    number = {name: found[name][0] if name in found else None for name in SETTINGS}
     return Expectation(
         number["idle"], number["interval"], number["count"], number["user_timeout"], source=source, side=side
     )
@@ -142,7 +141,7 @@ def setting_name(name: str, origin: str) -> str:
     key = name.lower().replace("-", "_").replace(" ", "_").removeprefix("net.ipv4.")
     if key not in ALIASES:
         near = get_close_matches(key, ALIASES, 1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(NAMES)}"
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(SETTINGS)}"
         raise UsageError(f"{origin}: unknown setting '{name}' ({hint})")
     return ALIASES[key]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from kacap.model import Connection, Prober, Setting
-from kacap.timing.expectations import NAMES
+from kacap.model import SETTINGS, Connection, Prober, Setting
 from kacap.timing.judging import DIFFERS, OK
 
 MET, NOT_MET, NO_EVIDENCE = "met", "not met", "not enough evidence"
@@ -78,7 +77,7 @@ class Outcome:
 
     def _checks(self, prober: Prober) -> list[Check]:
         """Return the checks of one prober: one for each setting with an expectation."""
-        settings = [(name, getattr(prober, name)) for name in NAMES]
+        settings = [(name, getattr(prober, name)) for name in SETTINGS]
         return [self._check(prober, name, value) for name, value in settings if value.expected is not None]
 
     def _check(self, prober: Prober, name: str, value: Setting) -> Check:

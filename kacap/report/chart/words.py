@@ -10,7 +10,7 @@ from kacap.errors import UsageError
 from kacap.facts.fleet import Fleet
 from kacap.facts.standing import by_gravity, gravest
 from kacap.facts.verdicts import of_prober
-from kacap.model import Connection, Prober
+from kacap.model import SETTINGS, Connection, Prober
 from kacap.report.chart.expected import Term, Terms, hz_words, terms_of
 from kacap.report.sentences import began_words, reply_words
 from kacap.report.settings import setting
@@ -89,7 +89,7 @@ def tolerance(all_terms: list[Terms]) -> list[str]:
 
 def differing(prober: Prober) -> list[str]:
     """Return the settings that are not as configured, and what they look like instead, a line each."""
-    settings = {name: getattr(prober, name) for name in ("idle", "interval", "count", "user_timeout")}
+    settings = {name: getattr(prober, name) for name in SETTINGS}
     return [f"{name}: {setting(name, value)}" for name, value in settings.items() if value.verdict == "differs"]
 
 

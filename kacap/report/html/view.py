@@ -15,7 +15,7 @@ from kacap.facts.overall import GRAVE, Cause, causes, overall
 from kacap.facts.sent import sent_by
 from kacap.facts.standing import STATES, Standing, by_gravity, gravest, state_of
 from kacap.facts.verdicts import of_prober
-from kacap.model import Connection, Prober, Setting
+from kacap.model import SETTINGS, Connection, Prober, Setting
 from kacap.report.html.embedded import encoded
 from kacap.report.html.wireshark import frames_filter, pair_filter
 from kacap.report.sentences import (
@@ -40,7 +40,6 @@ STATIC = 1_000  # rows that are there without the script
 PROBES = 250_000  # embedded: of more every row has its newest, and all that were missed
 LINKED, EACH = 24, 40  # connections that a finding names, and sentences that it folds
 MANY = 5  # from so many connections on the distribution of gaps says more than each probe's lateness
-SETTINGS = ("idle", "interval", "count", "user_timeout")
 
 
 @dataclass(frozen=True, slots=True)
