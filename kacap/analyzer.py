@@ -35,7 +35,7 @@ from kacap.model import Connection, Endpoint, FrameRef, SegmentRecord
 from kacap.news import Made, News, Sink
 from kacap.options import DEFAULTS, Options
 from kacap.resuming import State, resume, saved
-from kacap.rows import numbered
+from kacap.rows import copied, numbered
 from kacap.segments import IS_QUOTE, SegmentRows
 from kacap.timing.dropping import Moved, drop
 from kacap.timing.episodes import ANSWER_WAIT_NS
@@ -103,7 +103,7 @@ class Analyzer:
         self.analysis.capture.quotes += quotes
         tracked = self.tracker.take(segments)
         if self.options.segments == "all" or self.keep_marks:
-            tracked.labels = tracked.labels.copy()
+            tracked.labels = copied(tracked.labels)
         return tracked
 
     def gather(self, tracked: Tracked) -> News:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from typing import Protocol, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Generic, Protocol, TypeVar
 
 from kacap.analysis import Analysis
 from kacap.analyzer import Analyzer
 from kacap.capture.frames import FrameBatch
 from kacap.capture.records import BATCH_FRAMES
 from kacap.errors import Damage
+from kacap.rows import joined
 from kacap.summary import Break, Drop
 
 AHEAD = 4  # pieces between one thread and the next
-LOOK_S = 0.1  # how often a thread that waits looks whether it still should
+MOST_JOINED = 16  # small items that are taken as one piece
+LOOK_S = 0.05  # how often a thread that waits looks whether it still should
 LEAVE_S = 1.0  # how long the end waits for a thread that may be waiting for its source
 
 T = TypeVar("T")
@@ -32,7 +31,7 @@ def run(source: Iterable[FrameBatch], analyzer: Analyzer, enough: Callable[[], b
     Kernels release the interpreter's lock, so that decoding, classifying and the gathering of episodes overlap.
     """
     stop = threading.Event()
-    segments = ahead(map(analyzer.decode, source), stop, together)
+    segments = ahead(map(analyzer.decode, source), stop, joined)
     pieces = ahead(map(analyzer.track, segments), stop, enough=enough)
     try:
         for tracked in pieces:
@@ -42,9 +41,52 @@ def run(source: Iterable[FrameBatch], analyzer: Analyzer, enough: Callable[[], b
         pieces.close()
 
 
-def together(rows: list[NDArray[np.void]]) -> NDArray[np.void]:
-    """Return rows of several batches as those of one: many small files cost what a large one does."""
-    return rows[0] if len(rows) == 1 else np.concatenate(rows)
+class Handover(Generic[T]):
+    """Items on their way from the thread that makes them to the one that wants them, a few pieces ahead.
+
+    With ``small`` an item may be less than a piece: several make one.
+    """
+
+    def __init__(self, stop: threading.Event, small: bool) -> None:
+        self._stop, self._small = stop, small
+        self._items: deque[T] = deque()
+        self._ready = 0.0  # how many pieces they make
+        self._changed = threading.Condition()
+        self.ended = False  # nothing more comes
+
+    def _share(self, item: T) -> float:
+        """Return which part of a piece an item is."""
+        return max(len(item) / BATCH_FRAMES, 1 / MOST_JOINED) if self._small else 1  # type: ignore[arg-type]
+
+    def put(self, item: T) -> None:
+        """Hand an item on, and wait while there are enough."""
+        with self._changed:
+            self._items.append(item)
+            self._ready += self._share(item)
+            if self._ready >= 1:
+                self._changed.notify()
+            while self._ready >= AHEAD and not self._stop.is_set():
+                self._changed.wait(LOOK_S)
+
+    def end(self) -> None:
+        """Say that nothing more comes."""
+        with self._changed:
+            self.ended = True
+            self._changed.notify()
+
+    def take(self) -> list[T]:
+        """Return the items of the next piece once there is one; sooner, perhaps none, where the source is idle."""
+        taken: list[T] = []
+        with self._changed:
+            if self._ready < 1 and not self.ended:
+                self._changed.wait(LOOK_S)
+            share = 0.0
+            while self._items and share < 1:
+                taken.append(self._items.popleft())
+                share += self._share(taken[-1])
+            self._ready -= share
+            self._changed.notify()
+        return taken
 
 
 def ahead(
@@ -55,50 +97,34 @@ def ahead(
 ) -> Generator[T, None, None]:
     """Yield items that a thread of their own makes, a few ahead; an error of it is raised here, in its place.
 
-    Setting ``stop`` ends the generator and its thread, even while the source is idle. With ``join`` small items that
-    wait are taken as one; none waits for another.
+    Setting ``stop`` ends the generator and its thread, even while the source is idle. With ``join`` small items are
+    taken as one, so that many small files cost what a large one does; the source being idle, they do not wait.
     """
-    made: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(AHEAD)
-
-    def offer(piece: tuple[T] | BaseException | None) -> None:
-        while not stop.is_set():
-            try:
-                return made.put(piece, timeout=LOOK_S)
-            except queue.Full:
-                continue
+    made, errors = Handover[T](stop, join is not None), []
 
     def make() -> None:
         try:
             for item in items:
-                offer((item,))
+                made.put(item)
                 if stop.is_set():
                     return
-            offer(None)
         except BaseException as error:  # raised again below, in the thread that wanted the item
-            offer(error)
+            errors.append(error)
+        made.end()
 
     maker = threading.Thread(target=make, name="kacap-ahead", daemon=True)
     maker.start()
     try:
         while not stop.is_set():
-            try:
-                piece = made.get(timeout=LOOK_S)
-            except queue.Empty:
-                if enough is not None and enough():
-                    return
-                continue
-            taken: list[T] = []
-            while isinstance(piece, tuple):
-                taken.append(piece[0])
-                if join is None or made.empty() or sum(map(len, taken)) >= BATCH_FRAMES:  # type: ignore[arg-type]
-                    break
-                piece = made.get_nowait()
-            if taken:
+            ended = made.ended  # all that there will be is there
+            if taken := made.take():
                 yield taken[0] if join is None else join(taken)
-            if piece is None:
+            elif ended:
+                for error in errors:
+                    raise error
                 return
-            if isinstance(piece, BaseException):
-                raise piece
+            elif enough is not None and enough():
+                return
     finally:
         maker.join(LEAVE_S)
 

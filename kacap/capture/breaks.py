@@ -90,7 +90,8 @@ def _counters(ordered: Sequence[Span]) -> dict[str, tuple[str, int, int, int]]:
         numbers = [number for _, number in members]
         steps = [b - a for a, b in pairwise(numbers)]
         if len(members) > 2 and 2 * sum(step == 1 for step in steps) >= len(steps):
-            found.update({name: (stem, number, min(numbers), max(numbers)) for name, number in members})
+            least, most = min(numbers), max(numbers)
+            found.update({name: (stem, number, least, most) for name, number in members})
     return found
 
 

@@ -50,10 +50,11 @@ def open_reader(
     ``convert`` tshark reads the formats that only it knows, of a file, which it opens itself. Raises CaptureError where
     nothing of it can be read.
     """
-    convert = convert and stream is None and os.path.isfile(name)  # noqa: PTH113 (Path.is_file raises for some names)
+    convert = convert and stream is None and not follow
     stream = stream or open_stream(name, follow, stop)
     try:
-        reader = _recognise(stream, name, index, (size, spares), follow, convert)
+        reader = _recognise(stream, name, index, (size, spares), convert)
+        reader.growing = follow
         if isinstance(stream, FileStream):
             origin = stream
             reader.taken = lambda: origin.taken
@@ -63,9 +64,7 @@ def open_reader(
         raise
 
 
-def _recognise(
-    stream: Stream, name: str, index: int, room: tuple[int, Spares | None], follow: bool, convert: bool
-) -> RecordReader:
+def _recognise(stream: Stream, name: str, index: int, room: tuple[int, Spares | None], convert: bool) -> RecordReader:
     """Return the reader that the first bytes of ``stream`` ask for; ``room``: size and origin of its buffer."""
     head = _read_head(stream, name, 6)
     if head.startswith((GZIP_MAGIC, ZSTD_MAGIC)):
@@ -78,12 +77,11 @@ def _recognise(
         reader = PcapngReader(Window(stream, head, *room), name, index)
     elif _is_tar(head + _read_head(stream, name, TAR_AT + len(TAR_MAGIC) - len(head))):
         raise CaptureError(f"{name}: is a tar archive; unpack it first: tar xf {name}")
-    elif (converted := _converted(name, head, convert and not follow)) is not None:
+    elif (converted := _converted(name, head, convert)) is not None:
         stream.close()
         reader = PcapngReader(Window(converted, b"", *room), name, index)
     else:
         raise CaptureError(f"{name}: {_what_else(head)}")
-    reader.growing = follow
     return reader
 
 
@@ -111,7 +109,7 @@ def _converted(name: str, head: bytes, wanted: bool) -> Stream | None:
     named = head.startswith(tuple(FORMATS))
     if not named and (not head or _is_text(head) or head.startswith(tuple(FOREIGN))):
         return None
-    return convert(name, head, wanted)
+    return convert(name, head, wanted and os.path.isfile(name))  # noqa: PTH113 (Path.is_file raises for some names)
 
 
 def _is_text(head: bytes) -> bool:

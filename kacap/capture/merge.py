@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from kacap.capture.frames import FrameBatch
 from kacap.capture.records import RecordReader
+from kacap.rows import copied, joined
 
 EARLIEST = int(np.iinfo(np.int64).min)
 
@@ -125,13 +126,13 @@ def _interleave(parts: list[tuple[FrameBatch, NDArray[np.int64]]]) -> FrameBatch
         return parts[0][0]
     pieces, rows, base = [], [], 0
     for batch, _ in parts:
-        frames = batch.frames.copy()
+        frames = copied(batch.frames)
         first = int(frames["offset"][0])
         piece = batch.buffer[first : int(frames["offset"][-1]) + int(frames["captured_len"][-1])]
         frames["offset"] += base - first
         pieces.append(piece)
         rows.append(frames)
         base += len(piece)
-    frames = np.concatenate(rows)
+    frames = joined(rows)
     order = np.lexsort((frames["file"], np.concatenate([keys for _, keys in parts])))
-    return FrameBatch(np.concatenate(pieces), frames[order])
+    return FrameBatch(np.concatenate(pieces), frames.take(order))

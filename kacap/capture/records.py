@@ -12,6 +12,7 @@ from kacap.capture.blocks import Window
 from kacap.capture.frames import FRAME, FrameBatch
 from kacap.errors import Damage
 from kacap.kernels import kernel
+from kacap.rows import copied
 from kacap.summary import Drop
 
 Number: TypeAlias = Any  # inside a kernel: a NumPy integer of whatever width the value needs
@@ -104,7 +105,7 @@ class RecordReader:
             if count := self.advance(rows):
                 # A batch may wait for a while: few frames do not hold the memory of many.
                 few = count < BATCH_FRAMES // 2
-                yield FrameBatch(self.window.buffer, rows[:count].copy() if few else rows[:count])
+                yield FrameBatch(self.window.buffer, copied(rows[:count]) if few else rows[:count])
                 rows = rows if few else np.empty(BATCH_FRAMES, FRAME)
             if not self.go_on():
                 return

@@ -20,7 +20,7 @@ from kacap.capture.records import RecordReader
 from kacap.errors import CaptureError, Damage
 from kacap.summary import Break, Drop
 
-PEEK_BYTES = 1 << 16
+PEEK_BYTES = 1 << 12
 MOST_FILES = 1 << 15  # a frame is kept as one number of 64 bits, its file in the upper 16
 
 
@@ -210,10 +210,13 @@ class Captures:
 
     def _sieve(self, batch: FrameBatch) -> FrameBatch:
         """Count the frames; leave out those that the filter rejects, and those after the last that may be taken."""
-        taken = np.ones(len(batch.frames), np.bool_) if self._filter is None else self._filter.matches(batch)
-        at = np.flatnonzero(taken)
-        seen = len(taken) if self._left is None or len(at) < self._left else int(at[self._left - 1]) + 1
-        kept = batch.frames[:seen][taken[:seen]] if seen < len(taken) or len(at) < seen else batch.frames
+        left = self._left
+        kept = batch.frames[:left]
+        seen = len(kept)
+        if self._filter is not None:
+            at = np.flatnonzero(self._filter.matches(batch))
+            kept = batch.frames.take(at[:left])
+            seen = len(batch.frames) if left is None or len(at) < left else int(at[left - 1]) + 1
         self.frames += seen
         self.filtered_out += seen - len(kept)
         return FrameBatch(batch.buffer, kept)

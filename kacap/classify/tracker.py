@@ -29,7 +29,7 @@ from kacap.flows import (
     ConnectionRows,
     rebuild,
 )
-from kacap.rows import Table, keep
+from kacap.rows import Table, copied, joined, keep
 from kacap.segments import SegmentRows
 
 FIRST_ROWS = 4096
@@ -158,9 +158,9 @@ class Tracker:
             if int(self.state["position"][0]) >= ends[0]:
                 ends = ends[1:]
                 if not ends:
-                    return np.concatenate([*full, events]) if full else events
+                    return joined([*full, events])
                 self._cut()
-            full.append(events.copy())
+            full.append(copied(events))
 
     def _cut(self) -> None:
         """Let every connection be over for what comes: no time of before may be compared with one of after."""
@@ -172,10 +172,10 @@ class Tracker:
 
     def _introduce(self, events: EventRows) -> NDArray[np.void]:
         """Return the CONNECTION rows of the events' connections that no earlier batch has introduced, in order."""
-        fresh = events[events["watched"] >= self.introduced]
-        watched, first = np.unique(fresh["watched"], return_index=True)
+        fresh = np.flatnonzero(events["watched"] >= self.introduced)
+        watched, first = np.unique(events["watched"][fresh], return_index=True)
         self.introduced += len(watched)
-        rows: NDArray[np.void] = self.connections[fresh["slot"][first]]
+        rows: NDArray[np.void] = self.connections.take(events["slot"][fresh[first]])
         return rows
 
     def sweep(self, room: int) -> tuple[NDArray[np.void], object]:
@@ -189,7 +189,7 @@ class Tracker:
         rows = self.connections[: self.used]
         self._finish_closed(rows)
         ended = rows["state"] & FINISHED != 0
-        gone: NDArray[np.void] = rows[ended].copy()
+        gone: NDArray[np.void] = rows.take(np.flatnonzero(ended))
         watched = self.companion.of(np.flatnonzero(ended)) if self.companion is not None else None
         kept = np.flatnonzero(~ended) if len(gone) else None
         del rows

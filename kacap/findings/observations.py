@@ -131,7 +131,7 @@ def _shift(numbers: NDArray[np.int32], by: int) -> None:
 
 def _picked(observed: Observed, slots: NDArray[np.intp]) -> Observed:
     """Return the rows of some slots, numbered from 0, with their part of the pools."""
-    return _renumbered(observed.rows[slots], observed, slots)
+    return _renumbered(observed.rows.take(slots), observed, slots)
 
 
 def _renumbered(rows: NDArray[np.void], observed: Observed, slots: NDArray[np.intp]) -> Observed:
@@ -154,8 +154,8 @@ def _renumbered(rows: NDArray[np.void], observed: Observed, slots: NDArray[np.in
 def _part(pool: NDArray[np.void], renumbered: NDArray[np.int64]) -> tuple[NDArray[np.void], NDArray[np.int64]]:
     """Return the rows of a pool that belong to some slots, and the new row of each (from 1; 0: none)."""
     slot = renumbered[pool["slot"]]
-    mine = slot >= 0
-    part = pool[mine]
+    mine = np.flatnonzero(slot >= 0)
+    part = pool.take(mine)
     part["slot"] = slot[mine]
     moved = np.zeros(len(pool) + 1, np.int64)
     moved[1:][mine] = np.arange(1, len(part) + 1)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kacap import rows
-from kacap.rows import Table, chain
+from kacap.rows import Table, chain, copied, joined, keep
 
 PAIR = np.dtype([("number", "<i8"), ("small", "u1")], align=True)
 
@@ -110,6 +110,27 @@ def test_room_that_nobody_writes_to_takes_no_memory() -> None:
     table.reserve(20_000_000)
     assert len(table.rows) == 20_000_000
     assert resident() - before < 20_000_000
+
+
+def test_rows_are_copied_with_all_their_fields_also_every_second_one() -> None:
+    rows = some(0, 20)
+    copy = copied(rows[::2])
+    rows["number"] = 99
+    assert copy.dtype == PAIR and (copy == some(0, 20)[::2]).all()
+
+
+def test_parts_are_joined_in_order_and_a_single_one_is_not_copied() -> None:
+    assert (joined([some(0, 3), some(0, 0), some(3, 4)]) == some(0, 7)).all()
+    assert joined([rows := some(0, 3)]) is rows
+
+
+def test_rows_that_are_kept_move_to_the_front_also_in_pairs() -> None:
+    rows, pairs = some(0, 9000), some(0, 18_000).reshape(-1, 2)
+    kept = np.arange(0, 9000, 2)
+    keep(rows, kept)
+    keep(pairs, kept)
+    assert rows["number"][:4500].tolist() == kept.tolist()
+    assert pairs["number"][:4500].tolist() == np.column_stack([2 * kept, 2 * kept + 1]).tolist()
 
 
 @pytest.mark.slow

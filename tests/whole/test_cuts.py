@@ -9,6 +9,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import chain
 
 import analysing
 import numpy as np
@@ -22,7 +23,7 @@ from kacap.capture.frames import FrameBatch
 from kacap.classify import tracker
 from kacap.classify.emit import EVENTS_PER_SEGMENT
 from kacap.classify.tracker import Tracked
-from kacap.pipeline import run
+from kacap.pipeline import ahead, run
 from kacap.segments import ACK, FIN, HAS_TIMESTAMPS, IS_QUOTE, PSH, RST, SEGMENT, SYN
 
 pytestmark = pytest.mark.slow
@@ -78,6 +79,24 @@ def test_on_threads_of_their_own_the_parts_tell_the_same(case: str) -> None:
     run(at_random(frames_of(case), 7, 9), analyzer)
     heard.analysis = analyzer.finish()
     agree(heard, whole(case))
+
+
+def test_small_pieces_are_taken_as_one_and_do_not_wait_for_an_idle_source() -> None:
+    more = threading.Event()
+
+    def source() -> Iterator[list[int]]:
+        yield from ([number] for number in range(40))
+        more.wait(60)
+        raise RuntimeError("the source fails")
+
+    pieces = ahead(source(), threading.Event(), lambda some: [*chain(*some)])
+    taken: list[list[int]] = []
+    while sum(map(len, taken)) < 40:
+        taken.append(next(pieces))
+    assert [*chain(*taken)] == list(range(40)) and len(taken) < 20
+    more.set()
+    with pytest.raises(RuntimeError, match="the source fails"):
+        next(pieces)
 
 
 def test_an_error_ends_all_parts_also_where_the_source_gives_nothing_more() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.errors import CaptureError, UsageError
+from kacap.rows import joined
 from kacap.segments import SegmentRows
 from kacap.wire import fields
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 Engine = Literal["auto", "kacap", "tshark"]
 ENGINES: tuple[Engine, ...] = ("auto", "kacap", "tshark")
 
-KNOWN = np.array(sorted({value for name, value in vars(fields).items() if name.startswith("LINK_")}))
+KNOWN = np.zeros(1 << 16, np.bool_)  # of link types, those that the kernels decode
+KNOWN[[value for name, value in vars(fields).items() if name.startswith("LINK_")]] = True
 
 
 class Decoding(Protocol):
@@ -57,13 +59,13 @@ class Kernels:
         from kacap.wire import decode
 
         links = batch.frames["link_type"]
-        known = np.isin(links, KNOWN)
+        known = KNOWN[links]
         if not self._ask or bool(known.all()) or not self._found(np.unique(links[~known]).tolist()):
             return decode(batch, skipped)
         assert self._tshark is not None
         parts = [decode(FrameBatch(batch.buffer, batch.frames[known]), skipped)] if bool(known.any()) else []
         parts.append(self._tshark(FrameBatch(batch.buffer, batch.frames[~known]), skipped))
-        return _in_order(batch, np.concatenate(parts))
+        return _in_order(batch, joined(parts))
 
     def _found(self, link_types: list[int]) -> bool:
         """Return whether tshark is there for these link types; say so once."""
@@ -90,8 +92,7 @@ def _in_order(batch: FrameBatch, rows: NDArray[np.void]) -> NDArray[np.void]:
     """Return SEGMENT rows in the order of the batch's frames, which may come from several files."""
     indices = {key: index for index, key in enumerate(_keys(batch.frames))}
     order = np.argsort([indices[key] for key in _keys(rows)]) if len(rows) else np.zeros(0, np.intp)
-    found: NDArray[np.void] = rows[order]
-    return found
+    return rows.take(order)
 
 
 def _keys(rows: NDArray[np.void]) -> list[tuple[int, int]]:
