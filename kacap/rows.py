@@ -113,9 +113,10 @@ def _zeros(size: int) -> mmap.mmap:
 
 def keep(rows: Rows, kept: NDArray[np.intp]) -> None:
     """Put the ``kept`` rows, numbers in order, in front of all others, some at a time: a copy of all is too large."""
+    content = rows.reshape(len(rows), -1).view(np.uint8)  # an assignment of rows copies field by field
     for start in range(0, len(kept), KEPT_AT_ONCE):
         some = kept[start : start + KEPT_AT_ONCE]
-        rows[start : start + len(some)] = rows[some]
+        content[start : start + len(some)] = content.take(some, axis=0)
 
 
 def newest(parts: list[Rows], most: int) -> list[Rows]:
