@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import secrets
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -218,7 +217,7 @@ def _read(at: int, name: str) -> bytes | None:
 
 def _write(at: int, name: str, data: bytes) -> None:
     """Write a file of the directory ``at`` aside, and put it in its place in one step. Raises OSError."""
-    temporary = f".{name}.{secrets.token_hex(8)}"
+    temporary = f".{name}.{os.urandom(8).hex()}"
     try:
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=at), "wb") as out:
             out.write(data)

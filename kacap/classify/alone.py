@@ -10,7 +10,7 @@ from kacap.segments import RST, SYN
 
 # Connections of a single segment: a flood of them is no reason to run out of memory. Of ACKs more are kept: where one
 # direction alone was captured, all that probe begin so.
-LONE_KEPT, LONE_ACKS_KEPT = np.int64(1 << 16), np.int64(1 << 17)
+LONE_KEPT, LONE_ACKS_KEPT = np.int64(1 << 15), np.int64(1 << 16)
 
 
 @kernel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,7 +34,7 @@ from kacap.rows import Table, copied, joined, keep
 from kacap.segments import SegmentRows
 
 FIRST_ROWS = 4096
-COLLECTED = 1 << 16  # rows of connections that have ended are collected once they are so many, and an eighth of all
+COLLECTED = 1 << 15  # rows of connections that have ended are collected once they are so many, and an eighth of all
 EVENT_ROWS = 64  # more than segments: one may bring several events
 BUFFERS = 8  # of events: more than batches are under way at once (``pipeline.AHEAD``)
 
@@ -67,7 +68,7 @@ class Companion(Protocol):
         """Give memory back: nothing is to be taken any more."""
 
     def move(self, kept: NDArray[np.intp] | None, used: int, size: int) -> None:
-        """Keep only the slots given, in order (None: the first ``used``), with room for ``size``."""
+        """Of the first ``used`` slots keep only those given, in order (None: all), with room for ``size``."""
 
 
 class Tracker:
@@ -79,7 +80,7 @@ class Tracker:
         self.state["now_ns"] = NEVER
         self.state["all_segments"] = all_segments
         # Private: a random number, so that nobody can choose addresses that all fall into one bucket of the hash table.
-        self.state["seed"] = np.random.default_rng().integers(1 << 63)
+        self.state["seed"] = int.from_bytes(os.urandom(8), "little")
         self._connections, self._sides = Table(CONNECTION, FIRST_ROWS), Table(SIDE, 2 * FIRST_ROWS)
         self.table = np.full(2 * FIRST_ROWS, -1, np.int32)
         self.recent = np.zeros(RECENT_ROWS, RECENT)
@@ -189,7 +190,7 @@ class Tracker:
         rows = self.connections[: self.used]
         self._finish_closed(rows)
         ended = rows["state"] & FINISHED != 0
-        gone: NDArray[np.void] = rows.take(np.flatnonzero(ended))
+        gone: NDArray[np.void] = rows.compress(ended)
         watched = self.companion.of(np.flatnonzero(ended)) if self.companion is not None else None
         kept = np.flatnonzero(~ended) if len(gone) else None
         del rows
@@ -204,7 +205,7 @@ class Tracker:
 
     def _resize(self, kept: NDArray[np.intp] | None, room: int) -> None:
         """Keep only the rows given (None: all), with room for more."""
-        used = self.used if kept is None else len(kept)
+        before, used = self.used, self.used if kept is None else len(kept)
         if kept is not None:
             keep(self.connections, kept)
             keep(self.sides[: 2 * (len(self.sides) // 2)].reshape(-1, 2), kept)
@@ -219,7 +220,7 @@ class Tracker:
         self.state["finished"] = self.state["oldest"] = self.state["oldest_ack"] = 0
         rebuild(self.table, self.connections, self.state)
         if self.companion is not None:
-            self.companion.move(kept, used, len(self.connections))
+            self.companion.move(kept, before, len(self.connections))
 
     def end(self) -> ConnectionRows:
         """Return the CONNECTION rows that are still held: those that the end of a capture closes; take nothing more."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from functools import cached_property
@@ -214,13 +213,11 @@ def live(**given: object) -> int:
     options = options_of(LiveOptions, given)
     if options.listing:
         return _list()
-    from kacap.capture.privileges import is_privileged, whom_to_become
+    from kacap.capture.privileges import whom_to_become
     from kacap.commands.live_sockets import Sockets
 
     options.check()
     user = whom_to_become(options.user)
-    if is_privileged():  # numpy's threads would keep rights that this one gives up: let there be none
-        os.environ["OPENBLAS_NUM_THREADS"] = "1"
     sockets = Sockets(options.netns, counting=options.wants_metrics) if options.stream is None else None
     try:
         from kacap.commands.live_run import watch

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from kacap import environment
 from kacap.commands.telling import tell
 from kacap.errors import UsageError
 from kacap.report.event_records import event_line
@@ -88,7 +89,9 @@ class Hooks:
         try:
             os.write(writing, f"{line}\n".encode())
             os.close(writing)
-            process = subprocess.Popen(command, stdin=reading, stdout=2, start_new_session=True)
+            process = subprocess.Popen(
+                command, stdin=reading, stdout=2, start_new_session=True, env=environment.of_user()
+            )
             self.running.append(_Running(process, time.monotonic(), Path(command[0]).name))
         except OSError as error:
             tell(f"kacap: --on: {command[0]}: {error.strerror}")

@@ -82,12 +82,12 @@ class Observations:
         return Observed(self.observed[:number], self._notes.filled, self._spans.filled, self._sent.filled)
 
     def move(self, kept: NDArray[np.intp] | None, used: int, size: int) -> None:
-        """Keep the rows of these slots, which become the first (None: the first ``used``), with room for ``size``."""
+        """Of the first ``used`` rows keep those of these slots (None: all), as the first, with room for ``size``."""
         if kept is not None:
             before = self.rest(len(self.observed))
             keep(self.observed, kept)
             seen = _renumbered(self.observed[: len(kept)], before, kept)
-            self.observed[len(kept) :] = np.zeros((), OBSERVED)
+            self.observed[len(kept) : used].view(np.uint8)[:] = 0  # no more: what is untouched takes no memory
             for name, pool, rows in (
                 ("notes", self._notes, seen.notes),
                 ("spans", self._spans, seen.spans),
@@ -96,8 +96,8 @@ class Observations:
                 pool.replace(rows)
                 self.pools[name] = pool.used
             del before, seen  # which views of the rows would keep from growing in place
-        self._table.used = used
-        self._table.reserve(size - used)
+        self._table.used = used if kept is None else len(kept)
+        self._table.reserve(size - self._table.used)
 
 
 def joined(parts: Sequence[Observed]) -> Observed:
@@ -154,8 +154,8 @@ def _renumbered(rows: NDArray[np.void], observed: Observed, slots: NDArray[np.in
 def _part(pool: NDArray[np.void], renumbered: NDArray[np.int64]) -> tuple[NDArray[np.void], NDArray[np.int64]]:
     """Return the rows of a pool that belong to some slots, and the new row of each (from 1; 0: none)."""
     slot = renumbered[pool["slot"]]
-    mine = np.flatnonzero(slot >= 0)
-    part = pool.take(mine)
+    mine = slot >= 0
+    part = pool.compress(mine)
     part["slot"] = slot[mine]
     moved = np.zeros(len(pool) + 1, np.int64)
     moved[1:][mine] = np.arange(1, len(part) + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import IntFlag
+from functools import cache
 
 
 class Assumes(IntFlag):
@@ -44,12 +45,15 @@ _SENTENCES = {
 }
 
 
-_WORDS = [[word for bit, word in WORDS.items() if number & bit] for number in range(2 * max(Assumes))]
+@cache
+def _words(assumes: int) -> tuple[str, ...]:
+    """Return what ``words_of`` does, of each sum once."""
+    return tuple(word for bit, word in WORDS.items() if assumes & bit)
 
 
 def words_of(assumes: int) -> list[str]:
     """Return the words for what is assumed, in order of ``Assumes``."""
-    return list(_WORDS[assumes])
+    return list(_words(assumes))
 
 
 def sentence_of(words: Iterable[str]) -> str:

@@ -14,7 +14,6 @@ as TOML, take the place of rows with the same id, or are added:
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -160,6 +159,8 @@ def parse_limits(text: str, name: str) -> tuple[Limit, ...]:
     Raises UsageError, which names file and row, for invalid TOML, an unknown key, a missing one, a wrong type, a
     number out of range and an id given twice.
     """
+    import tomllib
+
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -54,6 +53,8 @@ def parse_rules(text: str, name: str, compiled: Callable[[str], Matches]) -> Rul
     Raises UsageError, which names the line or the key, for invalid TOML, an unknown table or key, a value of the
     wrong type or out of range, a filter that ``compiled`` refuses, and a rule that no connection can reach.
     """
+    import tomllib
+
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

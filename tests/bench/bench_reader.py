@@ -172,6 +172,11 @@ def acks(size: int) -> bytes:
     return strangers(size, ACK)
 
 
+def acknowledged(size: int) -> bytes:
+    """A byte of each of very many clients, acknowledged at once."""
+    return conversations(size, [(0, True, PSH | ACK, 100, 501, b"x"), (0, False, ACK, 501, 101, b"")])
+
+
 def first_fragments(size: int) -> bytes:
     """The first fragment of data of each of very many senders."""
     return strangers(size, 0x18, payload=8, fragment=0x2000)
@@ -222,7 +227,7 @@ CAPTURES = {
     make.__name__.replace("_", "-"): make
     for make in (
         header_options, packet_options, section_options, statistics, growing_drops, interfaces, sections, unknown,
-        tiny, zipped, members, damaged, syns, resets, acks, first_fragments, given_up, idle_deaths,
+        tiny, zipped, members, damaged, syns, resets, acks, acknowledged, first_fragments, given_up, idle_deaths,
     )
 }  # fmt: skip
 COMMANDS = {"read": ("read",), "annotate --anonymise": ("annotate", "--anonymise")}

@@ -1,6 +1,7 @@
 """``kacap check`` from outside: exit codes, formats, rules, bad input; on recorded captures and on live sockets."""
 
 import json
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -285,3 +286,20 @@ def test_run_without_a_socket_or_a_command_says_so(command, code, says):
     done = outside("check", "--idle", "60", "--run", "--", *command)
     assert done.returncode == code
     assert says in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@LINUX
+@pytest.mark.parametrize("threads", [None, "3"])
+def test_a_command_gets_the_environment_of_its_user_not_what_kacap_asks_of_libraries(threads):
+    name = "OPENBLAS_NUM_THREADS"
+    own = {key: value for key, value in os.environ.items() if key != name} | ({name: threads} if threads else {})
+    command = [sys.executable, "-m", "kacap", "check", "--idle", "60", "--run", "--"]
+    done = subprocess.run(
+        [*command, "sh", "-c", f"echo threads ${{{name}-unset}} >&2"],
+        env=own,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert f"threads {threads or 'unset'}" in done.stderr, done.stderr

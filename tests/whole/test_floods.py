@@ -11,7 +11,7 @@ from bench_reader import ACK, FRAME, RST, SYN, strangers
 
 import kacap
 
-KEPT = {SYN: 1 << 16, RST: 1 << 16, ACK: 1 << 17}
+KEPT = {SYN: 1 << 15, RST: 1 << 15, ACK: 1 << 16}
 SIZE = 70  # bytes of a record
 MORE = 1000
 
