@@ -205,7 +205,9 @@ def _spelled(value: object) -> object:
 
 
 def _processor() -> tuple[str, str]:
-    """Return which processor code is made for: its name and what it can do."""
+    """Return which processor code is made for: its name and what it can do; this one, unless numba is told another."""
+    if (name := settings("CPU_NAME")) is not None:
+        return name, settings("CPU_FEATURES") or ""
     from llvmlite import binding
 
     features = binding.get_host_cpu_features()
