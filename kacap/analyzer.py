@@ -308,10 +308,10 @@ class Analyzer:
         self.gatherer.close(watched[~finished & (watched >= 0)], now_ns)
         probers = probers_of(rows, self.views)
         probed = probers.any(axis=1)
-        self._count_unprobed(rows[~probed])
+        self._count_unprobed(rows.take(np.flatnonzero(~probed)))
         found = self._look(rows, seen, probers)
-        wanted = probed | self.options.keep_all | self.options.judges
-        self.past.take(rows[wanted], found[wanted])
+        wanted = np.flatnonzero(probed | self.options.keep_all | self.options.judges)
+        self.past.take(rows.take(wanted), found.take(wanted))
 
         def records() -> Iterator[Connection]:
             """Yield them, once somebody asks: few do."""
@@ -337,7 +337,7 @@ class Analyzer:
         wanted |= has_more(table)[probers].any(axis=1)
         chosen, found = np.flatnonzero(wanted), ends(seen)
         if len(chosen):
-            self.past.looked_at.append((rows[chosen], seen.picked(chosen)))
+            self.past.looked_at.append((rows.take(chosen), seen.picked(chosen)))
         return found
 
     def _count_unprobed(self, rows: ConnectionRows) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.clock import SECOND_NS
-from kacap.kernels import Row, entry, kernel
+from kacap.kernels import LINE, Row, entry, kernel
 from kacap.segments import ACK, HAS_TIMESTAMPS, IS_QUOTE, RST, SYN
 from kacap.wire.sequence import seq_diff
 
@@ -32,13 +32,12 @@ BYTES_WAIT = 1  # its peer has sent bytes since that it has not acknowledged: su
 AFTER_HOLE = 2  # ... and more behind bytes that it lacks: no acknowledgement tells whether that arrived
 UNWANTED = 4  # what came last are bytes that it had already, or no room for: on some systems they restart its clock
 
-LINE = 64  # bytes of a cache line: what every segment touches comes first, so that few of them are fetched
-
 
 def on_lines(fields: list[tuple[str, str]]) -> np.dtype[np.void]:
     """Return the type of a row that fills whole cache lines: two, or an odd number of them.
 
-    With another even one, the first lines of all rows would compete for a part of the cache.
+    What every segment touches comes first, so that few are fetched. With another even one, the first lines of all rows
+    would compete for a part of the cache.
     """
     row = np.dtype(fields, align=True)
     names = [name for name, _ in fields]
@@ -153,6 +152,8 @@ SIDE = on_lines(
     ]
 )
 
+BUCKET = np.dtype([("slot", "<i4")])  # of the hash table; -1: free
+
 RECENT = np.dtype([("digest", "<u8"), ("time_ns", "<i8")], align=True)
 RECENT_ROWS = 1 << 16
 
@@ -244,12 +245,18 @@ def _from_b(seg: Row, row: Row) -> Row:
 
 
 @kernel
+def bucket_of(digest: Row, table: Row) -> Row:
+    """Return the bucket where a connection is looked for first."""
+    return np.int64(digest & np.uint64(len(table) - 1))
+
+
+@kernel
 def find(seg: Row, digest: Row, table: Row, connections: Row) -> Row:
     """Return (bucket of the table, slot or -1, side 0 or 1) of a segment's connection; ``digest`` is of its key."""
     mask = np.int64(len(table) - 1)
-    bucket = np.int64(digest & np.uint64(mask))
+    bucket = bucket_of(digest, table)
     while True:
-        slot = np.int64(table[bucket])
+        slot = np.int64(table[bucket].slot)
         if slot < 0:
             return bucket, np.int64(-1), 0
         row = connections[slot]
@@ -264,24 +271,18 @@ def find(seg: Row, digest: Row, table: Row, connections: Row) -> Row:
 def rebuild(table: Row, connections: Row, tracker: Row) -> None:
     """Fill an empty table with every unfinished connection."""
     mask = np.int64(len(table) - 1)
-    table[:] = -1
     for slot in range(tracker[0].used):
         if connections[slot].state & FINISHED:
             continue
-        bucket = np.int64(connection_digest(connections[slot], tracker[0].seed) & np.uint64(mask))
-        while table[bucket] >= 0:
+        bucket = bucket_of(connection_digest(connections[slot], tracker[0].seed), table)
+        while table[bucket].slot >= 0:
             bucket = (bucket + 1) & mask
-        table[bucket] = slot
+        table[bucket].slot = slot
 
 
 @kernel
-def is_copy(seg: Row, recent: Row) -> Row:
-    """Return whether the same packet was captured a moment before (``any``, ``lo``, veth, merged captures).
-
-    Equal addresses, ports, sequence numbers, flags, length, window, options and IP ID; the TTL may differ. A
-    packet that its IP ID or its timestamp identifies may be half a second apart (clocks of merged captures); one that
-    both identify may be as far apart as two captures of a slow path: Linux gives no two packets both.
-    """
+def packet_digest(seg: Row) -> Row:
+    """Return a digest of what every copy of a packet has in common."""
     digest = _mix(seg.src_lo * np.uint64(0x9E3779B97F4A7C15) + seg.dst_lo) ^ seg.src_hi ^ (seg.dst_hi << np.uint64(1))
     digest = digest ^ (np.uint64(seg.src_port) << np.uint64(48)) ^ (np.uint64(seg.dst_port) << np.uint64(32))
     digest = digest ^ seg.encapsulation
@@ -290,7 +291,7 @@ def is_copy(seg: Row, recent: Row) -> Row:
     digest = _mix(digest ^ ((np.uint64(seg.seq) << np.uint64(32)) | np.uint64(seg.ack)))
     digest = digest + ((np.uint64(seg.tsval) << np.uint64(32)) | np.uint64(seg.tsecr))
     digest = _mix(digest ^ ((np.uint64(seg.sack_left) << np.uint64(32)) | np.uint64(seg.sack_right)))
-    digest = _mix(
+    return _mix(
         digest
         ^ (
             (np.uint64(seg.payload_len) << np.uint64(32))
@@ -299,10 +300,28 @@ def is_copy(seg: Row, recent: Row) -> Row:
         )
         ^ (np.uint64(seg.flags) << np.uint64(56))
     )
-    row = recent[np.int64(digest & np.uint64(RECENT_ROWS - 1))]
-    other = recent[np.int64((digest >> np.uint64(32)) & np.uint64(RECENT_ROWS - 1))]
+
+
+@kernel
+def places_of(digest: Row) -> Row:
+    """Return the two rows of RECENT where a packet may be: the older makes way, so that few are forgotten too soon."""
+    last = np.uint64(RECENT_ROWS - 1)
+    return np.int64(digest & last), np.int64(digest >> np.uint64(32) & last)
+
+
+@kernel
+def is_copy(seg: Row, digest: Row, recent: Row) -> Row:
+    """Return whether the same packet was captured a moment before (``any``, ``lo``, veth, merged captures).
+
+    Equal addresses, ports, sequence numbers, flags, length, window, options and IP ID, as in its ``digest``; the TTL
+    may differ. A packet that its IP ID or its timestamp identifies may be half a second apart (clocks of merged
+    captures); one that both identify may be as far apart as two captures of a slow path: Linux gives no two packets
+    both.
+    """
+    first, second = places_of(digest)
+    row, other = recent[first], recent[second]
     if row.digest != digest and (other.digest == digest or other.time_ns < row.time_ns):
-        row = other  # two places for each packet, the older makes way: few are forgotten too soon
+        row = other
     by_id, by_stamp = seg.ip_id != 0, seg.has & HAS_TIMESTAMPS != 0
     limit = TWICE_IDENTIFIED_COPY_NS if by_id and by_stamp else IDENTIFIED_COPY_NS if by_id or by_stamp else COPY_NS
     copy = row.digest == digest and abs(seg.time_ns - row.time_ns) <= limit

@@ -42,6 +42,9 @@ _MARK = b"kacap kernel"  # what code that is kept begins with: a loader that is 
 _LOADING = RLock()
 
 
+LINE = 64  # bytes of a cache line
+
+
 def is_known(version: str) -> bool:
     """Return whether kacap knows what this version of numba compiles a kernel to, and how to call that."""
     numbers = version.split(".")[:2]
@@ -129,6 +132,42 @@ class Entry(_Kernel):
         if returned not in _RETURNED:
             raise TypeError(f"{self.function.__name__} returns {returned}: an entry returns one number, or nothing")
         return b"\n".join([_MARK, made.fndesc.llvm_func_name.encode(), returned.encode(), bytes(code)])
+
+
+class _Fetch:
+    """Asks for the memory of a row that a kernel will come to, and does not wait for it; in Python it does nothing."""
+
+    def __call__(self, row: object) -> None:
+        """Do nothing."""
+
+    @cached_property
+    def _numba_type_(self) -> Any:
+        """How numba knows it: one instruction of the processor for each cache line of the row."""
+        from llvmlite import ir
+        from numba import types
+        from numba.core.registry import cpu_target
+        from numba.extending import intrinsic
+
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+
+        def fetch(_: Any, row: Any) -> Any:
+            def build(context: Any, builder: Any, __: Any, values: Any) -> Any:
+                start = builder.bitcast(values[0], byte)
+                how = [number(one) for one in (0, 3, 1)]  # to be read, to stay in all caches, data
+                kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+                ask = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+                for offset in (*range(0, row.size, LINE), row.size - 1):
+                    builder.call(ask, [builder.gep(start, [number(offset)]), *how])
+                return context.get_dummy_value()
+
+            return types.void(row), build
+
+        made = intrinsic(fetch)
+        cpu_target.typing_context.refresh()
+        return cpu_target.typing_context.resolve_value_type(made)
+
+
+fetch = _Fetch()
 
 
 class _Code:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from kacap.classify.ahead import AHEAD, look_ahead
 from kacap.classify.alone import forget, join, leave_alone
 from kacap.classify.emit import EVENTS_PER_SEGMENT, emit, emit_held, emit_quoted
 from kacap.classify.kind_reasons import KindReason
@@ -45,7 +46,6 @@ from kacap.flows import (
     find,
     is_copy,
     open_connection,
-    segment_digest,
     starts_another,
 )
 from kacap.kernels import Row, entry, kernel
@@ -328,19 +328,24 @@ def _take_segment(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> N
 def classify(segments: Row, labels: Row, columns: Row) -> None:
     """Label segments from ``tracker.position`` on, until they or the room for events run out.
 
-    ``columns`` is (TRACKER_STATE of one row, CONNECTION, SIDE, hash table, RECENT, EVENT); LABEL rows match segments.
+    ``columns`` is (TRACKER_STATE of one row, CONNECTION, SIDE, hash table, RECENT, EVENT, COMING); LABEL rows match
+    segments.
     """
-    headers, connections, sides, table, recent, events = columns
+    headers, connections, sides, table, recent, events, coming = columns
     tracker, room = headers[0], len(events) - EVENTS_PER_SEGMENT
-    out = (tracker, events)
+    out, near = (tracker, events), (coming, table, recent, connections, sides)
+    for at in range(tracker.position - 2 * AHEAD, tracker.position):
+        look_ahead(segments, at, tracker, near)
     while tracker.position < len(segments) and tracker.events < room:
-        seg, label = segments[tracker.position], labels[tracker.position]
+        seg, label, own = segments[tracker.position], labels[tracker.position], coming[tracker.position % (2 * AHEAD)]
+        digest, packet = own.connection, own.packet
+        look_ahead(segments, tracker.position, tracker, near)
         tracker.position += 1
         tracker.now_ns = max(tracker.now_ns, seg.time_ns)
         label.held = label.event = 0
         label.grade = _PROVEN
-        digest, quote = segment_digest(seg, tracker.seed), seg.has & IS_QUOTE
-        copy = is_copy(seg, recent)
+        quote = seg.has & IS_QUOTE
+        copy = is_copy(seg, packet, recent)
         bucket, slot, side = find(seg, digest, table, connections)
         if slot >= 0 and connections[slot].state & FINISHED:
             slot = np.int64(-1)  # it was let go
@@ -357,7 +362,7 @@ def classify(segments: Row, labels: Row, columns: Row) -> None:
             continue
         if slot < 0:
             slot, side = open_connection(seg, tracker, connections, sides)
-            table[bucket] = slot
+            table[bucket].slot = slot
             leave_alone(seg, connections[slot], tracker, connections)
         elif not copy:
             join(connections[slot], tracker)

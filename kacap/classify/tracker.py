@@ -9,12 +9,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from kacap.classify.ahead import AHEAD, COMING
 from kacap.classify.capture_clock import CaptureClock
 from kacap.classify.emit import EVENT, LABEL, EventRows, LabelRows
 from kacap.classify.kernel import classify
 from kacap.flows import (
     A_FIN,
     B_FIN,
+    BUCKET,
     CONNECTION,
     CUT,
     FINISHED,
@@ -82,7 +84,8 @@ class Tracker:
         # Private: a random number, so that nobody can choose addresses that all fall into one bucket of the hash table.
         self.state["seed"] = int.from_bytes(os.urandom(8), "little")
         self._connections, self._sides = Table(CONNECTION, FIRST_ROWS), Table(SIDE, 2 * FIRST_ROWS)
-        self.table = np.full(2 * FIRST_ROWS, -1, np.int32)
+        self.table = np.full(2 * FIRST_ROWS, -1, BUCKET)
+        self._coming = np.zeros(2 * AHEAD, COMING)
         self.recent = np.zeros(RECENT_ROWS, RECENT)
         self.recent["time_ns"] = NEVER
         self._buffers: list[NDArray[np.void]] = [np.zeros(0, EVENT)] * BUFFERS
@@ -153,7 +156,7 @@ class Tracker:
         ends = [*cuts, len(segments)]
         while True:
             self.state["events"] = 0
-            columns = (self.state, self.connections, self.sides, self.table, self.recent, buffer)
+            columns = (self.state, self.connections, self.sides, self.table, self.recent, buffer, self._coming)
             classify(segments[: ends[0]], self.labels, columns)
             events: EventRows = buffer[: int(self.state["events"][0])]
             if int(self.state["position"][0]) >= ends[0]:
@@ -173,10 +176,13 @@ class Tracker:
 
     def _introduce(self, events: EventRows) -> NDArray[np.void]:
         """Return the CONNECTION rows of the events' connections that no earlier batch has introduced, in order."""
-        fresh = np.flatnonzero(events["watched"] >= self.introduced)
-        watched, first = np.unique(events["watched"][fresh], return_index=True)
-        self.introduced += len(watched)
-        rows: NDArray[np.void] = self.connections.take(events["slot"][fresh[first]])
+        known, self.introduced = self.introduced, int(self.state["watched"][0])
+        if known == self.introduced:
+            return self.connections[:0]
+        # They were numbered in the order of their first events.
+        newest = np.maximum.accumulate(np.maximum(events["watched"], known - 1))
+        first = np.flatnonzero(np.diff(newest, prepend=known - 1) > 0)
+        rows: NDArray[np.void] = self.connections.take(events["slot"][first])
         return rows
 
     def sweep(self, room: int) -> tuple[NDArray[np.void], object]:
@@ -215,7 +221,7 @@ class Tracker:
         size = len(self.table)
         while size < 2 * len(self.connections):
             size *= 2
-        self.table = np.full(size, -1, np.int32)
+        self.table = np.full(size, -1, BUCKET)
         self.state["used"] = used
         self.state["finished"] = self.state["oldest"] = self.state["oldest_ack"] = 0
         rebuild(self.table, self.connections, self.state)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kacap.addresses import address_halves
 from kacap.classify.kinds import ENDINGS, Ending, Grade
 from kacap.classify.tables import Outcome
-from kacap.rows import by_group, numbered
+from kacap.rows import by_group, chains, numbered
 from kacap.timing.gathering import Gatherer
 
 _ANSWERED, _AMBIGUOUS = ENDINGS.index(Ending.ANSWERED), int(Grade.AMBIGUOUS)
@@ -98,24 +98,27 @@ class Probing:
         span = probers["last_ns"] - probers["first_ns"]
         even = shown & (probers["missed"] == 0) & (probers["gap_least_ns"] >= 0)
         pace[even] = span[even] // (probers["probes"][even] - 1)
-        for number in np.flatnonzero(shown & ~even & (probers["gap_least_ns"] < limit_ns)).tolist():
-            pace[number] = self._median_ns(number)
+        uneven = np.flatnonzero(shown & ~even & (probers["gap_least_ns"] < limit_ns))
+        pace[uneven] = self._medians_ns(uneven)
         pace[pace >= limit_ns] = 0
         return pace
 
-    @cached_property
-    def _at_once(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The times of probes that were answered at once, by prober, and where those of each begin."""
-        episodes = self.gatherer.episodes.filled
-        lone = (episodes["probes"] == 1) & (episodes["ending"] == _ANSWERED) & (episodes["prober"] > 0)
-        order, bounds = by_group(episodes["prober"][lone], len(self.probers))
-        return self.gatherer.probes.rows["time_ns"][episodes["last"][lone][order]], bounds
+    def _medians_ns(self, numbers: NDArray[np.int64]) -> list[int]:
+        """Return the median time between each prober's probes that were answered at once; 0: misses outnumber them."""
+        table, episodes = self.probers, self.gatherer.episodes.rows
+        of_each = table["episodes"][numbers]
+        own = episodes.take(chains(episodes["previous"], table["last_episode"][numbers], of_each))
+        lone = (own["probes"] == 1) & (own["ending"] == _ANSWERED)
+        times = self.gatherer.probes.rows["time_ns"][own["last"][lone]]
+        lasts, found = np.cumsum(of_each), np.cumsum(np.append(0, lone))
+        bounds = zip(found[lasts - of_each].tolist(), found[lasts].tolist(), strict=True)
+        return [
+            _median_ns(times[start:end]) if end - start > max(missed, 1) else 0
+            for (start, end), missed in zip(bounds, table["missed"][numbers].tolist(), strict=True)
+        ]
 
-    def _median_ns(self, number: int) -> int:
-        """Return the median time between a prober's probes that were answered at once; 0: misses outnumber them."""
-        times, bounds = self._at_once
-        own = times[bounds[number] : bounds[number + 1]]
-        if len(own) <= max(int(self.probers["missed"][number]), 1):
-            return 0
-        gaps = np.sort(np.diff(own))
-        return max(int(gaps[len(gaps) // 2]), 0)
+
+def _median_ns(times: NDArray[np.int64]) -> int:
+    """Return the median time between some moments, nanoseconds; 0 where the clock went back."""
+    gaps = np.sort(np.diff(times))
+    return max(int(gaps[len(gaps) // 2]), 0)

@@ -37,12 +37,13 @@ from kacap.findings.observed import (
 )
 from kacap.findings.outstanding import frame_of, take_acknowledgement, take_bytes, take_own_reset, take_peer_reset
 from kacap.findings.silences import take_message, take_refusal, take_sign
-from kacap.kernels import Row, entry, kernel
+from kacap.kernels import Row, entry, fetch, kernel
 from kacap.segments import ACK, FIN, HAS_TIMESTAMPS, IS_QUOTE, RST, SYN
 from kacap.wire.sequence import seq_diff
 
 COUNTED_UP = 4096  # how far a host's next IP ID may be from its last
 ON_ITS_WAY_NS = np.int64(900_000_000)  # sooner, what one side sent may not have reached the other
+AHEAD = 8  # segments whose rows are brought near before they are looked at
 ROOM = 2  # rows of each pool that one segment may need
 
 _COPY, _DATA, _FIN, _RETRANSMISSION = (
@@ -277,6 +278,8 @@ def observe(segments: Row, labels: Row, columns: Row) -> None:
         pool.position < len(segments) and pool.notes < notes_room and pool.spans < spans_room and pool.sent < sent_room
     ):
         seg, label = segments[pool.position], labels[pool.position]
+        ahead = min(pool.position + AHEAD, len(segments) - 1)
+        fetch(observed[max(labels[ahead].slot, 0)])
         pool.position += 1
         if label.slot < 0 or seg.flags & (SYN | ACK) == SYN:
             continue

@@ -12,7 +12,7 @@ from threading import Thread
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.kernels import Row, entry, kernel
+from kacap.kernels import Row, entry, fetch, kernel
 from kacap.rows import by_group
 from kacap.timing.assumes import Assumes
 from kacap.timing.decide import BELOW, ESTIMATE, SHOWN, EstimateRows, SettingReason, decide, fit_below, look
@@ -26,6 +26,7 @@ GAPS = 3  # of one prober that show its host's clock
 FEW = 16  # among so many probers of a host one may be unlike the others
 
 MANY = 1 << 30
+AHEAD = 2  # probers whose steps, which lie where their time came, are asked for before
 MANY_PROBERS = 10_000  # from here on a second thread pays
 
 _STEADY, _NEAR = np.uint16(Assumes.STEADY_TIMER), np.uint16(Assumes.NEAR_PROBER)
@@ -105,7 +106,9 @@ def _estimate(rows: Row, histories: Row, kept: Row, about: Row, timers: Row, scr
     bits, paths = about
     fits, walks, gaps, shown, room = scratch
     for i in range(len(rows)):
-        own = room[: min(firsts[i + 1] - firsts[i], len(room))]
+        own, later = room[: min(firsts[i + 1] - firsts[i], len(room))], min(i + AHEAD, len(rows) - 1)
+        for k in range(firsts[later], firsts[later + 1]):
+            fetch(steps[order[k]])
         for k in range(len(own)):
             own[k] = steps[order[firsts[i] + k]]
         if len(own) == 0:

@@ -12,8 +12,10 @@ from kacap.classify.resolve import change, is_plain, note_plain, resolve, step
 from kacap.classify.states import Seen
 from kacap.classify.tables import Change
 from kacap.flows import NEVER
-from kacap.kernels import Row, entry, inlined, kernel
+from kacap.kernels import Row, entry, fetch, inlined, kernel
 from kacap.timing.episodes import OPEN, REFUSED, end_run, take_event
+
+AHEAD = 4  # events from one step of looking ahead to the next
 
 _WINDOW_PROBE, _ACK, _DATA = int(Kind.WINDOW_PROBE), int(Kind.ACK), int(Kind.DATA)
 _E_END, _C_SEGMENT = int(Seen.END), int(Change.SEGMENT)
@@ -71,10 +73,32 @@ def _enqueue(middle: Row, head: Row, event: Row) -> Row:
     return middle.waiting[row]
 
 
+@kernel
+def _look_ahead(events: Row, at: Row, middle: Row) -> None:
+    """Ask for what events to come will touch: their connections, nearer by its probers, nearer by the last probe."""
+    newest = len(events) - 1
+    far, near, next_one = (
+        events[min(at + 3 * AHEAD, newest)].watched,
+        events[min(at + 2 * AHEAD, newest)].watched,
+        events[min(at + AHEAD, newest)].watched,
+    )
+    fetch(middle.watched[far])
+    for side in range(2):
+        fetch(middle.sides[2 * far + side])
+        number = middle.sides[2 * near + side].prober
+        if number:
+            fetch(middle.probers[number])
+            fetch(middle.histories[number])
+        number = middle.sides[2 * next_one + side].prober
+        if number:
+            fetch(middle.probes[middle.probers[number].last_probe])
+
+
 @entry
 def gather(events: Row, middle: Row) -> None:
     """Take EVENT rows in order of time into the tables; these have room for all that can follow from them."""
     for i in range(len(events)):
+        _look_ahead(events, i, middle)
         event = events[i]
         head = middle.watched[event.watched]
         own, other = middle.sides[2 * event.watched + 1 - event.from_a], middle.sides[2 * event.watched + event.from_a]
