@@ -116,8 +116,16 @@ def copied(rows: Rows) -> Rows:
 
 
 def joined(parts: Sequence[Rows]) -> Rows:
-    """Return rows of one dtype, at least of one part, one part after the other; of a single part no copy."""
-    return parts[0] if len(parts) == 1 else np.concatenate([plain(part) for part in parts]).view(parts[0].dtype)
+    """Return rows of one dtype, at least of one part, one part after the other; no copy where they lie so already."""
+    if len(parts) == 1:
+        return parts[0]
+    whole, starts = parts[0].base, [part.ctypes.data for part in parts]
+    ends = [start + part.nbytes for start, part in zip(starts, parts, strict=True)]
+    alike = all(part.base is whole and part.flags.c_contiguous for part in parts)
+    if isinstance(whole, np.ndarray) and alike and starts[1:] == ends[:-1]:
+        first = starts[0] - whole.ctypes.data
+        return whole.view(np.uint8)[first : first + ends[-1] - starts[0]].view(parts[0].dtype)
+    return np.concatenate([plain(part) for part in parts]).view(parts[0].dtype)
 
 
 def _zeros(size: int) -> mmap.mmap:

@@ -27,13 +27,15 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=np.generic)
 
 
-def decode(batch: FrameBatch, skipped: NDArray[np.int64]) -> SegmentRows:
+def decode(batch: FrameBatch, skipped: NDArray[np.int64], out: SegmentRows | None = None) -> SegmentRows:
     """Return the batch's segments in frame order: dtype ``SEGMENT``, freshly allocated, the caller's to keep.
+
+    Or in ``out``, from its first row on, which has room for one of each frame.
 
     ``skipped`` (length ``len(SkipReason)``) grows by one for each frame without a segment, so that always
     frames = segments + growth of ``skipped``. Bytes outside a frame's captured length are never read.
     """
-    out = np.empty(batch.frames.size, SEGMENT)
+    out = np.empty(batch.frames.size, SEGMENT) if out is None else out
     count = int(decode_frames(constant(batch.buffer), constant(batch.frames), out, skipped, np.zeros(1, CURSOR)))
     return out[:count]
 

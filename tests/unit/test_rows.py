@@ -124,6 +124,15 @@ def test_parts_are_joined_in_order_and_a_single_one_is_not_copied() -> None:
     assert joined([rows := some(0, 3)]) is rows
 
 
+def test_parts_that_lie_behind_one_another_are_joined_without_a_copy_and_others_with_one() -> None:
+    rows = some(0, 20)
+    whole = joined([rows[3:5], rows[5:12][:0], rows[5:12]])
+    assert (whole == some(3, 9)).all() and np.shares_memory(whole, rows)
+    for parts in ([rows[3:5], rows[6:8]], [rows[5:7], rows[3:5]], [rows[3:5], some(5, 2)], [rows[2:6:2], rows[4:6]]):
+        apart = joined(parts)
+        assert (apart == np.concatenate(parts)).all() and not np.shares_memory(apart, rows)
+
+
 def test_rows_that_are_kept_move_to_the_front_also_in_pairs() -> None:
     rows, pairs = some(0, 9000), some(0, 18_000).reshape(-1, 2)
     kept = np.arange(0, 9000, 2)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kacap.errors import CaptureError, UsageError
 from kacap.rows import joined
-from kacap.segments import SegmentRows
+from kacap.segments import SEGMENT, SegmentRows
 from kacap.wire import fields
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Engine = Literal["auto", "kacap", "tshark"]
 ENGINES: tuple[Engine, ...] = ("auto", "kacap", "tshark")
+
+ROOM = 1 << 14  # rows, two full batches
 
 KNOWN = np.zeros(1 << 16, np.bool_)  # of link types, those that the kernels decode
 KNOWN[[value for name, value in vars(fields).items() if name.startswith("LINK_")]] = True
@@ -52,20 +54,30 @@ class Kernels:
     def __init__(self, *, tshark: bool) -> None:
         self._ask = tshark
         self._tshark: Decoder | None = None
+        self._room = np.empty(0, SEGMENT)
 
     def __call__(self, batch: FrameBatch, skipped: NDArray[np.int64]) -> SegmentRows:
         """Return the batch's segments in frame order; ``skipped`` grows by one for each frame without one."""
         from kacap.capture.frames import FrameBatch
-        from kacap.wire import decode
 
         links = batch.frames["link_type"]
         known = KNOWN[links]
         if not self._ask or bool(known.all()) or not self._found(np.unique(links[~known]).tolist()):
-            return decode(batch, skipped)
+            return self._decode(batch, skipped)
         assert self._tshark is not None
-        parts = [decode(FrameBatch(batch.buffer, batch.frames[known]), skipped)] if bool(known.any()) else []
+        parts = [self._decode(FrameBatch(batch.buffer, batch.frames[known]), skipped)] if bool(known.any()) else []
         parts.append(self._tshark(FrameBatch(batch.buffer, batch.frames[~known]), skipped))
         return _in_order(batch, joined(parts))
+
+    def _decode(self, batch: FrameBatch, skipped: NDArray[np.int64]) -> SegmentRows:
+        """Do what the kernels do; rows of small batches lie behind one another, so that to join them copies nothing."""
+        from kacap.wire import decode
+
+        if len(self._room) < len(batch.frames):
+            self._room = np.empty(max(len(batch.frames), ROOM), SEGMENT)
+        found = decode(batch, skipped, self._room)
+        self._room = self._room[len(found) :]
+        return found
 
     def _found(self, link_types: list[int]) -> bool:
         """Return whether tshark is there for these link types; say so once."""
