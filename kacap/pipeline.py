@@ -1,4 +1,4 @@
-"""Runs a source through an analyzer on three threads: decoding, classifying, gathering; each some batches ahead."""
+"""Runs a source through an analyzer on four threads: reading, decoding, classifying, gathering; each a bit ahead."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import Generic, Protocol, TypeVar
 
 from kacap.analysis import Analysis
 from kacap.analyzer import Analyzer
+from kacap.capture.blocks import BLOCK_BYTES, KEPT
 from kacap.capture.frames import FrameBatch
 from kacap.capture.records import BATCH_FRAMES
 from kacap.errors import Damage
 from kacap.rows import joined
+from kacap.segments import SegmentRows
 from kacap.summary import Break, Drop
 
-AHEAD = 4  # pieces between one thread and the next
+AHEAD = KEPT  # pieces between one thread and the next, the one at work included
 MOST_JOINED = 16  # small items that are taken as one piece
 LOOK_S = 0.05  # how often a thread that waits looks whether it still should
 LEAVE_S = 1.0  # how long the end waits for a thread that may be waiting for its source
@@ -26,12 +28,14 @@ T = TypeVar("T")
 def run(source: Iterable[FrameBatch], analyzer: Analyzer, enough: Callable[[], bool] | None = None) -> None:
     """Feed every batch of a source to the analyzer, in order; an error of any part ends all and is raised.
 
-    When ``enough`` returns True and nothing waits, it ends too, even while the source is idle.
+    A batch of the source stays valid until ``blocks.KEPT`` more are asked for: as many as are read ahead. When
+    ``enough`` returns True and nothing waits, it ends too, even while the source is idle.
 
-    Kernels release the interpreter's lock, so that decoding, classifying and the gathering of episodes overlap.
+    Kernels release the interpreter's lock, so that reading, decoding, classifying and the gathering of episodes
+    overlap.
     """
     stop = threading.Event()
-    segments = ahead(map(analyzer.decode, source), stop, joined)
+    segments = ahead(map(analyzer.decode, ahead(source, stop, _blocks_of)), stop, _batches_of, joined)
     pieces = ahead(map(analyzer.track, segments), stop, enough=enough)
     try:
         for tracked in pieces:
@@ -41,22 +45,33 @@ def run(source: Iterable[FrameBatch], analyzer: Analyzer, enough: Callable[[], b
         pieces.close()
 
 
+def _blocks_of(batch: FrameBatch) -> float:
+    """Return how much memory a batch holds, in blocks of the usual size."""
+    return max(len(batch.buffer) / BLOCK_BYTES, 1)
+
+
+def _batches_of(segments: SegmentRows) -> float:
+    """Return which part of a batch some segments make; many small files must not make a piece of too many."""
+    return max(len(segments) / BATCH_FRAMES, 1 / MOST_JOINED)
+
+
+def _one(item: object) -> float:
+    """Return that an item is a piece, whatever it is."""
+    return 1
+
+
 class Handover(Generic[T]):
     """Items on their way from the thread that makes them to the one that wants them, a few pieces ahead.
 
-    With ``small`` an item may be less than a piece: several make one.
+    ``share`` tells how many pieces an item makes, or which part of one.
     """
 
-    def __init__(self, stop: threading.Event, small: bool) -> None:
-        self._stop, self._small = stop, small
+    def __init__(self, stop: threading.Event, share: Callable[[T], float]) -> None:
+        self._stop, self._share = stop, share
         self._items: deque[T] = deque()
         self._ready = 0.0  # how many pieces they make
         self._changed = threading.Condition()
         self.ended = False  # nothing more comes
-
-    def _share(self, item: T) -> float:
-        """Return which part of a piece an item is."""
-        return max(len(item) / BATCH_FRAMES, 1 / MOST_JOINED) if self._small else 1  # type: ignore[arg-type]
 
     def put(self, item: T) -> None:
         """Hand an item on, and wait while there are enough."""
@@ -92,15 +107,17 @@ class Handover(Generic[T]):
 def ahead(
     items: Iterable[T],
     stop: threading.Event,
+    share: Callable[[T], float] = _one,
     join: Callable[[list[T]], T] | None = None,
     enough: Callable[[], bool] | None = None,
 ) -> Generator[T, None, None]:
     """Yield items that a thread of their own makes, a few ahead; an error of it is raised here, in its place.
 
-    Setting ``stop`` ends the generator and its thread, even while the source is idle. With ``join`` small items are
-    taken as one, so that many small files cost what a large one does; the source being idle, they do not wait.
+    Setting ``stop`` ends the generator and its thread, even while the source is idle. With ``join`` items whose
+    ``share`` is small are taken as one, so that many small files cost what a large one does; the source being idle,
+    they do not wait.
     """
-    made, errors = Handover[T](stop, join is not None), []
+    made, errors = Handover[T](stop, share), []
 
     def make() -> None:
         try:

@@ -6,6 +6,7 @@ grow, and the formats bound how large a record may be.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Protocol
 
 import numpy as np
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 
 BLOCK_BYTES = 4 << 20
 
-Spares = list[NDArray[np.uint8]]
+KEPT = 4  # batches
+
+Block = NDArray[np.uint8]
 
 
 class StreamDamage(Exception):  # noqa: N818 (it is turned into a Damage, and never reaches a user)
@@ -30,17 +33,45 @@ class Stream(Protocol):
         """Let go of the file."""
 
 
+class Blocks:
+    """Memory that windows use again, as the system has mapped it already; what was handed out last stays as it is.
+
+    Larger blocks, of which few can be held, are not used again: each belongs to who has its frames.
+    """
+
+    def __init__(self) -> None:
+        self._free: list[Block] = []
+        self._out: deque[Block] = deque(maxlen=KEPT)
+
+    def hand_out(self, block: Block) -> None:
+        """Let a block stay as it is until ``KEPT`` more have been handed out, itself perhaps."""
+        if len(block) == BLOCK_BYTES:
+            self._out.append(block)
+
+    def is_out(self, block: Block) -> bool:
+        """Return whether a block has to stay as it is."""
+        return len(block) != BLOCK_BYTES or any(block is each for each in self._out)
+
+    def take(self, size: int) -> Block:
+        """Return a block of at least so many bytes, whatever is in it."""
+        for place, block in enumerate(self._free):
+            if len(block) >= size and not self.is_out(block):
+                return self._free.pop(place)
+        return np.empty(size, np.uint8)
+
+    def leave(self, block: Block) -> None:
+        """Take a block back that a window has no more use for."""
+        if len(block) == BLOCK_BYTES and len(self._free) <= KEPT:
+            self._free.append(block)
+
+
 class Window:
     """The unread part of a stream: ``buffer[start:end]``; byte ``buffer[0]`` is byte ``base`` of the stream."""
 
-    def __init__(self, stream: Stream, head: bytes = b"", size: int = BLOCK_BYTES, spares: Spares | None = None):
-        """Look at ``stream`` from its beginning; its first bytes ``head`` were already read.
-
-        ``spares`` are buffers that other windows have no more use for: memory that the system has mapped already.
-        """
-        self.stream, self._spares = stream, spares
-        fits = spares and len(spares[-1]) >= max(size, len(head))
-        self.buffer: NDArray[np.uint8] = spares.pop() if spares and fits else np.empty(max(size, len(head)), np.uint8)
+    def __init__(self, stream: Stream, head: bytes = b"", size: int = BLOCK_BYTES, blocks: Blocks | None = None):
+        """Look at ``stream`` from its beginning, in one of ``blocks``; its first bytes ``head`` were already read."""
+        self.stream, self._size, self._blocks = stream, size, blocks or Blocks()
+        self.buffer: Block = self._blocks.take(max(size, len(head)))
         self.buffer[: len(head)] = np.frombuffer(head, np.uint8)
         self.start, self.end, self.base = 0, len(head), 0
         self.fault: str | None = None  # why the stream ended early
@@ -75,18 +106,20 @@ class Window:
     def close(self) -> None:
         """Close the stream; leave the buffer to others, or to the system."""
         self.stream.close()
-        if self._spares is not None and not self._spares and len(self.buffer) == BLOCK_BYTES:
-            self._spares.append(self.buffer)
+        self._blocks.leave(self.buffer)
         self.buffer = np.empty(0, np.uint8)
 
     def _make_room(self, need: int) -> None:
-        """Move the unread bytes to the front, into a larger buffer if ``need`` asks for one."""
+        """Move the unread bytes to the front; of another buffer where this is too small, or has to stay as it is."""
         if self.unread >= need:
             return
-        target = self.buffer if need <= len(self.buffer) else np.empty(need, np.uint8)
-        target[: self.unread] = self.buffer[self.start : self.end].copy()
-        self.buffer, self.base = target, self.base + self.start
-        self.start, self.end = 0, self.unread
+        before, unread = self.buffer, self.buffer[self.start : self.end]
+        if need > len(before) or self._blocks.is_out(before):
+            self.buffer = self._blocks.take(max(need, self._size))
+            self._blocks.leave(before)
+        self.buffer[: len(unread)] = unread.copy()
+        self.base += self.start
+        self.start, self.end = 0, len(unread)
 
     def _read(self) -> int:
         """Read once behind the unread bytes; a damaged stream ends here and says why in ``fault``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from kacap.capture.blocks import BLOCK_BYTES, Spares, Stream, StreamDamage, Window
+from kacap.capture.blocks import BLOCK_BYTES, Blocks, Stream, StreamDamage, Window
 from kacap.capture.compressed import GZIP_MAGIC, ZSTD_MAGIC, GzipStream, ZstdStream
 from kacap.capture.pcap import MAGICS, PcapReader
 from kacap.capture.pcapng import SECTION_MAGIC, PcapngReader
@@ -42,18 +42,18 @@ def open_reader(
     size: int = BLOCK_BYTES,
     stream: Stream | None = None,
     convert: bool = True,
-    spares: Spares | None = None,
+    blocks: Blocks | None = None,
 ) -> RecordReader:
     """Open the capture called ``name`` (``-``: standard input), number ``index``, with buffers of ``size`` bytes.
 
-    ``stream`` is where its bytes come from if not from there, ``spares`` where buffers come from and go to. With
+    ``stream`` is where its bytes come from if not from there, ``blocks`` where its buffers come from and go to. With
     ``convert`` tshark reads the formats that only it knows, of a file, which it opens itself. Raises CaptureError where
     nothing of it can be read.
     """
     convert = convert and stream is None and not follow
     stream = stream or open_stream(name, follow, stop)
     try:
-        reader = _recognise(stream, name, index, (size, spares), convert)
+        reader = _recognise(stream, name, index, (size, blocks), convert)
         reader.growing = follow
         if isinstance(stream, FileStream):
             origin = stream
@@ -64,7 +64,7 @@ def open_reader(
         raise
 
 
-def _recognise(stream: Stream, name: str, index: int, room: tuple[int, Spares | None], convert: bool) -> RecordReader:
+def _recognise(stream: Stream, name: str, index: int, room: tuple[int, Blocks | None], convert: bool) -> RecordReader:
     """Return the reader that the first bytes of ``stream`` ask for; ``room``: size and origin of its buffer."""
     head = _read_head(stream, name, 6)
     if head.startswith((GZIP_MAGIC, ZSTD_MAGIC)):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from kacap.capture.blocks import BLOCK_BYTES, Spares
+from kacap.capture.blocks import BLOCK_BYTES, Blocks
 from kacap.capture.breaks import Span, breaks_between
 from kacap.capture.drops import shortened, total
 from kacap.capture.earlier import Earlier
@@ -98,7 +98,7 @@ class Captures:
         self._late_damages: list[Damage] = []
         self._readers: dict[int, RecordReader] = {}
         self._extents = dict(self._earlier.extents)
-        self._spares: Spares = []
+        self._blocks = Blocks()
 
     def start(self) -> None:
         """Open the files, or look at them for their order. Raises CaptureError, FilterError."""
@@ -112,11 +112,12 @@ class Captures:
             raise
 
     def __iter__(self) -> Iterator[FrameBatch]:
-        """Yield batches of at least one frame; a batch's buffer is valid until the next is asked for."""
+        """Yield batches of at least one frame; a batch's buffer is valid until ``KEPT`` more are asked for."""
         try:
             for batch in merge(self._waiting, self._extents):
                 kept = self._sieve(batch)
                 if len(kept.frames):
+                    self._blocks.hand_out(kept.buffer)
                     yield kept
                 if self._left == 0 or (not self._follow and self._stop()):
                     return
@@ -264,8 +265,8 @@ class Captures:
 
     def _open(self, index: int, follow: bool, size: int | None = None) -> RecordReader:
         """Open one file and remember its reader."""
-        spares, room = (self._spares, BLOCK_BYTES) if size is None else (None, size)
+        blocks, room = (self._blocks, BLOCK_BYTES) if size is None else (None, size)
         self._readers[index] = open_reader(
-            self.files[index], index, size=room, follow=follow, stop=self._stop, convert=self._convert, spares=spares
+            self.files[index], index, size=room, follow=follow, stop=self._stop, convert=self._convert, blocks=blocks
         )
         return self._readers[index]

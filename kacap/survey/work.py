@@ -94,9 +94,9 @@ class Remote(Captures):
 
     def _open(self, index: int, follow: bool, size: int | None = None) -> RecordReader:
         name = self.files[index]
-        spares, room = (self._spares, BLOCK_BYTES) if size is None else (None, size)
+        blocks, room = (self._blocks, BLOCK_BYTES) if size is None else (None, size)
         self._readers[index] = open_reader(
-            name, index, size=room, stream=remote_stream(name, size or READ_AHEAD), convert=False, spares=spares
+            name, index, size=room, stream=remote_stream(name, size or READ_AHEAD), convert=False, blocks=blocks
         )
         return self._readers[index]
 

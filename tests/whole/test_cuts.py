@@ -89,7 +89,7 @@ def test_small_pieces_are_taken_as_one_and_do_not_wait_for_an_idle_source() -> N
         more.wait(60)
         raise RuntimeError("the source fails")
 
-    pieces = ahead(source(), threading.Event(), lambda some: [*chain(*some)])
+    pieces = ahead(source(), threading.Event(), lambda some: len(some) / 16, lambda some: [*chain(*some)])
     taken: list[list[int]] = []
     while sum(map(len, taken)) < 40:
         taken.append(next(pieces))
