@@ -7,13 +7,12 @@ import sys
 if sys.path[0] == os.getcwd() != os.path.dirname(os.path.dirname(os.path.abspath(__file__))):  # noqa: PTH100, PTH109, PTH120
     del sys.path[0]
 
-from kacap import environment, interrupts
+from kacap import interrupts
 
 
 def program() -> None:
     """Be the process: importing what runs it takes longer than many an impatient user waits."""
     interrupts.install()
-    environment.settle()
     from kacap.commands import program as run
 
     run()  # and never returns

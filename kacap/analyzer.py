@@ -35,7 +35,7 @@ from kacap.model import Connection, Endpoint, FrameRef, SegmentRecord
 from kacap.news import Made, News, Sink
 from kacap.options import DEFAULTS, Options
 from kacap.resuming import State, resume, saved
-from kacap.rows import copied, numbered
+from kacap.rows import numbered
 from kacap.segments import IS_QUOTE, SegmentRows
 from kacap.timing.dropping import Moved, drop
 from kacap.timing.episodes import ANSWER_WAIT_NS
@@ -69,8 +69,8 @@ class Analyzer:
         self.expect = options.expected
         self.keep_marks = options.marks is not False
         self.forget_at, self.drop_at = FORGET_EVERY, 2 * OVER
-        self.observations = Observations()
-        self.tracker = Tracker(all_segments=options.segments != "none", companion=self.observations)
+        self.tracker = Tracker(all_segments=options.segments != "none")
+        self.observations = Observations(len(self.tracker.connections))
         self.gatherer = Gatherer(listening=sink is not None, reported_from=_TOLD_FROM[options.segments])
         self.views = Views(self.gatherer)
         self.skipped = np.zeros(len(SkipReason), np.int64)
@@ -101,14 +101,12 @@ class Analyzer:
         quotes = int(np.count_nonzero(segments["has"] & IS_QUOTE))
         self.analysis.capture.segments += len(segments) - quotes
         self.analysis.capture.quotes += quotes
-        tracked = self.tracker.take(segments)
-        if self.options.segments == "all" or self.keep_marks:
-            tracked.labels = copied(tracked.labels)
-        return tracked
+        return self.tracker.take(segments)
 
     def gather(self, tracked: Tracked) -> News:
-        """Do the third part: resolve what was undecided, gather episodes. Return what is new."""
-        others = self._close(tracked.closed, tracked.watched, None)
+        """Do the third part: resolve what was undecided, gather episodes, observe. Return what is new."""
+        others = self._close(tracked.closed, self.observations.follow(tracked.moved), None)
+        self.observations.take(tracked.segments, tracked.labels)
         self.gatherer.introduce(tracked.opened)
         self.gatherer.take(tracked.events)
         self.gatherer.close(tracked.cut, tracked.cut_ns)
@@ -210,6 +208,7 @@ class Analyzer:
         others = self._close(rest, self.observations.rest(len(rest)), now_ns)
         del rest
         self.tracker.release()
+        self.observations.release()
         analysis = self.analysis
         rows, ends_of_rows = self.past.joined(self.tracker.connections[:0])
         looked = self.past.looked(self.views)
@@ -296,12 +295,12 @@ class Analyzer:
         watched = self.gatherer.watched.rows[self.gatherer.probers.rows["watched"][episode["prober"]]]
         return may_have_timed_out(self.expect(begun(watched)))
 
-    def _close(self, rows: ConnectionRows, seen: object, now_ns: int | None) -> list[Iterable[object]]:
+    def _close(self, rows: ConnectionRows, seen: Observed | None, now_ns: int | None) -> list[Iterable[object]]:
         """Close connections, those that are open at ``now_ns``; return the records of those on which nobody probes.
 
-        ``seen`` is what was observed of them (``Observed``).
+        ``seen`` is what was observed of them; None: there are none.
         """
-        if not len(rows) or not isinstance(seen, Observed):
+        if not len(rows) or seen is None:
             return []
         finished, watched = rows["state"] & FINISHED != 0, rows["watched"].astype(np.int64)
         self.gatherer.close(watched[finished & (rows["state"] & CUT == 0) & (watched >= 0)], None)  # cut: it is closed

@@ -9,8 +9,9 @@ _before: dict[str, str | None] = {}
 
 def settle() -> None:
     """Ask libraries for what kacap wants of them: before any is imported, and only where kacap is the process."""
-    _before.update((name, os.environ.get(name)) for name in _OWN)
-    os.environ.update(_OWN)
+    for name, value in _OWN.items():
+        _before.setdefault(name, os.environ.get(name))
+        os.environ[name] = value
 
 
 def of_user() -> dict[str, str]:

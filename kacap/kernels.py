@@ -245,12 +245,13 @@ def _spelled(value: object) -> object:
 
 def _processor() -> tuple[str, str]:
     """Return which processor code is made for: its name and what it can do; this one, unless numba is told another."""
-    if (name := settings("CPU_NAME")) is not None:
-        return name, settings("CPU_FEATURES") or ""
     from llvmlite import binding
 
-    features = binding.get_host_cpu_features()
-    return binding.get_host_cpu_name(), features.flatten()
+    name = settings("CPU_NAME") or binding.get_host_cpu_name()
+    features = settings("CPU_FEATURES")
+    if features is None:
+        features = "" if name == "generic" else binding.get_host_cpu_features().flatten()
+    return name, features
 
 
 def _loaded(code: bytes, symbol: str) -> tuple[Any, int]:

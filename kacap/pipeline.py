@@ -17,7 +17,7 @@ from kacap.rows import joined
 from kacap.segments import SegmentRows
 from kacap.summary import Break, Drop
 
-AHEAD = KEPT  # pieces between one thread and the next, the one at work included
+AHEAD = 4  # pieces between one thread and the next, besides the one at work
 MOST_JOINED = 16  # small items that are taken as one piece
 LOOK_S = 0.05  # how often a thread that waits looks whether it still should
 LEAVE_S = 1.0  # how long the end waits for a thread that may be waiting for its source
@@ -28,15 +28,16 @@ T = TypeVar("T")
 def run(source: Iterable[FrameBatch], analyzer: Analyzer, enough: Callable[[], bool] | None = None) -> None:
     """Feed every batch of a source to the analyzer, in order; an error of any part ends all and is raised.
 
-    A batch of the source stays valid until ``blocks.KEPT`` more are asked for: as many as are read ahead. When
-    ``enough`` returns True and nothing waits, it ends too, even while the source is idle.
+    A batch of the source stays valid while ``blocks.KEPT`` more are asked for: as many as are read ahead. When
+    ``enough`` returns True it ends, too, once all that was read is done, even while the source is idle.
 
     Kernels release the interpreter's lock, so that reading, decoding, classifying and the gathering of episodes
     overlap.
     """
     stop = threading.Event()
-    segments = ahead(map(analyzer.decode, ahead(source, stop, _blocks_of)), stop, _batches_of, joined)
-    pieces = ahead(map(analyzer.track, segments), stop, enough=enough)
+    batches = ahead(source, stop, _blocks_of, enough=enough)
+    segments = ahead(map(analyzer.decode, batches), stop, _batches_of, joined)
+    pieces = ahead(map(analyzer.track, segments), stop)
     try:
         for tracked in pieces:
             analyzer.gather(tracked)
@@ -46,8 +47,8 @@ def run(source: Iterable[FrameBatch], analyzer: Analyzer, enough: Callable[[], b
 
 
 def _blocks_of(batch: FrameBatch) -> float:
-    """Return how much memory a batch holds, in blocks of the usual size."""
-    return max(len(batch.buffer) / BLOCK_BYTES, 1)
+    """Return how many pieces a batch of frames makes: those under way hold ``KEPT`` blocks of the usual size."""
+    return max(len(batch.buffer) / BLOCK_BYTES, 1) * AHEAD / KEPT
 
 
 def _batches_of(segments: SegmentRows) -> float:
@@ -56,7 +57,7 @@ def _batches_of(segments: SegmentRows) -> float:
 
 
 def _one(item: object) -> float:
-    """Return that an item is a piece, whatever it is."""
+    """Count an item as one piece."""
     return 1
 
 
@@ -117,7 +118,7 @@ def ahead(
     ``share`` is small are taken as one, so that many small files cost what a large one does; the source being idle,
     they do not wait.
     """
-    made, errors = Handover[T](stop, share), []
+    made, errors, idle = Handover[T](stop, share), [], 0
 
     def make() -> None:
         try:
@@ -135,12 +136,13 @@ def ahead(
         while not stop.is_set():
             ended = made.ended  # all that there will be is there
             if taken := made.take():
-                yield taken[0] if join is None else join(taken)
+                idle = 0
+                yield from taken if join is None else [join(taken)]
             elif ended:
                 for error in errors:
                     raise error
                 return
-            elif enough is not None and enough():
+            elif enough is not None and not made.ended and enough() and (idle := idle + 1) * LOOK_S >= LEAVE_S:
                 return
     finally:
         maker.join(LEAVE_S)

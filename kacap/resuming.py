@@ -123,6 +123,7 @@ def resume(analyzer: Analyzer, state: State, files: int, options: dict[str, obje
     tables = state.tables
     analyzer.observations.restore(Observed(*(tables[name] for name in ("observed", "notes", "spans", "sent"))))
     analyzer.tracker.restore({name: tables[name] for name in _OF_TRACKER})
+    analyzer.observations.move(None, analyzer.tracker.used, len(analyzer.tracker.connections))
     gathered = {name: tables[name] for name in _OF_GATHERER}
     analyzer.gatherer.restore(gathered | {"sides": tables["watched_sides"]})
     analyzer.past.rows, analyzer.past.ends = [tables["kept"].copy()], [tables["kept_ends"].copy()]

@@ -178,7 +178,7 @@ class Table:
 
     def replace(self, rows: Rows) -> None:
         """Hold these rows instead, as many as there were or fewer; all behind them are zero again."""
-        plain(self.rows)[: len(rows)] = plain(rows)
+        plain(self.rows)[: len(rows)] = plain(rows.astype(self.dtype, copy=False))
         self.rows[len(rows) : self.used] = np.zeros((), self.dtype)
         self.used = len(rows)
 
@@ -190,5 +190,5 @@ class Table:
     def append(self, rows: Rows) -> None:
         """Add rows behind those in use."""
         self.reserve(len(rows))
-        plain(self.rows)[self.used : self.used + len(rows)] = plain(rows)
+        plain(self.rows)[self.used : self.used + len(rows)] = plain(rows.astype(self.dtype, copy=False))
         self.used += len(rows)

@@ -58,7 +58,7 @@ LAYERS = (
 )
 # These import none of the analysis.
 APART = {
-    "lab": {"lab", "errors", "sockets", "trusted", "clock", "netns"},
+    "lab": {"lab", "environment", "errors", "sockets", "trusted", "clock", "netns"},
     "sockets": {"sockets", "errors", "clock", "netns"},
 }
 

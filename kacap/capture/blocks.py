@@ -1,7 +1,8 @@
-"""A stream of bytes seen through one reused buffer: the unread tail moves to the front, what follows is read behind it.
+"""A stream of bytes seen through a buffer: the unread tail moves to the front, what follows is read behind it.
 
-Memory stays the size of the buffer, whatever the size of the file; only a record larger than the buffer makes it
-grow, and the formats bound how large a record may be.
+Memory stays the size of a few blocks, whatever the size of the file: those that a batch under way refers to stay as
+they are, and are used again after that. Only a record larger than a block takes one of its own, and the formats bound
+how large a record may be.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 BLOCK_BYTES = 4 << 20
 
-KEPT = 4  # batches
+KEPT = 2  # batches that were handed out last, whose blocks stay as they are
 
 Block = NDArray[np.uint8]
 
@@ -117,7 +118,7 @@ class Window:
         if need > len(before) or self._blocks.is_out(before):
             self.buffer = self._blocks.take(max(need, self._size))
             self._blocks.leave(before)
-        self.buffer[: len(unread)] = unread.copy()
+        self.buffer[: len(unread)] = unread.copy() if self.buffer is before else unread
         self.base += self.start
         self.start, self.end = 0, len(unread)
 

@@ -29,8 +29,7 @@ EPB_DROPCOUNT = 4
 # KindReason a walk stops: the interface table is full, or what follows makes no sense.
 TABLE_FULL, SHORT, LONG, TRAILER, MAGIC, INTERFACE, OVERRUN, OPTIONS, TOO_MANY = 1, 2, 3, 4, 5, 6, 7, 8, 9
 
-# Since 1970: what a pcap file can say, of seconds and of microseconds, so that no two times are 137 years apart.
-SECONDS_LIMIT = (1 << 32) - 1 + (1 << 32) // 1_000_000
+SECONDS_LIMIT = (1 << 32) - 1  # since 1970: what a pcap file can say, so that no two times are 137 years apart
 BEYOND = np.iinfo(np.int64).min  # in place of a time: unknown, or beyond SECONDS_LIMIT
 UNKNOWN = -1  # in place of a count
 COUNT_LIMIT = (1 << 62) - 1  # counts above are cut down to this, so that two of them can be added

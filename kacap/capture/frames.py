@@ -27,7 +27,7 @@ class FrameBatch:
     """Some consecutive frames in time order.
 
     ``frames`` has dtype ``FRAME``; ``buffer`` is uint8 and valid only until the source is asked for its next batch,
-    that of a file until ``blocks.KEPT`` more are asked for.
+    that of a file also while ``blocks.KEPT`` more are asked for.
     """
 
     buffer: NDArray[np.uint8]

@@ -1,4 +1,4 @@
-"""Frames of several files in time order, with memory for one block of each file that is open at the moment.
+"""Frames of several files in time order, with memory for a block of each file that is open at the moment.
 
 A file is opened when the others reach its first frame, so that rotated files are read one after the other,
 and closed at its end. Files that overlap are merged up to a horizon: the smallest last time of the batches at hand,

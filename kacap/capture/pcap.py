@@ -44,6 +44,7 @@ LAYOUT = np.dtype(
 )
 
 TOO_LONG = 1
+LAST_NS = np.int64(SECOND_NS << 32) - 1  # a fraction of more than a second leads no further: what is written can say it
 
 
 @entry
@@ -73,7 +74,7 @@ def walk_pcap(
             break
         row = rows[count]
         row.offset = at + header
-        row.time_ns = u32(data, at, big) * SECOND_NS + u32(data, at + 4, big) * fraction_ns
+        row.time_ns = min(u32(data, at, big) * SECOND_NS + u32(data, at + 4, big) * fraction_ns, LAST_NS)
         row.frame = frame + 1
         row.captured_len = captured
         row.wire_len = wire

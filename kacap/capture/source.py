@@ -112,7 +112,7 @@ class Captures:
             raise
 
     def __iter__(self) -> Iterator[FrameBatch]:
-        """Yield batches of at least one frame; a batch's buffer is valid until ``KEPT`` more are asked for."""
+        """Yield batches of at least one frame; a batch's buffer is valid while ``KEPT`` more are asked for."""
         try:
             for batch in merge(self._waiting, self._extents):
                 kept = self._sieve(batch)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.capture.blocktypes import SECONDS_LIMIT
 from kacap.clock import SECOND_NS
 from kacap.flows import NEVER
 from kacap.segments import SegmentRows
@@ -20,9 +19,7 @@ from kacap.summary import Break, CaptureSummary
 OUT_OF_ORDER_NS = 2 * SECOND_NS  # what waited in a buffer is late by less
 MOST_STEPS = 1000  # times that go back more often are in no order at all, and stay as they are
 NEVER_LATE_NS = np.iinfo(np.int64).max  # no two times are further apart
-MOST_NS = SECOND_NS * (
-    SECONDS_LIMIT + 1
-)  # no time of a file is later (2106), goes back by more, or is counted on by more
+MOST_NS = SECOND_NS << 32  # no file's times are later (2106), or go back by more; nor are these counted on by more
 
 CLOCK = np.dtype(
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,17 +38,27 @@ from kacap.segments import SegmentRows
 FIRST_ROWS = 4096
 COLLECTED = 1 << 15  # rows of connections that have ended are collected once they are so many, and an eighth of all
 EVENT_ROWS = 64  # more than segments: one may bring several events
-BUFFERS = 8  # of events: more than batches are under way at once (``pipeline.AHEAD``)
+BUFFERS = 6  # of events and labels: more than batches are under way at once (``pipeline.AHEAD``)
+
+
+class Move(NamedTuple):
+    """What became of the slots of CONNECTION rows before a batch: of the first ``used`` those ``kept`` stay, in order,
+    as the first (None: all), and those that ``ended`` do not; there is room for ``size``."""
+
+    ended: NDArray[np.intp]
+    kept: NDArray[np.intp] | None
+    used: int
+    size: int
 
 
 @dataclass(slots=True)
 class Tracked:
-    """What one batch of segments gave: rows of CONNECTION that ended before it and that are new to later stages,
-    rows of EVENT in order, and each segment with its LABEL (valid until the next batch); and which rows of WATCHED were
-    over at ``cut_ns``, when the clock was set."""
+    """What one batch of segments gave: rows of CONNECTION that ended before it, how the others moved (None: none did),
+    and those that are new to later stages; rows of EVENT in order, and each segment with its LABEL (events and labels
+    are valid for some batches); and which rows of WATCHED were over at ``cut_ns``, when the clock was set."""
 
     closed: NDArray[np.void]
-    watched: object  # what ``companion`` knows of the rows that ended
+    moved: Move | None
     opened: NDArray[np.void]
     events: EventRows
     segments: SegmentRows
@@ -57,26 +67,10 @@ class Tracked:
     cut_ns: int
 
 
-class Companion(Protocol):
-    """Rows of its own for each slot of the tracker's, that move when these do (``findings.observations``)."""
-
-    def take(self, segments: SegmentRows, labels: LabelRows) -> None:
-        """Take segments that were just classified."""
-
-    def of(self, slots: NDArray[np.intp]) -> object:
-        """Return what is known of some slots."""
-
-    def release(self) -> None:
-        """Give memory back: nothing is to be taken any more."""
-
-    def move(self, kept: NDArray[np.intp] | None, used: int, size: int) -> None:
-        """Of the first ``used`` slots keep only those given, in order (None: all), with room for ``size``."""
-
-
 class Tracker:
     """Connections across batches. Memory grows with open connections; finished ones are handed out and forgotten."""
 
-    def __init__(self, *, all_segments: bool = False, companion: Companion | None = None) -> None:
+    def __init__(self, *, all_segments: bool = False) -> None:
         self.state = np.zeros(1, TRACKER_STATE)
         self.state["next_id"] = 1
         self.state["now_ns"] = NEVER
@@ -88,14 +82,11 @@ class Tracker:
         self._coming = np.zeros(2 * AHEAD, COMING)
         self.recent = np.zeros(RECENT_ROWS, RECENT)
         self.recent["time_ns"] = NEVER
-        self._buffers: list[NDArray[np.void]] = [np.zeros(0, EVENT)] * BUFFERS
+        self._events: list[NDArray[np.void]] = [np.zeros(0, EVENT)] * BUFFERS
+        self._labels: list[NDArray[np.void]] = [np.zeros(0, LABEL)] * BUFFERS
         self._batches = 0
-        self.labels = np.zeros(0, LABEL)
         self.clock = CaptureClock()
         self.introduced = 0  # rows of WATCHED that later stages know
-        self.companion = companion
-        if companion is not None:
-            companion.move(None, 0, FIRST_ROWS)
 
     @property
     def connections(self) -> ConnectionRows:
@@ -125,14 +116,19 @@ class Tracker:
     def take(self, segments: SegmentRows) -> Tracked:
         """Classify SEGMENT rows that follow those taken before."""
         segments, cuts = self.clock.take(segments)
-        closed, watched = self.sweep(len(segments))
-        if len(segments) > len(self.labels):
-            self.labels = np.zeros(len(segments), LABEL)
-        found = self._classify(segments, cuts)
-        if self.companion is not None:
-            self.companion.take(segments, self.labels)
-        labels, opened = self.labels[: len(segments)], self._introduce(found)
-        return Tracked(closed, watched, opened, found, segments, labels, *self._over(segments, cuts))
+        closed, moved = self.sweep(len(segments))
+        labels = self._room(self._labels, len(segments))
+        found = self._classify(segments, labels, cuts)
+        self._batches += 1
+        opened = self._introduce(found)
+        return Tracked(closed, moved, opened, found, segments, labels[: len(segments)], *self._over(segments, cuts))
+
+    def _room(self, buffers: list[NDArray[np.void]], number: int) -> NDArray[np.void]:
+        """Return room for so many rows of this batch, in memory that is used again after ``BUFFERS`` batches."""
+        place = self._batches % BUFFERS
+        if len(buffers[place]) < number:
+            buffers[place] = np.zeros(number, buffers[place].dtype)
+        return buffers[place]
 
     def _over(self, segments: SegmentRows, cuts: list[int]) -> tuple[NDArray[np.int64], int]:
         """Return the rows of WATCHED that were cut among these segments, and when."""
@@ -142,22 +138,16 @@ class Tracker:
         watched = rows["watched"][(rows["state"] & CUT != 0) & (rows["watched"] >= 0)]
         return watched.astype(np.int64), int(segments["time_ns"][cuts[0]])
 
-    def _classify(self, segments: SegmentRows, cuts: list[int]) -> EventRows:
-        """Label segments, whose clock was set before those at ``cuts``.
-
-        Return their EVENT rows, in memory that is used again after ``BUFFERS`` batches.
-        """
-        buffer = self._buffers[self._batches % BUFFERS]
-        if len(buffer) < len(segments) + EVENT_ROWS:
-            buffer = self._buffers[self._batches % BUFFERS] = np.zeros(len(segments) + EVENT_ROWS, EVENT)
-        self._batches += 1
+    def _classify(self, segments: SegmentRows, labels: LabelRows, cuts: list[int]) -> EventRows:
+        """Label segments, whose clock was set before those at ``cuts``; return their EVENT rows."""
+        buffer = self._room(self._events, len(segments) + EVENT_ROWS)
         self.state["position"] = 0
         full: list[NDArray[np.void]] = []
         ends = [*cuts, len(segments)]
         while True:
             self.state["events"] = 0
             columns = (self.state, self.connections, self.sides, self.table, self.recent, buffer, self._coming)
-            classify(segments[: ends[0]], self.labels, columns)
+            classify(segments[: ends[0]], labels, columns)
             events: EventRows = buffer[: int(self.state["events"][0])]
             if int(self.state["position"][0]) >= ends[0]:
                 ends = ends[1:]
@@ -185,23 +175,23 @@ class Tracker:
         rows: NDArray[np.void] = self.connections.take(events["slot"][first])
         return rows
 
-    def sweep(self, room: int) -> tuple[NDArray[np.void], object]:
-        """Make room for so many new connections; return the CONNECTION rows of those that have ended, and the rest.
+    def sweep(self, room: int) -> tuple[NDArray[np.void], Move | None]:
+        """Make room for so many new connections; return the CONNECTION rows of those that ended, and how all moved.
 
         An ended connection's next segment would start another, so forgetting it changes no result.
         """
         waiting = int(self.state["finished"][0]) >= max(COLLECTED, self.used // 8)
         if self.used + room <= len(self.connections) and not waiting:
             return self.connections[:0], None
-        rows = self.connections[: self.used]
+        rows, used = self.connections[: self.used], self.used
         self._finish_closed(rows)
-        ended = rows["state"] & FINISHED != 0
-        gone: NDArray[np.void] = rows.compress(ended)
-        watched = self.companion.of(np.flatnonzero(ended)) if self.companion is not None else None
-        kept = np.flatnonzero(~ended) if len(gone) else None
+        finished = rows["state"] & FINISHED != 0
+        ended = np.flatnonzero(finished)
+        gone: NDArray[np.void] = rows.take(ended)
+        kept = np.flatnonzero(~finished) if len(gone) else None
         del rows
         self._resize(kept, room)
-        return gone, watched
+        return gone, Move(ended, kept, used, len(self.connections))
 
     def _finish_closed(self, rows: ConnectionRows) -> None:
         """Mark the connections that closed so long ago that a segment now would start another."""
@@ -211,7 +201,7 @@ class Tracker:
 
     def _resize(self, kept: NDArray[np.intp] | None, room: int) -> None:
         """Keep only the rows given (None: all), with room for more."""
-        before, used = self.used, self.used if kept is None else len(kept)
+        used = self.used if kept is None else len(kept)
         if kept is not None:
             keep(self.connections, kept)
             keep(self.sides[: 2 * (len(self.sides) // 2)].reshape(-1, 2), kept)
@@ -225,18 +215,16 @@ class Tracker:
         self.state["used"] = used
         self.state["finished"] = self.state["oldest"] = self.state["oldest_ack"] = 0
         rebuild(self.table, self.connections, self.state)
-        if self.companion is not None:
-            self.companion.move(kept, before, len(self.connections))
 
     def end(self) -> ConnectionRows:
         """Return the CONNECTION rows that are still held: those that the end of a capture closes; take nothing more."""
-        self._sides, self.table, self._buffers = Table(SIDE, 1), self.table[:0], []
+        self._sides, self.table, self._events, self._labels = Table(SIDE, 1), self.table[:0], [], []
         rows = self.rest()
         self._finish_closed(rows)
         return rows
 
     def saved(self) -> dict[str, NDArray[np.void]]:
-        """Return all that the tracker knows, as views of its rows; ``companion`` keeps its own."""
+        """Return all that the tracker knows, as views of its rows."""
         return {
             "tracker": self.state,
             "connections": self.rest(),
@@ -247,7 +235,7 @@ class Tracker:
         }
 
     def restore(self, saved: dict[str, NDArray[np.void]]) -> None:
-        """Go on from what ``saved`` of another tracker returned; ``companion`` has been restored.
+        """Go on from what ``saved`` of another tracker returned.
 
         The digests of the hash table are this tracker's own: its seed is not handed on.
         """
@@ -268,8 +256,6 @@ class Tracker:
         """Give memory back: nothing is to be taken any more."""
         self._connections = Table(CONNECTION, 1)
         self.state["used"] = 0
-        if self.companion is not None:
-            self.companion.release()
 
     def rest(self) -> NDArray[np.void]:
         """Return the CONNECTION rows that are still held, finished or not."""

@@ -19,7 +19,7 @@ from typing import NoReturn
 import click
 from click.shell_completion import CompletionItem, shell_complete
 
-from kacap import interrupts
+from kacap import environment, interrupts
 from kacap.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, KacapError
 
 COLLECT_AFTER = 1_000_000  # new objects; the interpreter's own 700 cost a third of the time
@@ -193,6 +193,7 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 def program() -> NoReturn:
     """Be the process ``kacap``, whose interrupts are heard: set it up, run ``main``, and end."""
+    environment.settle()
     from kacap.commands.compiling import announce_compilation
 
     gc.set_threshold(COLLECT_AFTER, 50, 100)  # an analysis makes many objects and hardly a cycle

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from kacap import environment
 from kacap.clock import MILLISECOND_NS
+from kacap.environment import of_user
 from kacap.errors import KacapError, UsageError
 from kacap.model import Connection, Endpoint, Prober, Setting
 from kacap.sockets.reader import read_sockets
@@ -94,7 +94,7 @@ def _started(command: Sequence[str]) -> subprocess.Popen[bytes]:
     """Start a command in a session of its own; what it prints goes to stderr, the report has stdout."""
     try:
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True, env=environment.of_user()
+            command, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True, env=of_user()
         )
     except OSError as error:
         raise UsageError(f"--run: cannot start {command[0]}: {error.strerror}") from error

@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from kacap import environment
 from kacap.commands.telling import tell
+from kacap.environment import of_user
 from kacap.errors import UsageError
 from kacap.report.event_records import event_line
 from kacap.report.live_rows import LiveEvent, What
@@ -89,9 +89,7 @@ class Hooks:
         try:
             os.write(writing, f"{line}\n".encode())
             os.close(writing)
-            process = subprocess.Popen(
-                command, stdin=reading, stdout=2, start_new_session=True, env=environment.of_user()
-            )
+            process = subprocess.Popen(command, stdin=reading, stdout=2, start_new_session=True, env=of_user())
             self.running.append(_Running(process, time.monotonic(), Path(command[0]).name))
         except OSError as error:
             tell(f"kacap: --on: {command[0]}: {error.strerror}")

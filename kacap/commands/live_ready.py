@@ -30,7 +30,8 @@ def warm_up() -> None:
     analyzer = Analyzer(Options(segments="events"))
     analyzer.feed(probing())
     analyzer.views.times_ns(1)  # as what is told of a run that was missed looks its probes up
-    analyzer.tracker.sweep(len(analyzer.tracker.connections))
+    _, moved = analyzer.tracker.sweep(len(analyzer.tracker.connections))
+    analyzer.observations.follow(moved)
     text.render(analyzer.finish(), io.StringIO())
     none, frames = np.empty(0, np.uint8), np.zeros(0, FRAME)
     savefile.pack(none, frames, none, none)

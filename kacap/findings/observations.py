@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.classify.emit import LabelRows
+from kacap.classify.tracker import Move
 from kacap.findings.observed import NOTE, OBSERVED, POOLS, SENT, SPAN, NoteRows, ObservedRows, SentRows, SpanRows
 from kacap.findings.observing import ROOM, observe
 from kacap.rows import Table, keep
@@ -45,7 +46,7 @@ class Observations:
         return self._table.rows
 
     def take(self, segments: SegmentRows, labels: LabelRows) -> None:
-        """Watch classified segments, SEGMENT rows with their LABELs, before the tracker moves a row."""
+        """Watch classified segments, SEGMENT rows with their LABELs, once all rows moved as the tracker's did."""
         self.pools["position"] = 0
         while True:
             pools = self._notes.rows, self._spans.rows, self._sent.rows
@@ -62,7 +63,7 @@ class Observations:
         return _picked(self.rest(len(self.observed)), slots)
 
     def restore(self, saved: Observed) -> None:
-        """Go on from what ``rest`` of others returned, before the tracker that these rows belong to does."""
+        """Go on from what ``rest`` of others returned."""
         self._table.append(saved.rows)
         for name, pool, rows in (
             ("notes", self._notes, saved.notes),
@@ -80,6 +81,14 @@ class Observations:
     def rest(self, number: int) -> Observed:
         """Return what was seen of the first slots, no copy: valid until more is taken."""
         return Observed(self.observed[:number], self._notes.filled, self._spans.filled, self._sent.filled)
+
+    def follow(self, moved: Move | None) -> Observed | None:
+        """Move as the tracker's rows did; return what was seen of those that ended, None where nothing moved."""
+        if moved is None:
+            return None
+        seen = self.of(moved.ended)
+        self.move(moved.kept, moved.used, moved.size)
+        return seen
 
     def move(self, kept: NDArray[np.intp] | None, used: int, size: int) -> None:
         """Of the first ``used`` rows keep those of these slots (None: all), as the first, with room for ``size``."""

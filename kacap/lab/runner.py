@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Literal, Required, TypedDict
 
+from kacap.environment import of_user
 from kacap.errors import KacapError
 from kacap.lab.scenario import Site
 
@@ -107,7 +108,14 @@ def _start(request: Request) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "kacap.lab.scenario_run", json.dumps(asked)]
     try:
         kept = () if mine is None else (mine,)
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, pass_fds=kept)
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            pass_fds=kept,
+            env=of_user(),
+        )
     finally:
         if mine is not None:
             os.close(mine)

@@ -99,6 +99,34 @@ def test_small_pieces_are_taken_as_one_and_do_not_wait_for_an_idle_source() -> N
         next(pieces)
 
 
+def test_all_that_was_read_is_done_where_the_source_is_idle_and_nobody_wants_more() -> None:
+    idle = threading.Event()
+
+    def source() -> Iterator[int]:
+        yield from range(10)
+        idle.wait(60)
+
+    def slowly(number: int) -> int:
+        time.sleep(0.1)
+        return number
+
+    stop = threading.Event()
+    numbers = ahead(map(slowly, ahead(source(), stop, enough=lambda: True)), stop)
+    assert [*ahead(map(slowly, numbers), stop)] == [*range(10)]
+    idle.set()
+
+
+@pytest.mark.parametrize("delay_s", [0, 0.01, 0.02, 0.06])
+def test_an_error_of_the_source_is_raised_also_where_nobody_wants_more(delay_s: float) -> None:
+    def source() -> Iterator[int]:
+        time.sleep(delay_s)
+        raise RuntimeError("the source fails")
+        yield 0
+
+    with pytest.raises(RuntimeError, match="the source fails"):
+        list(ahead(source(), threading.Event(), enough=lambda: True))
+
+
 def test_an_error_ends_all_parts_also_where_the_source_gives_nothing_more() -> None:
     idle = threading.Event()
 
