@@ -309,8 +309,9 @@ class Analyzer:
         probed = probers.any(axis=1)
         self._count_unprobed(rows.take(np.flatnonzero(~probed)))
         found = self._look(rows, seen, probers)
-        wanted = np.flatnonzero(probed | self.options.keep_all | self.options.judges)
-        self.past.take(rows.take(wanted), found.take(wanted))
+        wanted = probed | self.options.keep_all | self.options.judges
+        every = bool(wanted.all())  # no copy, then
+        self.past.take(*((rows, found) if every else (rows.compress(wanted), found.compress(wanted))))
 
         def records() -> Iterator[Connection]:
             """Yield them, once somebody asks: few do."""

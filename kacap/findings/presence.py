@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kacap.addresses import address_halves
 from kacap.findings.observed import HEARD, ObservedRows
 from kacap.flows import ConnectionRows
-from kacap.rows import newest
+from kacap.rows import joined, newest
 
 PRESENCE = np.dtype(
     [("hi", "<u8"), ("lo", "<u8"), ("first_ns", "<i8"), ("last_ns", "<i8"), ("quiet_ns", "<i8")], align=True
@@ -102,8 +102,9 @@ class Heard:
     @cached_property
     def _sorted(self) -> tuple[PresenceRows, NDArray[np.uint64], NDArray[np.uint64]]:
         """All presences in order of address and ``first_ns``, and the two halves of their addresses."""
-        rows = np.concatenate([np.zeros(0, PRESENCE), *self.parts])
-        rows = rows[np.lexsort((rows["first_ns"], rows["lo"], rows["hi"]))]
+        rows = joined([np.zeros(0, PRESENCE), *self.parts])
+        highs = [rows["hi"]] if (rows["hi"] != rows["hi"][:1]).any() else []  # as in IPv4 none is needed
+        rows = rows.take(np.lexsort((rows["first_ns"], rows["lo"], *highs)))
         return rows, rows["hi"].copy(), rows["lo"].copy()
 
     def at(self, address: str) -> AtAddress:

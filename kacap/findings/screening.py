@@ -39,7 +39,7 @@ FAST_NS = np.int64(1_000_000)  # on shorter paths, who answers first says nothin
 MANY_NS, FEW_NS = 5 * SECOND_NS, SECOND_NS
 UNEVEN, FEW_GAPS = 10, 5  # gaps of one timer differ by less than a tenth; fewer of them tell nothing
 RATE_LIMIT_NS = 500_000_000  # net.ipv4.tcp_invalid_ratelimit
-_HARMLESS = [ENDINGS.index(one) for one in (Ending.ANSWERED, Ending.RESUMED, Ending.CLOSED, Ending.OPEN)]
+_HARMLESS = np.array([one in (Ending.ANSWERED, Ending.RESUMED, Ending.CLOSED, Ending.OPEN) for one in ENDINGS])
 SMALL_BYTES = 512  # what a heartbeat carries at most
 
 
@@ -200,7 +200,7 @@ def has_more(probers: ProberRows) -> NDArray[np.bool_]:
     its probes. A single miss tells something only where it came right after an answered probe.
     """
     unanswered = probers["probes"] - probers["replies"]
-    ended = ~np.isin(probers["ending"], _HARMLESS) | (probers["gap_least_ns"] < RATE_LIMIT_NS)
+    ended = ~_HARMLESS[probers["ending"]] | (probers["gap_least_ns"] < RATE_LIMIT_NS)
     uneven = probers["silence_most_ns"] - probers["silence_least_ns"] > probers["silence_least_ns"] // UNEVEN
     found: NDArray[np.bool_] = (unanswered >= 2) | ((unanswered > 0) & ended) | (probers["unheard"] > 0)
     found |= (probers["probes"] > FEW_GAPS) & uneven
