@@ -59,14 +59,15 @@ class Connections(Sequence[Connection]):
     def at(self, places: Sequence[int]) -> list[Connection]:
         """Return the connections at these places (from 0)."""
         new = [place for place in places if place not in self._made]
-        self._made |= zip(new, self._make(new), strict=True)
+        if new:
+            self._made |= zip(new, self._make(new), strict=True)
         return [self._made[place] for place in places]
 
     def passing(self, places: Sequence[int] | None = None) -> Iterator[Connection]:
         """Yield connections (None: all), made for the moment where nobody has asked for them."""
         for some in in_parts(range(len(self)) if places is None else places):
             new = [place for place in some if place not in self._made]
-            made = dict(zip(new, self._make(new), strict=True))
+            made = dict(zip(new, self._make(new), strict=True)) if new else {}
             yield from (self._made.get(place) or made[place] for place in some)
 
     def places(self, numbers: NDArray[np.integer]) -> NDArray[np.int64]:

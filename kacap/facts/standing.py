@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, overload
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kacap.addresses import address_text
 from kacap.classify.kinds import ENDINGS, Ending
 from kacap.classify.tables import Outcome
-from kacap.connections import Connections
+from kacap.connections import Connections, in_parts
 from kacap.facts.ended import RESET
 from kacap.model import Connection, Endpoint, Prober
 from kacap.rows import numbered
@@ -104,6 +104,14 @@ class Standing(Sequence[Connection]):
         if isinstance(index, slice):
             return Standing(self.connections, self.order[index], self.states[index])
         return self.connections[int(self.order[index])]
+
+    def __iter__(self) -> Iterator[Connection]:
+        """Yield every one: many are made at a time."""
+        for some in in_parts(self.order.tolist()):
+            if isinstance(self.connections, Connections):
+                yield from self.connections.at(some)
+            else:
+                yield from map(self.connections.__getitem__, some)
 
     @property
     def totals(self) -> Totals:

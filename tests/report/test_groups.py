@@ -153,3 +153,12 @@ def test_one_miss_among_the_living_is_a_doubt():
     late = samples.episode([samples.probe(50, 9, reply_ms=None, side=samples.B, peer=samples.A)], "open", heard=8)
     missed = samples.connection([samples.prober([*samples.up().episodes, late])], number=3)
     assert Fleet([*fleet, missed], samples.at(20)).verdict().mood == "doubt"
+
+
+def test_connections_in_order_of_gravity_are_made_many_at_a_time_and_once(monkeypatch):
+    found, made = kacap.read(analysing.files_of("lab/many")).connections, []
+    make = kacap.connections.made_of
+    monkeypatch.setattr("kacap.connections.made_of", lambda rows, views: made.append(len(rows)) or make(rows, views))
+    standing = by_gravity(found)
+    assert [*standing] == [*standing] == [standing[place] for place in range(len(standing))]
+    assert made == [len(standing)] and len(standing) > 1
