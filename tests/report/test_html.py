@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import samples
+from analysing import CAPTURES
 from browser import Browser
 from forked import run
 
@@ -289,3 +290,11 @@ def test_a_damaged_capture_is_reported_with_its_damage_and_exits_1(captures, tmp
     assert done.returncode == 1
     assert "damaged at byte" in out.read_text()
     assert [line.partition(": ")[0] for line in done.stderr.splitlines()] == ["kacap", "kacap"]
+
+
+@pytest.mark.parametrize("name", [path.name for path in sorted((CAPTURES / "broken").glob("found-*"))])
+def test_what_a_fuzzer_found_is_told_and_drawn(name, tmp_path):
+    for words in (["report", "-o", tmp_path / "page.html"], ["chart", "--view", "all", "-o", tmp_path / "chart.svg"]):
+        done = run(*words, CAPTURES / "broken" / name)
+        assert done.returncode in (0, 1) and "unexpected" not in done.stderr
+        assert words[-1].stat().st_size > 1000

@@ -77,7 +77,9 @@ class Rows:
         self.shown = len(fleet) if len(fleet) <= MOST_ROWS else fleet.failed
         self.banded = len(fleet) - self.shown
         capture = analysis.capture
-        begins, ends = int(fleet.first_ns.min()), int(fleet.until_ns.max())
+        times = self._probes[1]  # where a capture is in no order of time, probes may lie outside the life of all
+        begins = int(np.concatenate([fleet.first_ns, times]).min())
+        ends = int(np.concatenate([fleet.until_ns, times]).max())
         first = begins if capture.first_ns is None else min(begins, capture.first_ns)
         self.axis = TimeAxis(first, max(ends, capture.last_ns or ends))
         self.origin_ns = self.axis.first_ns if capture.first_ns is None else capture.first_ns
