@@ -307,11 +307,11 @@ class Analyzer:
         self.gatherer.close(watched[~finished & (watched >= 0)], now_ns)
         probers = probers_of(rows, self.views)
         probed = probers.any(axis=1)
-        self._count_unprobed(rows.take(np.flatnonzero(~probed)))
+        self._count_unprobed(rows.compress(~probed))
         found = self._look(rows, seen, probers)
         wanted = probed | self.options.keep_all | self.options.judges
-        every = bool(wanted.all())  # no copy, then
-        self.past.take(*((rows, found) if every else (rows.compress(wanted), found.compress(wanted))))
+        kept = (rows, found) if wanted.all() else (rows.compress(wanted), found.compress(wanted))  # all: no copy
+        self.past.take(*kept)
 
         def records() -> Iterator[Connection]:
             """Yield them, once somebody asks: few do."""

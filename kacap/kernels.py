@@ -40,8 +40,6 @@ _RETURNED: dict[str, Any] = {
 _FUNCTION: Any = ctypes.CFUNCTYPE(None).__base__  # the type of every function of a C library
 _MARK = b"kacap kernel"  # what code that is kept begins with: a loader that is given anything else may crash
 _LOADING = RLock()
-
-
 LINE = 64  # bytes of a cache line
 
 

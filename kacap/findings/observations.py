@@ -12,7 +12,7 @@ from kacap.classify.emit import LabelRows
 from kacap.classify.tracker import Move
 from kacap.findings.observed import NOTE, OBSERVED, POOLS, SENT, SPAN, NoteRows, ObservedRows, SentRows, SpanRows
 from kacap.findings.observing import ROOM, observe
-from kacap.rows import Table, keep
+from kacap.rows import Table, clear, keep
 from kacap.segments import SegmentRows
 
 FIRST_ROWS = 1024  # of a pool
@@ -96,7 +96,7 @@ class Observations:
             before = self.rest(len(self.observed))
             keep(self.observed, kept)
             seen = _renumbered(self.observed[: len(kept)], before, kept)
-            self.observed[len(kept) : used].view(np.uint8)[:] = 0  # no more: what is untouched takes no memory
+            clear(self.observed[len(kept) : used])  # no more: what is untouched takes no memory
             for name, pool, rows in (
                 ("notes", self._notes, seen.notes),
                 ("spans", self._spans, seen.spans),
