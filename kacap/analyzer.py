@@ -39,7 +39,7 @@ from kacap.rows import numbered
 from kacap.segments import IS_QUOTE, SegmentRows
 from kacap.timing.dropping import Moved, drop
 from kacap.timing.episodes import ANSWER_WAIT_NS
-from kacap.timing.estimate import Estimates, estimate
+from kacap.timing.estimate import Estimates, Estimating
 from kacap.timing.forgetting import forget
 from kacap.timing.gathering import Gatherer
 from kacap.timing.judging import judge_connection, may_have_timed_out
@@ -105,7 +105,8 @@ class Analyzer:
 
     def gather(self, tracked: Tracked) -> News:
         """Do the third part: resolve what was undecided, gather episodes, observe. Return what is new."""
-        others = self._close(tracked.closed, self.observations.follow(tracked.moved), None)
+        self._end_runs(tracked.closed, None)
+        others = self._close(tracked.closed, self.observations.follow(tracked.moved))
         self.observations.take(tracked.segments, tracked.labels)
         self.gatherer.introduce(tracked.opened)
         self.gatherer.take(tracked.events)
@@ -205,7 +206,11 @@ class Analyzer:
     def finish(self) -> Analysis:
         """The source has ended: close everything and return the analysis (its ``capture`` names no files yet)."""
         rest, now_ns = self.tracker.end(), self.tracker.now_ns
-        others = self._close(rest, self.observations.rest(len(rest)), now_ns)
+        self._end_runs(rest, now_ns)
+        probing, probers = Probing(self.gatherer), self.gatherer.probers.filled
+        about = probers["payload"], probers["path_ns"], self.options.system
+        estimating = Estimating(self.gatherer.histories.filled, self.gatherer.steps.filled, *about)
+        others = self._close(rest, self.observations.rest(len(rest)))
         del rest
         self.tracker.release()
         self.observations.release()
@@ -213,8 +218,11 @@ class Analyzer:
         rows, ends_of_rows = self.past.joined(self.tracker.connections[:0])
         looked = self.past.looked(self.views)
         complete = partial(self._complete, looked)
-        analysis.connections = connections = Connections(rows, ends_of_rows, self.views, self._estimate(), complete)
-        self._find(connections, looked)
+        hosts, host = numbered(*probing.address(peer=False))  # the sockets of one kernel share its clock
+        estimates = estimating.result(host)
+        analysis.clocks = {address_text(*hosts[i]): rates for i, rates in estimates.clocks.items()}
+        analysis.connections = connections = Connections(rows, ends_of_rows, self.views, estimates, complete)
+        self._find(connections, looked, probing)
         analysis.unprobed.let_go = self.tracker.let_go
         self.tracker.clock.tell(analysis.capture)
         analysis.capture.skipped = {SkipReason(i).text: int(count) for i, count in enumerate(self.skipped) if count}
@@ -229,17 +237,6 @@ class Analyzer:
             news.others += [self.held.values(), probed, analysis.findings]
             self._tell(news)
         return analysis
-
-    def _estimate(self) -> Estimates:
-        """Estimate the settings of every prober. The sockets of one kernel share its clock: a host is an address."""
-        probers = self.gatherer.probers.filled
-        hosts, host = numbered(*Probing(self.gatherer).address(peer=False))
-        estimates = estimate(
-            self.gatherer.histories.filled, self.gatherer.steps.filled, host, probers["payload"],
-            probers["path_ns"], self.options.system,
-        )  # fmt: skip
-        self.analysis.clocks = {address_text(*hosts[i]): rates for i, rates in estimates.clocks.items()}
-        return estimates
 
     def _complete(self, looked: Looked, made: Connection, state: int, ended: tuple[int, ...]) -> None:
         """Fill in what no row holds; ``state`` is that of its row, ``ended`` its row of ENDED."""
@@ -258,12 +255,10 @@ class Analyzer:
         """
         return made.last_ns if state & FINISHED else self.tracker.now_ns
 
-    def _find(self, connections: Connections, looked: Looked) -> None:
+    def _find(self, connections: Connections, looked: Looked, probing: Probing) -> None:
         """Look for findings, on each connection that may hold one and over the capture."""
         analysis = self.analysis
-        context = Context(
-            Probing(self.gatherer), self.heard, dropped=self.dropped, expected=self.expect, limits=self.options.limits
-        )
+        context = Context(probing, self.heard, dropped=self.dropped, expected=self.expect, limits=self.options.limits)
         context.timed_drops, context.last_ns = analysis.capture.timed_drops, analysis.capture.last_ns or 0
         analysis.findings, telling = findings(looked.each(connections), self.deaths, context)
         analysis.idle_deaths, analysis.silences = summed(telling), self.deaths.silences(context)
@@ -295,16 +290,19 @@ class Analyzer:
         watched = self.gatherer.watched.rows[self.gatherer.probers.rows["watched"][episode["prober"]]]
         return may_have_timed_out(self.expect(begun(watched)))
 
-    def _close(self, rows: ConnectionRows, seen: Observed | None, now_ns: int | None) -> list[Iterable[object]]:
-        """Close connections, those that are open at ``now_ns``; return the records of those on which nobody probes.
+    def _end_runs(self, rows: ConnectionRows, now_ns: int | None) -> None:
+        """End the runs of probes of connections that have ended, or are open at ``now_ns``."""
+        finished, watched = rows["state"] & FINISHED != 0, rows["watched"].astype(np.int64)
+        self.gatherer.close(watched[finished & (rows["state"] & CUT == 0) & (watched >= 0)], None)  # cut: it is closed
+        self.gatherer.close(watched[~finished & (watched >= 0)], now_ns)
+
+    def _close(self, rows: ConnectionRows, seen: Observed | None) -> list[Iterable[object]]:
+        """Close connections whose runs have ended; return the records of those on which nobody probes.
 
         ``seen`` is what was observed of them; None: there are none.
         """
         if not len(rows) or seen is None:
             return []
-        finished, watched = rows["state"] & FINISHED != 0, rows["watched"].astype(np.int64)
-        self.gatherer.close(watched[finished & (rows["state"] & CUT == 0) & (watched >= 0)], None)  # cut: it is closed
-        self.gatherer.close(watched[~finished & (watched >= 0)], now_ns)
         probers = probers_of(rows, self.views)
         probed = probers.any(axis=1)
         self._count_unprobed(rows.compress(~probed))

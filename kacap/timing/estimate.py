@@ -28,6 +28,7 @@ FEW = 16  # among so many probers of a host one may be unlike the others
 MANY = 1 << 30
 AHEAD = 2  # probers whose steps, which lie where their time came, are asked for before
 MANY_PROBERS = 10_000  # from here on a second thread pays
+PART = 2048  # probers that a thread takes at a time
 
 _STEADY, _NEAR = np.uint16(Assumes.STEADY_TIMER), np.uint16(Assumes.NEAR_PROBER)
 _LINUX_TIMER = np.uint16(Assumes.LINUX_TIMER)
@@ -49,26 +50,36 @@ def farthest_ns(path_ns: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.where(path_ns > 0, path_ns * 1.5 + PATH_SLACK_NS, PATH_NS)
 
 
-def estimate(
-    histories: HistoryRows,
-    steps: StepRows,
-    hosts: NDArray[np.int64],
-    payload_bytes: NDArray[np.uint8],
-    path_ns: NDArray[np.int64],
-    system: str = "auto",
-) -> Estimates:
-    """Return what explains each prober of ``histories``; STEP rows name their prober, those of one in order of time.
+class Estimating:
+    """Estimates under way: begun when made, on a thread of its own where there are many; ``result`` lends a hand."""
 
-    ``hosts`` tells whose sockets share a kernel, ``path_ns`` how long a segment takes from the capture to the prober
-    and back (0: not known). ``system`` is one of ``systems.NAMES``; ``auto`` leaves open what the gaps leave open.
-    """
-    order, firsts = by_group(steps["prober"], len(histories))
-    rows = np.zeros(len(histories), ESTIMATE)
-    with_bytes = np.array(possible(system), np.int64)[(payload_bytes > 0).astype(np.int64)]
-    paths = farthest_ns(path_ns)
+    def __init__(
+        self,
+        histories: HistoryRows,
+        steps: StepRows,
+        payload_bytes: NDArray[np.uint8],
+        path_ns: NDArray[np.int64],
+        system: str = "auto",
+    ) -> None:
+        """Begin to explain each prober of ``histories``; STEP rows name their prober, those of one in order of time.
 
-    def part(start: int, end: int) -> None:
-        """Estimate some of the probers; the kernel leaves the interpreter to others meanwhile."""
+        ``path_ns`` is how long a segment takes from the capture to the prober and back (0: not known). ``system`` is
+        one of ``systems.NAMES``; ``auto`` leaves open what the gaps leave open. Nothing of it may change before
+        ``result`` has returned.
+        """
+        self._histories, self._steps, self._path_ns, self._system = histories, steps, path_ns, system
+        self._with_bytes = np.array(possible(system), np.int64)[(payload_bytes > 0).astype(np.int64)]
+        self._rows = np.zeros(len(histories), ESTIMATE)
+        self._parts = iter(range(0, len(histories), PART))  # whoever is free takes the next
+        self._other = Thread(target=self._work)
+        self._errors: list[BaseException] = []
+        self._order, self._firsts = by_group(steps["prober"], len(histories))
+        self._paths = farthest_ns(path_ns)
+        if len(histories) >= MANY_PROBERS:
+            self._other.start()
+
+    def _work(self) -> None:
+        """Estimate one part after another; the kernel leaves the interpreter to others meanwhile."""
         scratch = (
             np.zeros((len(TIMERS), BELOW + 1), FIT),
             np.zeros(1, WALK),
@@ -76,24 +87,33 @@ def estimate(
             np.zeros(1, SHOWN),
             np.zeros(FIRINGS_KEPT, STEP),
         )
-        kept = steps, order, firsts[start : end + 1]
-        _estimate(rows[start:end], histories[start:end], kept, (with_bytes[start:end], paths[start:end]), ROWS, scratch)
+        try:
+            for start in self._parts:
+                some = slice(start, start + PART)
+                kept = self._steps, self._order, self._firsts[start : start + PART + 1]
+                about = self._with_bytes[some], self._paths[some]
+                _estimate(self._rows[some], self._histories[some], kept, about, ROWS, scratch)
+        except BaseException as error:  # raised by ``result``, in the thread that wants the estimates
+            self._errors.append(error)
 
-    middle = len(histories) // 2 if len(histories) >= MANY_PROBERS else 0
-    other = Thread(target=part, args=(0, middle))
-    other.start()
-    part(middle, len(histories))
-    other.join()
-    sure = (histories["firings"] > GAPS) & ((path_ns > 0) | (histories["idle_n"] == 0))
-    names, of_host = np.unique(hosts, return_inverse=True)
-    clocks = _clocks(rows, names, of_host, sure) if system == "auto" else {}
-    _narrow(rows, names, of_host, clocks)
-    if system != "auto":  # what a user names is known
-        rows["idle_assumes"] &= ~_STEADY
-        rows["interval_assumes"] &= ~_STEADY
-    least = np.where(rows["idle_low"] > 0, rows["idle_low"], MANY).min(axis=1, initial=MANY)
-    rows["idle_assumes"] |= np.where((path_ns <= 0) & (least > 1) & (least < MANY), _NEAR, np.uint16(0))
-    return Estimates(histories, rows, clocks)
+    def result(self, hosts: NDArray[np.int64]) -> Estimates:
+        """Return the estimates; ``hosts`` tells whose sockets share a kernel, by prober."""
+        self._work()
+        if self._other.ident is not None:
+            self._other.join()
+        for error in self._errors:
+            raise error
+        rows, path_ns = self._rows, self._path_ns
+        sure = (self._histories["firings"] > GAPS) & ((path_ns > 0) | (self._histories["idle_n"] == 0))
+        names, of_host = np.unique(hosts, return_inverse=True)
+        clocks = _clocks(rows, names, of_host, sure) if self._system == "auto" else {}
+        _narrow(rows, names, of_host, clocks)
+        if self._system != "auto":  # what a user names is known
+            rows["idle_assumes"] &= ~_STEADY
+            rows["interval_assumes"] &= ~_STEADY
+        least = np.where(rows["idle_low"] > 0, rows["idle_low"], MANY).min(axis=1, initial=MANY)
+        rows["idle_assumes"] |= np.where((path_ns <= 0) & (least > 1) & (least < MANY), _NEAR, np.uint16(0))
+        return Estimates(self._histories, rows, clocks)
 
 
 @entry

@@ -11,7 +11,7 @@ import tracemalloc
 
 import numpy as np
 
-from kacap.timing.estimate import Estimates, estimate
+from kacap.timing.estimate import Estimates, Estimating
 from kacap.timing.history import FIRING, FIRINGS_KEPT, HISTORY, POOL, STEP, take_firings
 
 SECOND_NS = 1_000_000_000
@@ -43,7 +43,7 @@ def timed(histories: np.ndarray, steps: np.ndarray) -> tuple[float, Estimates]:
     """Seconds of one processor that estimating takes, each prober on a host of its own, and the estimates."""
     n = len(histories)
     started = time.thread_time()
-    found = estimate(histories, steps, np.arange(n), np.zeros(n, np.uint8), np.full(n, 200_000))
+    found = Estimating(histories, steps, np.zeros(n, np.uint8), np.full(n, 200_000)).result(np.arange(n))
     return time.thread_time() - started, found
 
 

@@ -45,7 +45,7 @@ STAGES = {
     "decode": ["kacap.analyzer:Analyzer.decode"],
     "classify": ["kacap.analyzer:Analyzer.track"],
     "gather": ["kacap.analyzer:Analyzer.gather", "kacap.analyzer:Analyzer.finish"],
-    "estimate": ["kacap.analyzer:estimate"],
+    "estimate": ["kacap.analyzer:Estimating.result"],
     "findings": ["kacap.analyzer:Analyzer._find"],
     "text": ["kacap.report.text:render"],
 }
@@ -177,6 +177,9 @@ def stages(directory: Path, name: str, frames: int | None) -> None:
     from kacap.capture import open_captures
     from kacap.pipeline import conclude
     from kacap.report import text
+    from kacap.timing import estimate
+
+    estimate.MANY_PROBERS = 1 << 60  # no second thread
 
     def analyse(path: str) -> None:
         source, analyzer = open_captures([path]), Analyzer()

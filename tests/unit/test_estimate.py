@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import numpy as np
@@ -10,10 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from plain_timer import OTHERS, Prober, firings, steps_of, unexplained
 
+from kacap import timing
 from kacap.flows import NEVER
 from kacap.kernels import Row, entry
 from kacap.model import Setting
-from kacap.timing.estimate import Estimates, estimate
+from kacap.timing.estimate import Estimates, Estimating
 from kacap.timing.history import EXACT, FIRING, FIRINGS_KEPT, HISTORY, POOL, STEP, take_firings
 from kacap.timing.search import FIT, GAP, IDLE, INTERVAL, PIECES, WALK, search
 from kacap.timing.settings import settings_of
@@ -30,7 +32,7 @@ def estimated(rows: np.ndarray, *, began: bool = True, system: str = "auto") -> 
     histories["began"] = began
     take_firings(histories, pool, steps, rows)
     zero = np.zeros(1, np.int64)
-    return estimate(histories, steps[: pool["used"][0]], zero, zero.astype(np.uint8), zero + 500_000, system)
+    return Estimating(histories, steps[: pool["used"][0]], zero.astype(np.uint8), zero + 500_000, system).result(zero)
 
 
 @st.composite
@@ -174,6 +176,49 @@ def test_no_prober_costs_more_than_a_millisecond(gap: int) -> None:
     zeros = np.zeros(n, np.int64)
     for _ in range(2):
         started = time.thread_time()
-        estimate(histories, steps[: pool["used"][0]], zeros, zeros.astype(np.uint8), zeros)
+        Estimating(histories, steps[: pool["used"][0]], zeros.astype(np.uint8), zeros).result(zeros)
         cost = (time.thread_time() - started) / n
     assert cost < 0.001
+
+
+def many(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """HISTORY and STEP rows of probers that are all different."""
+    histories, pool, steps = np.zeros(n, HISTORY), np.zeros(1, POOL), np.zeros(FIRINGS_KEPT * n, STEP)
+    rows = np.zeros((6, n), FIRING)
+    gaps = np.arange(10, 10 + n) * S + 3_000_000
+    rows["time_ns"], rows["prober"], rows["heard_n"] = 10**18 + np.arange(6)[:, None] * gaps, np.arange(n), 1
+    rows["since_ns"] = rows["time_ns"] - gaps + 200_000
+    rows["heard_ns"][..., 0] = rows["since_ns"]
+    take_firings(histories, pool, steps, rows.reshape(-1))
+    return histories, steps[: pool["used"][0]]
+
+
+def test_estimates_do_not_depend_on_who_makes_which_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    n = 25
+    histories, steps = many(n)
+    zeros, hosts = np.zeros(n, np.int64), np.arange(n) % 3
+    alone = Estimating(histories, steps, zeros.astype(np.uint8), zeros + 500_000).result(hosts)
+    monkeypatch.setattr(timing.estimate, "MANY_PROBERS", 10)
+    monkeypatch.setattr(timing.estimate, "PART", 3)
+    shared = Estimating(histories, steps, zeros.astype(np.uint8), zeros + 500_000).result(hosts)
+    assert alone.rows["idle_low"].any(axis=1).all()
+    assert shared.rows.tobytes() == alone.rows.tobytes()
+    assert shared.clocks == alone.clocks
+
+
+def test_an_error_in_the_other_thread_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    histories, steps = many(25)
+    zeros, main = np.zeros(25, np.int64), threading.get_ident()
+    monkeypatch.setattr(timing.estimate, "MANY_PROBERS", 10)
+    monkeypatch.setattr(timing.estimate, "PART", 3)
+    began = threading.Event()
+
+    def failing(*_: object) -> None:
+        if threading.get_ident() != main:
+            began.set()
+            raise MemoryError("no room")
+        began.wait(10)
+
+    monkeypatch.setattr(timing.estimate, "_estimate", failing)
+    with pytest.raises(MemoryError, match="no room"):
+        Estimating(histories, steps, zeros.astype(np.uint8), zeros).result(zeros)
