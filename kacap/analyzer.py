@@ -39,7 +39,7 @@ from kacap.rows import numbered
 from kacap.segments import IS_QUOTE, SegmentRows
 from kacap.timing.dropping import Moved, drop
 from kacap.timing.episodes import ANSWER_WAIT_NS
-from kacap.timing.estimate import Estimates, Estimating
+from kacap.timing.estimate import Estimating
 from kacap.timing.forgetting import forget
 from kacap.timing.gathering import Gatherer
 from kacap.timing.judging import judge_connection, may_have_timed_out

@@ -81,7 +81,7 @@ def annotate(
     comments = Comments(survey, changes.only)
     result = Annotated(survey.analysis)
     for index in survey.order:
-        reader = open_reader(files[index], index)
+        reader = open_reader(files[index], index, whole=True)
         try:
             _copy(reader, comments, changes, out, result)
         finally:

@@ -1,8 +1,8 @@
 """A stream of bytes seen through a buffer: the unread tail moves to the front, what follows is read behind it.
 
 Memory stays the size of a few blocks, whatever the size of the file: those that a batch under way refers to stay as
-they are, and are used again after that. Only a record larger than a block takes one of its own, and the formats bound
-how large a record may be.
+they are, and are used again after that. Of a record larger than a block a reader may want the beginning alone; else it
+takes a block of its own, and the formats bound how large a record may be.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 BLOCK_BYTES = 4 << 20
 
+LEAST_READ = 1 << 16
 KEPT = 2  # batches that were handed out last, whose blocks stay as they are
 
 Block = NDArray[np.uint8]
@@ -75,12 +76,14 @@ class Window:
         self.buffer: Block = self._blocks.take(max(size, len(head)))
         self.buffer[: len(head)] = np.frombuffer(head, np.uint8)
         self.start, self.end, self.base = 0, len(head), 0
+        self.wanted: int | None = None  # bytes that a reader wants of a record larger than a block; None: all
+        self.left_out = 0  # unread bytes that came after these and are not in the buffer
         self.fault: str | None = None  # why the stream ended early
 
     @property
     def unread(self) -> int:
-        """Bytes in the buffer that nobody has consumed."""
-        return self.end - self.start
+        """Bytes read from the stream that nobody has consumed."""
+        return self.end - self.start + self.left_out
 
     @property
     def offset(self) -> int:
@@ -88,7 +91,12 @@ class Window:
         return self.base + self.start
 
     def fill(self, need: int) -> bool:
-        """Read on until ``need`` bytes are unread; return False where the stream ends before."""
+        """Read on until ``need`` bytes are unread; return False where the stream ends before.
+
+        Of more than a block only the first ``wanted`` are kept.
+        """
+        if self.wanted is not None and need > max(self._size, self.wanted):
+            return self._fill_begin(need, self.wanted)
         self._make_room(need)
         while self.unread < need:
             got = self._read()
@@ -96,6 +104,24 @@ class Window:
                 return False
             self.end += got
         return True
+
+    def _fill_begin(self, need: int, wanted: int) -> bool:
+        """Read on until ``need`` bytes are unread, of which the first are kept; return False where it ends before."""
+        while True:
+            beyond = max(self.end - self.start - wanted, 0)
+            self.end, self.left_out = self.end - beyond, self.left_out + beyond
+            if self.unread >= need:
+                return True
+            self._make_room(max(self._size, wanted + LEAST_READ))
+            got = self._read(need - self.unread)
+            if got == 0:
+                return False
+            self.end += got
+
+    def consume(self, start: int, left_out: int = 0) -> None:
+        """Go on at ``buffer[start]``; ``left_out`` tells how many bytes left out are still unread."""
+        self.base += self.left_out - left_out
+        self.start, self.left_out = start, left_out
 
     def take(self, count: int) -> bytes:
         """Consume and return up to ``count`` bytes; fewer at the end of the stream."""
@@ -112,7 +138,7 @@ class Window:
 
     def _make_room(self, need: int) -> None:
         """Move the unread bytes to the front; of another buffer where this is too small, or has to stay as it is."""
-        if self.unread >= need:
+        if self.end - self.start >= need:
             return
         before, unread = self.buffer, self.buffer[self.start : self.end]
         if need > len(before) or self._blocks.is_out(before):
@@ -122,12 +148,13 @@ class Window:
         self.base += self.start
         self.start, self.end = 0, len(unread)
 
-    def _read(self) -> int:
-        """Read once behind the unread bytes; a damaged stream ends here and says why in ``fault``."""
+    def _read(self, most: int | None = None) -> int:
+        """Read once behind the unread bytes, ``most`` at most; a damaged stream ends here and says why in ``fault``."""
         if self.fault is not None:
             return 0
         try:
-            return self.stream.readinto(memoryview(self.buffer.data)[self.end :])
+            end = len(self.buffer) if most is None else self.end + most
+            return self.stream.readinto(memoryview(self.buffer.data)[self.end : end])
         except StreamDamage as damage:
             self.fault = str(damage)
         except OSError as error:

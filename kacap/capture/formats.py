@@ -43,17 +43,19 @@ def open_reader(
     stream: Stream | None = None,
     convert: bool = True,
     blocks: Blocks | None = None,
+    whole: bool = False,
 ) -> RecordReader:
     """Open the capture called ``name`` (``-``: standard input), number ``index``, with buffers of ``size`` bytes.
 
     ``stream`` is where its bytes come from if not from there, ``blocks`` where its buffers come from and go to. With
     ``convert`` tshark reads the formats that only it knows, of a file, which it opens itself. Raises CaptureError where
-    nothing of it can be read.
+    nothing of it can be read. Unless frames shall be ``whole``, those of a pcap are captured as far as a packet can
+    reach: records of USB may have 128 MiB.
     """
     convert = convert and stream is None and not follow
     stream = stream or open_stream(name, follow, stop)
     try:
-        reader = _recognise(stream, name, index, (size, blocks), convert)
+        reader = _recognise(stream, name, index, (size, blocks), convert, whole)
         reader.growing = follow
         if isinstance(stream, FileStream):
             origin = stream
@@ -64,7 +66,9 @@ def open_reader(
         raise
 
 
-def _recognise(stream: Stream, name: str, index: int, room: tuple[int, Blocks | None], convert: bool) -> RecordReader:
+def _recognise(
+    stream: Stream, name: str, index: int, room: tuple[int, Blocks | None], convert: bool, whole: bool
+) -> RecordReader:
     """Return the reader that the first bytes of ``stream`` ask for; ``room``: size and origin of its buffer."""
     head = _read_head(stream, name, 6)
     if head.startswith((GZIP_MAGIC, ZSTD_MAGIC)):
@@ -72,7 +76,7 @@ def _recognise(stream: Stream, name: str, index: int, room: tuple[int, Blocks | 
         head = _read_head(stream, name, 6)
     reader: RecordReader
     if head[:4] in PCAP_MAGICS:
-        reader = PcapReader(Window(stream, head, *room), name, index)
+        reader = PcapReader(Window(stream, head, *room), name, index, whole=whole)
     elif head[:4] == SECTION_MAGIC:
         reader = PcapngReader(Window(stream, head, *room), name, index)
     elif _is_tar(head + _read_head(stream, name, TAR_AT + len(TAR_MAGIC) - len(head))):

@@ -64,7 +64,7 @@ class StreamInterface:
     def _read(self, index: int) -> None:
         """Read until the end; runs in the thread."""
         try:
-            self._reader = open_reader(self.name, index, stream=self._stream)
+            self._reader = open_reader(self.name, index, stream=self._stream, whole=True)
             self._reader.growing = self._stop.is_set()
             for batch in self._reader.batches():
                 self._offer(copied(batch))

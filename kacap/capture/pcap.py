@@ -21,7 +21,7 @@ from kacap.kernels import Row, entry
 MAGICS = {0xA1B2C3D4: (1000, 16), 0xA1B23C4D: (1, 16), 0xA1B2CD34: (1000, 24)}
 HEADER_BYTES = 24
 
-# Link types whose records libpcap lets grow to 128 MiB: D-Bus, USB, EBHSCR. None of them carries TCP.
+# Link types whose records libpcap lets grow to 128 MiB: D-Bus, USB, EBHSCR. A packet fits into FRAME_LIMIT in any case.
 LARGE_LINK_TYPES = {189, 220, 231, 249, 266, 279}
 LARGE_FRAME_LIMIT = 128 << 20
 
@@ -35,6 +35,7 @@ LAYOUT = np.dtype(
         ("fraction_ns", "<i8"),
         ("header", "<i8"),
         ("limit", "<i8"),
+        ("kept", "<i8"),  # captured bytes of a frame that are looked at
         ("link_type", "<u2"),
         ("file", "<u2"),
         ("lengths", "u1"),  # their order
@@ -70,17 +71,18 @@ def walk_pcap(
             state.stop = TOO_LONG
             break
         need = header + captured
-        if end - at < need:
+        if end - at + state.left_out < need:
             break
         row = rows[count]
         row.offset = at + header
         row.time_ns = min(u32(data, at, big) * SECOND_NS + u32(data, at + 4, big) * fraction_ns, LAST_NS)
         row.frame = frame + 1
-        row.captured_len = captured
+        row.captured_len = min(captured, fixed.kept)
         row.wire_len = wire
         row.link_type = fixed.link_type
         row.file = fixed.file
-        at, frame, count, need = at + need, frame + 1, count + 1, np.int64(0)
+        at, frame, count, need = at + need - state.left_out, frame + 1, count + 1, np.int64(0)
+        state.left_out = 0
     state.position, state.frame, state.need = at, frame, need
     return count
 
@@ -88,8 +90,11 @@ def walk_pcap(
 class PcapReader(RecordReader):
     """A classic pcap file."""
 
-    def __init__(self, window: Window, name: str, index: int):
-        """Read the file header. Raises CaptureError when it is cut or of a version that nobody writes."""
+    def __init__(self, window: Window, name: str, index: int, *, whole: bool):
+        """Read the file header. Raises CaptureError when it is cut or of a version that nobody writes.
+
+        Unless frames shall be ``whole``, they are captured as far as FRAME_LIMIT, whatever their records hold.
+        """
         super().__init__(window, name, index)
         header = window.take(HEADER_BYTES)
         if len(header) < HEADER_BYTES:
@@ -106,7 +111,9 @@ class PcapReader(RecordReader):
         limit = LARGE_FRAME_LIMIT if link_type in LARGE_LINK_TYPES else FRAME_LIMIT
         lengths = CAPTURED_FIRST if (2, 3) < (major, minor) < DG_UX else WIRE_FIRST
         lengths = EITHER_FIRST if (major, minor) == (2, 3) else lengths
-        self.layout = np.array([(fraction_ns, record_header, limit, link_type, index, lengths, big)], LAYOUT)
+        kept = limit if whole else FRAME_LIMIT
+        window.wanted = record_header + kept
+        self.layout = np.array([(fraction_ns, record_header, limit, kept, link_type, index, lengths, big)], LAYOUT)
 
     @property
     def link_types(self) -> list[int]:

@@ -30,6 +30,7 @@ CURSOR_FIELDS = [
     ("frame", "<i8"),  # number of the last whole frame
     ("time_ns", "<i8"),  # its time
     ("untimed", "<i8"),  # frames whose record carries no time
+    ("left_out", "<i8"),  # bytes of the first record that are not in the window
     ("stop", "<i8"),  # 0, or why the walk cannot go on by itself: a value of the format's own
 ]
 CURSOR = np.dtype(CURSOR_FIELDS, align=True)
@@ -122,8 +123,9 @@ class RecordReader:
         """Walk once through what the window holds; return how many of ``rows`` (FRAME) were filled."""
         cursor = self.cursor[0]
         cursor["position"], cursor["stop"], cursor["need"] = self.window.start, 0, 0
+        cursor["left_out"] = self.window.left_out
         count = self.walk(rows)
-        self.window.start = int(cursor["position"])
+        self.window.consume(int(cursor["position"]), int(cursor["left_out"]))
         return count
 
     def go_on(self) -> bool:

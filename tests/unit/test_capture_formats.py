@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import random
 import struct
 import subprocess
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,9 @@ from hypothesis import strategies as st
 from make_broken import BROKEN, FIRST_S, FRAME, block, interface, option, packet, section
 
 from kacap.capture import Captures, open_captures
+from kacap.capture.blocks import BLOCK_BYTES
+from kacap.capture.formats import open_reader
+from kacap.capture.records import FRAME_LIMIT
 
 NS = 1_000_000_000
 
@@ -102,6 +108,66 @@ def test_old_versions_have_the_two_lengths_in_the_other_order(
 def test_tcpdump_takes_the_lengths_of_old_versions_for_the_same(name: str, tmp_path: Path) -> None:
     subprocess.run(["tcpdump", "-r", BROKEN / name, "-w", tmp_path / "now.pcap"], check=True, stderr=subprocess.DEVNULL)
     assert rows(open_captures([str(BROKEN / name)])) == rows(open_captures([str(tmp_path / "now.pcap")]))
+
+
+USB = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 128 << 20, 220)
+SIZES = (10, FRAME_LIMIT - 1, FRAME_LIMIT, FRAME_LIMIT + 1, 300_000, 20, 5_000_001, 9_000_000, 9_000_000, 0, 30)
+
+
+def usb(sizes: tuple[int, ...] = SIZES) -> tuple[bytes, list[bytes]]:
+    """Return a pcap of frames of these sizes, as USB may have them, and the bytes of each."""
+    frames = [random.Random(n).randbytes(size) for n, size in enumerate(sizes)]
+    records = (struct.pack("<IIII", n, 0, len(frame), len(frame)) for n, frame in enumerate(frames))
+    return USB + b"".join(head + frame for head, frame in zip(records, frames, strict=True)), frames
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("size", [1 << 12, 1 << 16, FRAME_LIMIT + 16, BLOCK_BYTES])
+def test_of_a_frame_longer_than_any_packet_the_beginning_is_read(size: int, whole: bool, tmp_path: Path) -> None:
+    data, frames = usb()
+    (tmp_path / "usb.pcap").write_bytes(data)
+    reader = open_reader(str(tmp_path / "usb.pcap"), 0, size=size, whole=whole)
+    found = [
+        (
+            int(row["frame"]),
+            int(row["wire_len"]),
+            batch.buffer[row["offset"] : row["offset"] + row["captured_len"]].tobytes(),
+        )
+        for batch in reader.batches()
+        for row in batch.frames
+    ]
+    assert not reader.damages
+    kept = None if whole else FRAME_LIMIT
+    assert found == [(n, len(frame), frame[:kept]) for n, frame in enumerate(frames, 1)]
+
+
+@pytest.mark.parametrize("lost", [1, 9, 8_999_000, 9_000_000, 9_000_010, 17_000_000])
+def test_a_cut_within_a_long_frame_is_told_the_same_however_much_of_it_is_kept(lost: int, tmp_path: Path) -> None:
+    data, frames = usb(SIZES[:-2])
+    (tmp_path / "cut.pcap").write_bytes(data[:-lost])
+    told = set()
+    for size in (1 << 12, BLOCK_BYTES):
+        for whole in (False, True):
+            reader = open_reader(str(tmp_path / "cut.pcap"), 0, size=size, whole=whole)
+            count = sum(len(batch.frames) for batch in reader.batches())
+            (damage,) = reader.damages
+            told.add((count, damage.offset, damage.frame, damage.what))
+            reader.close()
+    assert len(told) == 1
+    ((count, offset, _, what),) = told
+    assert offset == len(USB) + sum(16 + len(frame) for frame in frames[:count])
+    assert f": {len(data) - lost - offset:,} of " in what
+
+
+def test_a_frame_of_100_megabytes_takes_the_memory_of_a_few_blocks(tmp_path: Path) -> None:
+    head = struct.pack("<IIII", 1, 0, 100 << 20, 100 << 20)
+    (tmp_path / "usb.pcap.gz").write_bytes(gzip.compress(USB + (head + bytes(100 << 20)) * 2, 1))
+    tracemalloc.start()
+    try:
+        assert [len(batch.frames) for batch in open_captures([str(tmp_path / "usb.pcap.gz")])] == [1, 1]
+        assert tracemalloc.get_traced_memory()[1] < 6 * BLOCK_BYTES
+    finally:
+        tracemalloc.stop()
 
 
 def test_bits_about_the_frame_check_sequence_are_no_part_of_the_link_type(tmp_path: Path) -> None:
