@@ -113,6 +113,12 @@ class Standing(Sequence[Connection]):
             else:
                 yield from map(self.connections.__getitem__, some)
 
+    def passing(self) -> Iterator[Connection]:
+        """Yield every one, made for the moment where nobody has asked for it."""
+        if isinstance(self.connections, Connections):
+            return self.connections.passing(self.order.tolist())
+        return iter(self)
+
     @property
     def totals(self) -> Totals:
         """How many probers they have, and what these sent and got in all."""

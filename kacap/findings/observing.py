@@ -243,7 +243,7 @@ def _take_segment(seg: Row, label: Row, row: Row, pools: Row) -> None:
         x.known |= TIMESTAMPS
         if kind != _PROBE and kind != _WINDOW_PROBE:
             x.tsval = seg.tsval
-    if seg.payload_len and kind in (_DATA, _RETRANSMISSION, _FIN):
+    if seg.payload_len and kind in (_DATA, _RETRANSMISSION, _FIN) and not label.held:  # such a byte may be a probe's
         take_bytes(seg, x, label.slot, (header, spans, sent))
         if kind == _DATA:
             take_message(seg, x, y, sent)

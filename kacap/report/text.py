@@ -12,6 +12,7 @@ from typing import TextIO
 
 from kacap.analysis import Analysis
 from kacap.classify.kinds import Ending
+from kacap.connections import passing
 from kacap.facts.groups import Group, grouped
 from kacap.facts.overall import did, several
 from kacap.facts.runs import gave_up_ns, unanswered, uncaptured
@@ -126,16 +127,19 @@ def _group(probing: Standing, group: Group) -> Line:
 def _each(analysis: Analysis, probing: Standing, everything: bool, brief: bool, verbose: bool) -> Iterator[Line]:
     """Yield a block for each of the gravest connections, then what is left to tell."""
     shown = probing if everything else probing[:SHOWN]
-    for connection in shown:
+    found: dict[int | None, list[Finding]] = {}
+    for finding in analysis.findings:
+        found.setdefault(finding.connection, []).append(finding)
+    for connection in shown.passing():
         if not brief and len(probing) > 1:
             yield "", ""
-        yield from _block(analysis, connection, brief, verbose)
+        yield from _block(analysis, connection, found.get(connection.connection, []), brief, verbose)
     if not brief and probing:
         yield "", ""
     if len(shown) < len(probing):
         yield f"{len(probing) - len(shown):,} more: {probing[len(shown) :]} (--all shows every one)", "dim"
     yield from _others(analysis, everything)
-    yield from _findings(analysis, None)
+    yield from _findings(analysis, found.get(None, []), "")
     yield from _findings_aside(analysis, verbose)
 
 
@@ -147,8 +151,10 @@ def _nothing(analysis: Analysis) -> str:
     return f"no keepalive probe seen in {span}"
 
 
-def _block(analysis: Analysis, connection: Connection, brief: bool, verbose: bool) -> Iterator[Line]:
-    """Yield the block of one connection: the gravest prober first, then the other side."""
+def _block(
+    analysis: Analysis, connection: Connection, found: list[Finding], brief: bool, verbose: bool
+) -> Iterator[Line]:
+    """Yield the block of one connection: the gravest prober first, then the other side, then its findings."""
     probers = gravest(connection)
     for prober in probers:
         said = connection.verdict if prober is probers[0] else of_prober(prober)
@@ -161,7 +167,7 @@ def _block(analysis: Analysis, connection: Connection, brief: bool, verbose: boo
     if len(probers) == 1:
         yield f"  {'peer':<{KEY}}{probers[0].peer} sent no probes in {duration(connection.observed_ns)}", ""
     yield f"  {'observed':<{KEY}}{observed_words(connection)}", ""
-    yield from _findings(analysis, connection.connection)
+    yield from _findings(analysis, found, "  ")
 
 
 def _facts(analysis: Analysis, prober: Prober, verbose: bool) -> Iterator[tuple[str, str]]:
@@ -226,8 +232,7 @@ def _silence(analysis: Analysis, episode: Episode) -> str:
 
 def _others(analysis: Analysis, everything: bool) -> Iterator[Line]:
     """Yield the connections without probes: one line, or each of them."""
-    kept = [c for c in analysis.connections if not c.probers] if everything else []
-    for connection in kept:
+    for connection in (c for c in passing(analysis.connections) if not c.probers) if everything else ():
         silence, observed = duration(connection.longest_silence_ns), duration(connection.observed_ns)
         yield f"{connection.a} - {connection.b}: no probes in {observed}, longest silence {silence}", ""
     if analysis.unprobed.connections:
@@ -251,10 +256,9 @@ def _unprobed(analysis: Analysis) -> str:
     return line
 
 
-def _findings(analysis: Analysis, connection: int | None) -> Iterator[Line]:
-    """Yield the findings of a connection, or those that belong to none."""
-    indent = "" if connection is None else "  "
-    for finding in (f for f in analysis.findings if f.connection == connection):
+def _findings(analysis: Analysis, found: list[Finding], indent: str) -> Iterator[Line]:
+    """Yield findings in full."""
+    for finding in found:
         yield f"{indent}{'finding':<{KEY}}{finding.sentence}{_evidence(analysis, finding)}", "doubt"
         if finding.remedy:
             yield f"{indent}{'remedy':<{KEY}}{finding.remedy}", ""

@@ -172,6 +172,11 @@ def acks(size: int) -> bytes:
     return strangers(size, ACK)
 
 
+def lone_bytes(size: int) -> bytes:
+    """A byte of each of very many senders, as old stacks probe."""
+    return strangers(size, ACK, payload=1)
+
+
 def acknowledged(size: int) -> bytes:
     """A byte of each of very many clients, acknowledged at once."""
     return conversations(size, [(0, True, PSH | ACK, 100, 501, b"x"), (0, False, ACK, 501, 101, b"")])
@@ -227,7 +232,7 @@ CAPTURES = {
     make.__name__.replace("_", "-"): make
     for make in (
         header_options, packet_options, section_options, statistics, growing_drops, interfaces, sections, unknown,
-        tiny, zipped, members, damaged, syns, resets, acks, acknowledged, first_fragments, given_up, idle_deaths,
+        tiny, zipped, members, damaged, syns, resets, acks, lone_bytes, acknowledged, first_fragments, given_up, idle_deaths,
     )
 }  # fmt: skip
 COMMANDS = {"read": ("read",), "annotate --anonymise": ("annotate", "--anonymise")}

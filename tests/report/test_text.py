@@ -1,4 +1,5 @@
 import io
+from collections.abc import Iterator
 
 import pytest
 import samples
@@ -6,6 +7,7 @@ import samples
 from kacap.classify.kinds import Ending, Grade
 from kacap.facts.standing import by_gravity
 from kacap.facts.verdicts import of_prober
+from kacap.model import Finding
 from kacap.report import text
 from kacap.report.sentences import ENDINGS, GRADES
 
@@ -105,6 +107,23 @@ def test_in_detail_a_large_capture_shows_twenty_and_counts_the_rest():
 def test_all_shows_every_probing_connection():
     lines = rendered(samples.many(), all_connections=True)
     assert sum(line.startswith("  probes") for line in lines) == 30
+
+
+class Counted(list[Finding]):
+    """Findings that count how often somebody goes through all of them."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[Finding]:
+        self.times += 1
+        return super().__iter__()
+
+
+def test_findings_are_not_searched_for_each_connection_anew() -> None:
+    analysis = samples.many()
+    analysis.findings = Counted(analysis.findings)
+    assert len(rendered(analysis, all_connections=True)) > len(analysis.connections) > 10
+    assert 0 < analysis.findings.times < 10
 
 
 def test_all_shows_connections_without_a_probe_with_the_window_that_was_watched():
