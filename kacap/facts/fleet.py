@@ -13,7 +13,7 @@ from kacap.connections import Connections
 from kacap.facts.ended import FIN
 from kacap.facts.standing import STATES, Standing, by_gravity
 from kacap.flows import NEVER
-from kacap.model import Connection, Verdict
+from kacap.model import Connection, Endpoint, Verdict
 from kacap.units import clock_span, counted, duration, moment
 
 # What became of a connection, gravest first; the first three are dead.
@@ -36,9 +36,11 @@ class Fleet(Sequence[Connection]):
         spans, how = _spans(standing)
         fates[(fates == UP) & (how == FIN)] = CLOSED
         died_ns = np.full(len(standing), NEVER, np.int64)
-        for place in np.flatnonzero(fates <= UNREACHABLE).tolist():
-            at_ns = standing[place].ended.time_ns
-            died_ns[place] = NEVER if at_ns is None else at_ns
+        dead = np.flatnonzero(fates <= UNREACHABLE)
+        self._died_to: set[Endpoint] = set()
+        for place, connection in zip(dead.tolist(), standing.at(dead).passing(), strict=True):
+            died_ns[place] = NEVER if connection.ended.time_ns is None else connection.ended.time_ns
+            self._died_to.add(connection.destination)
         over = (died_ns != NEVER) | (how == FIN)
         until_ns = np.where(over, spans[:, 1], np.maximum(spans[:, 1], now_ns))
         until_ns = np.where(died_ns != NEVER, died_ns, until_ns)
@@ -54,6 +56,10 @@ class Fleet(Sequence[Connection]):
     def __getitem__(self, index: int) -> Connection:  # type: ignore[override]
         """Return the connection of a row."""
         return self.standing[int(self._order[index])]
+
+    def at(self, rows: range) -> list[Connection]:
+        """Return the connections of some rows, made together."""
+        return list(self.standing.at(self._order[rows.start : rows.stop : rows.step]))
 
     @property
     def dead(self) -> int:
@@ -81,8 +87,7 @@ class Fleet(Sequence[Connection]):
             return Verdict(f"{counted(len(self), 'connection')} with keepalive: {self.standing}", self._mood())
         numbers = Counter(FATES[fate] for fate in self.fates[:dead].tolist())
         how = ", ".join(f"{numbers[name]:,} {name}" for name in FATES if numbers[name])
-        to = {self[row].destination for row in range(dead)}
-        where = f", {'all ' if dead > 1 else ''}to {to.pop()}" if len(to) == 1 else ""
+        where = f", {'all ' if dead > 1 else ''}to {next(iter(self._died_to))}" if len(self._died_to) == 1 else ""
         times = self.died_ns[:dead][self.died_ns[:dead] != NEVER]
         when = f" {clock_span(int(times.min()), int(times.max()))}" if len(times) else ""
         verb = f"failed{when}: {how}" if len(numbers) > 1 else f"{next(iter(numbers))}{when}"

@@ -129,5 +129,5 @@ def _by_number(connections: Sequence[Connection], wanted: set[int]) -> dict[int,
     """Return connections by their serial numbers."""
     if isinstance(connections, Connections):
         places = connections.places(np.array(sorted(wanted), np.int64))
-        return {number: connections[at] for number, at in zip(sorted(wanted), places.tolist(), strict=True) if at >= 0}
+        return {one.connection: one for one in connections.at(places[places >= 0].tolist())}
     return {one.connection: one for one in connections if one.connection in wanted}

@@ -102,8 +102,12 @@ class Standing(Sequence[Connection]):
     def __getitem__(self, index: int | slice) -> Connection | Standing:
         """Return one of them, or some in the same order."""
         if isinstance(index, slice):
-            return Standing(self.connections, self.order[index], self.states[index])
+            return self.at(index)
         return self.connections[int(self.order[index])]
+
+    def at(self, places: slice | NDArray[np.int64]) -> Standing:
+        """Return those at some places, in the same order."""
+        return Standing(self.connections, self.order[places], self.states[places])
 
     def __iter__(self) -> Iterator[Connection]:
         """Yield every one: many are made at a time."""

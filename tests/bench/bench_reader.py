@@ -232,7 +232,8 @@ CAPTURES = {
     make.__name__.replace("_", "-"): make
     for make in (
         header_options, packet_options, section_options, statistics, growing_drops, interfaces, sections, unknown,
-        tiny, zipped, members, damaged, syns, resets, acks, lone_bytes, acknowledged, first_fragments, given_up, idle_deaths,
+        tiny, zipped, members, damaged, syns, resets, acks, lone_bytes, acknowledged, first_fragments,
+        given_up, idle_deaths,
     )
 }  # fmt: skip
 COMMANDS = {"read": ("read",), "annotate --anonymise": ("annotate", "--anonymise")}

@@ -4,6 +4,7 @@ import charts
 import numpy as np
 import pytest
 import samples
+from bench_reader import given_up
 
 import kacap
 from kacap.model import Endpoint, Episode, FrameRef, IdleDeaths, Probe, Setting
@@ -20,6 +21,7 @@ from kacap.units import roundest
 pytestmark = pytest.mark.slow
 
 S = samples.S
+GIVEN_UP_BYTES = 351  # of the five records of a connection that gave up
 
 
 def answered_every(seconds, count, *, idle, interval=None, side=samples.A, peer=samples.B):
@@ -350,6 +352,20 @@ def test_words_beside_the_rows_of_a_fleet_can_be_read_on_paper_and_on_a_screen(w
     assert min(text.get_size() for text in rows) >= 6.0
     heights = sorted(text.get_transform().transform(text.get_position())[1] for text in rows)
     assert np.diff(heights) == pytest.approx(15, abs=0.5)
+
+
+def test_of_very_many_that_died_two_thousand_have_rows_and_the_others_are_counted(tmp_path):
+    """No screen shows a picture of tens of thousands."""
+    (tmp_path / "dead.pcap").write_bytes(given_up(2100 * GIVEN_UP_BYTES))
+    figure = kacap.read(str(tmp_path / "dead.pcap")).plot.fleet()
+    words = charts.words(figure)
+    assert {
+        "2,100 of 2,100 connections gave up at 22:13:35 UTC",
+        "100 others,\n100 failed",
+        "200 missed",
+        "2,100 gave up",
+    } <= set(words)
+    assert figure.get_size_inches()[1] < 2000 * 0.05 + 4
 
 
 @pytest.mark.parametrize("width", [500, 1300])

@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 import samples
 from analysing import CAPTURES
+from bench_reader import given_up
 from browser import Browser
 from forked import run
 
 import kacap
+from kacap.connections import Connections
 from kacap.model import Finding, FrameRef
 from kacap.report.html import Provenance, provenance, render
 from kacap.report.html.wireshark import frames_filter, pair_filter
@@ -180,6 +182,21 @@ def test_a_thousand_connections_are_on_one_page_within_seconds():
     text = page(analysis)
     assert time.process_time() - started < 5
     assert len(Reader(text).all("tr")) == 1001
+
+
+@pytest.mark.slow
+def test_connections_that_died_are_made_together_whatever_shows_them(tmp_path, monkeypatch):
+    (tmp_path / "dead.pcap").write_bytes(given_up(100_000))
+    analysis = kacap.read(str(tmp_path / "dead.pcap"), marks=True)
+    asked, at = [], Connections.at
+
+    def counted(self, places):
+        asked.append(len(places))
+        return at(self, places)
+
+    monkeypatch.setattr(Connections, "at", counted)
+    assert len(Reader(page(analysis)).all("tr")) > len(analysis.connections) > 200
+    assert asked.count(1) < 10
 
 
 def test_runs_of_frames_become_ranges_and_each_file_has_its_own_filter():

@@ -1,6 +1,6 @@
 """The fleet: every connection that probes is one row on one clock, by fate and time of death; deaths on top.
 
-Above sixty rows those that fare well become one band, and every one that failed keeps its row.
+Above sixty rows those that fare well become one band, and every one that failed keeps its row, two thousand at most.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from kacap.report.chart.words import population
 from kacap.units import clean
 
 MOST_ROWS = 60  # with more, what fares well is one band
+MOST_FAILED = 2000  # rows in any case: no screen and no browser shows a picture of tens of thousands
 TALL, MANY = 0.1, 250  # inches of a row, ten pixels of a screen; of more rows each has half, and every second its words
 WORDS, LEAST = 6.9, 4.6  # points of the words beside a row, and on a page that is too narrow for long ones
 LETTER = 0.0086  # inches of a letter for each point
@@ -74,7 +75,7 @@ class Rows:
 
     def __init__(self, analysis: Analysis, fleet: Fleet) -> None:
         self.analysis, self.fleet = analysis, fleet
-        self.shown = len(fleet) if len(fleet) <= MOST_ROWS else fleet.failed
+        self.shown = len(fleet) if len(fleet) <= MOST_ROWS else min(fleet.failed, MOST_FAILED)
         self.banded = len(fleet) - self.shown
         capture = analysis.capture
         times = self._probes[1]  # where a capture is in no order of time, probes may lie outside the life of all
@@ -86,9 +87,10 @@ class Rows:
         every = 1 if self.shown <= MANY else 2
         self.pitch = TALL / every
         self.named = range(0, self.shown, every)
-        self.shared, names = _names([fleet[row] for row in self.named])
+        named = fleet.at(self.named)
+        self.shared, names = _names(named)
         self.names = dict(zip(self.named, names, strict=True))
-        self.settings = {row: self._settings(fleet[row]) for row in self.named}
+        self.settings = {row: self._settings(one) for row, one in zip(self.named, named, strict=True)}
         self.wide = True
         self._fit_words(paper.PIXELS / paper.DOTS)
 
@@ -176,7 +178,7 @@ class Rows:
 
     def _lives(self, axes: Axes, theme: Theme) -> None:
         """Draw each life as a grey line; what began before the capture has it from its left edge."""
-        began = np.array([self.fleet[row].began_in_capture for row in range(self.shown)], np.bool_)
+        began = np.array([one.began_in_capture for one in self.fleet.at(range(self.shown))], np.bool_)
         x0 = np.where(began, self.axis.x(self.fleet.first_ns[: self.shown]), self.axis.x(self.axis.first_ns))
         x1 = self.axis.x(self.fleet.until_ns[: self.shown])
         heights = self._y(np.arange(self.shown))
@@ -230,7 +232,7 @@ class Rows:
 
     @cached_property
     def _ended(self) -> dict[int, NDArray[np.int64]]:
-        """The rows that ended in each way."""
+        """The rows that ended in each way, of those that are shown."""
         fates = self.fleet.fates[: self.shown]
         return {fate: rows for fate in GLYPHS if len(rows := np.flatnonzero(fates == fate))}
 
@@ -267,7 +269,9 @@ class Rows:
             axes.vlines(xs, top + 0.02, top + 0.09, color=ORANGE, linewidth=0.9, zorder=3)
         write = partial(axes.text, size=6.5, va="center", transform=axes.transAxes, parse_math=False)
         middle = 1 - (floor - BAND * 0.36) / self.height
-        write(-0.008, middle, f"{self.banded:,} others", ha="right", color=theme.ink)
+        failed = self.fleet.failed - self.shown
+        others = f"{self.banded:,} others" + (f",\n{failed:,} failed" if failed else "")
+        write(-0.008, middle, others, ha="right", color=theme.ink)
         lost = f"{int(missed.sum()):,} missed" if missed.any() else "all answered"
         write(1.008, middle, lost, ha="left", color=theme.soft)
 
@@ -281,8 +285,9 @@ class Rows:
             entries.append(([Rectangle((0, 0.5), 11, 5.4, color=theme.band)], "probes too close to draw"))
         if (missed & (rows < self.shown)).any():
             entries.append(([Rectangle((0, 1), 11, 4.4, color=ORANGE)], "not answered"))
-        for fate, ends in self._ended.items():
-            entries.append(([Line2D([5.5], [3.2], **_glyph(fate, theme))], f"{len(ends):,} {GLYPHS[fate][2]}"))
+        for fate in self._ended:
+            number = int((self.fleet.fates == fate).sum())
+            entries.append(([Line2D([5.5], [3.2], **_glyph(fate, theme))], f"{number:,} {GLYPHS[fate][2]}"))
         if self.banded:
             entries.append(([Rectangle((0, 0), 11, 6.4, color=theme.rule)], "how many others are up"))
         return entries
