@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from kacap.addresses import address_text
 from kacap.analysis import MARK, Analysis, MarkRows
 from kacap.capture.frames import FrameBatch
-from kacap.classify.kind_reasons import SENTENCES, KindReason
+from kacap.classify.kind_reasons import SENTENCES
 from kacap.classify.kinds import ENDINGS, GRADE_WORDS, KIND_WORDS, Ending, Kind
 from kacap.classify.tables import Change
 from kacap.classify.tracker import Tracked, Tracker
@@ -349,25 +349,30 @@ class Analyzer:
 
     def _decide_held(self, news: News) -> set[FrameRef]:
         """Forget the plain ACKs that proved to be something else; return the other segments that are decided now."""
-        decided = {FrameRef(int(row["file"]), int(row["frame"])) for row in news.changes.decided}
-        return {ref for ref in decided if self.held.pop(ref, None) is None}
+        decided = news.changes.decided
+        refs = set(map(FrameRef, decided["file"].tolist(), decided["frame"].tolist()))
+        return {ref for ref in refs if self.held.pop(ref, None) is None}
 
     def _plain(self, tracked: Tracked, news: News) -> list[object]:
         """Return the records of segments without an event; those that may yet prove to be probes wait."""
         reported = self._decide_held(news)
         found: list[object] = []
-        segments, labels = tracked.segments, tracked.labels
-        for i in np.flatnonzero((labels["event"] == 0) & (labels["slot"] >= 0)).tolist():
-            seg, label = segments[i], labels[i]
-            ref = FrameRef(int(seg["file"]), int(seg["frame"]))
+        plain = np.flatnonzero((tracked.labels["event"] == 0) & (tracked.labels["slot"] >= 0))
+        segments, labels = tracked.segments.take(plain), tracked.labels.take(plain)
+        ends = [
+            map(Endpoint, map(address_text, *(segments[f"{end}_{half}"].tolist() for half in ("hi", "lo"))), ports)
+            for end in ("src", "dst")
+            for ports in [segments[f"{end}_port"].tolist()]
+        ]
+        refs = map(FrameRef, segments["file"].tolist(), segments["frame"].tolist())
+        told = (labels[name].tolist() for name in ("id", "kind", "grade", "why", "held"))
+        rows = zip(refs, segments["time_ns"].tolist(), *ends, *told, strict=True)
+        for ref, time_ns, source, target, number, kind, grade, why, held in rows:
             if ref in reported:
                 continue
-            source = Endpoint(address_text(int(seg["src_hi"]), int(seg["src_lo"])), int(seg["src_port"]))
-            target = Endpoint(address_text(int(seg["dst_hi"]), int(seg["dst_lo"])), int(seg["dst_port"]))
-            kind, grade = KIND_WORDS[label["kind"]], GRADE_WORDS[label["grade"]]
-            why = SENTENCES[KindReason(label["why"])]
-            record = SegmentRecord(ref, int(seg["time_ns"]), int(label["id"]), source, target, kind, grade, why)
-            if label["held"]:
+            words = KIND_WORDS[kind], GRADE_WORDS[grade], SENTENCES[why]
+            record = SegmentRecord(ref, time_ns, number, source, target, *words)
+            if held:
                 self.held[ref] = record
             else:
                 found.append(record)

@@ -108,6 +108,14 @@ def passing(connections: Sequence[Connection]) -> Iterator[Connection]:
     return connections.passing() if isinstance(connections, Connections) else iter(connections)
 
 
+def by_number(connections: Sequence[Connection], wanted: set[int]) -> dict[int, Connection]:
+    """Return those of some connections that have these serial numbers, by them."""
+    if isinstance(connections, Connections):
+        places = connections.places(np.array(sorted(wanted), np.int64))
+        return {one.connection: one for one in connections.at(places[places >= 0].tolist())}
+    return {one.connection: one for one in connections if one.connection in wanted}
+
+
 def in_parts(places: Sequence[int]) -> Iterator[Sequence[int]]:
     """Yield so many of them at a time as are made together."""
     return (places[start : start + AT_ONCE] for start in range(0, len(places), AT_ONCE))

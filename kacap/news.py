@@ -11,7 +11,7 @@ import numpy as np
 
 from kacap.classify.kinds import Kind
 from kacap.classify.tables import Change
-from kacap.model import SegmentRecord
+from kacap.model import Episode, SegmentRecord
 from kacap.timing.gathering import Changes
 from kacap.views import Views
 
@@ -45,31 +45,34 @@ class News:
 
     def records(self) -> Iterator[object]:
         """Yield the records that are final: segments; probes and their episode when a run is over; the others."""
-        decided = self.changes.decided
-        for what, row in zip(self.changes.rows["what"].tolist(), self.changes.rows["row"].tolist(), strict=True):
-            if what == _SEGMENT:
-                yield self.views.segment(decided[row])
-            elif what == _ENDED and row not in self.withheld:
-                yield from self._run(row)
+        what, rows = self.changes.rows["what"], self.changes.rows["row"]
+        told, over = what == _SEGMENT, (what == _ENDED) & ~np.isin(rows, list(self.withheld))
+        segments = iter(self.views.segments(self.changes.decided[rows[told]]))
+        runs = iter(self.views.made(rows[over]))
+        for is_segment in told[told | over].tolist():
+            if is_segment:
+                yield next(segments)
+            else:
+                yield from _run(next(runs))
         yield from self.late()
 
-    def segments(self, kinds: Collection[Kind]) -> Iterator[SegmentRecord]:
-        """Yield the records of the segments that are of these kinds, in order."""
+    def segments(self, kinds: Collection[Kind] = tuple(Kind)) -> Iterator[SegmentRecord]:
+        """Yield the records of the segments of this batch that have events and are of these kinds, in order."""
         rows = self.changes.rows["row"][self.changes.rows["what"] == _SEGMENT]
         decided = self.changes.decided[rows]
-        yield from map(self.views.segment, decided[np.isin(decided["kind"], list(map(int, kinds)))])
+        yield from self.views.segments(decided[np.isin(decided["kind"], list(map(int, kinds)))])
 
     def late(self) -> Iterator[object]:
         """Yield the records that stand for no change of this batch: episodes that were withheld, and the others."""
-        for row in self.episodes:
-            yield from self._run(row)
+        for run in self.views.made(np.array(self.episodes, np.int64)):
+            yield from _run(run)
         yield from chain.from_iterable(self.others)
 
-    def _run(self, row: int) -> Iterator[object]:
-        """Yield the probes of an episode, then the episode."""
-        episode = self.views.episode(row)
-        yield from episode.probes
-        yield episode
+
+def _run(episode: Episode) -> Iterator[object]:
+    """Yield the probes of an episode, then the episode."""
+    yield from episode.probes
+    yield episode
 
 
 Sink = Callable[[News], None]

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.addresses import address_text
-from kacap.classify.kind_reasons import SENTENCES, KindReason
+from kacap.classify.kind_reasons import SENTENCES
 from kacap.classify.kinds import ENDINGS, GRADE_WORDS, KIND_WORDS, Ending
-from kacap.classify.tables import EpisodeRow, EpisodeRows, Outcome, ProbeRow, ProberRow
+from kacap.classify.tables import DecidedRows, EpisodeRow, EpisodeRows, Outcome, ProbeRow, ProberRow
 from kacap.flows import BEGAN, NEVER
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Probe, Prober, SegmentRecord
 from kacap.rows import chain, chains
@@ -62,7 +62,7 @@ class Views:
         """Return (serial number, side, peer) of a prober."""
         return self.named(np.array([prober]))[0]
 
-    def _made(self, rows: NDArray[np.integer], named: dict[int, Named] | None = None) -> list[Episode]:
+    def made(self, rows: NDArray[np.integer], named: dict[int, Named] | None = None) -> list[Episode]:
         """Return the episodes in these rows of EPISODE, in order; ``named`` are their probers, where they are known."""
         found, table = self.gatherer.episodes.rows[rows], self.gatherer.probes.rows
         if named is None:
@@ -74,22 +74,22 @@ class Views:
 
     def episode(self, row: int) -> Episode:
         """Return the episode in a row of EPISODE."""
-        return self._made(np.array([row]))[0]
+        return self.made(np.array([row]))[0]
 
     def episodes(self, prober: int) -> list[Episode]:
         """Return every episode of a prober, in order."""
         row = self.gatherer.probers.rows[prober]
         previous = self.gatherer.episodes.rows["previous"]
-        return self._made(chain(previous, int(row["last_episode"]), int(row["episodes"])))
+        return self.made(chain(previous, int(row["last_episode"]), int(row["episodes"])))
 
     def last(self, prober: int) -> Episode:
         """Return the last episode of a prober."""
-        return self._made(self.gatherer.probers.rows["last_episode"][[prober]])[0]
+        return self.made(self.gatherer.probers.rows["last_episode"][[prober]])[0]
 
     def runs(self, prober: int) -> list[Episode]:
         """Return the episodes of a prober that are more than one probe answered, in order."""
         row, previous = self.gatherer.probers.rows[prober], self.gatherer.episodes.rows["previous_run"]
-        return self._made(chain(previous, int(row["last_run"]), int(row["runs"])))
+        return self.made(chain(previous, int(row["last_run"]), int(row["runs"])))
 
     def probers(self, numbers: NDArray[np.integer]) -> list[Prober]:
         """Return some probers with their numbers; their settings are not estimated yet.
@@ -104,7 +104,7 @@ class Views:
         over = np.isin(rows["ending"], _GIVEN_UP)
         own, previous = rows[over], self.gatherer.episodes.rows["previous_run"]
         who = dict(zip(numbers.tolist(), named, strict=True))
-        runs = iter(self._made(chains(previous, own["last_run"], own["runs"]), who))
+        runs = iter(self.made(chains(previous, own["last_run"], own["runs"]), who))
         for place in np.flatnonzero(over).tolist():
             own_runs = list(islice(runs, int(rows["runs"][place])))
             made[place].give(own_runs, own_runs[-1] if own_runs else None)  # giving up was the last of it
@@ -164,19 +164,19 @@ class Views:
         row["ending"] = code = ENDINGS.index(Ending(ending))
         self.gatherer.episodes.rows["ending"][row["last_episode"]] = code
 
-    def segment(self, row: np.void) -> SegmentRecord:
-        """Return the record of a row of DECIDED."""
-        watched = self.gatherer.watched.rows[row["watched"]]
-        ((a, b),) = endpoints(np.atleast_1d(watched))
-        return SegmentRecord(
-            FrameRef(int(row["file"]), int(row["frame"])),
-            int(row["time_ns"]),
-            int(watched["id"]),
-            *((a, b) if row["from_a"] else (b, a)),
-            KIND_WORDS[row["kind"]],
-            GRADE_WORDS[row["grade"]],
-            SENTENCES[KindReason(row["why"])],
-        )
+    def segments(self, rows: DecidedRows) -> list[SegmentRecord]:
+        """Return the records of rows of DECIDED, in order."""
+        numbers, which = np.unique(rows["watched"], return_inverse=True)
+        watched = self.gatherer.watched.rows[numbers]
+        known = list(zip(watched["id"].tolist(), endpoints(watched), strict=True))
+        columns = (rows[name].tolist() for name in ("file", "frame", "time_ns", "from_a", "kind", "grade", "why"))
+        made = []
+        for at, file, frame, time_ns, from_a, kind, grade, why in zip(which.tolist(), *columns, strict=True):
+            number, (a, b) = known[at]
+            ref, (source, target) = FrameRef(file, frame), (a, b) if from_a else (b, a)
+            words = KIND_WORDS[kind], GRADE_WORDS[grade], SENTENCES[why]
+            made.append(SegmentRecord(ref, time_ns, number, source, target, *words))
+        return made
 
 
 def _probe(row: ProbeRow, named: Named) -> Probe:

@@ -195,11 +195,12 @@ class Comments:
             self._base[file] = base
             base += len(numbers) if only else survey.counts[file]
         frames = self._texts(survey, self._name)
-        encoded = {ref: _comment(said) for ref, said in sorted(frames.items())}
-        lengths = np.array([len(text) for text in encoded.values()], np.int64)
-        self.texts = np.frombuffer(b"".join(encoded.values()) or b"\0", np.uint8)
+        refs = sorted(frames)
+        encoded = [_comment(frames.pop(ref)) for ref in refs]  # there may be millions
+        lengths = np.array([len(text) for text in encoded], np.int64)
+        self.texts = np.frombuffer(b"".join(encoded) or b"\0", np.uint8)
         self._starts, self._lengths = np.cumsum(lengths) - lengths, lengths
-        self._frames = np.array(list(encoded), np.int64).reshape(-1, 2)
+        self._frames = np.array(refs, np.int64).reshape(-1, 2)
 
     @staticmethod
     def _texts(survey: Survey, name: Name) -> dict[FrameRef, list[str]]:

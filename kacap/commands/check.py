@@ -124,17 +124,21 @@ def _of_captures(options: CheckOptions) -> tuple[Outcome, Analysis]:
     """Read the files and take every connection as it is judged."""
     files, expression = options.sources()
     rules = options.demanded()
-    import kacap
+    from kacap.library import analyse
     from kacap.model import Connection
+    from kacap.news import News
+    from kacap.options import Options
     from kacap.timing.outcome import Demand, Outcome
 
     outcome = Outcome(Demand(frozenset(options.require), options.min_probes))
 
-    def take(record: object) -> None:
-        if isinstance(record, Connection):
-            outcome.take(record)
+    def take(news: News) -> None:
+        for record in news.late():
+            if isinstance(record, Connection):
+                outcome.take(record)
 
-    return outcome, kacap.read(files, expression, expect=rules, sink=take, marks=False, engine=options.engine)
+    how = Options(expect=rules, marks=False, engine=options.engine)
+    return outcome, analyse(files, expression, how, sink=take)
 
 
 def _tell(outcome: Outcome, analysis: Analysis, form: str) -> int:

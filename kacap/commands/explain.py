@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +15,7 @@ from kacap.errors import UsageError
 
 if TYPE_CHECKING:
     from kacap.model import FrameRef
+    from kacap.news import News
 
 MOST = 100  # frames explained in one run
 
@@ -40,7 +42,6 @@ def explain(words: tuple[str, ...], frames: tuple[str, ...]) -> int:
     """
     from kacap.capture.source import expand
     from kacap.library import analyse
-    from kacap.news import each
     from kacap.options import Options
     from kacap.report.frame import Neighbourhood, render
 
@@ -56,11 +57,12 @@ def explain(words: tuple[str, ...], frames: tuple[str, ...]) -> int:
         raise UsageError(f"{len(wanted):,} frames: ask for at most {MOST:,} at a time")
     heard = {ref: Neighbourhood(ref) for ref in wanted}
 
-    def hear(record: object) -> None:
-        for one in heard.values():
-            one(record)
+    def hear(news: News) -> None:
+        for record in chain(news.segments(), news.late()):
+            for one in heard.values():
+                one(record)
 
-    analysis = analyse(files, None, Options(segments="all"), sink=each(hear))
+    analysis = analyse(files, None, Options(segments="all"), sink=hear)
     for ref in heard:
         if ref.number > analysis.capture.frames:
             raise UsageError(f"frame {ref.number}: {files[ref.file]} has only {analysis.capture.frames:,} frames")

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from kacap.analysis import Analysis
-from kacap.connections import Connections
+from kacap.connections import by_number
 from kacap.facts.fleet import Fleet
 from kacap.model import Connection, Endpoint, Finding, Verdict
 from kacap.units import clock_span, counted
@@ -99,35 +97,27 @@ def overall(analysis: Analysis) -> Verdict | None:
 
 def causes(analysis: Analysis) -> list[Cause]:
     """Return the findings by kind and destination, gravest first, then in their own order."""
-    by_number = _by_number(analysis.connections, {f.connection for f in analysis.findings if f.connection is not None})
+    known = by_number(analysis.connections, {f.connection for f in analysis.findings if f.connection is not None})
     groups: dict[tuple[str, Endpoint | int | None], list[Finding]] = {}
     for nth, finding in enumerate(analysis.findings):
-        connection = by_number.get(finding.connection or -1)
+        connection = known.get(finding.connection or -1)
         about: Endpoint | int | None = nth if finding.connection is None else None
         if connection is not None:
             about = connection.destination
         groups.setdefault((finding.id, about), []).append(finding)
-    made = [_cause(found, about, by_number) for (_, about), found in groups.items()]
+    made = [_cause(found, about, known) for (_, about), found in groups.items()]
     return sorted(made, key=lambda cause: GRAVE.index(cause.id) if cause.id in GRAVE else len(GRAVE))
 
 
-def _cause(found: list[Finding], about: Endpoint | int | None, by_number: dict[int, Connection]) -> Cause:
+def _cause(found: list[Finding], about: Endpoint | int | None, known: dict[int, Connection]) -> Cause:
     """Return findings of one kind and destination as one cause."""
     first = found[0]
     numbers = list(dict.fromkeys(f.connection for f in found if f.connection is not None))
     if len(numbers) < 2:
         return Cause(first.id, first.sentence, first.remedy, found, numbers)
     where = f" to {about}" if isinstance(about, Endpoint) else ""
-    ended = [by_number[n].ended.time_ns for n in numbers if n in by_number]
+    ended = [known[n].ended.time_ns for n in numbers if n in known]
     times = [time_ns for time_ns in ended if time_ns is not None]
     when = f", {clock_span(min(times), max(times))}" if len(times) == len(numbers) else ""
     sentence = f"{counted(len(numbers), 'connection')}{where} {did(first.id, len(numbers))}{when}"
     return Cause(first.id, sentence, first.remedy, found, numbers)
-
-
-def _by_number(connections: Sequence[Connection], wanted: set[int]) -> dict[int, Connection]:
-    """Return connections by their serial numbers."""
-    if isinstance(connections, Connections):
-        places = connections.places(np.array(sorted(wanted), np.int64))
-        return {one.connection: one for one in connections.at(places[places >= 0].tolist())}
-    return {one.connection: one for one in connections if one.connection in wanted}

@@ -8,6 +8,7 @@ from typing import TextIO
 
 from kacap.analysis import Analysis
 from kacap.classify.kinds import TABLE, Grade, Kind
+from kacap.connections import by_number
 from kacap.facts.verdicts import other_answer
 from kacap.model import Episode, FrameRef, Probe, SegmentRecord
 from kacap.report.sentences import ENDINGS, GRADES
@@ -99,9 +100,10 @@ def _reasons(analysis: Analysis) -> str:
 
 def _story(analysis: Analysis, found: SegmentRecord) -> list[tuple[str, str]]:
     """Return what a frame is to the probes of its connection: which it answers, what answers it, what it ends."""
-    episodes = [e for e in analysis.episodes if e.connection == found.connection]
+    own = by_number(analysis.connections, {found.connection}).values()
+    episodes = [episode for one in own for prober in one.probers for episode in prober.episodes]
     facts: list[tuple[str, str]] = []
-    for episode in episodes:
+    for episode in sorted(episodes, key=lambda episode: episode.probes[0].time_ns):
         for probe in episode.probes:
             if probe.frame == found.frame:
                 facts += [("answer", _answer(analysis, probe)), ("gaps", _gaps(episode))]

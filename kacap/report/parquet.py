@@ -26,7 +26,7 @@ from kacap.flows import NEVER
 from kacap.news import News
 from kacap.outputs import output
 from kacap.report.tables import CONNECTION, NAMES, PROBER, Tables, table_of
-from kacap.rows import chain
+from kacap.rows import chains
 from kacap.views import Views, endpoints
 
 if TYPE_CHECKING:
@@ -115,8 +115,9 @@ def ended_batches(news: News, files: Sequence[str]) -> Iterator[tuple[str, pyarr
     """Yield the episodes that have become final with some news, and their probes; ``files`` are the capture's."""
     rows = _ended_rows(news)
     if len(rows):
-        yield "probes", _probe_batch(news.views, _probes_of(news.views, rows), files)
-        yield "episodes", _episode_batch(news.views, rows, files)
+        probes, names = _probes_of(news.views, rows), _Names(news.views, rows)
+        yield "probes", _probe_batch(news.views, probes, names, files)
+        yield "episodes", _episode_batch(news.views, rows, probes, names, files)
 
 
 def _ended_rows(news: News) -> NDArray[np.int64]:
@@ -130,11 +131,21 @@ def _ended_rows(news: News) -> NDArray[np.int64]:
 
 def _probes_of(views: Views, episodes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the rows of PROBE of some rows of EPISODE, in order."""
-    found, previous = views.gatherer.episodes.rows[episodes], views.gatherer.probes.rows["previous"]
-    if (found["probes"] == 1).all():
-        return found["last"].astype(np.int64)
-    parts = [chain(previous, last, n) for last, n in zip(found["last"].tolist(), found["probes"].tolist(), strict=True)]
-    return np.concatenate(parts)
+    found = views.gatherer.episodes.rows[episodes]
+    return chains(views.gatherer.probes.rows["previous"], found["last"], found["probes"])
+
+
+class _Names:
+    """Connection, prober and peer of some rows of EPISODE, whose probes have the same."""
+
+    def __init__(self, views: Views, episodes: NDArray[np.int64]) -> None:
+        self.probers = np.unique(views.gatherer.episodes.rows["prober"][episodes])
+        rows = views.gatherer.probers.rows[self.probers]
+        watched = views.gatherer.watched.rows[rows["watched"]]
+        ends = [(str(a), str(b)) for a, b in endpoints(watched)]
+        self.connections: NDArray[np.integer] = watched["id"]
+        self.own = [end[side] for end, side in zip(ends, rows["side"].tolist(), strict=True)]
+        self.peers = [end[1 - side] for end, side in zip(ends, rows["side"].tolist(), strict=True)]
 
 
 class _Columns:
@@ -158,17 +169,12 @@ class _Columns:
         taken = self._arrow.array(numbers.astype(np.int64), self._arrow.int64(), mask=mask)
         self._columns[name] = self._arrow.array(words, self._arrow.string()).take(taken)
 
-    def prober(self, views: Views, probers: NDArray[np.integer]) -> None:
+    def prober(self, probers: NDArray[np.integer], names: _Names) -> None:
         """Add connection, prober and peer of rows of PROBER."""
-        numbers, which = np.unique(probers, return_inverse=True)
-        rows = views.gatherer.probers.rows[numbers]
-        watched = views.gatherer.watched.rows[rows["watched"]]
-        ends = [[str(end) for end in pair] for pair in endpoints(watched)]
-        own = [end[side] for end, side in zip(ends, rows["side"].tolist(), strict=True)]
-        peer = [end[1 - side] for end, side in zip(ends, rows["side"].tolist(), strict=True)]
-        self.add("connection", watched["id"][which])
-        self.words("prober", which, own)
-        self.words("peer", which, peer)
+        which = np.searchsorted(names.probers, probers)
+        self.add("connection", names.connections[which])
+        self.words("prober", which, names.own)
+        self.words("peer", which, names.peers)
 
     def table(self) -> pyarrow.Table:
         """Return the columns in the order of the schema."""
@@ -176,10 +182,10 @@ class _Columns:
         return self._arrow.Table.from_arrays([self._columns[name] for name in names], schema=self._schema)
 
 
-def _probe_batch(views: Views, rows: NDArray[np.int64], files: Sequence[str]) -> pyarrow.Table:
+def _probe_batch(views: Views, rows: NDArray[np.int64], names: _Names, files: Sequence[str]) -> pyarrow.Table:
     """Return rows of PROBE as an Arrow table; ``files`` are the names of the capture's files."""
     found, columns = views.gatherer.probes.rows[rows], _Columns(schemas()["probes"])
-    columns.prober(views, found["prober"])
+    columns.prober(found["prober"], names)
     columns.words("file", found["file"], files, found["file"] < len(files))
     columns.add("frame", found["frame"])
     columns.add("time", found["time_ns"])
@@ -191,13 +197,15 @@ def _probe_batch(views: Views, rows: NDArray[np.int64], files: Sequence[str]) ->
     return columns.table()
 
 
-def _episode_batch(views: Views, rows: NDArray[np.int64], files: Sequence[str]) -> pyarrow.Table:
-    """Return rows of EPISODE as an Arrow table; ``files`` are the names of the capture's files."""
+def _episode_batch(
+    views: Views, rows: NDArray[np.int64], sent: NDArray[np.int64], names: _Names, files: Sequence[str]
+) -> pyarrow.Table:
+    """Return rows of EPISODE, whose PROBE rows are ``sent``, as an Arrow table; ``files`` are the capture's names."""
     found, probes = views.gatherer.episodes.rows[rows], views.gatherer.probes.rows
-    own = probes[_probes_of(views, rows)]
+    own = probes[sent]
     starts = np.cumsum(found["probes"]) - found["probes"]
     columns = _Columns(schemas()["episodes"])
-    columns.prober(views, found["prober"])
+    columns.prober(found["prober"], names)
     since_ns, first_ns, last_ns = found["silent_since_ns"], own["time_ns"][starts], probes["time_ns"][found["last"]]
     columns.add("silent_since", since_ns, since_ns != NEVER)
     columns.add("first_probe", first_ns)
