@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from functools import cache
+from functools import cache, lru_cache
 from itertools import islice
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -17,17 +17,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from kacap.addresses import address_text
 from kacap.analysis import Analysis
 from kacap.classify.kinds import ENDINGS, GRADE_WORDS
 from kacap.classify.tables import Change
 from kacap.connections import passing
 from kacap.errors import KacapError, UsageError
 from kacap.flows import NEVER
+from kacap.model import Endpoint
 from kacap.news import News
 from kacap.outputs import output
 from kacap.report.tables import CONNECTION, NAMES, PROBER, Tables, table_of
 from kacap.rows import chains
-from kacap.views import Views, endpoints
+from kacap.views import Views
 
 if TYPE_CHECKING:
     import pyarrow
@@ -135,6 +137,12 @@ def _probes_of(views: Views, episodes: NDArray[np.int64]) -> NDArray[np.int64]:
     return chains(views.gatherer.probes.rows["previous"], found["last"], found["probes"])
 
 
+@lru_cache(maxsize=1 << 16)
+def _end(hi: int, lo: int, port: int) -> str:
+    """Return the text of one end of a connection: every batch names the same ones."""
+    return str(Endpoint(address_text(hi, lo), port))
+
+
 class _Names:
     """Connection, prober and peer of some rows of EPISODE, whose probes have the same."""
 
@@ -142,10 +150,13 @@ class _Names:
         self.probers = np.unique(views.gatherer.episodes.rows["prober"][episodes])
         rows = views.gatherer.probers.rows[self.probers]
         watched = views.gatherer.watched.rows[rows["watched"]]
-        ends = [(str(a), str(b)) for a, b in endpoints(watched)]
         self.connections: NDArray[np.integer] = watched["id"]
-        self.own = [end[side] for end, side in zip(ends, rows["side"].tolist(), strict=True)]
-        self.peers = [end[1 - side] for end, side in zip(ends, rows["side"].tolist(), strict=True)]
+        a, b = (
+            map(_end, *(watched[f"{side}_{part}"].tolist() for part in ("hi", "lo", "port"))) for side in ("a", "b")
+        )
+        ends = list(zip(rows["side"].tolist(), a, b, strict=True))
+        self.own = [b if side else a for side, a, b in ends]
+        self.peers = [a if side else b for side, a, b in ends]
 
 
 class _Columns:

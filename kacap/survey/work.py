@@ -32,6 +32,7 @@ from kacap.options import Options
 from kacap.pipeline import conclude
 from kacap.report import parquet
 from kacap.resuming import LAYOUT, State
+from kacap.rows import copied, joined
 from kacap.segments import SEGMENT, SegmentRows
 from kacap.survey.places import filesystem, is_local, read_bytes, write_bytes
 from kacap.survey.summary import Part, summed_up
@@ -156,12 +157,12 @@ def _decode(urls: Sequence[str], first: int) -> Decoded:
     latest = np.full(first + len(urls), EARLIEST, np.int64)
     for batch in source:
         rows = analyzer.decode(batch)
-        segments.append(rows.copy())
+        segments.append(copied(rows))
         keys.append(_keys(batch.frames, rows, latest))
     capture = analyzer.analysis.capture
     span_ns = None if capture.first_ns is None or capture.last_ns is None else (capture.first_ns, capture.last_ns)
     read = source.read_so_far()
-    return Decoded(np.concatenate(segments), np.concatenate(keys), analyzer.skipped, span_ns, read.as_json())
+    return Decoded(joined(segments), np.concatenate(keys), analyzer.skipped, span_ns, read.as_json())
 
 
 def _keys(frames: FrameRows, rows: SegmentRows, latest: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -230,10 +231,10 @@ def classify_chunk(
     sensor, part = where
     sink = Sorted(results, sensor, earlier.files)
     analyzer = _restored(carried, sink, len(earlier.files))
-    segments = np.concatenate([carried.segments, decoded.segments])
+    segments = joined([carried.segments, decoded.segments])
     keys = np.concatenate([carried.keys, decoded.keys])
     order = np.lexsort((segments["file"], keys))
-    segments, keys = segments[order], keys[order]
+    segments, keys = segments.take(order), keys[order]
     taken = int(((keys < until[0]) | ((keys == until[0]) & (segments["file"] < until[1]))).sum())
     capture = analyzer.analysis.capture
     for first in range(0, taken, STEP):
@@ -243,7 +244,7 @@ def classify_chunk(
         first_ns, last_ns = decoded.span_ns
         capture.first_ns = first_ns if capture.first_ns is None else min(capture.first_ns, first_ns)
         capture.last_ns = last_ns if capture.last_ns is None else max(capture.last_ns, last_ns)
-    following = Carried(packed(analyzer), earlier.as_json(), segments[taken:].copy(), keys[taken:].copy())
+    following = Carried(packed(analyzer), earlier.as_json(), copied(segments[taken:]), keys[taken:].copy())
     return following, sink.write(part)
 
 
@@ -300,7 +301,7 @@ def finish(carried: Carried, results: str, sensor: str, name: str) -> tuple[Part
     sink = Sorted(results, sensor, earlier.files)
     analyzer = _restored(carried, sink, len(earlier.files))
     if len(carried.segments):
-        analyzer.gather(analyzer.track(carried.segments.copy()))
+        analyzer.gather(analyzer.track(copied(carried.segments)))
     analysis: Analysis = conclude(_Over(earlier), analyzer)
     for table, batch in parquet.final_batches(analysis):
         sink.take(table, batch)
