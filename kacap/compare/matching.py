@@ -37,15 +37,15 @@ class Pair:
 
 def match(one: Site, two: Site) -> list[Pair]:
     """Return the connections that probe at either site and are shown by both."""
-    found: dict[tuple[int, int], Pair] = {}
-    taken: set[int] = set()
+    found: list[Pair] = []
+    ones: set[int] = set()
+    twos: set[int] = set()
     for mine, number, how in [*_partners(one, two, True), *_partners(one, two, False)]:
-        key = (mine, number)
-        if key in found or number in taken or any(pair[0] == mine for pair in found):
-            continue
-        taken.add(number)
-        found[key] = _pair(one, two, one.connections[mine], two.connections[number], how)
-    return list(found.values())
+        if mine not in ones and number not in twos:
+            ones.add(mine)
+            twos.add(number)
+            found.append(_pair(one, two, one.connections[mine], two.connections[number], how))
+    return found
 
 
 def _partners(one: Site, two: Site, forth: bool) -> Iterator[tuple[int, int, str]]:

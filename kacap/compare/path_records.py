@@ -18,7 +18,7 @@ def lines(comparison: SiteComparison) -> Iterator[str]:
     for of_prober in comparison.prober_paths:
         for path in of_prober.paths:
             yield written("passage", _probe_path(comparison, of_prober, path))
-    for pair, sides in comparison.pairs:
+    for pair, sides in comparison.pairs.values():
         yield written("pair", _pair(comparison, pair, sides))
     for proxy in proxies.records(comparison.proxied):
         yield written("proxy", proxy)
@@ -67,8 +67,7 @@ def _pair(comparison: SiteComparison, pair: Pair, sides: NearerSites) -> dict[st
         "routers": list(sides.hops),
         "forged_resets": [
             {"place": comparison.site(number).name, "frame": _frame(comparison.site(number), frame)}
-            for other, number, frame in comparison.forged
-            if other is pair
+            for number, frame in comparison.forged[pair.one.connection]
         ],
     }
 

@@ -143,8 +143,8 @@ def _usual(of_prober: ProberPaths) -> str:
 def _forged(comparison: SiteComparison, of_prober: ProberPaths) -> Iterator[str]:
     """Yield the resets from between the sites that answered no probe."""
     answered = {path.near_answer for path in of_prober.paths if path.fate == Fate.RESET_BETWEEN}
-    for pair, number, frame in comparison.forged:
-        if pair is of_prober.pair and not (number == of_prober.near and frame in answered):
+    for number, frame in comparison.forged[of_prober.pair.one.connection]:
+        if not (number == of_prober.near and frame in answered):
             site, other = comparison.site(number), comparison.site(3 - number)
             yield (
                 f"  {'forged reset':<20}a reset at {site.name} (frame {_name(site, frame)}) never passed "
@@ -154,7 +154,7 @@ def _forged(comparison: SiteComparison, of_prober: ProberPaths) -> Iterator[str]
 
 def _path(comparison: SiteComparison, of_prober: ProberPaths) -> str:
     """Return how the connection was recognised, what is between the sites, and what was rewritten on the way."""
-    pair, sides = next(each for each in comparison.pairs if each[0] is of_prober.pair)
+    pair, sides = comparison.pairs[of_prober.pair.one.connection]
     parts = [f"the same connection by its {pair.how}", _hops(sides), *rewritten(pair, comparison)]
     return "; ".join(part for part in parts if part)
 

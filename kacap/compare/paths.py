@@ -56,14 +56,14 @@ class ProberPaths:
 
 @dataclass(slots=True)
 class SiteComparison:
-    """What two captures of the same traffic show together."""
+    """What two captures of the same traffic show together; some of it by the number that a pair has at site one."""
 
     one: Site
     two: Site
     clocks: ClockOffset
-    pairs: list[tuple[Pair, NearerSites]]
+    pairs: dict[int, tuple[Pair, NearerSites]]
     prober_paths: list[ProberPaths]
-    forged: list[tuple[Pair, int, FrameRef]]  # resets from between the sites: which site shows them, and their frame
+    forged: dict[int, list[tuple[int, FrameRef]]]  # resets from between the sites: which site shows them, their frame
     alone: tuple[list[Connection], list[Connection]]  # connections that probe, and that the other site does not show
     proxied: list[Joined]  # the two legs of a proxy
 
@@ -142,8 +142,8 @@ def cross(one: Site, two: Site) -> SiteComparison:
         [c for c in site.probing if c.connection not in matched[i] and not _told(site, c, i + 1, seen)]
         for i, site in enumerate((one, two))
     )
-    known = [(pair, near) for pair, (_, near) in zip(pairs, both, strict=True)]
-    forged = [(pair, *each) for pair, near in known for each in _forged(one, two, pair, near, tracer)]
+    known = {pair.one.connection: (pair, near) for pair, (_, near) in zip(pairs, both, strict=True)}
+    forged = {number: list(_forged(one, two, pair, near, tracer)) for number, (pair, near) in known.items()}
     legs = proxied(one, two, found.ahead_ns if found.shared else 0)
     return SiteComparison(one, two, found, known, prober_paths, forged, alone, legs)  # type: ignore[arg-type]
 
