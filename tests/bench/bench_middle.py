@@ -36,6 +36,8 @@ ROWS = [
     ("long", ("read", "--json")),
     ("data", ("read",)),
     ("balancer", ("report",)),
+    ("balancer", ("explain", "--frame", "60000")),
+    ("balancer", ("annotate", "-o", "/dev/null")),
 ]
 
 # Each stage: the functions whose time is its own, as module:name or module:class.name. A function that is called from

@@ -1,4 +1,4 @@
-"""Hold what reading, --json and a report cost beside ``capinfos -c``, in one run on one machine, against what it was.
+"""Hold what commands cost beside ``capinfos -c``, in one run on one machine, against what it was.
 
     python tests/bench/ratios.py [--check | --record]
 
@@ -36,6 +36,8 @@ HELD = {  # name: (capture, command)
     "many": ("many", ["read"]),
     "json": ("long", ["read", "--json"]),
     "report": ("long", ["report", "-o", "-"]),
+    "explain": ("long", ["explain", "--frame", "9"]),
+    "annotate": ("long", ["annotate", "-o", "/dev/null"]),
 }
 
 
