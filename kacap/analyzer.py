@@ -18,7 +18,7 @@ from kacap.classify.kind_reasons import SENTENCES
 from kacap.classify.kinds import ENDINGS, GRADE_WORDS, KIND_WORDS, Ending, Kind
 from kacap.classify.tables import Change
 from kacap.classify.tracker import Tracked, Tracker
-from kacap.connections import Connections, in_parts, probers_of
+from kacap.connections import Connections, probers_of
 from kacap.facts.ended import ENDED, EndedRow, EndedRows, ends
 from kacap.facts.probing import Probing
 from kacap.facts.verdicts import FactsOf, conclude
@@ -35,7 +35,7 @@ from kacap.model import Connection, Endpoint, FrameRef, SegmentRecord
 from kacap.news import Made, News, Sink
 from kacap.options import DEFAULTS, Options
 from kacap.resuming import State, resume, saved
-from kacap.rows import numbered
+from kacap.rows import in_parts, numbered
 from kacap.segments import IS_QUOTE, SegmentRows
 from kacap.timing.dropping import Moved, drop
 from kacap.timing.episodes import ANSWER_WAIT_NS

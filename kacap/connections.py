@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from kacap.flows import CUT
 from kacap.model import Connection
-from kacap.rows import in_order
+from kacap.rows import in_order, in_parts
 from kacap.timing.estimate import Estimates
 from kacap.timing.settings import Settings
 from kacap.views import Views, unprobed
 
 Complete = Callable[[Connection, int, tuple[int, ...]], None]
-AT_ONCE = 256  # connections that are made together: in a third of the time of one after the other
 
 
 class Connections(Sequence[Connection]):
@@ -114,11 +113,6 @@ def by_number(connections: Sequence[Connection], wanted: set[int]) -> dict[int, 
         places = connections.places(np.array(sorted(wanted), np.int64))
         return {one.connection: one for one in connections.at(places[places >= 0].tolist())}
     return {one.connection: one for one in connections if one.connection in wanted}
-
-
-def in_parts(places: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Yield so many of them at a time as are made together."""
-    return (places[start : start + AT_ONCE] for start in range(0, len(places), AT_ONCE))
 
 
 def made_of(rows: NDArray[np.void], views: Views) -> list[Connection]:

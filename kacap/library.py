@@ -128,6 +128,7 @@ def analyse(
         stop=stop,
         convert=options.engine != "kacap",
         limit=options.frames,
+        whole=tap is not None,
         earlier=None if continued is None else continued.begin(analyzer),
     )
     if begun is not None:

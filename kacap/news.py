@@ -48,7 +48,7 @@ class News:
         what, rows = self.changes.rows["what"], self.changes.rows["row"]
         told, over = what == _SEGMENT, (what == _ENDED) & ~np.isin(rows, list(self.withheld))
         segments = iter(self.views.segments(self.changes.decided[rows[told]]))
-        runs = iter(self.views.made(rows[over]))
+        runs = self.views.passing(rows[over])
         for is_segment in told[told | over].tolist():
             if is_segment:
                 yield next(segments)
@@ -64,7 +64,7 @@ class News:
 
     def late(self) -> Iterator[object]:
         """Yield the records that stand for no change of this batch: episodes that were withheld, and the others."""
-        for run in self.views.made(np.array(self.episodes, np.int64)):
+        for run in self.views.passing(np.array(self.episodes, np.int64)):
             yield from _run(run)
         yield from chain.from_iterable(self.others)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice, pairwise
 
 import numpy as np
@@ -13,7 +14,7 @@ from kacap.classify.kinds import ENDINGS, GRADE_WORDS, KIND_WORDS, Ending
 from kacap.classify.tables import DecidedRows, EpisodeRow, EpisodeRows, Outcome, ProbeRow, ProberRow
 from kacap.flows import BEGAN, NEVER
 from kacap.model import Connection, Endpoint, Episode, FrameRef, Probe, Prober, SegmentRecord
-from kacap.rows import chain, chains
+from kacap.rows import chain, chains, in_parts
 from kacap.timing.gathering import Gatherer
 from kacap.timing.giving_up import GIVEN_UP
 
@@ -71,6 +72,11 @@ class Views:
         sent = table[chains(table["previous"], found["last"], found["probes"])].tolist()
         probes = (_probe(row, named[row.prober]) for row in map(ProbeRow._make, sent))
         return [_episode(row, list(islice(probes, row.probes))) for row in map(EpisodeRow._make, found.tolist())]
+
+    def passing(self, rows: NDArray[np.integer]) -> Iterator[Episode]:
+        """Yield the episodes in these rows of EPISODE, in order, some at a time: runs may be long."""
+        for some in in_parts(rows.tolist()):
+            yield from self.made(np.array(some, np.int64))
 
     def episode(self, row: int) -> Episode:
         """Return the episode in a row of EPISODE."""

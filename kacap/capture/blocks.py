@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 BLOCK_BYTES = 4 << 20
 
-LEAST_READ = 1 << 16
+LEAST_READ = 1 << 16  # bytes, where a block has little room behind what is wanted of a record
 KEPT = 2  # batches that were handed out last, whose blocks stay as they are
 
 Block = NDArray[np.uint8]

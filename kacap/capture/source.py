@@ -33,17 +33,19 @@ def open_captures(
     convert: bool = True,
     earlier: Earlier | None = None,
     limit: int | None = None,
+    whole: bool = False,
 ) -> Captures:
     """Open the captures named by ``paths`` (files, patterns, ``-`` for standard input) as one capture.
 
     A file named twice is read once. ``filter`` is a BPF expression. ``follow`` waits for more at the end of the
     file that begins last; when ``stop()`` returns True, or after ``limit`` frames that the filter takes, reading ends.
     With ``convert`` tshark reads the formats that only it knows. ``earlier`` is what was read before: its files go
-    before these. Raises CaptureError when any of them cannot be opened or is not a capture, FilterError when libpcap
-    refuses the expression (for an interface of a pcapng: at its first frame).
+    before these. Who writes frames wants them ``whole``; else none is longer than a packet can be. Raises CaptureError
+    when any of them cannot be opened or is not a capture, FilterError when libpcap refuses the expression (for an
+    interface of a pcapng: at its first frame).
     """
     found = Captures(expand(paths), Filter(filter) if filter else None, follow, stop or never, convert, earlier)
-    found.limit = limit
+    found.limit, found.whole = limit, whole
     found.start()
     return found
 
@@ -94,6 +96,7 @@ class Captures:
         self.filtered_out = self._earlier.filtered_out
         self._before = self.frames - self.filtered_out
         self.limit: int | None = None  # so many frames are handed out; None: all
+        self.whole = False  # also those that are longer than any packet
         self._filter, self._follow, self._stop, self._convert = filter, follow, stop, convert
         self._late_damages: list[Damage] = []
         self._readers: dict[int, RecordReader] = {}
@@ -267,6 +270,7 @@ class Captures:
         """Open one file and remember its reader."""
         blocks, room = (self._blocks, BLOCK_BYTES) if size is None else (None, size)
         self._readers[index] = open_reader(
-            self.files[index], index, size=room, follow=follow, stop=self._stop, convert=self._convert, blocks=blocks
-        )
+            self.files[index], index, size=room, follow=follow, stop=self._stop, convert=self._convert, blocks=blocks,
+            whole=self.whole,
+        )  # fmt: skip
         return self._readers[index]

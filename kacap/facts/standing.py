@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from kacap.addresses import address_text
 from kacap.classify.kinds import ENDINGS, Ending
 from kacap.classify.tables import Outcome
-from kacap.connections import Connections, in_parts
+from kacap.connections import Connections
 from kacap.facts.ended import RESET
 from kacap.model import Connection, Endpoint, Prober
-from kacap.rows import numbered
+from kacap.rows import in_parts, numbered
 from kacap.timing.gathering import Gatherer
 
 # The states of a connection, gravest first. A prober's is that of its last episode's ending, where all its probes were

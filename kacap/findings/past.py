@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from kacap.connections import Connections, in_parts, probers_of
+from kacap.connections import Connections, probers_of
 from kacap.facts.ended import ENDED
 from kacap.findings.connection_facts import ConnectionFacts
 from kacap.findings.observations import Observed, joined
 from kacap.findings.screening import traits
 from kacap.flows import CONNECTION
 from kacap.model import Connection
-from kacap.rows import Rows, in_order, newest
+from kacap.rows import Rows, in_order, in_parts, newest
 from kacap.views import Views, unprobed
 
 

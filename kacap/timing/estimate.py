@@ -71,7 +71,7 @@ class Estimating:
         self._with_bytes = np.array(possible(system), np.int64)[(payload_bytes > 0).astype(np.int64)]
         self._rows = np.zeros(len(histories), ESTIMATE)
         self._parts = iter(range(0, len(histories), PART))  # whoever is free takes the next
-        self._other = Thread(target=self._work)
+        self._other = Thread(target=self._work, daemon=True)  # where nobody asks for the result, nobody waits
         self._errors: list[BaseException] = []
         self._order, self._firsts = by_group(steps["prober"], len(histories))
         self._paths = farthest_ns(path_ns)
@@ -80,15 +80,17 @@ class Estimating:
 
     def _work(self) -> None:
         """Estimate one part after another; the kernel leaves the interpreter to others meanwhile."""
-        scratch = (
-            np.zeros((len(TIMERS), BELOW + 1), FIT),
-            np.zeros(1, WALK),
-            np.zeros(1, GAP),
-            np.zeros(1, SHOWN),
-            np.zeros(FIRINGS_KEPT, STEP),
-        )
         try:
+            scratch = (
+                np.zeros((len(TIMERS), BELOW + 1), FIT),
+                np.zeros(1, WALK),
+                np.zeros(1, GAP),
+                np.zeros(1, SHOWN),
+                np.zeros(FIRINGS_KEPT, STEP),
+            )
             for start in self._parts:
+                if self._errors:
+                    return
                 some = slice(start, start + PART)
                 kept = self._steps, self._order, self._firsts[start : start + PART + 1]
                 about = self._with_bytes[some], self._paths[some]

@@ -6,6 +6,7 @@ import gzip
 import random
 import struct
 import subprocess
+import sys
 import tracemalloc
 from fractions import Fraction
 from pathlib import Path
@@ -157,6 +158,14 @@ def test_a_cut_within_a_long_frame_is_told_the_same_however_much_of_it_is_kept(l
     ((count, offset, _, what),) = told
     assert offset == len(USB) + sum(16 + len(frame) for frame in frames[:count])
     assert f": {len(data) - lost - offset:,} of " in what
+
+
+def test_what_is_written_of_a_long_frame_is_all_of_it(tmp_path: Path) -> None:
+    data, _ = usb((10, 300_000, 5_000_001, 30))
+    (tmp_path / "usb.pcap").write_bytes(data)
+    command = [sys.executable, "-m", "kacap", "read", "-w", str(tmp_path / "copy.pcap"), str(tmp_path / "usb.pcap")]
+    subprocess.run(command, check=True, capture_output=True)
+    assert (tmp_path / "copy.pcap").read_bytes()[24:] == data[24:]
 
 
 def test_a_frame_of_100_megabytes_takes_the_memory_of_a_few_blocks(tmp_path: Path) -> None:

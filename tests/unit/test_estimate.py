@@ -206,6 +206,26 @@ def test_estimates_do_not_depend_on_who_makes_which_part(monkeypatch: pytest.Mon
     assert shared.clocks == alone.clocks
 
 
+def test_an_interrupt_ends_what_both_threads_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    histories, steps = many(25)
+    zeros, main, made = np.zeros(25, np.int64), threading.get_ident(), []
+    monkeypatch.setattr(timing.estimate, "MANY_PROBERS", 10)
+    monkeypatch.setattr(timing.estimate, "PART", 1)
+    interrupted = threading.Event()
+
+    def asked(*_: object) -> None:
+        if threading.get_ident() == main:
+            interrupted.set()
+            raise KeyboardInterrupt
+        made.append(interrupted.wait(10))
+        time.sleep(0.02)  # in which the interrupt is noted
+
+    monkeypatch.setattr(timing.estimate, "_estimate", asked)
+    with pytest.raises(KeyboardInterrupt):
+        Estimating(histories, steps, zeros.astype(np.uint8), zeros).result(zeros)
+    assert len(made) < 5
+
+
 def test_an_error_in_the_other_thread_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     histories, steps = many(25)
     zeros, main = np.zeros(25, np.int64), threading.get_ident()

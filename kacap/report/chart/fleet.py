@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
 from kacap.analysis import Analysis
-from kacap.facts.fleet import CLOSED, GAVE_UP, RESET, UNREACHABLE, Fleet
+from kacap.facts.fleet import CLOSED, FATES, GAVE_UP, RESET, UNREACHABLE, Fleet
 from kacap.facts.legs import client_of
 from kacap.facts.standing import gravest
 from kacap.flows import NEVER
@@ -256,7 +256,7 @@ class Rows:
                 )  # fmt: skip
 
     def _band(self, axes: Axes, theme: Theme, times: NDArray[np.int64], missed: NDArray[np.bool_]) -> None:
-        """Draw those that fare well as a band: how many there are at each time, and where probes were missed."""
+        """Draw those without a row as a band: how many there are at each time, and where probes were missed."""
         first, last = np.sort(self.fleet.first_ns[self.shown :]), np.sort(self.fleet.until_ns[self.shown :])
         at = np.linspace(self.axis.first_ns, self.axis.last_ns, COLUMNS).astype(np.int64)
         alive = np.searchsorted(first, at, "right") - np.searchsorted(last, at, "left")
@@ -285,9 +285,9 @@ class Rows:
             entries.append(([Rectangle((0, 0.5), 11, 5.4, color=theme.band)], "probes too close to draw"))
         if (missed & (rows < self.shown)).any():
             entries.append(([Rectangle((0, 1), 11, 4.4, color=ORANGE)], "not answered"))
-        for fate in self._ended:
-            number = int((self.fleet.fates == fate).sum())
-            entries.append(([Line2D([5.5], [3.2], **_glyph(fate, theme))], f"{number:,} {GLYPHS[fate][2]}"))
+        failed = np.bincount(self.fleet.fates[: max(self.shown, self.fleet.failed)], minlength=len(FATES))
+        for fate in (fate for fate in GLYPHS if failed[fate]):
+            entries.append(([Line2D([5.5], [3.2], **_glyph(fate, theme))], f"{failed[fate]:,} {GLYPHS[fate][2]}"))
         if self.banded:
             entries.append(([Rectangle((0, 0), 11, 6.4, color=theme.rule)], "how many others are up"))
         return entries
