@@ -149,11 +149,14 @@ class Host:
         """Start a program beside a recorder; it watches when this returns."""
         self._companions.append(Companion(words, wanted.interface, Path(wanted.path)))
 
-    def stop_recording(self) -> list[tuple[list[str], int, int]]:
-        """Stop what ran beside the recorders of this host, then these; return (files, frames, dropped) of each."""
+    def stop_companions(self) -> None:
+        """Stop what runs beside the recorders of this host."""
         for program in self._companions:
             program.stop()
         self._companions.clear()
+
+    def stop_recording(self) -> list[tuple[list[str], int, int]]:
+        """Stop the recorders of this host; return (files, frames, dropped) of each."""
         recorded = []
         for pid, pipe in self._recorders:
             pipe.send("stop")
@@ -207,11 +210,15 @@ class Host:
         self._facts[name] = {**facts, "before": before, "after": options_of(sock)}
 
     def facts(self) -> dict[str, SocketFacts]:
-        """Return what is known of each socket, with its options as they are now."""
+        """Return what is known of each socket."""
+        return self._facts
+
+    def silence(self) -> None:
+        """Note the options of every open socket, then switch its keepalive off, which puts nothing on the wire."""
         for name, sock in self._sockets.items():
             if sock.fileno() >= 0:
                 self._facts[name]["end"] = options_of(sock)
-        return self._facts
+                self.keepalive_off(name)
 
     def send(self, name: str, size: int) -> int:
         """Queue up to ``size`` bytes; return how many the kernel took."""

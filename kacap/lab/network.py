@@ -178,8 +178,8 @@ class Network:
         self.hosts["router"].call("carry", ("left", "right"), seconds)
 
     def leave(self) -> None:
-        """End all hosts, and so the whole network."""
-        for host in set(self.hosts.values()):
+        """End all hosts, and so the whole network; the router first, before what carries there misses its cables."""
+        for host in sorted(set(self.hosts.values()), key=lambda host: host.name != "router"):
             host.leave()
 
 

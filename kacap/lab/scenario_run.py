@@ -26,7 +26,7 @@ from kacap.lab.runner import Asked, Step
 from kacap.lab.scenario import At, Scenario, View
 from kacap.trusted import search_path
 
-_SETTLE_S = 0.15  # the last frames reach the recorders
+_SETTLE_S = 0.15  # beside the way there and back: the last frames reach the recorders
 
 
 class ScenarioRun:
@@ -69,7 +69,7 @@ class ScenarioRun:
                 self._record(view)
         self._connect()
         self._timeline()
-        time.sleep(_SETTLE_S)
+        self._silence()
         after = self._counters()
         self._stop()
         self._write(before, after)
@@ -112,6 +112,16 @@ class ScenarioRun:
             "files": [], "frames": 0, "dropped": 0, "stopped_ns": 0,
         }  # fmt: skip
         self.captures.append(capture)
+
+    def _silence(self) -> None:
+        """End all keepalive and wait until what was sent has arrived: then no probe is counted or captured any more.
+
+        What watches beside the recorders ends first, because it may ask the sockets how they are set.
+        """
+        for verb in ("stop_companions", "silence"):
+            for host in self.hosts.values():
+                host.call(verb)
+        time.sleep(_SETTLE_S + 2 * self.scenario.way)
 
     def _stop(self) -> None:
         """Stop every recorder; a host answers for its recorders in the order in which they started."""

@@ -159,5 +159,5 @@ def write_table(path: Path, connections: list[dict[str, EndFacts]]) -> None:
 
 
 def host(before: dict[str, int], after: dict[str, int]) -> dict[str, dict[str, int]]:
-    """Return a host's TcpExt counters before the connections and after the last event, and what they grew by."""
+    """Return a host's TcpExt counters before the connections and after the last probe, and what they grew by."""
     return {"before": before, "after": after, "grew": {name: after[name] - before[name] for name in after}}

@@ -13,10 +13,10 @@ import sys
 import time
 import tomllib
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from played import played
 
 import kacap
 from kacap.capture import open_captures
@@ -361,15 +361,11 @@ def test_without_nft_a_translation_says_what_is_missing(namespaces: None, tmp_pa
 
 
 def without_nft(scenario: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    script = (
-        "import json, os, shutil, sys; real = shutil.which; from kacap.lab import scenario_run\n"
-        "shutil.which = lambda name, **more: None if name == 'nft' else real(name, **more)\n"
-        "sys.exit(scenario_run.main(json.loads(sys.argv[1]) | {'parent': os.getppid()}))"
+    change = (
+        "import shutil; real = shutil.which\n"
+        "shutil.which = lambda name, **more: None if name == 'nft' else real(name, **more)"
     )
-    request = asdict(Request(scenario, directory)) | {"directory": str(directory)}
-    return subprocess.run(
-        [sys.executable, "-c", script, json.dumps(request)], capture_output=True, text=True, check=False
-    )
+    return played(change, Request(scenario, directory))
 
 
 @pytest.mark.namespaces

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import plain_wire as wire
 import pytest
+from played import played
 from scapy.layers.inet import IP
 
+from kacap.lab.runner import Request
 from kacap.lab.scenarios import SCENARIOS
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.slow, pytest.mark.early]
@@ -72,6 +74,25 @@ def test_the_kernel_counted_as_many_probes_as_the_capture_shows(run: Path) -> No
     if run.name == "far-merged":  # taken at both ends, half a second apart
         counted *= 2
     assert len(shown) == counted - NOT_ON_THE_WIRE.get(run.name, 0) + BY_HAND.get(run.name, 0)
+
+
+SLOW_TO_END = 'trap "sleep 3; exit" INT; echo {interface} >&2; while :; do sleep 0.1; done'
+
+
+@pytest.mark.parametrize(("scenario", "companion"), [("far", ()), ("probe-before-data", ("sh", "-c", SLOW_TO_END))])
+def test_a_probe_at_the_very_end_is_counted_and_captured(
+    namespaces: None, tmp_path: Path, scenario: str, companion: tuple[str, ...]
+) -> None:
+    """One is on its way when the story is over; others are sent while what watches beside the recorder ends."""
+    change = (
+        "from dataclasses import replace; from kacap.lab import scenarios; from kacap.lab.scenario import Pair\n"
+        "from kacap.sockets.keepalive import Keepalive\n"
+        "short = {'pairs': (Pair(Keepalive(1, 2, 3)),), 'events': (), 'seconds': 2.7}\n"
+        "scenarios.find = lambda name: replace(scenarios.SCENARIOS[name], **short)"
+    )
+    done = played(change, Request(scenario, tmp_path, companion=companion))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(wire.probes(captured(tmp_path))) == grew(told(tmp_path), "TCPKeepAlive") >= 2
 
 
 def test_the_applications_got_the_errors_that_the_scenario_promises(run: Path) -> None:
