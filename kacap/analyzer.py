@@ -90,7 +90,8 @@ class Analyzer:
         """Do the first part: frames to SEGMENT rows. May run ahead of the others, in a thread of its own."""
         summary = self.analysis.capture
         if len(batch.frames):
-            first_ns, last_ns = int(batch.frames["time_ns"].min()), int(batch.frames["time_ns"].max())
+            times = np.ascontiguousarray(batch.frames["time_ns"])
+            first_ns, last_ns = int(times.min()), int(times.max())
             summary.first_ns = first_ns if summary.first_ns is None else min(first_ns, summary.first_ns)
             summary.last_ns = last_ns if summary.last_ns is None else max(last_ns, summary.last_ns)
         summary.frames += len(batch.frames)

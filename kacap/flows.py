@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kacap.clock import SECOND_NS
-from kacap.kernels import LINE, Row, entry, kernel
+from kacap.kernels import LINE, Row, entry, inlined, kernel
 from kacap.segments import ACK, HAS_TIMESTAMPS, IS_QUOTE, RST, SYN
 from kacap.wire.sequence import seq_diff
 
@@ -280,7 +280,7 @@ def rebuild(table: Row, connections: Row, tracker: Row) -> None:
         table[bucket].slot = slot
 
 
-@kernel
+@inlined
 def packet_digest(seg: Row) -> Row:
     """Return a digest of what every copy of a packet has in common."""
     digest = _mix(seg.src_lo * np.uint64(0x9E3779B97F4A7C15) + seg.dst_lo) ^ seg.src_hi ^ (seg.dst_hi << np.uint64(1))

@@ -287,7 +287,8 @@ def kernel(function: F) -> F:
 def inlined(function: F) -> F:
     """Compile ``function`` into each of the kernels that call it, without a call.
 
-    For what is called for every segment with many tables: passing them costs more than most of what is done with them.
+    For what is called for every frame or segment: passing tables costs more than most of what is done with them, and a
+    frame's headers are read in half the time without calls.
     """
     return _made(function, _Kernel, forceinline=True)
 

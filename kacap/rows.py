@@ -96,6 +96,18 @@ def in_order(numbers: NDArray[np.integer]) -> NDArray[np.intp] | None:
     return np.argsort(known, kind="stable") if (np.diff(known) < 0).any() else None
 
 
+def newest_up_to(times: NDArray[np.int64], latest: int) -> NDArray[np.int64]:
+    """Return for each time the newest up to it, ``latest`` before all of them, one behind the other in memory.
+
+    Most are in order: to see that takes a tenth of the time that a running maximum takes.
+    """
+    times = np.ascontiguousarray(times)
+    if len(times) and times[0] >= latest and (times[1:] >= times[:-1]).all():
+        return times
+    newest: NDArray[np.int64] = np.maximum(np.maximum.accumulate(times), latest)
+    return newest
+
+
 def numbered(hi: NDArray[np.uint64], lo: NDArray[np.uint64]) -> tuple[list[tuple[int, int]], NDArray[np.int64]]:
     """Return the distinct addresses (halves) in order, and the number of each one given among them, from 0."""
     lows, of_low = np.unique(lo, return_inverse=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kacap.capture.frames import FrameBatch
 from kacap.capture.records import RecordReader
-from kacap.rows import copied, joined
+from kacap.rows import copied, joined, newest_up_to
 
 EARLIEST = int(np.iinfo(np.int64).min)
 
@@ -65,7 +65,7 @@ class FileCursor:
             return False
         self._buffer, self._frames = batch.buffer, batch.frames
         # Sorting by the running maximum keeps a file's own order where its clock was set back.
-        self._keys = np.maximum(np.maximum.accumulate(batch.frames["time_ns"]), self._latest)
+        self._keys = newest_up_to(batch.frames["time_ns"], self._latest)
         self._latest = int(self._keys[-1])
         if self._extents is not None:
             first_ns = int(self._keys[0])

@@ -14,6 +14,7 @@ from kacap.errors import Damage
 from kacap.kernels import kernel
 from kacap.rows import copied
 from kacap.summary import Drop
+from kacap.wire.cursor import u8
 
 Number: TypeAlias = Any  # inside a kernel: a NumPy integer of whatever width the value needs
 
@@ -39,8 +40,7 @@ CURSOR = np.dtype(CURSOR_FIELDS, align=True)
 @kernel
 def u32(data: NDArray[np.uint8], at: Number, big_endian: Number) -> Number:
     """Return the unsigned 32-bit number at ``at`` as int64."""
-    a, b = np.int64(data[at]), np.int64(data[at + 1])
-    c, d = np.int64(data[at + 2]), np.int64(data[at + 3])
+    a, b, c, d = u8(data, at), u8(data, at + 1), u8(data, at + 2), u8(data, at + 3)
     if big_endian:
         return a << 24 | b << 16 | c << 8 | d
     return d << 24 | c << 16 | b << 8 | a
@@ -49,7 +49,7 @@ def u32(data: NDArray[np.uint8], at: Number, big_endian: Number) -> Number:
 @kernel
 def u16(data: NDArray[np.uint8], at: Number, big_endian: Number) -> Number:
     """Return the unsigned 16-bit number at ``at`` as int64."""
-    a, b = np.int64(data[at]), np.int64(data[at + 1])
+    a, b = u8(data, at), u8(data, at + 1)
     return a << 8 | b if big_endian else b << 8 | a
 
 

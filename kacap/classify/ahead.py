@@ -9,14 +9,14 @@ from __future__ import annotations
 import numpy as np
 
 from kacap.flows import bucket_of, packet_digest, places_of, segment_digest
-from kacap.kernels import Row, fetch, kernel
+from kacap.kernels import Row, fetch, inlined
 
 AHEAD = 4  # segments from one step to the next
 # Of a segment to come: the digests of its connection and of itself. A ring of twice AHEAD.
 COMING = np.dtype([("connection", "<u8"), ("packet", "<u8")], align=True)
 
 
-@kernel
+@inlined
 def look_ahead(segments: Row, at: Row, tracker: Row, columns: Row) -> None:
     """Ask for what the segments behind the one at ``at`` will touch, none before ``tracker.position``.
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from kacap.clock import SECOND_NS
 from kacap.flows import NEVER
+from kacap.rows import newest_up_to
 from kacap.segments import SegmentRows
 from kacap.summary import Break, CaptureSummary
 
@@ -72,12 +73,12 @@ class CaptureClock:
     def take(self, segments: SegmentRows) -> tuple[SegmentRows, list[int]]:
         """Return SEGMENT rows with their times counted on, and the places of those before which times were set."""
         places: list[int] = []
-        times = self._on(segments["time_ns"])
+        times = self._on(np.ascontiguousarray(segments["time_ns"]))
         at = 0
         if len(times) and self.state["first_ns"][0] == NEVER:
             self.state["first_ns"] = times[0]
         while at < len(times):
-            newest = np.maximum(np.maximum.accumulate(times[at:]), self.state["newest_ns"][0])
+            newest = newest_up_to(times[at:], self._newest_ns)
             step = self._first_step(times[at:], newest)
             if step is None:
                 self.state["newest_ns"] = newest[-1]

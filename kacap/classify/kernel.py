@@ -48,7 +48,7 @@ from kacap.flows import (
     open_connection,
     starts_another,
 )
-from kacap.kernels import Row, entry, kernel
+from kacap.kernels import Row, entry, inlined, kernel
 from kacap.segments import ACK, FIN, HAS_SACK, HAS_TIMESTAMPS, IS_QUOTE, PSH, RST, SYN
 from kacap.wire.sequence import seq_diff
 
@@ -180,7 +180,7 @@ def _comes_late(time_ns: Row, y: Row) -> Row:
     return abs(time_ns - y.replied_ns - y.gap_ns) <= y.gap_ns // 4
 
 
-@kernel
+@inlined
 def _rate_answer(seg: Row, label: Row, x: Row, y: Row, accepted: Row) -> Row:
     """Relabel a pure ACK that answers Y's probe as its reply; return whether it answers anything."""
     pure = label.kind == _ACK and seg.payload_len == 0 and accepted
@@ -265,7 +265,7 @@ def _take_copy(out: Row, seg: Row, label: Row, row: Row, x: Row) -> None:
         emit(out, seg, label, row, x)
 
 
-@kernel
+@inlined
 def _take_segment(out: Row, seg: Row, label: Row, row: Row, x: Row, y: Row) -> None:
     """Rate one TCP segment from X to Y, emit it if needed, and remember it."""
     early = y.dup_ns > x.sent_ns and seg.time_ns - y.dup_ns <= EARLY_REPLY_NS

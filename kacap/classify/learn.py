@@ -30,7 +30,7 @@ from kacap.flows import (
     WAS_RESET,
     WINDOW,
 )
-from kacap.kernels import Row, kernel
+from kacap.kernels import Row, inlined, kernel
 from kacap.segments import ACK, FIN, HAS_LAST_BYTE, HAS_TIMESTAMPS, RST, SYN
 from kacap.wire.sequence import seq_diff
 
@@ -85,7 +85,7 @@ def note_heard(y: Row, time_ns: Row) -> None:
         y.heard_3 = time_ns
 
 
-@kernel
+@inlined
 def note_accepted(seg: Row, x: Row, y: Row) -> None:
     """Start Y's idle clock again for a segment of X that Y accepts if it arrives, and keep what is not sure of that.
 
@@ -132,7 +132,7 @@ def settle_bytes(seg: Row, x: Row, y: Row, at_once: Row) -> None:
         x.lacks &= np.uint8(UNWANTED)
 
 
-@kernel
+@inlined
 def learn_numbers(seg: Row, x: Row, y: Row, kind: Row) -> None:
     """Take a segment's sequence and acknowledgement numbers into what is known of both sides."""
     length = seg.payload_len + (1 if seg.flags & SYN else 0) + (1 if seg.flags & FIN else 0)
@@ -169,7 +169,7 @@ def learn_numbers(seg: Row, x: Row, y: Row, kind: Row) -> None:
         x.known |= SENT_ACK
 
 
-@kernel
+@inlined
 def learn_rest(seg: Row, x: Row, kind: Row) -> None:
     """Take window, timestamp, IP ID and TTL of a segment into what is known of its sender.
 
@@ -203,7 +203,7 @@ def _ticks_at(hz: Row, passed_ns: Row, ticks: Row) -> Row:
     return abs(passed_ns - ticks * (SECOND_NS / hz)) <= most
 
 
-@kernel
+@inlined
 def learn_clock(seg: Row, x: Row) -> None:
     """Compare how long X says that it waited, by its timestamps, with what the capture shows, before both are learnt.
 

@@ -32,7 +32,7 @@ from kacap.flows import (
     UNSEEN,
     WINDOW,
 )
-from kacap.kernels import Row, kernel
+from kacap.kernels import Row, inlined, kernel
 from kacap.segments import ACK, FIN, HAS_LAST_BYTE, HAS_TIMESTAMPS, PSH, RST, SYN
 from kacap.wire.sequence import seq_diff
 
@@ -205,7 +205,7 @@ def rate_one_byte(seg: Row, x: Row, y: Row) -> Row:
     return rate_data(seg, x)
 
 
-@kernel
+@inlined
 def rate_pure_ack(seg: Row, x: Row, y: Row, heard_ns: Row) -> Row:
     """Rate a segment without payload: probe, window probe, or an ACK (that may prove to be a probe later)."""
     known = (x.known & (NXT | UNA)) == (NXT | UNA)
@@ -241,7 +241,7 @@ def rate_reset(seg: Row, x: Row, y: Row) -> Row:
     return verdict(_RST, _PROVEN, W_RESETS if expected else W_OUT_RST)
 
 
-@kernel
+@inlined
 def rate(seg: Row, x: Row, y: Row, heard_ns: Row) -> Row:
     """Return the packed verdict on one TCP segment from X to Y; ``heard_ns`` is when X's idle clock started."""
     flags = seg.flags

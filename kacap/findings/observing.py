@@ -37,7 +37,7 @@ from kacap.findings.observed import (
 )
 from kacap.findings.outstanding import frame_of, take_acknowledgement, take_bytes, take_own_reset, take_peer_reset
 from kacap.findings.silences import take_message, take_refusal, take_sign
-from kacap.kernels import Row, entry, fetch, kernel
+from kacap.kernels import Row, entry, fetch, inlined, kernel
 from kacap.segments import ACK, FIN, HAS_TIMESTAMPS, IS_QUOTE, RST, SYN
 from kacap.wire.sequence import seq_diff
 
@@ -58,7 +58,7 @@ _W_OUT_RST = int(KindReason.OUT_OF_WINDOW_RST)
 _COUNT_MOST = 65_535
 
 
-@kernel
+@inlined
 def _take_ttl(seg: Row, x: Row, kind: Row) -> None:
     """Count a segment under its TTL."""
     if seg.flags & SYN:
@@ -86,7 +86,7 @@ def has_ttl(ttl: Row, side: Row) -> Row:
     return found
 
 
-@kernel
+@inlined
 def _take_presence(seg: Row, x: Row) -> None:
     """Take when X was heard, and whether its IP ID is counted up."""
     if x.known & HEARD:
@@ -102,7 +102,7 @@ def _take_presence(seg: Row, x: Row) -> None:
     x.ip_id = seg.ip_id
 
 
-@kernel
+@inlined
 def _take_numbers(seg: Row, x: Row, y: Row, kind: Row) -> None:
     """Learn the numbers of a segment from X, and how soon it answers Y."""
     length = seg.payload_len + (1 if seg.flags & SYN else 0) + (1 if seg.flags & FIN else 0)
@@ -230,7 +230,7 @@ def _waits(x: Row) -> Row:
     return x.known & numbers == numbers and seq_diff(x.end, x.una) > 0
 
 
-@kernel
+@inlined
 def _take_segment(seg: Row, label: Row, row: Row, pools: Row) -> None:
     """Take one TCP segment that is neither a copy nor an RST."""
     header, _, spans, sent = pools

@@ -23,7 +23,7 @@ from kacap.findings.observed import (
     VAIN,
     WENT_ON,
 )
-from kacap.kernels import Row, kernel
+from kacap.kernels import Row, inlined, kernel
 from kacap.segments import FIN
 from kacap.wire.sequence import seq_diff
 
@@ -149,7 +149,7 @@ def _send_again(seg: Row, x: Row, d: Row, slot: Row, pools: Row) -> None:
         d.head_end = end
 
 
-@kernel
+@inlined
 def take_bytes(seg: Row, x: Row, slot: Row, pools: Row) -> None:
     """Take a segment of X with payload, before its numbers are learnt."""
     d = data_of(x, slot, pools)
@@ -165,7 +165,7 @@ def take_bytes(seg: Row, x: Row, slot: Row, pools: Row) -> None:
     _start_flight(seg, d, end)
 
 
-@kernel
+@inlined
 def take_acknowledgement(seg: Row, y: Row, pools: Row) -> None:
     """Take an acknowledgement of Y's bytes."""
     if not y.known & HEAD or y.known & VAIN:

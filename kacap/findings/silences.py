@@ -7,7 +7,7 @@ import numpy as np
 from kacap.clock import SECOND_NS
 from kacap.findings.observed import ANSWERS, BARE, BEATING
 from kacap.findings.outstanding import frame_of
-from kacap.kernels import Row, kernel
+from kacap.kernels import Row, inlined, kernel
 from kacap.segments import FIN, SYN
 
 # A shorter silence may be one between retransmissions: the timeout after a lost SYN is 3 s (RFC 6298 5.7).
@@ -18,7 +18,7 @@ BURST_NS = np.int64(900_000_000)
 REGULAR = 10  # gaps that differ by no more than a tenth
 
 
-@kernel
+@inlined
 def take_sign(seg: Row, row: Row, from_a: Row, idle: Row) -> None:
     """Take a segment that is no RST: it ends a silence, or shows that the connection survived one.
 
@@ -68,7 +68,7 @@ def _keep(beat: Row, run: Row) -> None:
     beat.first_frame, beat.last_frame = run.first_frame, run.last_frame
 
 
-@kernel
+@inlined
 def take_message(seg: Row, x: Row, y: Row, sent: Row) -> None:
     """Take data of X: a message begins after a pause in X's data; it may answer one of Y."""
     if y.known & BEATING:

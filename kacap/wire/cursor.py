@@ -44,14 +44,17 @@ VLAN_LANE, PPPOE_LANE, GRE_LANE, ERSPAN_LANE, VXLAN_LANE, GENEVE_LANE, GTPU_LANE
 
 @kernel
 def u8(data: Bytes, pos: Int) -> Int:
-    """Return the byte at ``pos``."""
-    return np.int64(data[pos])
+    """Return the byte at ``pos``.
+
+    An index without a sign is none from the end, so that the compiler makes one load of bytes that follow one another.
+    """
+    return np.int64(data[np.uint64(pos)])
 
 
 @kernel
 def u16(data: Bytes, pos: Int) -> Int:
     """Return the big-endian 16-bit number at ``pos``."""
-    return np.int64(data[pos]) << 8 | np.int64(data[pos + 1])
+    return u8(data, pos) << 8 | u8(data, pos + 1)
 
 
 @kernel

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kacap.kernels import Row, kernel
+from kacap.kernels import Row, inlined, kernel
 from kacap.segments import IS_FRAGMENT, IS_IPV6
 from kacap.wire import cursor as c
 from kacap.wire import fields as f
@@ -37,7 +37,7 @@ from kacap.wire.skip_reasons import SkipReason
 NOT_FROM_IP = 0xFF ^ IS_IPV6 ^ IS_FRAGMENT  # what an enclosing IP header left is void: the innermost counts
 
 
-@kernel
+@inlined
 def ipv4(data: Bytes, cursor: Row, row: Row) -> Int:
     """IPv4 with options (RFC 791 section 3.1). Total length 0 is segmentation offload: the wire length holds."""
     pos = cursor.pos

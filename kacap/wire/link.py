@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kacap.kernels import Row, kernel
+from kacap.kernels import Row, inlined, kernel
 from kacap.wire import cursor as c
 from kacap.wire import fields as f
 from kacap.wire.cursor import (
@@ -31,7 +31,7 @@ from kacap.wire.sequence import Int
 from kacap.wire.skip_reasons import SkipReason
 
 
-@kernel
+@inlined
 def first_layer(data: Bytes, cursor: Row, link_type: Int) -> Int:
     """Return the first layer of a frame of ``link_type``; moves past headers that name only the next."""
     if link_type == f.LINK_ETHERNET:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kacap.kernels import Row, kernel
+from kacap.kernels import Row, inlined, kernel
 from kacap.segments import HAS_LAST_BYTE, HAS_SACK, HAS_TCP_OPTIONS, HAS_TIMESTAMPS
 from kacap.wire import fields as f
 from kacap.wire.cursor import SEGMENT_DONE, Bytes, left, u8, u16, u32
@@ -12,7 +12,7 @@ from kacap.wire.sequence import Int
 from kacap.wire.skip_reasons import SkipReason
 
 
-@kernel
+@inlined
 def tcp(data: Bytes, cursor: Row, row: Row) -> Int:
     """A segment (RFC 9293 section 3.1). A quoted one may end after its sequence number."""
     pos = cursor.pos
@@ -47,7 +47,7 @@ def tcp(data: Bytes, cursor: Row, row: Row) -> Int:
     return SEGMENT_DONE
 
 
-@kernel
+@inlined
 def options(data: Bytes, row: Row, pos: Int, end: Int) -> None:
     """Walk the options from ``pos`` to ``end``; one whose length makes no sense, or that is cut, ends the walk."""
     if end - pos >= 12 and u32(data, pos) == f.ALIGNED_TIMESTAMPS:
