@@ -1,4 +1,4 @@
-"""Runs a source through an analyzer on four threads: reading, decoding, classifying, gathering; each a bit ahead."""
+"""Runs a source through an analyzer on three threads: one decodes, one classifies, one gathers; each a bit ahead."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Generic, Protocol, TypeVar
 
 from kacap.analysis import Analysis
 from kacap.analyzer import Analyzer
-from kacap.capture.blocks import BLOCK_BYTES, KEPT
 from kacap.capture.frames import FrameBatch
 from kacap.capture.records import BATCH_FRAMES
 from kacap.errors import Damage
@@ -28,15 +27,13 @@ T = TypeVar("T")
 def run(source: Iterable[FrameBatch], analyzer: Analyzer, enough: Callable[[], bool] | None = None) -> None:
     """Feed every batch of a source to the analyzer, in order; an error of any part ends all and is raised.
 
-    A batch of the source stays valid while ``blocks.KEPT`` more are asked for: as many as are read ahead. When
-    ``enough`` returns True it ends, too, once all that was read is done, even while the source is idle.
+    When ``enough`` returns True it ends, too, once all that was read is done, even while the source is idle.
 
-    Kernels release the interpreter's lock, so that reading, decoding, classifying and the gathering of episodes
-    overlap.
+    Kernels release the interpreter's lock, so that the threads overlap. Frames are decoded where they were read: their
+    bytes are still in that processor's cache.
     """
     stop = threading.Event()
-    batches = ahead(source, stop, _blocks_of, enough=enough)
-    segments = ahead(map(analyzer.decode, batches), stop, _batches_of, joined)
+    segments = ahead(map(analyzer.decode, source), stop, _batches_of, joined, enough)
     pieces = ahead(map(analyzer.track, segments), stop)
     try:
         for tracked in pieces:
@@ -44,11 +41,6 @@ def run(source: Iterable[FrameBatch], analyzer: Analyzer, enough: Callable[[], b
     finally:
         stop.set()
         pieces.close()
-
-
-def _blocks_of(batch: FrameBatch) -> float:
-    """Return how many pieces a batch of frames makes: those under way hold ``KEPT`` blocks of the usual size."""
-    return max(len(batch.buffer) / BLOCK_BYTES, 1) * AHEAD / KEPT
 
 
 def _batches_of(segments: SegmentRows) -> float:

@@ -1,13 +1,11 @@
 """A stream of bytes seen through a buffer: the unread tail moves to the front, what follows is read behind it.
 
-Memory stays the size of a few blocks, whatever the size of the file: those that a batch under way refers to stay as
-they are, and are used again after that. Of a record larger than a block a reader may want the beginning alone; else it
-takes a block of its own, and the formats bound how large a record may be.
+Memory stays the size of a block, whatever the size of the file. Of a record larger than that a reader may want the
+beginning alone; else the buffer grows, and the formats bound how large a record may be.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Protocol
 
 import numpy as np
@@ -16,9 +14,10 @@ from numpy.typing import NDArray
 BLOCK_BYTES = 4 << 20
 
 LEAST_READ = 1 << 16  # bytes, where a block has little room behind what is wanted of a record
-KEPT = 2  # batches that were handed out last, whose blocks stay as they are
+READING_FAILED = "reading failed: "  # what the system's own words follow in ``Window.fault``
 
 Block = NDArray[np.uint8]
+Spares = list[Block]  # of BLOCK_BYTES, that windows have no more use for: memory that the system has mapped already
 
 
 class StreamDamage(Exception):  # noqa: N818 (it is turned into a Damage, and never reaches a user)
@@ -35,47 +34,14 @@ class Stream(Protocol):
         """Let go of the file."""
 
 
-class Blocks:
-    """Memory that windows use again, as the system has mapped it already; what was handed out last stays as it is.
-
-    Larger blocks, of which few can be held, are not used again: each belongs to who has its frames.
-    """
-
-    def __init__(self) -> None:
-        self._free: list[Block] = []
-        self._out: deque[Block] = deque(maxlen=KEPT)
-
-    def hand_out(self, block: Block) -> None:
-        """Let a block stay as it is until ``KEPT`` more have been handed out, itself perhaps."""
-        if len(block) == BLOCK_BYTES:
-            self._out.append(block)
-
-    def is_out(self, block: Block) -> bool:
-        """Return whether a block has to stay as it is."""
-        return len(block) != BLOCK_BYTES or any(block is each for each in self._out)
-
-    def take(self, size: int) -> Block:
-        """Return a block of at least so many bytes, whatever is in it."""
-        for place, block in enumerate(self._free):
-            if len(block) >= size and not self.is_out(block):
-                return self._free.pop(place)
-        return np.empty(size, np.uint8)
-
-    def leave(self, block: Block) -> None:
-        """Take a block back that a window has no more use for."""
-        if len(block) == BLOCK_BYTES and len(self._free) <= KEPT:
-            self._free.append(block)
-
-
 class Window:
     """The unread part of a stream: ``buffer[start:end]``; byte ``buffer[0]`` is byte ``base`` of the stream."""
 
-    def __init__(self, stream: Stream, head: bytes = b"", size: int = BLOCK_BYTES, blocks: Blocks | None = None):
-        """Look at ``stream`` from its beginning, in one of ``blocks``; its first bytes ``head`` were already read."""
-        self.stream, self._size, self._blocks = stream, size, blocks or Blocks()
-        self.buffer: Block = self._blocks.take(max(size, len(head)))
-        self.buffer[: len(head)] = np.frombuffer(head, np.uint8)
-        self.start, self.end, self.base = 0, len(head), 0
+    def __init__(self, stream: Stream, size: int = BLOCK_BYTES, spares: Spares | None = None):
+        """Look at ``stream`` from its beginning, in one of ``spares``."""
+        self.stream, self._size, self._spares = stream, size, spares
+        self.buffer: Block = spares.pop() if spares and size == BLOCK_BYTES else np.empty(size, np.uint8)
+        self.start = self.end = self.base = 0
         self.wanted: int | None = None  # bytes that a reader wants of a record larger than a block; None: all
         self.left_out = 0  # unread bytes that came after these and are not in the buffer
         self.fault: str | None = None  # why the stream ended early
@@ -133,17 +99,27 @@ class Window:
     def close(self) -> None:
         """Close the stream; leave the buffer to others, or to the system."""
         self.stream.close()
-        self._blocks.leave(self.buffer)
+        self._leave()
+
+    def take_all(self) -> bytes:
+        """Consume and return what is in the buffer, and leave that to others: who goes on reads the stream itself."""
+        rest = self.buffer[self.start : self.end].tobytes()
+        self._leave()
+        return rest
+
+    def _leave(self) -> None:
+        """Give the buffer to whoever opens a window next."""
+        if self._spares is not None and not self._spares and len(self.buffer) == BLOCK_BYTES:
+            self._spares.append(self.buffer)
         self.buffer = np.empty(0, np.uint8)
 
     def _make_room(self, need: int) -> None:
-        """Move the unread bytes to the front; of another buffer where this is too small, or has to stay as it is."""
+        """Move the unread bytes to the front; of another buffer where this is too small, or larger than is needed."""
         if self.end - self.start >= need:
             return
         before, unread = self.buffer, self.buffer[self.start : self.end]
-        if need > len(before) or self._blocks.is_out(before):
-            self.buffer = self._blocks.take(max(need, self._size))
-            self._blocks.leave(before)
+        if len(before) != max(need, self._size):
+            self.buffer = np.empty(max(need, self._size), np.uint8)
         self.buffer[: len(unread)] = unread.copy() if self.buffer is before else unread
         self.base += self.start
         self.start, self.end = 0, len(unread)
@@ -158,5 +134,5 @@ class Window:
         except StreamDamage as damage:
             self.fault = str(damage)
         except OSError as error:
-            self.fault = f"reading failed: {error.strerror or error}"
+            self.fault = f"{READING_FAILED}{error.strerror or error}"
         return 0

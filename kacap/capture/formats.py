@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from kacap.capture.blocks import BLOCK_BYTES, Blocks, Stream, StreamDamage, Window
+from kacap.capture.blocks import BLOCK_BYTES, READING_FAILED, Spares, Stream, Window
 from kacap.capture.compressed import GZIP_MAGIC, ZSTD_MAGIC, GzipStream, ZstdStream
 from kacap.capture.pcap import MAGICS, PcapReader
 from kacap.capture.pcapng import SECTION_MAGIC, PcapngReader
@@ -42,12 +42,12 @@ def open_reader(
     size: int = BLOCK_BYTES,
     stream: Stream | None = None,
     convert: bool = True,
-    blocks: Blocks | None = None,
+    spares: Spares | None = None,
     whole: bool = False,
 ) -> RecordReader:
     """Open the capture called ``name`` (``-``: standard input), number ``index``, with buffers of ``size`` bytes.
 
-    ``stream`` is where its bytes come from if not from there, ``blocks`` where its buffers come from and go to. With
+    ``stream`` is where its bytes come from if not from there, ``spares`` where its buffers come from and go to. With
     ``convert`` tshark reads the formats that only it knows, of a file, which it opens itself. Raises CaptureError where
     nothing of it can be read. Unless frames shall be ``whole``, those of a pcap are captured as far as a packet can
     reach: records of USB may have 128 MiB.
@@ -55,7 +55,7 @@ def open_reader(
     convert = convert and stream is None and not follow
     stream = stream or open_stream(name, follow, stop)
     try:
-        reader = _recognise(stream, name, index, (size, blocks), convert, whole)
+        reader = _recognise(stream, name, index, (size, spares), convert, whole)
         reader.growing = follow
         if isinstance(stream, FileStream):
             origin = stream
@@ -67,43 +67,32 @@ def open_reader(
 
 
 def _recognise(
-    stream: Stream, name: str, index: int, room: tuple[int, Blocks | None], convert: bool, whole: bool
+    stream: Stream, name: str, index: int, room: tuple[int, Spares | None], convert: bool, whole: bool
 ) -> RecordReader:
     """Return the reader that the first bytes of ``stream`` ask for; ``room``: size and origin of its buffer."""
-    head = _read_head(stream, name, 6)
+    window = Window(stream, *room)
+    head = _head(window, name)
     if head.startswith((GZIP_MAGIC, ZSTD_MAGIC)):
-        stream = GzipStream(stream, head) if head.startswith(GZIP_MAGIC) else ZstdStream(stream, head)
-        head = _read_head(stream, name, 6)
-    reader: RecordReader
+        kind = GzipStream if head.startswith(GZIP_MAGIC) else ZstdStream
+        window = Window(kind(stream, window.take_all()), *room)
+        head = _head(window, name)
     if head[:4] in PCAP_MAGICS:
-        reader = PcapReader(Window(stream, head, *room), name, index, whole=whole)
-    elif head[:4] == SECTION_MAGIC:
-        reader = PcapngReader(Window(stream, head, *room), name, index)
-    elif _is_tar(head + _read_head(stream, name, TAR_AT + len(TAR_MAGIC) - len(head))):
+        return PcapReader(window, name, index, whole=whole)
+    if head[:4] == SECTION_MAGIC:
+        return PcapngReader(window, name, index)
+    if _head(window, name, TAR_AT + len(TAR_MAGIC))[TAR_AT:] == TAR_MAGIC:
         raise CaptureError(f"{name}: is a tar archive; unpack it first: tar xf {name}")
-    elif (converted := _converted(name, head, convert)) is not None:
-        stream.close()
-        reader = PcapngReader(Window(converted, b"", *room), name, index)
-    else:
-        raise CaptureError(f"{name}: {_what_else(head)}")
-    return reader
+    if (converted := _converted(name, head, convert)) is not None:
+        window.close()
+        return PcapngReader(Window(converted, *room), name, index)
+    raise CaptureError(f"{name}: {_what_else(head)}")
 
 
-def _is_tar(head: bytes) -> bool:
-    """Return whether a file that begins so is a tar archive."""
-    return head[TAR_AT:] == TAR_MAGIC
-
-
-def _read_head(stream: Stream, name: str, count: int) -> bytes:
-    """Return the first ``count`` bytes, fewer where the stream is shorter. Raises CaptureError."""
-    head = bytearray(count)
-    have = 0
-    try:
-        while have < count and (got := stream.readinto(memoryview(head)[have:])):
-            have += got
-    except (StreamDamage, OSError) as error:
-        raise CaptureError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    return bytes(head[:have])
+def _head(window: Window, name: str, count: int = 6) -> bytes:
+    """Return the first ``count`` bytes, fewer where there are no more; nothing is consumed. Raises CaptureError."""
+    if not window.fill(count) and window.fault is not None:
+        raise CaptureError(f"{name}: cannot be read: {window.fault.removeprefix(READING_FAILED)}")
+    return window.buffer[window.start : min(window.end, window.start + count)].tobytes()
 
 
 def _converted(name: str, head: bytes, wanted: bool) -> Stream | None:

@@ -26,8 +26,7 @@ FrameRows = NDArray[np.void]  # of FRAME
 class FrameBatch:
     """Some consecutive frames in time order.
 
-    ``frames`` has dtype ``FRAME``; ``buffer`` is uint8 and valid only until the source is asked for its next batch,
-    that of a file also while ``blocks.KEPT`` more are asked for.
+    ``frames`` has dtype ``FRAME``; ``buffer`` is uint8 and valid only until the source is asked for its next batch.
     """
 
     buffer: NDArray[np.uint8]

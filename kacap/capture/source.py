@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from kacap.capture.blocks import BLOCK_BYTES, Blocks
+from kacap.capture.blocks import BLOCK_BYTES, Spares
 from kacap.capture.breaks import Span, breaks_between
 from kacap.capture.drops import shortened, total
 from kacap.capture.earlier import Earlier
@@ -54,19 +54,21 @@ def expand(paths: Sequence[str]) -> list[str]:
     """Return the files that ``paths`` name, each once: a pattern is expanded when no file has that very name."""
     files: dict[object, str] = {}
     for path in paths:
-        literal = path == "-" or os.path.exists(path)  # noqa: PTH110 (Path.exists raises where access is denied)
-        names = [path] if literal else sorted(glob.glob(path, recursive=True)) if glob.has_magic(path) else [path]  # noqa: PTH207
-        if not names:
+        identity = _identity(path)
+        if identity is not path or path == "-" or not glob.has_magic(path):
+            files.setdefault(identity, path)
+        elif names := sorted(glob.glob(path, recursive=True)):  # noqa: PTH207
+            for name in names:
+                files.setdefault(_identity(name), name)
+        else:
             raise CaptureError(f"{path}: no file matches this pattern; check the path")
-        for name in names:
-            files.setdefault(_identity(name), name)
     if not files:
         raise CaptureError("no capture named; name a pcap or pcapng file, or - for standard input")
     return list(files.values())
 
 
 def _identity(name: str) -> object:
-    """Return what two names of one file have in common."""
+    """Return what two names of one file have in common; the name itself where there is no file."""
     try:
         found = os.stat(name)  # noqa: PTH116 (a Path takes longer)
     except (OSError, ValueError):
@@ -101,7 +103,7 @@ class Captures:
         self._late_damages: list[Damage] = []
         self._readers: dict[int, RecordReader] = {}
         self._extents = dict(self._earlier.extents)
-        self._blocks = Blocks()
+        self._spares: Spares = []
 
     def start(self) -> None:
         """Open the files, or look at them for their order. Raises CaptureError, FilterError."""
@@ -115,12 +117,11 @@ class Captures:
             raise
 
     def __iter__(self) -> Iterator[FrameBatch]:
-        """Yield batches of at least one frame; a batch's buffer is valid while ``KEPT`` more are asked for."""
+        """Yield batches of at least one frame; a batch's buffer is valid until the next is asked for."""
         try:
             for batch in merge(self._waiting, self._extents):
                 kept = self._sieve(batch)
                 if len(kept.frames):
-                    self._blocks.hand_out(kept.buffer)
                     yield kept
                 if self._left == 0 or (not self._follow and self._stop()):
                     return
@@ -268,9 +269,9 @@ class Captures:
 
     def _open(self, index: int, follow: bool, size: int | None = None) -> RecordReader:
         """Open one file and remember its reader."""
-        blocks, room = (self._blocks, BLOCK_BYTES) if size is None else (None, size)
+        spares, room = (self._spares, BLOCK_BYTES) if size is None else (None, size)
         self._readers[index] = open_reader(
-            self.files[index], index, size=room, follow=follow, stop=self._stop, convert=self._convert, blocks=blocks,
+            self.files[index], index, size=room, follow=follow, stop=self._stop, convert=self._convert, spares=spares,
             whole=self.whole,
         )  # fmt: skip
         return self._readers[index]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,11 +49,21 @@ def starts_filter(word: str) -> bool:
 
 def files_named(word: str) -> list[str]:
     """Return the files that a word names: itself, or what it matches as a glob, sorted."""
-    if word == "-" or (Path(word).exists() and not Path(word).is_dir()):
+    if word == "-" or _is_there(word):
         return [word]
     if not glob.has_magic(word):
         return []
-    return sorted(path for path in glob.glob(word) if not Path(path).is_dir())  # noqa: PTH207
+    return sorted(path for path in glob.glob(word) if not os.path.isdir(path))  # noqa: PTH112, PTH207
+
+
+def _is_there(name: str) -> bool:
+    """Return whether a name is that of something else than a directory, as far as can be seen."""
+    try:
+        return not stat.S_ISDIR(os.stat(name).st_mode)  # noqa: PTH116 (a Path takes longer)
+    except PermissionError:
+        return True  # who opens it says that it may not be read
+    except (OSError, ValueError):
+        return False
 
 
 def _neither(word: str) -> CaptureError:

@@ -32,7 +32,7 @@ from kacap.options import Options
 from kacap.pipeline import conclude
 from kacap.report import parquet
 from kacap.resuming import LAYOUT, State
-from kacap.rows import copied, joined
+from kacap.rows import copied, joined, newest_up_to
 from kacap.segments import SEGMENT, SegmentRows
 from kacap.survey.places import filesystem, is_local, read_bytes, write_bytes
 from kacap.survey.summary import Part, summed_up
@@ -95,9 +95,9 @@ class Remote(Captures):
 
     def _open(self, index: int, follow: bool, size: int | None = None) -> RecordReader:
         name = self.files[index]
-        blocks, room = (self._blocks, BLOCK_BYTES) if size is None else (None, size)
+        spares, room = (self._spares, BLOCK_BYTES) if size is None else (None, size)
         self._readers[index] = open_reader(
-            name, index, size=room, stream=remote_stream(name, size or READ_AHEAD), convert=False, blocks=blocks
+            name, index, size=room, stream=remote_stream(name, size or READ_AHEAD), convert=False, spares=spares
         )
         return self._readers[index]
 
@@ -170,7 +170,7 @@ def _keys(frames: FrameRows, rows: SegmentRows, latest: NDArray[np.int64]) -> ND
     keys = np.zeros(len(rows), np.int64)
     for file in np.unique(frames["file"]).tolist():
         own, mine = frames[frames["file"] == file], rows["file"] == file
-        times = np.maximum(np.maximum.accumulate(own["time_ns"]), latest[file])
+        times = newest_up_to(own["time_ns"], int(latest[file]))
         latest[file] = times[-1]
         keys[mine] = times[np.searchsorted(own["frame"], rows["frame"][mine])]
     return keys
