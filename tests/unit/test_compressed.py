@@ -1,0 +1,145 @@
+"""gzip and zstd streams: the same bytes whatever the pieces, all that precedes damage, and a cut that is told."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import random
+from collections.abc import Callable, Iterator
+
+import pytest
+import zstandard
+
+from kacap.capture.blocks import Stream, StreamDamage
+from kacap.capture.compressed import GzipStream, ZstdStream
+
+BLOCK = 1 << 17  # of zstd, decompressed
+SKIPPED = b"\x5a\x2a\x4d\x18" + (9).to_bytes(4, "little") + b"not frame"
+RANDOM = random.Random(5)
+NOISE = RANDOM.randbytes(200_000)  # blocks that are stored as they are
+ZEROS = bytes(300_000)  # blocks of one byte that is repeated
+TEXT = b"".join(b"%d probes of %d\n" % (n * n % 97, n) for n in range(40_000))
+
+
+class Pieces(io.RawIOBase):
+    """A source that gives a few bytes at a time."""
+
+    def __init__(self, data: bytes, most: int) -> None:
+        super().__init__()
+        self.data, self.most = memoryview(data), most
+
+    def readinto(self, view: memoryview) -> int:  # type: ignore[override]
+        """Give some bytes."""
+        count = min(len(view), len(self.data), RANDOM.randint(1, self.most))
+        view[:count], self.data = self.data[:count], self.data[count:]
+        return count
+
+
+def read(stream: Stream, views: Iterator[int]) -> tuple[bytes, str | None]:
+    """Return all that a stream gives into views of these sizes, and why it ends early."""
+    parts = []
+    try:
+        while got := stream.readinto(view := memoryview(bytearray(next(views)))):
+            parts.append(bytes(view[:got]))
+    except StreamDamage as damage:
+        return b"".join(parts), str(damage)
+    return b"".join(parts), None
+
+
+def sizes(most: int) -> Iterator[int]:
+    """Yield sizes of views, any up to ``most``."""
+    while True:
+        yield RANDOM.randint(1, most)
+
+
+def frame(data: bytes, **options: bool) -> bytes:
+    """Return a zstd frame whose size is not told in advance, so that it has a window of its own."""
+    packing = zstandard.ZstdCompressor(level=3, **options).compressobj()
+    return packing.compress(data) + packing.flush()
+
+
+FRAMES = [
+    zstandard.compress(TEXT),
+    frame(NOISE + ZEROS, write_checksum=True),
+    zstandard.compress(b""),
+    SKIPPED,
+    frame(b"", write_checksum=True),
+    frame(TEXT, write_content_size=False),
+    b"\x50\x2a\x4d\x18" + bytes(4),
+    zstandard.ZstdCompressor(write_checksum=True).compress(ZEROS[:1000]),
+]
+WHOLE = TEXT + NOISE + ZEROS + TEXT + ZEROS[:1000]
+
+
+@pytest.mark.parametrize("most", [1, 13, 5000, 1 << 22])
+@pytest.mark.parametrize("view", [7, 70_000, 1 << 22])
+def test_zstd_gives_the_same_bytes_whatever_the_pieces(most: int, view: int) -> None:
+    frames = FRAMES[2:5] + FRAMES[-2:] if most == 1 or view == 7 else FRAMES
+    packed, whole = b"".join(frames), WHOLE if frames is FRAMES else ZEROS[:1000]
+    assert read(ZstdStream(Pieces(packed[3:], most), packed[:3]), sizes(view)) == (whole, None)
+
+
+def test_zstd_that_is_cut_gives_what_precedes_and_says_so_unless_a_frame_ends_there() -> None:
+    data = TEXT[:3000], b"", NOISE[:500], ZEROS[:2000]
+    frames = [*(frame(part, write_checksum=True) for part in data), SKIPPED, zstandard.compress(data[0])]
+    packed, whole = b"".join(frames), b"".join([*data, data[0]])
+    ends = {sum(map(len, frames[:n])) for n in range(len(frames) + 1)}
+    before = b""
+    for cut in range(1, len(packed) + 1):
+        found, why = read(ZstdStream(Pieces(packed[1:cut], 50), packed[:1]), sizes(5000))
+        assert whole.startswith(found)
+        assert found.startswith(before)  # more input never gives less
+        assert why == (None if cut in ends else "the compressed file is cut"), cut
+        before = found
+    assert before == whole
+
+
+@pytest.mark.parametrize("block", range(6))
+def test_zstd_that_is_damaged_gives_every_block_before(block: int) -> None:
+    data = RANDOM.randbytes(6 * BLOCK)  # stored as it is: where its blocks stand is known
+    packed = bytearray(frame(data))
+    at = packed.index(data[block * BLOCK : block * BLOCK + 50]) - 3
+    packed[at] |= 6  # a block of the type that is reserved
+    found, why = read(ZstdStream(Pieces(bytes(packed), 1 << 20), b""), sizes(1 << 22))
+    assert found == data[: block * BLOCK]
+    assert why is not None and why.startswith("the zstd data is damaged")
+
+
+def test_zstd_with_a_wrong_checksum_gives_all_and_says_so() -> None:
+    packed = bytearray(frame(TEXT, write_checksum=True))
+    packed[-1] ^= 1
+    found, why = read(ZstdStream(Pieces(bytes(packed), 1 << 20), b""), sizes(1 << 22))
+    assert (found, (why or "")[:24]) == (TEXT, "the zstd data is damaged")
+
+
+@pytest.mark.parametrize("garbage", [b"no frame", bytes(100)])
+def test_what_follows_zstd_frames_and_is_none_is_damage(garbage: bytes) -> None:
+    found, why = read(ZstdStream(Pieces(frame(TEXT) + garbage, 1 << 20), b""), sizes(1 << 22))
+    assert (found, (why or "")[:24]) == (TEXT, "the zstd data is damaged")
+
+
+@pytest.mark.parametrize("make", [GzipStream, ZstdStream])
+def test_a_source_that_fails_gives_what_came_before(make: Callable[[Stream, bytes], Stream]) -> None:
+    packed = gzip.compress(TEXT) * 2 if make is GzipStream else frame(TEXT) * 2
+
+    class Failing(Pieces):
+        def readinto(self, view: memoryview) -> int:  # type: ignore[override]
+            """Fail once all is given."""
+            if not self.data:
+                raise OSError(5, "Input/output error")
+            return super().readinto(view)
+
+    stream, found = make(Failing(packed[:-10], 40_000), b""), b""
+    view = memoryview(bytearray(1 << 20))
+    with pytest.raises(OSError, match="Input/output error"):
+        while got := stream.readinto(view):
+            found += bytes(view[:got])
+    assert found.startswith(TEXT)
+
+
+@pytest.mark.parametrize("most", [1, 999, 1 << 22])
+def test_gzip_gives_the_same_bytes_whatever_the_pieces(most: int) -> None:
+    whole = TEXT[:2000] if most == 1 else TEXT + NOISE + ZEROS
+    members = (whole[: len(whole) // 3], b"", whole[len(whole) // 3 :])
+    packed = b"".join(gzip.compress(part) + bytes(n * 700) for n, part in enumerate(members))
+    assert read(GzipStream(Pieces(packed[5:], most), packed[:5]), sizes(1 << 20)) == (whole, None)
