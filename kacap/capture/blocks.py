@@ -97,18 +97,9 @@ class Window:
         return taken
 
     def close(self) -> None:
-        """Close the stream; leave the buffer to others, or to the system."""
+        """Close the stream; leave the buffer to whoever opens a window next, or to the system."""
         self.stream.close()
-        self._leave()
 
-    def take_all(self) -> bytes:
-        """Consume and return what is in the buffer, and leave that to others: who goes on reads the stream itself."""
-        rest = self.buffer[self.start : self.end].tobytes()
-        self._leave()
-        return rest
-
-    def _leave(self) -> None:
-        """Give the buffer to whoever opens a window next."""
         if self._spares is not None and not self._spares and len(self.buffer) == BLOCK_BYTES:
             self._spares.append(self.buffer)
         self.buffer = np.empty(0, np.uint8)

@@ -74,7 +74,7 @@ def _recognise(
     head = _head(window, name)
     if head.startswith((GZIP_MAGIC, ZSTD_MAGIC)):
         kind = GzipStream if head.startswith(GZIP_MAGIC) else ZstdStream
-        window = Window(kind(stream, window.take_all()), *room)
+        window = Window(kind(window), *room)
         head = _head(window, name)
     if head[:4] in PCAP_MAGICS:
         return PcapReader(window, name, index, whole=whole)

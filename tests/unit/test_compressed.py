@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import random
+import zlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import zstandard
+from zstandard import COMPRESSOBJ_FLUSH_BLOCK as FLUSH_BLOCK
 
-from kacap.capture.blocks import Stream, StreamDamage
+from kacap.capture.blocks import Stream, StreamDamage, Window
 from kacap.capture.compressed import GzipStream, ZstdStream
 
 BLOCK = 1 << 17  # of zstd, decompressed
@@ -33,6 +37,14 @@ class Pieces(io.RawIOBase):
         count = min(len(view), len(self.data), RANDOM.randint(1, self.most))
         view[:count], self.data = self.data[:count], self.data[count:]
         return count
+
+
+def zstd(source: Stream, size: int = 1 << 20) -> ZstdStream:
+    return ZstdStream(Window(source, size))
+
+
+def gzipped(source: Stream, size: int = 1 << 20) -> GzipStream:
+    return GzipStream(Window(source, size))
 
 
 def read(stream: Stream, views: Iterator[int]) -> tuple[bytes, str | None]:
@@ -76,7 +88,7 @@ WHOLE = TEXT + NOISE + ZEROS + TEXT + ZEROS[:1000]
 def test_zstd_gives_the_same_bytes_whatever_the_pieces(most: int, view: int) -> None:
     frames = FRAMES[2:5] + FRAMES[-2:] if most == 1 or view == 7 else FRAMES
     packed, whole = b"".join(frames), WHOLE if frames is FRAMES else ZEROS[:1000]
-    assert read(ZstdStream(Pieces(packed[3:], most), packed[:3]), sizes(view)) == (whole, None)
+    assert read(zstd(Pieces(packed, most)), sizes(view)) == (whole, None)
 
 
 def test_zstd_that_is_cut_gives_what_precedes_and_says_so_unless_a_frame_ends_there() -> None:
@@ -86,7 +98,7 @@ def test_zstd_that_is_cut_gives_what_precedes_and_says_so_unless_a_frame_ends_th
     ends = {sum(map(len, frames[:n])) for n in range(len(frames) + 1)}
     before = b""
     for cut in range(1, len(packed) + 1):
-        found, why = read(ZstdStream(Pieces(packed[1:cut], 50), packed[:1]), sizes(5000))
+        found, why = read(zstd(Pieces(packed[:cut], 50)), sizes(5000))
         assert whole.startswith(found)
         assert found.startswith(before)  # more input never gives less
         assert why == (None if cut in ends else "the compressed file is cut"), cut
@@ -100,7 +112,7 @@ def test_zstd_that_is_damaged_gives_every_block_before(block: int) -> None:
     packed = bytearray(frame(data))
     at = packed.index(data[block * BLOCK : block * BLOCK + 50]) - 3
     packed[at] |= 6  # a block of the type that is reserved
-    found, why = read(ZstdStream(Pieces(bytes(packed), 1 << 20), b""), sizes(1 << 22))
+    found, why = read(zstd(Pieces(bytes(packed), 1 << 20)), sizes(1 << 22))
     assert found == data[: block * BLOCK]
     assert why is not None and why.startswith("the zstd data is damaged")
 
@@ -108,19 +120,19 @@ def test_zstd_that_is_damaged_gives_every_block_before(block: int) -> None:
 def test_zstd_with_a_wrong_checksum_gives_all_and_says_so() -> None:
     packed = bytearray(frame(TEXT, write_checksum=True))
     packed[-1] ^= 1
-    found, why = read(ZstdStream(Pieces(bytes(packed), 1 << 20), b""), sizes(1 << 22))
+    found, why = read(zstd(Pieces(bytes(packed), 1 << 20)), sizes(1 << 22))
     assert (found, (why or "")[:24]) == (TEXT, "the zstd data is damaged")
 
 
 @pytest.mark.parametrize("garbage", [b"no frame", bytes(100)])
 def test_what_follows_zstd_frames_and_is_none_is_damage(garbage: bytes) -> None:
-    found, why = read(ZstdStream(Pieces(frame(TEXT) + garbage, 1 << 20), b""), sizes(1 << 22))
+    found, why = read(zstd(Pieces(frame(TEXT) + garbage, 1 << 20)), sizes(1 << 22))
     assert (found, (why or "")[:24]) == (TEXT, "the zstd data is damaged")
 
 
-@pytest.mark.parametrize("make", [GzipStream, ZstdStream])
-def test_a_source_that_fails_gives_what_came_before(make: Callable[[Stream, bytes], Stream]) -> None:
-    packed = gzip.compress(TEXT) * 2 if make is GzipStream else frame(TEXT) * 2
+@pytest.mark.parametrize("make", [gzipped, zstd])
+def test_a_source_that_fails_gives_what_came_before(make: Callable[[Stream], Stream]) -> None:
+    packed = 2 * (gzip.compress(TEXT) if make is gzipped else frame(TEXT))
 
     class Failing(Pieces):
         def readinto(self, view: memoryview) -> int:  # type: ignore[override]
@@ -129,12 +141,68 @@ def test_a_source_that_fails_gives_what_came_before(make: Callable[[Stream, byte
                 raise OSError(5, "Input/output error")
             return super().readinto(view)
 
-    stream, found = make(Failing(packed[:-10], 40_000), b""), b""
-    view = memoryview(bytearray(1 << 20))
-    with pytest.raises(OSError, match="Input/output error"):
-        while got := stream.readinto(view):
-            found += bytes(view[:got])
+    found, why = read(make(Failing(packed[:-10], 40_000)), sizes(1 << 20))
     assert found.startswith(TEXT)
+    assert why == "reading failed: Input/output error"
+
+
+class Bursts(Pieces):
+    """A source that gives its bytes up to one end after the other, and counts how often it is asked."""
+
+    def __init__(self, data: bytes, ends: list[int]) -> None:
+        super().__init__(data, len(data))
+        self.ends, self.at, self.asked = ends, 0, 0
+
+    def readinto(self, view: memoryview) -> int:  # type: ignore[override]
+        """Give all up to the next end."""
+        self.asked += 1
+        end = self.ends.pop(0) if self.ends else len(self.data)
+        count = end - self.at
+        view[:count], self.at = self.data[self.at : end], end
+        return count
+
+
+def flushed(packing: Any, flag: int, parts: list[bytes]) -> list[bytes]:
+    """Return parts of one stream, packed so that each can be unpacked without the next."""
+    return [packing.compress(part) + packing.flush(flag) for part in parts]
+
+
+PARTS = [TEXT[:50_000], NOISE[:3000], ZEROS[:200_000], NOISE[3000:30_000], b"end"]
+STREAMS = {
+    "gzip, flushed": (gzipped, flushed(zlib.compressobj(wbits=31), zlib.Z_SYNC_FLUSH, PARTS)),
+    "gzip, members": (gzipped, [gzip.compress(part) + bytes(5) for part in PARTS]),
+    "zstd, flushed": (zstd, flushed(zstandard.ZstdCompressor().compressobj(), FLUSH_BLOCK, PARTS)),
+    "zstd, frames": (zstd, [frame(part, write_checksum=True) for part in PARTS]),
+}
+
+
+@pytest.mark.parametrize("extra", [0, 1, 2, 3, 9, 11, 400])
+@pytest.mark.parametrize("form", STREAMS)
+def test_what_can_be_decompressed_is_handed_on_before_more_is_waited_for(form: str, extra: int) -> None:
+    make, packed = STREAMS[form]
+    ends = [sum(map(len, packed[: n + 1])) for n in range(len(packed))]
+    until = [min(end + extra, after - 1) for end, after in itertools.pairwise(ends)]
+    source = Bursts(b"".join(packed), until)
+    stream, view = make(source), memoryview(bytearray(1 << 22))
+    whole, found = b"".join(PARTS), b""
+    for bursts, due in enumerate(itertools.accumulate(map(len, PARTS[:-1])), 1):
+        while len(found) < due:
+            found += bytes(view[: stream.readinto(view)])
+            assert source.asked <= bursts
+    while len(found) < len(whole):
+        found += bytes(view[: stream.readinto(view)])
+    assert found == whole
+
+
+@pytest.mark.parametrize("most", range(240, 520, 7))
+def test_gzip_that_is_cut_gives_all_that_zlib_gives_whatever_the_room(most: int) -> None:
+    packed = gzip.compress(bytes(range(200)) * 100)
+    for cut in range(150, len(packed)):
+        expected = zlib.decompressobj(wbits=31).decompress(packed[:cut])
+        assert read(gzipped(io.BytesIO(packed[:cut])), itertools.repeat(most)) == (
+            expected,
+            "the compressed file is cut",
+        )
 
 
 @pytest.mark.parametrize("most", [1, 999, 1 << 22])
@@ -142,4 +210,4 @@ def test_gzip_gives_the_same_bytes_whatever_the_pieces(most: int) -> None:
     whole = TEXT[:2000] if most == 1 else TEXT + NOISE + ZEROS
     members = (whole[: len(whole) // 3], b"", whole[len(whole) // 3 :])
     packed = b"".join(gzip.compress(part) + bytes(n * 700) for n, part in enumerate(members))
-    assert read(GzipStream(Pieces(packed[5:], most), packed[:5]), sizes(1 << 20)) == (whole, None)
+    assert read(gzipped(Pieces(packed, most)), sizes(1 << 20)) == (whole, None)
