@@ -21,13 +21,14 @@ class Companion:
     """One such program; what it writes goes into files with the recorder's name, ``.out`` and ``.err``."""
 
     def __init__(self, words: Sequence[str], interface: str, recorded: Path) -> None:
-        """Start ``words``; ``{interface}`` in them stands for the name of the recorder's interface.
+        """Start ``words``, in which ``{interface}`` is the recorder's interface, ``{stem}`` its file without a suffix.
 
         Returns once it has named the interface on stderr, as kacap, tcpdump and tshark do when they listen. Raises
         ``KacapError`` when it cannot be started or ends before that.
         """
         self._errors = recorded.with_suffix(".err")
-        argv = [word.replace("{interface}", interface) for word in words]
+        stem = str(recorded.with_suffix(""))
+        argv = [word.replace("{interface}", interface).replace("{stem}", stem) for word in words]
         self._name, parent = argv[0], os.getpid()
         try:
             with recorded.with_suffix(".out").open("wb") as out, self._errors.open("wb") as err:

@@ -19,7 +19,8 @@ from kacap.lab.runner import Request, play
 from kacap.lab.scenarios import SCENARIOS
 
 JOBS = 14
-LIVE = (*forked.KACAP, "live", "--json", "--segments", "all", "--engine", "ring", "-i", "{interface}")
+LIVE = (*forked.KACAP, "live", "--json", "--segments", "all", "--engine", "ring")
+BESIDE = (*LIVE, "-w", "{stem}.pcap", "-i", "{interface}")
 # Recorder and watcher of mid-connection begin in its midst: its first probe leaves the watcher time to start.
 AS_WRITTEN = (None, None, None)
 SLOWED = {"mid-connection": (10, 1, 3)}
@@ -50,13 +51,13 @@ def lab_runs(namespaces: None, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 @pytest.fixture(scope="session")
 def watched_runs(namespaces: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Return scenario -> directory of a run that `kacap live` watched; what it told is in ``capture.out``."""
+    """Return scenario -> directory of a run `kacap live` watched; ``.out`` is what it told, ``.pcap`` what it kept."""
     base = _shared(tmp_path_factory) / "watched"
     os.environ.update(forked.door())
-    subprocess.run([*LIVE[:-1], "no-such"], capture_output=True, check=False)  # its kernels are compiled now
+    subprocess.run([*LIVE, "-i", "no-such"], capture_output=True, check=False)  # its kernels are compiled now
     told = {name: scenario.with_settings(*SLOWED.get(name, AS_WRITTEN)) for name, scenario in SCENARIOS.items()}
     longest_first = sorted(told, key=lambda name: -told[name].seconds)
-    return _played(base, [Request(n, base / n, SLOWED.get(n, AS_WRITTEN), companion=LIVE) for n in longest_first])
+    return _played(base, [Request(n, base / n, SLOWED.get(n, AS_WRITTEN), companion=BESIDE) for n in longest_first])
 
 
 def _shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
