@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -17,8 +19,11 @@ from kacap.survey.summary import Part, Summary, merged, page_of, text_of
 CHUNK_BYTES, CHUNK_FILES = 64 << 20, 500  # of one task; what is compressed counts as so many times its size
 COMPRESSED = 6
 LOOKS = 64  # files that one task looks at
-AHEAD = 3  # chunks of a sensor that are decoded before their turn
+AHEAD = 3  # chunks of a sensor that are decoded before their turn, where there are workers for that
 RETRIES = 3  # of a task whose worker died or whose storage failed
+ASK_S = 1.0  # between two questions how many workers there are
+# Dask lets glibc's malloc give back all that is freed: the arrays of each chunk would cost as much to map as to fill.
+MALLOC = {"MALLOC_TRIM_THRESHOLD_": 256 << 20, "MALLOC_MMAP_THRESHOLD_": 64 << 20}
 
 Step = Callable[[int, int], None]  # files done, bytes done
 Result = TypeVar("Result", covariant=True)
@@ -59,6 +64,9 @@ class Client(Protocol):
     def submit(self, task: Callable[..., Task], *given: object, pure: bool, retries: int) -> Future[Task]:
         """Hand over a task."""
 
+    def nthreads(self) -> dict[str, int]:
+        """Return how many tasks each worker does at a time."""
+
     def close(self) -> None:
         """Leave it."""
 
@@ -94,6 +102,10 @@ class Chain:
         """Return the index of a chunk's first file among those of the sensor."""
         return self.first + sum(len(each.files) for each in self.chunks[:chunk])
 
+    def undecoded(self, chunk: int) -> work.Undecoded:
+        """Return what is to be decoded of a chunk."""
+        return work.Undecoded([entry.url for entry, _ in self.chunks[chunk].files], self.index(chunk))
+
 
 def survey(client: Client, urls: Sequence[str], results: str, sensor: str | None, step: Step) -> Outcome:
     """Survey the captures at ``urls`` with a Dask client; write below ``results``, and go on from what is there.
@@ -120,6 +132,7 @@ class SurveyRun:
     def __init__(self, client: Client, results: str, step: Step) -> None:
         self._client, self._results, self._step = client, results.rstrip("/"), step
         self.troubles: list[str] = []
+        self._threads, self._asked = 0, -math.inf
 
     def in_order(
         self, by_sensor: dict[str, list[Entry]], notebooks: dict[str, Notebook]
@@ -156,26 +169,31 @@ class SurveyRun:
         """Decode and classify all chunks; a chain that fails stops, and is reported."""
         steps: Steps = import_module("distributed").as_completed()
         of: dict[str, Chain] = {}
-        for chain in chains:
-            self._advance(chain, steps, of)
+        going = [chain for chain in chains if chain.open]
+        left = len(going)
+        for chain in going:
+            self._advance(chain, steps, of, left)
         for future in steps:
             chain = of.pop(future.key)
             try:
                 done = future.result()
             except Exception as error:  # whatever failed for good, the other sensors go on
                 self.troubles.append(f"{chain.notebook.sensor}: not finished: {error}")
+                left -= 1
                 continue
             self.note(chain, done)
-            self._advance(chain, steps, of)
+            if chain.open:
+                self._advance(chain, steps, of, left)
+            else:
+                left -= 1
 
-    def _advance(self, chain: Chain, steps: Steps, of: dict[str, Chain]) -> None:
-        """Let chunks of a chain be decoded ahead, and the next one classified."""
-        for number in range(chain.at, min(chain.at + AHEAD, len(chain.chunks))):
-            if number not in chain.decoded:
-                urls = [entry.url for entry, _ in chain.chunks[number].files]
-                chain.decoded[number] = self._submit(work.decode_chunk, urls, chain.index(number))
-        if not chain.open:
-            return
+    def _advance(self, chain: Chain, steps: Steps, of: dict[str, Chain], left: int) -> None:
+        """Let the next chunk of a chain, of ``left``, be classified; idle workers decode the ones behind it."""
+        if left < self._at_a_time():
+            for number in range(chain.at, min(chain.at + AHEAD, len(chain.chunks))):
+                if number not in chain.decoded:
+                    chunk = chain.undecoded(number)
+                    chain.decoded[number] = self._submit(work.decode_chunk, chunk.urls, chunk.first)
         number = chain.at
         following = chain.chunks[number + 1] if number + 1 < len(chain.chunks) else None
         until = work.END if following is None else (following.first_ns, chain.index(number + 1))
@@ -187,13 +205,19 @@ class SurveyRun:
         chain.busy = self._submit(
             work.go_on,
             f"{self._results}/{before}" if before else None,
-            chain.decoded[number],
+            chain.decoded.get(number) or chain.undecoded(number),
             until,
             self._results,
             (sensor, name, f"{self._results}/checkpoints/{sensor}/{name}"),
         )
         of[chain.busy.key] = chain
         steps.add(chain.busy)
+
+    def _at_a_time(self) -> int:
+        """Return how many tasks the cluster does at a time; workers come and go."""
+        if time.monotonic() - self._asked > ASK_S:
+            self._threads, self._asked = sum(self._client.nthreads().values()), time.monotonic()
+        return self._threads
 
     def note(self, chain: Chain, done: work.Done) -> None:
         """Remember that a chunk is done."""
@@ -202,7 +226,7 @@ class SurveyRun:
         chain.notebook.chunks.append(chunk)
         chain.notebook.summary = None
         chain.notebook.keep(self._results)
-        del chain.decoded[chain.at]
+        chain.decoded.pop(chain.at, None)
         chain.at += 1
         for old in chain.notebook.chunks[:-2]:  # two are kept: the last may have to be done again
             if old.checkpoint:
@@ -266,9 +290,16 @@ def connected(scheduler: str | None, workers: int | None) -> Client:
     except ImportError as error:
         raise KacapError("Dask is not installed: pip install 'kacap[cluster]'") from error
     if scheduler is None:
-        cluster = dask.LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", silence_logs=50
-        )
+        config, spawned = import_module("dask").config, "distributed.nanny.pre-spawn-environ"
+        profiled, ticks = "distributed.worker.profile.enabled", "distributed.admin.tick.interval"
+        with config.set({spawned: config.get(spawned) | MALLOC, profiled: False, ticks: "500ms"}):
+            cluster = dask.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address="127.0.0.1:0",
+                silence_logs=50,
+            )
         client: Client = dask.Client(cluster)
         return client
     try:

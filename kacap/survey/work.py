@@ -75,6 +75,14 @@ class Decoded:
 
 
 @dataclass(slots=True)
+class Undecoded:
+    """A chunk that is decoded by the task that classifies it: its files, and the index of the first."""
+
+    urls: Sequence[str]
+    first: int
+
+
+@dataclass(slots=True)
 class Carried:
     """What goes from one chunk of a sensor to the next: the state, and segments that the next chunk's may precede."""
 
@@ -167,12 +175,16 @@ def _decode(urls: Sequence[str], first: int) -> Decoded:
 
 def _keys(frames: FrameRows, rows: SegmentRows, latest: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return for each SEGMENT row the newest time of its file up to its frame; ``latest`` is that of each file."""
-    keys = np.zeros(len(rows), np.int64)
-    for file in np.unique(frames["file"]).tolist():
-        own, mine = frames[frames["file"] == file], rows["file"] == file
-        times = newest_up_to(own["time_ns"], int(latest[file]))
-        latest[file] = times[-1]
-        keys[mine] = times[np.searchsorted(own["frame"], rows["frame"][mine])]
+    files = frames["file"][:1] if (frames["file"] == frames["file"][:1]).all() else np.unique(frames["file"])
+    keys = rows["time_ns"].copy()
+    for file in files.tolist():
+        own = frames if len(files) == 1 else frames[frames["file"] == file]
+        times = np.ascontiguousarray(own["time_ns"])
+        newest = newest_up_to(times, int(latest[file]))
+        if newest is not times:  # some are out of order
+            mine = rows["file"] == file
+            keys[mine] = newest[np.searchsorted(own["frame"], rows["frame"][mine])]
+        latest[file] = newest[-1]
     return keys
 
 
@@ -231,14 +243,11 @@ def classify_chunk(
     sensor, part = where
     sink = Sorted(results, sensor, earlier.files)
     analyzer = _restored(carried, sink, len(earlier.files))
-    segments = joined([carried.segments, decoded.segments])
-    keys = np.concatenate([carried.keys, decoded.keys])
-    order = np.lexsort((segments["file"], keys))
-    segments, keys = segments.take(order), keys[order]
+    segments, keys = _in_order(carried, decoded)
     taken = int(((keys < until[0]) | ((keys == until[0]) & (segments["file"] < until[1]))).sum())
     capture = analyzer.analysis.capture
     for first in range(0, taken, STEP):
-        analyzer.gather(analyzer.track(segments[first : min(first + STEP, taken)]))
+        analyzer.gather(analyzer.track(copied(segments[first : min(first + STEP, taken)])))
     analyzer.skipped += decoded.skipped
     if decoded.span_ns is not None:
         first_ns, last_ns = decoded.span_ns
@@ -249,6 +258,18 @@ def classify_chunk(
 
 
 STEP = 8192  # segments that are classified at a time
+
+
+def _in_order(carried: Carried, decoded: Decoded) -> tuple[SegmentRows, NDArray[np.int64]]:
+    """Return all segments of both and their keys, by these and by files; as they are where they lie so, as most do."""
+    segments, keys = decoded.segments, decoded.keys
+    if len(carried.segments):
+        segments, keys = joined([carried.segments, segments]), np.concatenate([carried.keys, keys])
+    files = segments["file"]
+    if ((keys[1:] > keys[:-1]) | ((keys[1:] == keys[:-1]) & (files[1:] >= files[:-1]))).all():
+        return segments, keys
+    order = np.lexsort((files, keys))
+    return segments.take(order), keys[order]
 
 
 def _restored(carried: Carried, sink: Sorted, files: int) -> Analyzer:
@@ -336,13 +357,16 @@ def load(url: str | None) -> Carried:
     return Carried(tables["state"].tobytes() or None, earlier, tables["segments"], tables["keys"])
 
 
-def go_on(before: str | None, decoded: Decoded, until: Place, results: str, where: tuple[str, str, str]) -> Done:
+def go_on(
+    before: str | None, chunk: Decoded | Undecoded, until: Place, results: str, where: tuple[str, str, str]
+) -> Done:
     """Classify a chunk from the checkpoint ``before`` it, and write the next one; the task of a chain.
 
     ``where`` is the sensor's name as part of a path, the name of the files that are written, and the address of the
     next checkpoint.
     """
     sensor, part, checkpoint = where
+    decoded = chunk if isinstance(chunk, Decoded) else decode_chunk(chunk.urls, chunk.first)
     carried, parts = classify_chunk(load(before), decoded, until, results, (sensor, part))
     keep(carried, checkpoint)
     return Done(parts, None if decoded.span_ns is None else decoded.span_ns[1])
