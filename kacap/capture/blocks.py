@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 BLOCK_BYTES = 4 << 20
 
+KEPT = 2  # spares: a file that is compressed is looked at through two windows
 LEAST_READ = 1 << 16  # bytes, where a block has little room behind what is wanted of a record
 READING_FAILED = "reading failed: "  # what the system's own words follow in ``Window.fault``
 
@@ -99,8 +100,7 @@ class Window:
     def close(self) -> None:
         """Close the stream; leave the buffer to whoever opens a window next, or to the system."""
         self.stream.close()
-
-        if self._spares is not None and not self._spares and len(self.buffer) == BLOCK_BYTES:
+        if self._spares is not None and len(self._spares) < KEPT and len(self.buffer) == BLOCK_BYTES:
             self._spares.append(self.buffer)
         self.buffer = np.empty(0, np.uint8)
 

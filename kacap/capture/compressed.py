@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from bisect import bisect_left
 from collections.abc import Callable
 from functools import partial
 
@@ -152,16 +153,23 @@ class GzipStream(Decompressor):
         return output
 
     def _salvaged(self, codec: zlib._Decompress, step: memoryview, most: int) -> bytes:
-        """Return what precedes the damage in a step: zlib gives back nothing of one that fails."""
-        good, bad = 0, len(step)  # bytes of input that decompress, and that do not
-        output = b""
-        while bad - good > 1:
-            middle = (good + bad) // 2
+        """Return what precedes the damage in a step: zlib gives back nothing of one that fails.
+
+        It is found by less input, and by less room: damage may lie right behind a byte, or in what zlib holds.
+        """
+
+        def made(size: int, room: int) -> bytes | None:
             try:
-                output, good = codec.copy().decompress(step[:middle], most), middle
+                return codec.copy().decompress(step[:size], room)
             except zlib.error:
-                bad = middle
-        return output
+                return None
+
+        sizes, rooms = range(len(step) + 1), range(1, most + 1)
+        fitting = bisect_left(sizes, True, key=lambda size: made(size, most) is None)
+        roomy = bisect_left(rooms, True, key=lambda room: made(len(step), room) is None)
+        less = made(sizes[fitting - 1], most) if fitting else None
+        narrow = made(len(step), rooms[roomy - 1]) if roomy else None
+        return max(less or b"", narrow or b"", key=len)
 
 
 class ZstdParts:

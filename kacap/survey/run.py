@@ -23,7 +23,7 @@ AHEAD = 3  # chunks of a sensor that are decoded before their turn, where there 
 RETRIES = 3  # of a task whose worker died or whose storage failed
 ASK_S = 1.0  # between two questions how many workers there are
 # Dask lets glibc's malloc give back all that is freed: the arrays of each chunk would cost as much to map as to fill.
-MALLOC = {"MALLOC_TRIM_THRESHOLD_": 256 << 20, "MALLOC_MMAP_THRESHOLD_": 64 << 20}
+MALLOC = {"MALLOC_TRIM_THRESHOLD_": 256 << 20, "MALLOC_MMAP_THRESHOLD_": 32 << 20}  # the most that it once took
 
 Step = Callable[[int, int], None]  # files done, bytes done
 Result = TypeVar("Result", covariant=True)
@@ -179,6 +179,7 @@ class SurveyRun:
                 done = future.result()
             except Exception as error:  # whatever failed for good, the other sensors go on
                 self.troubles.append(f"{chain.notebook.sensor}: not finished: {error}")
+                chain.decoded.clear()
                 left -= 1
                 continue
             self.note(chain, done)

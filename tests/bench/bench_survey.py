@@ -60,7 +60,8 @@ def surveyed(lake: Path, workers: int, times: int = 1) -> float:
     took = []
     try:
         client.wait_for_workers(workers)
-        client.run(warm, first)
+        for task in [client.submit(warm, first, workers=[each], pure=False) for each in client.nthreads()]:
+            task.result()
         for _ in range(times):
             with tempfile.TemporaryDirectory() as results:
                 began = time.perf_counter()

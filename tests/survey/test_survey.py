@@ -24,7 +24,7 @@ from analysing import CAPTURES
 import kacap
 from kacap.errors import KacapError
 from kacap.report.tables import NAMES
-from kacap.survey import run
+from kacap.survey import run, work
 from kacap.survey.places import listed
 
 distributed = pytest.importorskip("distributed")
@@ -128,6 +128,30 @@ def test_each_sensor_is_a_capture_of_its_own_and_the_summary_is_over_all(
     assert "<h2>Settings in use, by destination</h2>" in (results / "summary.html").read_text()
     by_name = listed([str(tmp_path / "lake" / "*" / "*.pcap")], r"lake/(\w)/")
     assert {entry.sensor for entry in by_name} == {"a", "b"}
+
+
+def test_each_chunk_is_decoded_once_by_who_classifies_it_until_workers_have_nothing_else_to_do(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "CHUNK_FILES", 1)
+    for sensor, files in (("a", 2), ("b", 3), ("c", 12)):
+        parts_of("lab/up", files, tmp_path / "lake" / sensor)
+    ahead, together, submit = [], [], client.submit
+
+    def noting(task: Any, *given: Any, **more: Any) -> Any:
+        if task is work.decode_chunk:
+            ahead.extend(given[0])
+        elif task is work.go_on and isinstance(given[1], work.Undecoded):
+            together.extend(given[1].urls)
+        return submit(task, *given, **more)
+
+    monkeypatch.setattr(client, "submit", noting)
+    outcome = run.survey(client, [str(tmp_path / "lake")], str(tmp_path / "results"), None, nothing)
+    assert (outcome.troubles, outcome.files) == ([], 17)
+    assert sorted(ahead + together) == sorted(entry.url for entry in listed([str(tmp_path / "lake")], None))
+    assert ahead and together
+    for sensor in "abc":
+        agree(tmp_path / "results", sensor, sorted(map(str, (tmp_path / "lake" / sensor).iterdir())))
 
 
 def test_a_second_run_does_only_what_is_new_and_comes_to_the_same(

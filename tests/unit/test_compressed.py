@@ -85,10 +85,11 @@ WHOLE = TEXT + NOISE + ZEROS + TEXT + ZEROS[:1000]
 
 @pytest.mark.parametrize("most", [1, 13, 5000, 1 << 22])
 @pytest.mark.parametrize("view", [7, 70_000, 1 << 22])
-def test_zstd_gives_the_same_bytes_whatever_the_pieces(most: int, view: int) -> None:
+@pytest.mark.parametrize("size", [64, 1 << 20])
+def test_zstd_gives_the_same_bytes_whatever_the_pieces(most: int, view: int, size: int) -> None:
     frames = FRAMES[2:5] + FRAMES[-2:] if most == 1 or view == 7 else FRAMES
     packed, whole = b"".join(frames), WHOLE if frames is FRAMES else ZEROS[:1000]
-    assert read(zstd(Pieces(packed, most)), sizes(view)) == (whole, None)
+    assert read(zstd(Pieces(packed, most), size), sizes(view)) == (whole, None)
 
 
 def test_zstd_that_is_cut_gives_what_precedes_and_says_so_unless_a_frame_ends_there() -> None:
@@ -185,12 +186,12 @@ def test_what_can_be_decompressed_is_handed_on_before_more_is_waited_for(form: s
     source = Bursts(b"".join(packed), until)
     stream, view = make(source), memoryview(bytearray(1 << 22))
     whole, found = b"".join(PARTS), b""
-    for bursts, due in enumerate(itertools.accumulate(map(len, PARTS[:-1])), 1):
+    for bursts, due in enumerate(itertools.accumulate(map(len, PARTS)), 1):
         while len(found) < due:
-            found += bytes(view[: stream.readinto(view)])
+            got = stream.readinto(view)
+            assert got > 0
+            found += bytes(view[:got])
             assert source.asked <= bursts
-    while len(found) < len(whole):
-        found += bytes(view[: stream.readinto(view)])
     assert found == whole
 
 
@@ -206,8 +207,19 @@ def test_gzip_that_is_cut_gives_all_that_zlib_gives_whatever_the_room(most: int)
 
 
 @pytest.mark.parametrize("most", [1, 999, 1 << 22])
-def test_gzip_gives_the_same_bytes_whatever_the_pieces(most: int) -> None:
+@pytest.mark.parametrize("size", [64, 1 << 20])
+def test_gzip_gives_the_same_bytes_whatever_the_pieces(most: int, size: int) -> None:
     whole = TEXT[:2000] if most == 1 else TEXT + NOISE + ZEROS
     members = (whole[: len(whole) // 3], b"", whole[len(whole) // 3 :])
     packed = b"".join(gzip.compress(part) + bytes(n * 700) for n, part in enumerate(members))
-    assert read(gzipped(Pieces(packed, most)), sizes(1 << 20)) == (whole, None)
+    assert read(gzipped(Pieces(packed, most), size), sizes(1 << 20)) == (whole, None)
+
+
+@pytest.mark.parametrize("view", [1, 7, 100, 258, 259, 300, 1000, 1 << 20])
+@pytest.mark.parametrize("data", [bytes(2065), TEXT[:5000], NOISE[:3000] + bytes(5000)])
+def test_gzip_that_is_damaged_gives_all_that_precedes(data: bytes, view: int) -> None:
+    packing = zlib.compressobj(wbits=31)
+    packed = packing.compress(data) + packing.flush(zlib.Z_FULL_FLUSH) + b"\xff" * 40  # no block begins so
+    found, why = read(gzipped(io.BytesIO(packed)), itertools.repeat(view))
+    assert found == data
+    assert why is not None and why.startswith("the gzip data is damaged")
