@@ -10,7 +10,6 @@ from functools import partial
 from kacap.capture.blocks import StreamDamage, Window
 
 GZIP_MAGIC = b"\x1f\x8b"
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 GZIP_STEP = 1 << 16  # bytes that are decompressed at once: what follows a member in them is copied
 PART = 1 << 20  # of the contents of a zstd frame that is skipped
@@ -18,7 +17,8 @@ PART = 1 << 20  # of the contents of a zstd frame that is skipped
 # zstd's format, RFC 8878 section 3.1.
 MOST_OF_A_BLOCK = 1 << 17  # bytes that a block decompresses to
 LARGEST_BLOCK = 3 + (1 << 21)  # bytes that it may claim to have, with its header
-SKIPPABLE = 0x184D2A50  # magic of a frame of other contents, but for its last four bits
+SKIPPABLE = 0x184D2A50  # magic of a frame of other contents, but for its last four bits; pzstd begins with one
+ZSTD_MAGICS = tuple(magic.to_bytes(4, "little") for magic in (0xFD2FB528, *range(SKIPPABLE, SKIPPABLE + 16)))
 RLE = 1  # a block of one byte, repeated
 SINGLE_SEGMENT, HAS_CHECKSUM = 0x20, 0x04  # of a frame header's descriptor
 ID_BYTES = 0, 1, 2, 4  # of a dictionary's number, by the last two bits of the descriptor

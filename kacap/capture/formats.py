@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 
 from kacap.capture.blocks import BLOCK_BYTES, READING_FAILED, Spares, Stream, Window
-from kacap.capture.compressed import GZIP_MAGIC, ZSTD_MAGIC, GzipStream, ZstdStream
+from kacap.capture.compressed import GZIP_MAGIC, ZSTD_MAGICS, GzipStream, ZstdStream
 from kacap.capture.pcap import MAGICS, PcapReader
 from kacap.capture.pcapng import SECTION_MAGIC, PcapngReader
 from kacap.capture.records import RecordReader
@@ -72,7 +72,7 @@ def _recognise(
     """Return the reader that the first bytes of ``stream`` ask for; ``room``: size and origin of its buffer."""
     window = Window(stream, *room)
     head = _head(window, name)
-    if head.startswith((GZIP_MAGIC, ZSTD_MAGIC)):
+    if head.startswith((GZIP_MAGIC, *ZSTD_MAGICS)):
         kind = GzipStream if head.startswith(GZIP_MAGIC) else ZstdStream
         window = Window(kind(window), *room)
         head = _head(window, name)

@@ -40,7 +40,15 @@ _TCP_REPAIR, _TCP_REPAIR_QUEUE, _TCP_QUEUE_SEQ = 19, 20, 21
 _RECV_QUEUE, _SEND_QUEUE, _REPAIR_OFF_QUIETLY = 1, 2, -1
 _TCP_INFO, _SND_WND_AT = 11, 228  # tcpi_snd_wnd, linux/tcp.h
 _PATIENCE_S = 60  # for ip and nft: the kernel takes down one network namespace at a time, and makes none meanwhile
+_CLOCK_MONOTONIC_COARSE = 6  # the time of the last tick, clock_gettime(2); Python has no name for it
 _COUNTERS = ("TCPKeepAlive", "TCPWinProbe", "TCPAbortOnTimeout", "TCPACKSkippedSeq", "OutOfWindowIcmps")
+
+
+def _await_tick() -> None:
+    """Wait for the kernel's next tick, awake, as a sleeper would be late for it."""
+    now = time.clock_gettime(_CLOCK_MONOTONIC_COARSE)
+    while time.clock_gettime(_CLOCK_MONOTONIC_COARSE) == now:
+        pass
 
 
 def options_of(sock: socket.socket) -> dict[str, int]:
@@ -58,6 +66,7 @@ class Host:
         self._companions: list[Companion] = []
         self._carriers: list[tuple[int, Connection]] = []
         self._poller = select.poll()
+        self._on_tick = False
 
     def serve(self, pipe: Connection) -> None:
         """Answer calls until the call to leave; between them, note errors and ends of the sockets."""
@@ -126,9 +135,13 @@ class Host:
         counters = dict(zip(names, values, strict=True))
         return {name: int(counters[name]) for name in _COUNTERS if name in counters}
 
-    def stay_on_cpu(self) -> None:
-        """Run on one CPU from now on, so that timers armed together fire together."""
+    def arm_together(self) -> None:
+        """Run on one CPU from now on, and connect right after a tick: timers armed there in one tick fire together.
+
+        From 64 ticks on a timer fires with its bucket of 8 or more (``calc_wheel_index``, kernel/time/timer.c).
+        """
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        self._on_tick = True
 
     def carry(self, interfaces: tuple[str, ...], seconds: float) -> None:
         """Carry TCP between interfaces by hand, so much later; it ends with this host."""
@@ -194,6 +207,8 @@ class Host:
             settings.apply(sock)
         sock.bind(local)
         sock.settimeout(10)
+        if self._on_tick:
+            _await_tick()
         sock.connect(remote)
         self._adopt(name, sock, before, None)
 

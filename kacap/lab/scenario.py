@@ -60,7 +60,8 @@ class Scenario:
     another host (host, text) in place before the connection, ``without_nft`` the events that stand in for it where
     nft is missing; ``on_listener`` sets the server's options on its listener;
     ``receive_buffer`` is the server's SO_RCVBUF in bytes; ``merged`` joins the captures into ``capture.pcapng``;
-    each packet takes ``way`` seconds from one end to the other;
+    each packet takes ``way`` seconds from one end to the other; ``together`` arms the timers of both ends in one tick,
+    on one CPU, so that they fire together (with ``on_listener``: an accepted socket's options come later);
     ``spread`` seconds pass while the connections are opened one by one; ``table`` tells them in ``sockets.csv``.
     """
 
@@ -79,7 +80,7 @@ class Scenario:
     without_nft: tuple[At, ...] = ()
     on_listener: bool = False
     receive_buffer: int = 0
-    one_cpu: bool = False
+    together: bool = False
     merged: bool = False
     spread: float = 0.0
     table: bool = False

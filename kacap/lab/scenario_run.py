@@ -93,8 +93,8 @@ class ScenarioRun:
     def _prepare(self) -> None:
         verbs = {event.verb for event in self.scenario.events}
         for host in self.hosts.values():
-            if self.scenario.one_cpu:
-                host.call("stay_on_cpu")
+            if self.scenario.together:
+                host.call("arm_together")
             if verbs & {"probe_by_hand", "forge_reset"}:
                 host.call("prepare_forging")
 

@@ -60,9 +60,10 @@ SPLIT = 500_001  # within a record
         gzip.compress(MANY[:SPLIT]) + gzip.compress(b"") + gzip.compress(MANY[SPLIT:]) + bytes(1000),
         zstandard.compress(MANY),
         zstandard.compress(MANY[:SPLIT]) + zstandard.compress(b"") + zstandard.compress(MANY[SPLIT:]),
+        b"\x50\x2a\x4d\x18\x04\x00\x00\x00size" + zstandard.compress(MANY),  # RFC 8878 section 3.1.2, pzstd
         gzip.compress(section() + interface() + b"".join(packet(t) for t in range(20_000))),
     ],
-    ids=["gzip", "members", "padding", "zstd", "frames", "pcapng"],
+    ids=["gzip", "members", "padding", "zstd", "frames", "skipped first", "pcapng"],
 )
 def test_compressed_captures_are_recognised_by_content_and_read_whole(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "no-telling-name"

@@ -25,7 +25,8 @@ SCENARIOS = (
         then="Every probe of both ends is answered.",
         seconds=9,
         pairs=(Pair(client=Keepalive(2, 1, 3), server=Keepalive(2, 1, 3)),),
-        one_cpu=True,
+        on_listener=True,
+        together=True,
     ),
     Scenario(
         name="probe-before-data",
