@@ -17,8 +17,8 @@ PART = 1 << 20  # of the contents of a zstd frame that is skipped
 # zstd's format, RFC 8878 section 3.1.
 MOST_OF_A_BLOCK = 1 << 17  # bytes that a block decompresses to
 LARGEST_BLOCK = 3 + (1 << 21)  # bytes that it may claim to have, with its header
-SKIPPABLE = 0x184D2A50  # magic of a frame of other contents, but for its last four bits; pzstd begins with one
-ZSTD_MAGICS = tuple(magic.to_bytes(4, "little") for magic in (0xFD2FB528, *range(SKIPPABLE, SKIPPABLE + 16)))
+SKIPPED_MAGICS = tuple(magic.to_bytes(4, "little") for magic in range(0x184D2A50, 0x184D2A60))  # pzstd begins with one
+ZSTD_MAGICS = b"\x28\xb5\x2f\xfd", *SKIPPED_MAGICS
 RLE = 1  # a block of one byte, repeated
 SINGLE_SEGMENT, HAS_CHECKSUM = 0x20, 0x04  # of a frame header's descriptor
 ID_BYTES = 0, 1, 2, 4  # of a dictionary's number, by the last two bits of the descriptor
@@ -159,6 +159,7 @@ class GzipStream(Decompressor):
         """
 
         def made(size: int, room: int) -> bytes | None:
+            """Return what so much of the step gives into so much room; None where zlib refuses it."""
             try:
                 return codec.copy().decompress(step[:size], room)
             except zlib.error:
@@ -201,7 +202,7 @@ class ZstdParts:
         head = self._input.all_of(5)
         if not head:
             return 0, self._header
-        if int.from_bytes(head[:4], "little") & ~0xF == SKIPPABLE:
+        if head[:4] in SKIPPED_MAGICS:
             return 8, partial(self._skipped, int.from_bytes(self._input.all_of(8)[4:], "little"))
         bits = int.from_bytes(head[4:], "little")
         single = bits & SINGLE_SEGMENT != 0

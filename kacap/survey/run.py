@@ -91,7 +91,6 @@ class Chain:
     began: int  # chunks of the notebook before them
     at: int = 0  # the chunk that is classified next
     decoded: dict[int, Future[work.Decoded]] = field(default_factory=dict)  # by the number of their chunk
-    busy: Future[work.Done] | None = None  # the step under way
 
     @property
     def open(self) -> bool:
@@ -170,9 +169,8 @@ class SurveyRun:
         steps: Steps = import_module("distributed").as_completed()
         of: dict[str, Chain] = {}
         going = [chain for chain in chains if chain.open]
-        left = len(going)
         for chain in going:
-            self._advance(chain, steps, of, left)
+            self._advance(chain, steps, of, len(going))
         for future in steps:
             chain = of.pop(future.key)
             try:
@@ -180,21 +178,17 @@ class SurveyRun:
             except Exception as error:  # whatever failed for good, the other sensors go on
                 self.troubles.append(f"{chain.notebook.sensor}: not finished: {error}")
                 chain.decoded.clear()
-                left -= 1
                 continue
             self.note(chain, done)
             if chain.open:
-                self._advance(chain, steps, of, left)
-            else:
-                left -= 1
+                self._advance(chain, steps, of, len(of) + 1)
 
     def _advance(self, chain: Chain, steps: Steps, of: dict[str, Chain], left: int) -> None:
         """Let the next chunk of a chain, of ``left``, be classified; idle workers decode the ones behind it."""
         if left < self._at_a_time():
             for number in range(chain.at, min(chain.at + AHEAD, len(chain.chunks))):
                 if number not in chain.decoded:
-                    chunk = chain.undecoded(number)
-                    chain.decoded[number] = self._submit(work.decode_chunk, chunk.urls, chunk.first)
+                    chain.decoded[number] = self._submit(work.decode_chunk, chain.undecoded(number))
         number = chain.at
         following = chain.chunks[number + 1] if number + 1 < len(chain.chunks) else None
         until = work.END if following is None else (following.first_ns, chain.index(number + 1))
@@ -203,7 +197,7 @@ class SurveyRun:
         sensor = safe(chain.notebook.sensor)
         chain.chunks[number].checkpoint = f"checkpoints/{sensor}/{name}"
         chain.chunks[number].ended = following is None
-        chain.busy = self._submit(
+        going_on = self._submit(
             work.go_on,
             f"{self._results}/{before}" if before else None,
             chain.decoded.get(number) or chain.undecoded(number),
@@ -211,8 +205,8 @@ class SurveyRun:
             self._results,
             (sensor, name, f"{self._results}/checkpoints/{sensor}/{name}"),
         )
-        of[chain.busy.key] = chain
-        steps.add(chain.busy)
+        of[going_on.key] = chain
+        steps.add(going_on)
 
     def _at_a_time(self) -> int:
         """Return how many tasks the cluster does at a time; workers come and go."""

@@ -76,7 +76,7 @@ class Decoded:
 
 @dataclass(slots=True)
 class Undecoded:
-    """A chunk that is decoded by the task that classifies it: its files, and the index of the first."""
+    """A chunk as it lies in its files: these, and the index of the first among those of their sensor."""
 
     urls: Sequence[str]
     first: int
@@ -148,21 +148,21 @@ def look(urls: Sequence[str]) -> list[Looked]:
     return found
 
 
-def decode_chunk(urls: Sequence[str], first: int) -> Decoded:
-    """Decode files, whose indices among those of their sensor begin with ``first``, merged in order of time.
+def decode_chunk(chunk: Undecoded) -> Decoded:
+    """Decode the files of a chunk, merged in order of time.
 
     Where one turns out damaged all are read again: what failed may have been the way to it.
     """
-    found = _decode(urls, first)
-    return _decode(urls, first) if found.read["damages"] else found
+    found = _decode(chunk)
+    return _decode(chunk) if found.read["damages"] else found
 
 
-def _decode(urls: Sequence[str], first: int) -> Decoded:
+def _decode(chunk: Undecoded) -> Decoded:
     """Decode files once."""
-    source, analyzer = Remote(urls, first), Analyzer(OPTIONS, decoder=decode)
+    source, analyzer = Remote(chunk.urls, chunk.first), Analyzer(OPTIONS, decoder=decode)
     source.start()
     segments, keys = [np.zeros(0, SEGMENT)], [np.zeros(0, np.int64)]
-    latest = np.full(first + len(urls), EARLIEST, np.int64)
+    latest = np.full(chunk.first + len(chunk.urls), EARLIEST, np.int64)
     for batch in source:
         rows = analyzer.decode(batch)
         segments.append(copied(rows))
@@ -366,7 +366,7 @@ def go_on(
     next checkpoint.
     """
     sensor, part, checkpoint = where
-    decoded = chunk if isinstance(chunk, Decoded) else decode_chunk(chunk.urls, chunk.first)
+    decoded = chunk if isinstance(chunk, Decoded) else decode_chunk(chunk)
     carried, parts = classify_chunk(load(before), decoded, until, results, (sensor, part))
     keep(carried, checkpoint)
     return Done(parts, None if decoded.span_ns is None else decoded.span_ns[1])

@@ -9,7 +9,6 @@ sockets in either order.
 from __future__ import annotations
 
 import json
-import struct
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from scapy.utils import RawPcapNgReader, RawPcapReader
 
 from kacap.commands.read import read as kacap_read
 from kacap.lab.scenarios import SCENARIOS
@@ -28,7 +28,6 @@ Frame = tuple[int, bytes]  # its length on the wire, and its headers
 APART_NS = 5_000_000  # between two timestamps of one frame, on a machine that is busy
 HEADERS = 96  # of every frame, in both
 OPTIONS = {"idle": "tcp_keepidle", "interval": "tcp_keepintvl", "count": "tcp_keepcnt"}
-ENHANCED_PACKET = 6
 # libpcap leaves out the outgoing copy of what goes over lo, also on any; the lab's recorder keeps both.
 ONCE = {"on-any"}
 
@@ -57,11 +56,11 @@ def test_a_scenario_watched_live_ends_in_the_records_of_its_frames(
         assert name in ONCE or theirs - ours == Counter()
 
 
-def watches(run: Path) -> list[tuple[str, list[Path], str, int | None]]:
+def watches(run: Path) -> list[tuple[str, list[Path], str, str | None]]:
     """Return of each watch the stem of its files, the recorder's files, the host, and the interface in the latter."""
     if SCENARIOS[run.name].merged:  # both recorders' files became one after the run
         file = [run / "capture.pcapng"]
-        return [("prober", file, "client", 0), ("peer", file, "server", 1)]
+        return [("prober", file, "client", "client:eth0"), ("peer", file, "server", "server:eth0")]
     found = []
     for told in read(run / "truth.toml")["capture"]:
         stem = told["files"][0].partition(".")[0].partition("_")[0]  # capture_00001.pcapng, where it was rotated
@@ -71,27 +70,22 @@ def watches(run: Path) -> list[tuple[str, list[Path], str, int | None]]:
 
 def of_pcap(file: Path) -> Iterator[Frame]:
     """Yield the frames of a pcap file."""
-    data, at = file.read_bytes(), 24
-    while at < len(data):
-        captured, on_wire = struct.unpack_from("<II", data, at + 8)
-        yield on_wire, data[at + 16 : at + 16 + min(captured, HEADERS)]
-        at += 16 + captured
+    with RawPcapReader(str(file)) as frames:
+        for data, told in frames:
+            yield told.wirelen, data[:HEADERS]
 
 
-def of_pcapng(files: list[Path], window: tuple[int, int], only: int | None) -> Iterator[Frame]:
+def of_pcapng(files: list[Path], window: tuple[int, int], only: str | None) -> Iterator[Frame]:
     """Yield the frames of a recorder's files from a window of time, those of one interface or of all.
 
     The recorder begins before the watch and ends after it; neighbour discovery and probes go on meanwhile.
     """
-    for data in (file.read_bytes() for file in files):
-        at = 0
-        while at < len(data):
-            kind, size = struct.unpack_from("<II", data, at)
-            if kind == ENHANCED_PACKET:
-                interface, high, low, captured, on_wire = struct.unpack_from("<5I", data, at + 8)
-                if window[0] <= high << 32 | low <= window[1] and only in (None, interface):
-                    yield on_wire, data[at + 28 : at + 28 + min(captured, HEADERS)]
-            at += size
+    for file in files:
+        with RawPcapNgReader(str(file)) as frames:
+            for data, told in frames:
+                within = window[0] <= told.tshigh << 32 | told.tslow <= window[1]
+                if within and only in (None, told.ifname.decode()):
+                    yield told.wirelen, data[:HEADERS]
 
 
 def read_records(file: Path, rules: str, scratch: Path) -> list[Record]:

@@ -140,7 +140,7 @@ def test_each_chunk_is_decoded_once_by_who_classifies_it_until_workers_have_noth
 
     def noting(task: Any, *given: Any, **more: Any) -> Any:
         if task is work.decode_chunk:
-            ahead.extend(given[0])
+            ahead.extend(given[0].urls)
         elif task is work.go_on and isinstance(given[1], work.Undecoded):
             together.extend(given[1].urls)
         return submit(task, *given, **more)
